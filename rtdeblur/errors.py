@@ -1,0 +1,50 @@
+"""Every error that rtdeblur raises on purpose.
+
+RtdeblurError
+├── UsageError       the request itself makes no sense          (exit code 2)
+├── InputError       the input cannot be read or holds no video (exit code 1, like all others)
+├── OutputError      the output cannot be written
+├── ModelError       a model bundle is missing, damaged or too new
+├── BackendError     an inference backend cannot start or failed
+└── DependencyError  an optional package is missing
+
+A message is one line: what failed and its value, what was expected, what to try.
+"""
+
+
+class RtdeblurError(Exception):
+    """Root of the tree; the command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(RtdeblurError):
+    """The request itself makes no sense."""
+
+    exit_code = 2
+
+
+class InputError(RtdeblurError):
+    """The input cannot be read or holds no video."""
+
+
+class OutputError(RtdeblurError):
+    """The output cannot be written."""
+
+
+class ModelError(RtdeblurError):
+    """A model bundle is missing, damaged or too new."""
+
+
+class BackendError(RtdeblurError):
+    """An inference backend cannot start, or failed while running."""
+
+
+class DependencyError(RtdeblurError):
+    """An optional package is missing; the message names the install command."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed; "
+            f"try: pip install 'rtdeblur[{extra}]'"
+        )

@@ -1,0 +1,164 @@
+"""The data that flows through a run: colour, frames, batches, and what is known of a video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+Planes = tuple[Plane, Plane, Plane]
+"""y (H, W), u and v (Hc, Wc): uint8 for 8 bits a sample, uint16 (low bits used) for more."""
+
+Matrix = Literal["bt601", "bt709", "bt2020"]
+
+# Luma weights (Kr, Kb): ITU-T H.273 table 4.
+_LUMA_WEIGHTS: dict[str, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """How code values of Y'CbCr relate to R'G'B' (ITU-T H.273, section 8.3).
+
+    Attributes:
+        matrix: the luma weights.
+        full_range: True where luma uses 0..peak, False where it uses 16..235 (scaled to the depth).
+        bit_depth: bits a sample, 8 to 16.
+    """
+
+    matrix: Matrix = "bt709"
+    full_range: bool = False
+    bit_depth: int = 8
+
+    def __post_init__(self) -> None:
+        if self.matrix not in _LUMA_WEIGHTS:
+            raise ValueError(f"matrix is {self.matrix!r}, expected one of {', '.join(_LUMA_WEIGHTS)}")
+        if not 8 <= self.bit_depth <= 16:
+            raise ValueError(f"bit_depth is {self.bit_depth}, expected 8 to 16")
+
+    @property
+    def peak(self) -> int:
+        """The largest code value: 255 for 8 bits."""
+        return (1 << self.bit_depth) - 1
+
+    def yuv_to_rgb(self) -> NDArray[np.float32]:
+        """Code values to R'G'B' in [0, 1]: (3, 4) float32, the offset in the last column."""
+        forward = self._rgb_to_yuv()
+        inverse = np.linalg.inv(forward[:, :3])
+        return np.hstack([inverse, -inverse @ forward[:, 3:]]).astype(np.float32)
+
+    def rgb_to_yuv(self) -> NDArray[np.float32]:
+        """R'G'B' in [0, 1] to code values: (3, 4) float32, the offset in the last column."""
+        return self._rgb_to_yuv().astype(np.float32)
+
+    def _rgb_to_yuv(self) -> NDArray[np.float64]:
+        kr, kb = _LUMA_WEIGHTS[self.matrix]
+        luma = np.array([kr, 1 - kr - kb, kb])
+        cb = (np.array([0.0, 0.0, 1.0]) - luma) / (2 * (1 - kb))
+        cr = (np.array([1.0, 0.0, 0.0]) - luma) / (2 * (1 - kr))
+        unit = 1 << (self.bit_depth - 8)
+        luma_span, chroma_span = (self.peak, self.peak) if self.full_range else (219 * unit, 224 * unit)
+        black = 0 if self.full_range else 16 * unit
+        scaled = np.vstack([luma * luma_span, cb * chroma_span, cr * chroma_span])
+        return np.hstack([scaled, np.array([[black], [128 * unit], [128 * unit]])])
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture; its time in seconds is `pts * time_base`.
+
+    Attributes:
+        planes: y, u, v; a grey picture has u and v of one neutral sample, shape (1, 1).
+        pts: presentation time in units of `time_base`.
+        time_base: seconds a unit.
+        colour: what the code values mean.
+        carrier: what the source wants its sink to have back with the picture (the decoded frame
+            with its side data, packets of other streams); opaque to everything between them.
+    """
+
+    planes: Planes
+    pts: int
+    time_base: Fraction
+    colour: Colour
+    carrier: Any = None
+
+    def __post_init__(self) -> None:
+        y, u, v = self.planes
+        if y.ndim != 2 or u.ndim != 2 or u.shape != v.shape:
+            raise ValueError(f"planes are {y.shape}, {u.shape}, {v.shape}, expected (H, W), (Hc, Wc), (Hc, Wc)")
+        expected = np.uint8 if self.colour.bit_depth == 8 else np.uint16
+        if any(plane.dtype != expected for plane in self.planes):
+            raise ValueError(f"planes of {self.colour.bit_depth} bits are {y.dtype}, expected {expected.__name__}")
+
+    @property
+    def layout(self) -> tuple[tuple[int, ...], tuple[int, ...], Colour]:
+        """What must agree for frames to share a batch."""
+        return self.planes[0].shape, self.planes[1].shape, self.colour
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBatch:
+    """Consecutive frames of one layout.
+
+    Attributes:
+        planes: y (N, 1, H, W), u and v (N, 1, Hc, Wc), C-contiguous, uint8 or uint16.
+        pts: N presentation times in units of `time_base`.
+        time_base: seconds a unit.
+        colour: what the code values mean.
+        carriers: N opaque values, one a frame (see `Frame.carrier`).
+    """
+
+    planes: Planes
+    pts: tuple[int, ...]
+    time_base: Fraction
+    colour: Colour
+    carriers: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.pts)
+        if not n or len(self.carriers) != n or any(p.ndim != 4 or p.shape[:2] != (n, 1) for p in self.planes):
+            shapes = ", ".join(str(p.shape) for p in self.planes)
+            raise ValueError(f"a batch of {n} has planes {shapes} and {len(self.carriers)} carriers")
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @classmethod
+    def stack(cls, frames: list[Frame]) -> FrameBatch:
+        """Copy the planes of frames of one layout into one batch."""
+        first = frames[0]
+        if any(f.layout != first.layout or f.time_base != first.time_base for f in frames):
+            raise ValueError("frames of a batch differ in size, chroma, colour or time base")
+        y, u, v = (np.stack([f.planes[i] for f in frames])[:, None] for i in range(3))
+        return cls(
+            (y, u, v), tuple(f.pts for f in frames), first.time_base, first.colour,
+            tuple(f.carrier for f in frames),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of a video before its frames are.
+
+    Attributes:
+        height: luma rows of the coded picture (before rotation).
+        width: luma columns.
+        pix_fmt: FFmpeg's name of the source's sample format.
+        frame_rate: average frames a second, None where unknown.
+        duration_seconds: length of what will be read, None where unknown (pipes, live).
+        frame_count: an estimate for progress, None where unknown.
+    """
+
+    height: int
+    width: int
+    pix_fmt: str
+    frame_rate: Fraction | None
+    duration_seconds: float | None
+    frame_count: int | None
