@@ -1,0 +1,1 @@
+"""The PyTorch trainer: networks, losses, data, fit, evaluate, export. Not part of the wheel."""
