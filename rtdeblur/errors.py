@@ -6,7 +6,8 @@ RtdeblurError
 ├── OutputError      the output cannot be written
 ├── ModelError       a model bundle is missing, damaged or too new
 ├── BackendError     an inference backend cannot start or failed
-└── DependencyError  an optional package is missing
+├── DependencyError  an optional package is missing
+└── InterruptedRunError  a run was stopped before its end       (exit code 130)
 
 A message is one line: what failed and its value, what was expected, what to try.
 """
@@ -48,3 +49,9 @@ class DependencyError(RtdeblurError):
             f"{purpose} needs the package '{package}', which is not installed; "
             f"try: pip install 'rtdeblur[{extra}]'"
         )
+
+
+class InterruptedRunError(RtdeblurError):
+    """A run was stopped before its end; nothing of it is left behind."""
+
+    exit_code = 130

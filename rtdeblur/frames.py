@@ -92,10 +92,14 @@ class Frame:
     def __post_init__(self) -> None:
         y, u, v = self.planes
         if y.ndim != 2 or u.ndim != 2 or u.shape != v.shape:
-            raise ValueError(f"planes are {y.shape}, {u.shape}, {v.shape}, expected (H, W), (Hc, Wc), (Hc, Wc)")
+            raise ValueError(
+                f"planes are {y.shape}, {u.shape}, {v.shape}, expected (H, W), (Hc, Wc), (Hc, Wc)"
+            )
         expected = np.uint8 if self.colour.bit_depth == 8 else np.uint16
         if any(plane.dtype != expected for plane in self.planes):
-            raise ValueError(f"planes of {self.colour.bit_depth} bits are {y.dtype}, expected {expected.__name__}")
+            raise ValueError(
+                f"planes of {self.colour.bit_depth} bits are {y.dtype}, expected {expected.__name__}"
+            )
 
     @property
     def layout(self) -> tuple[tuple[int, ...], tuple[int, ...], Colour]:

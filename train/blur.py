@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-def shake_trajectory(rng: np.random.Generator, steps: int = 2000, max_length: float = 60.0) -> NDArray[np.float64]:
+def shake_trajectory(
+    rng: np.random.Generator, steps: int = 2000, max_length: float = 60.0
+) -> NDArray[np.float64]:
     """Camera shake as a Markov process (Kupyn et al., DeblurGAN, CVPR 2018, algorithm 1).
 
     Args:
@@ -102,7 +104,9 @@ def uniform_kernel(size: int) -> Floats:
 
 def to_linear(picture: Floats) -> Floats:
     """SRGB code values in [0, 1] to linear light (IEC 61966-2-1)."""
-    return np.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return np.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4).astype(
+        np.float32
+    )
 
 
 def from_linear(light: Floats) -> Floats:
@@ -179,7 +183,10 @@ def _silhouette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 def blur(
-    sharp: Floats, rng: np.random.Generator, options: BlurOptions, draw_object: Callable[[], Floats] | None = None
+    sharp: Floats,
+    rng: np.random.Generator,
+    options: BlurOptions,
+    draw_object: Callable[[], Floats] | None = None,
 ) -> tuple[Floats, Floats]:
     """Blur a sharp picture with a random motion.
 

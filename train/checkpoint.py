@@ -12,9 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
-def save_checkpoint(path: Path, modules: dict[str, nn.Module | torch.optim.Optimizer], state: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, modules: dict[str, nn.Module | torch.optim.Optimizer], state: dict[str, Any]
+) -> None:
     """Write modules, optimizers and a JSON-able state; the file appears whole or not at all."""
-    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in _tensors(module).items()}
+    tensors = {
+        f"{name}/{key}": value for name, module in modules.items() for key, value in _tensors(module).items()
+    }
     # Safetensors writes the bytes row-major: give it contiguous tensors, not channels_last ones.
     tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
     temporary = path.with_suffix(".part")

@@ -59,7 +59,11 @@ def read_picture(path: Path) -> Picture:
 
 def list_pictures(folder: str | Path) -> list[Path]:
     """The pictures in a folder by name; DataError where there are none."""
-    found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in EXTENSIONS) if Path(folder).is_dir() else []
+    found = (
+        sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in EXTENSIONS)
+        if Path(folder).is_dir()
+        else []
+    )
     if not found:
         raise DataError(f"no pictures in {folder}; expected {', '.join(sorted(EXTENSIONS))} files")
     return found
@@ -71,7 +75,9 @@ def read_pairs(folder: str | Path) -> list[tuple[Picture, Picture]]:
     for path in list_pictures(Path(folder) / "blur"):
         blurred, sharp = read_picture(path), read_picture(Path(folder) / "sharp" / path.name)
         if blurred.shape != sharp.shape:
-            raise DataError(f"{path} is {blurred.shape[:2]} but its sharp twin {sharp.shape[:2]}; expected one size")
+            raise DataError(
+                f"{path} is {blurred.shape[:2]} but its sharp twin {sharp.shape[:2]}; expected one size"
+            )
         pairs.append((blurred, sharp))
     return pairs
 
@@ -89,7 +95,10 @@ def _random_crop(rng: np.random.Generator, size: int, *pictures: Picture) -> lis
         window = _window(rng, (height, width), min(round(size / scale), height, width))
         if pictures[-1][window][::4, ::4].std() > 25:
             break
-    return [cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255 for p in pictures]
+    return [
+        cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        for p in pictures
+    ]
 
 
 def _render_text(rng: np.random.Generator, size: int) -> Floats:
@@ -106,7 +115,9 @@ def _render_text(rng: np.random.Generator, size: int) -> Floats:
         height = float(rng.uniform(10, 48))
         words = "".join(rng.choice(letters, int(rng.integers(8, 40))))
         spaced = " ".join(words[i : i + 6] for i in range(0, len(words), 6))
-        draw.text((rng.uniform(-20, 20), y), spaced, tuple(int(c) for c in ink), ImageFont.load_default(height))
+        draw.text(
+            (rng.uniform(-20, 20), y), spaced, tuple(int(c) for c in ink), ImageFont.load_default(height)
+        )
         y += height * rng.uniform(1.1, 1.6)
     return np.asarray(canvas, np.float32) / 255
 
@@ -129,7 +140,9 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
             raise DataError("no training data; expected at least one folder under 'sharp' or 'pairs'")
         smallest = min(min(p.shape[:2]) for p in self.sharp)
         if size > smallest:
-            raise DataError(f"crop size is {size} but the smallest picture has a side of {smallest}; make the crop smaller")
+            raise DataError(
+                f"crop size is {size} but the smallest picture has a side of {smallest}; make the crop smaller"
+            )
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The pair number `index`, blurred and sharp."""
@@ -161,7 +174,9 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < self.options.text:
             return _render_text(rng, size)
         (crop,) = _random_crop(rng, size, self.sharp[rng.integers(len(self.sharp))])
-        return np.clip(crop ** np.float32(np.exp(rng.normal(0, 0.2))) * np.float32(rng.uniform(0.7, 1.1)), 0, 1)
+        return np.clip(
+            crop ** np.float32(np.exp(rng.normal(0, 0.2))) * np.float32(rng.uniform(0.7, 1.1)), 0, 1
+        )
 
 
 def _degrade(rng: np.random.Generator, picture: Floats, options: DataOptions) -> Floats:

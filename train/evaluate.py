@@ -20,7 +20,13 @@ Restore = Callable[[Picture], Picture]
 def score(picture: Picture, reference: Picture) -> dict[str, float]:
     """PSNR in dB over all of R, G, B, and SSIM (Wang et al., TIP 2004: Gaussian window, σ 1.5, mean of R, G, B)."""
     ssim = structural_similarity(
-        reference, picture, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        reference,
+        picture,
+        channel_axis=2,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
     )
     return {"psnr": float(peak_signal_noise_ratio(reference, picture, data_range=255)), "ssim": float(ssim)}
 

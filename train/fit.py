@@ -78,7 +78,9 @@ def fit(options: FitOptions) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     generator = FastGenerator().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
-    optimizer = torch.optim.AdamW(generator.parameters(), options.learning_rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(
+        generator.parameters(), options.learning_rate, (0.9, 0.99), weight_decay=1e-4, fused=True
+    )
     parts = {"generator": generator, "ema": averaged, "optimizer": optimizer}
     last = folder / "last.safetensors"
     step = load_checkpoint(last, parts)["step"] if last.exists() else 0

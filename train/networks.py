@@ -74,7 +74,9 @@ class FastGenerator(nn.Module):
         self.shuffle = nn.PixelShuffle(2)
         self.stem = nn.Conv2d(12, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, encoder_blocks, strict=False))
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.middle = _blocks(widths[3], middle_blocks)
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.ups = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairs)

@@ -1,0 +1,133 @@
+"""Inference on the processor by OpenVINO."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import openvino as ov
+
+from rtdeblur.backends import Mode, Precision
+from rtdeblur.errors import BackendError
+from rtdeblur.frames import Colour, FrameBatch, Planes
+from rtdeblur.model import INPUTS, Model
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
+
+MAX_COMPILED = 2
+"""Compiled sizes kept: a stream that alternates between two does not compile again."""
+
+
+class OpenVINOBackend:
+    """Runs a video graph with static shapes, compiled for each size met.
+
+    Frames of a batch are independent requests, so a batch gives the same bytes as its frames one by one.
+    More than 8 bits run the same graph with uint16 planes.
+
+    Args:
+        model: the bundle.
+        precision: auto takes bf16 where the processor computes in it, else fp32.
+        mode: throughput lets several frames share the cores; latency gives one frame all of them.
+
+    Raises:
+        BackendError: OpenVINO cannot read the graph, or a frame is smaller than the model's stride.
+    """
+
+    name = "openvino"
+
+    def __init__(self, model: Model, *, precision: Precision = "auto", mode: Mode = "throughput") -> None:
+        self._model = model
+        self._core = ov.Core()
+        self._bf16 = precision == "auto" and "BF16" in self._core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        )
+        self._mode = mode
+        self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
+        cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
+        processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        self.description = (
+            f"openvino {'bf16' if self._bf16 else 'fp32'}, {mode}, {processor} ({cores} threads)"
+        )
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        """Restore the frames of a batch."""
+        requests = self._requests(batch)
+        fixed = _colour_inputs(batch.colour)
+        restored: Planes = tuple(np.empty_like(plane) for plane in batch.planes)  # type: ignore[assignment]
+        try:
+            for first in range(0, len(batch), len(requests)):
+                running = list(enumerate(requests[: len(batch) - first], first))
+                for i, request in running:
+                    planes = zip(
+                        INPUTS, (np.ascontiguousarray(p[i : i + 1]) for p in batch.planes), strict=False
+                    )
+                    request.start_async({**dict(planes), **fixed}, share_inputs=True)
+                for i, request in running:
+                    request.wait()
+                    for k, plane in enumerate(restored):
+                        plane[i] = request.get_output_tensor(k).data[0]
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed: {_first_line(error)}; try --precision fp32") from error
+        return replace(batch, planes=restored)
+
+    def close(self) -> None:
+        """Drop the compiled models."""
+        self._compiled.clear()
+
+    def _requests(self, batch: FrameBatch) -> list[ov.InferRequest]:
+        luma, chroma = batch.planes[0].shape[2:], batch.planes[1].shape[2:]
+        key = (luma, chroma, batch.planes[0].dtype.name)
+        if key not in self._compiled:
+            stride = self._model.manifest.stride
+            if min(luma) < stride:
+                raise BackendError(
+                    f"a frame of {luma[1]}×{luma[0]} is too small for the model {self._model.manifest.name!r}, "
+                    f"which needs at least {stride}×{stride}; try --model identity"
+                )
+            if len(self._compiled) == MAX_COMPILED:
+                del self._compiled[next(iter(self._compiled))]
+            self._compiled[key] = self._compile(luma, chroma, ov.Type(batch.planes[0].dtype))
+        return self._compiled[key]
+
+    def _compile(
+        self, luma: tuple[int, ...], chroma: tuple[int, ...], dtype: ov.Type
+    ) -> list[ov.InferRequest]:
+        hint = ov.properties.hint
+        config = {
+            hint.performance_mode: getattr(hint.PerformanceMode, self._mode.upper()),
+            hint.inference_precision: ov.Type.bf16 if self._bf16 else ov.Type.f32,
+        }
+        try:
+            graph = self._core.read_model(self._model.onnx, b"")
+            _retype_planes(graph, dtype)
+            graph.reshape({name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]})
+            compiled = self._core.compile_model(graph, "CPU", config)
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO cannot run {self._model.path}: {_first_line(error)}") from error
+        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        return [compiled.create_infer_request() for _ in range(count)]
+
+
+def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:
+    """Make the graph take and give planes of another integer type.
+
+    Its arithmetic is float32 between a cast from and a cast to the planes' type, so only the casts change.
+    """
+    for name in INPUTS[:3]:
+        graph.input(name).get_node().set_element_type(dtype)
+    for result in graph.get_results():
+        cast = result.input_value(0).get_node()
+        cast.set_attribute("destination_type", dtype.to_string())
+    graph.validate_nodes_and_infer_types()
+
+
+def _colour_inputs(colour: Colour) -> dict[str, np.ndarray]:
+    return {
+        "yuv_to_rgb": colour.yuv_to_rgb(),
+        "rgb_to_yuv": colour.rgb_to_yuv(),
+        "peak": np.array([colour.peak], np.float32),
+    }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,132 @@
+"""Model bundles: `<name>.onnx`, the video graph, beside `<name>.json`, its manifest.
+
+The bundle is the only contract between training and running. The graph takes planar code values and gives
+planar code values of the same shapes; everything between is inside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rtdeblur.errors import ModelError
+
+FORMAT_VERSION = 1
+DEFAULT_MODEL = "fast"
+
+INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
+"""uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc); float32 matrices (3, 4); float32 peak (1,), the largest code value."""
+OUTPUTS = ("y_out", "u_out", "v_out")
+"""Shapes and types as y, u, v."""
+
+_FOLDER = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `<name>.json` says.
+
+    Attributes:
+        format_version: of the bundle; a newer one than FORMAT_VERSION is refused.
+        name: of the model.
+        sha256: of the ONNX file, hexadecimal.
+        architecture: what the generator is, with its parameters and cost.
+        stride: the picture is padded to a multiple of this inside the graph; also the smallest side.
+        precision: of the graph's weights and arithmetic: fp32 or fp16.
+        dropout: off, or paper (one mask from a seed for the whole stream).
+        licence: of the weights, an SPDX name.
+        training: data, recipe, commit, time and hardware.
+        scores: measured values, data set to measure to number.
+    """
+
+    format_version: int
+    name: str
+    sha256: str
+    architecture: dict[str, Any]
+    stride: int
+    precision: str
+    dropout: str
+    licence: str
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read and check a manifest; ModelError says what is wrong with it."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ModelError(
+                f"no manifest {path}; a model is two files, .onnx and .json, keep them together"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read the manifest {path}: {error}; get the model again") from None
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if not isinstance(version, int):
+            raise ModelError(f"{path} is no model manifest: it has no format_version; get the model again")
+        if version > FORMAT_VERSION:
+            raise ModelError(
+                f"model {path} has format {version}, this rtdeblur reads up to {FORMAT_VERSION}; "
+                "try: pip install --upgrade rtdeblur"
+            )
+        missing = [f.name for f in fields(cls) if f.name not in data and f.name not in ("training", "scores")]
+        if missing:
+            raise ModelError(f"the manifest {path} lacks {', '.join(missing)}; get the model again")
+        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded bundle whose sha256 was verified.
+
+    Attributes:
+        manifest: what the bundle says of itself.
+        onnx: the bytes of the video graph.
+        path: of the ONNX file.
+    """
+
+    manifest: Manifest
+    onnx: bytes = field(repr=False)
+    path: Path
+
+    @classmethod
+    def load(cls, name: str) -> Model:
+        """Load a bundled model by name, or any by the path of its `.onnx` or `.json`.
+
+        Raises:
+            ModelError: unknown, incomplete or damaged, or of a newer format.
+        """
+        path = _locate(name)
+        manifest = Manifest.read(path.with_suffix(".json"))
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read the model {path}: {error.strerror}; get the model again") from None
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != manifest.sha256:
+            raise ModelError(
+                f"model {path} is damaged: its sha256 is {digest[:12]}…, the manifest says {manifest.sha256[:12]}…; "
+                "get the model again"
+            )
+        return cls(manifest, data, path)
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that came with the package, the default first."""
+    names = sorted(path.stem for path in _FOLDER.glob("*.json"))
+    return sorted(names, key=lambda name: name != DEFAULT_MODEL)
+
+
+def _locate(name: str) -> Path:
+    if name in bundled_models():
+        return _FOLDER / f"{name}.onnx"
+    path = Path(name)
+    if path.suffix not in (".onnx", ".json"):
+        known = ", ".join([*bundled_models(), "identity"])
+        raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of an .onnx file")
+    if not path.with_suffix(".onnx").is_file():
+        raise ModelError(f"no model file {path.with_suffix('.onnx')}; expected .onnx and .json side by side")
+    return path.with_suffix(".onnx")

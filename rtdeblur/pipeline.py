@@ -1,0 +1,220 @@
+"""Decode, inference and encode, overlapped: three threads and two bounded queues.
+
+    source ──frames──► [decode] ──batches──► [infer] ──batches──► [encode] ──► sink
+
+A full queue blocks the stage before it, so memory stays flat however long the video is. A stage that fails sends
+its exception forward and stops the ones before it; `run` joins every thread, closes both ends, and raises it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rtdeblur.backends import Backend
+from rtdeblur.errors import InterruptedRunError
+from rtdeblur.frames import Frame, FrameBatch
+from rtdeblur.media import FrameSink, FrameSource
+
+QUEUE_BATCHES = 2
+_POLL_SECONDS = 0.1
+
+Progress = Callable[[int, float], None]
+"""Called from the encode thread with the frames done and the seconds of video that they span."""
+
+
+@dataclass(frozen=True)
+class PipelineStats:
+    """What a run did.
+
+    Attributes:
+        frames: frames written.
+        wall_seconds: of the whole run.
+        decode_seconds: that the decode stage was busy, waiting for queues left out.
+        infer_seconds: that the inference stage was busy.
+        encode_seconds: that the encode stage was busy.
+        media_seconds: of video that the frames span.
+    """
+
+    frames: int
+    wall_seconds: float
+    decode_seconds: float
+    infer_seconds: float
+    encode_seconds: float
+    media_seconds: float
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of wall time."""
+        return self.frames / self.wall_seconds if self.wall_seconds else 0.0
+
+
+class _End:
+    """Marks the end of a stream of batches; `error` is what ended it, if not its own end."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+class _Stopped(Exception):
+    """A stage was told to stop while it waited."""
+
+
+class Pipeline:
+    """Moves every frame of a source through a backend to a sink, in order.
+
+    Args:
+        source: closed by `run`.
+        backend: left open, so that it can serve another run.
+        sink: committed by `run` when all went well, and closed.
+        batch_size: frames a batch; fewer at the end and where size or colour change.
+        on_progress: called after each batch was written.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        backend: Backend,
+        sink: FrameSink,
+        *,
+        batch_size: int = 1,
+        on_progress: Progress | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
+        self._source, self._backend, self._sink = source, backend, sink
+        self._batch_size, self._on_progress = batch_size, on_progress
+        self._decoded: queue.Queue[FrameBatch | _End] = queue.Queue(QUEUE_BATCHES)
+        self._restored: queue.Queue[FrameBatch | _End] = queue.Queue(QUEUE_BATCHES)
+        self._stop = threading.Event()
+        self._busy = {"decode": 0.0, "infer": 0.0, "encode": 0.0}
+        self._frames, self._media_seconds = 0, 0.0
+
+    def stop(self) -> None:
+        """End the run early: nothing is committed and `run` raises InterruptedRunError. Any thread may call it."""
+        self._stop.set()
+
+    def run(self) -> PipelineStats:
+        """Process everything.
+
+        Raises:
+            InterruptedRunError: `stop` was called.
+            RtdeblurError: what a stage raised, once all threads have ended.
+        """
+        began = time.perf_counter()
+        threads = [
+            threading.Thread(
+                target=self._guard, args=(stage, after), name=f"rtdeblur-{stage.__name__.strip('_')}"
+            )
+            for stage, after in ((self._decode, self._decoded), (self._infer, self._restored))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            self._encode()
+            self._sink.commit()
+        except _Stopped:
+            raise InterruptedRunError("the run was interrupted; nothing was written") from None
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            self._sink.close()
+            self._source.close()
+        busy = self._busy
+        return PipelineStats(
+            self._frames,
+            time.perf_counter() - began,
+            busy["decode"],
+            busy["infer"],
+            busy["encode"],
+            self._media_seconds,
+        )
+
+    def _decode(self) -> None:
+        batches = _in_batches(iter(self._source), self._batch_size)
+        while (batch := self._timed("decode", next, batches, None)) is not None:
+            self._put(self._decoded, batch)
+
+    def _infer(self) -> None:
+        for batch in self._batches(self._decoded):
+            self._put(self._restored, self._timed("infer", self._backend.infer, batch))
+
+    def _encode(self) -> None:
+        first_seconds: float | None = None
+        for batch in self._batches(self._restored):
+            self._timed("encode", self._sink.write, batch)
+            self._frames += len(batch)
+            if first_seconds is None:
+                first_seconds = float(batch.pts[0] * batch.time_base)
+            self._media_seconds = float(batch.pts[-1] * batch.time_base) - first_seconds
+            if self._on_progress:
+                self._on_progress(self._frames, self._media_seconds)
+
+    def _guard(self, stage: Callable[[], None], after: queue.Queue[FrameBatch | _End]) -> None:
+        """Run a stage in its thread; its end, good or bad, goes to the queue after it."""
+        end = _End()
+        try:
+            stage()
+        except _Stopped:
+            return
+        except BaseException as error:  # a thread has nobody else to tell
+            end = _End(error)
+        try:
+            self._put(after, end)
+        except _Stopped:
+            return
+
+    def _batches(self, before: queue.Queue[FrameBatch | _End]) -> Iterator[FrameBatch]:
+        while True:
+            item = self._get(before)
+            if isinstance(item, FrameBatch):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                return
+
+    def _get(self, before: queue.Queue[FrameBatch | _End]) -> FrameBatch | _End:
+        while not self._stop.is_set():
+            try:
+                return before.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+        raise _Stopped
+
+    def _put(self, after: queue.Queue[FrameBatch | _End], item: FrameBatch | _End) -> None:
+        while not self._stop.is_set():
+            try:
+                after.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return
+        raise _Stopped
+
+    def _timed(self, stage: str, call: Callable[..., Any], *args: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return call(*args)
+        finally:
+            self._busy[stage] += time.perf_counter() - began
+
+
+def _in_batches(frames: Iterator[Frame], size: int) -> Iterator[FrameBatch]:
+    """Stack consecutive frames of one layout, up to `size`."""
+    waiting: list[Frame] = []
+    for frame in frames:
+        if waiting and (
+            len(waiting) == size
+            or frame.layout != waiting[0].layout
+            or frame.time_base != waiting[0].time_base
+        ):
+            yield FrameBatch.stack(waiting)
+            waiting = []
+        waiting.append(frame)
+    if waiting:
+        yield FrameBatch.stack(waiting)
