@@ -1,0 +1,97 @@
+"""What the machine has, asked without any of the libraries that use it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR in cuda.h
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU, as its driver describes it."""
+
+    name: str
+    compute_capability: str
+    memory_mib: int
+    driver_cuda: str
+
+
+def nvidia_gpus() -> list[Gpu]:
+    """Ask the CUDA driver, by ctypes, for its devices.
+
+    Raises:
+        OSError: there is no driver, or it does not start.
+    """
+    cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+
+    def number(function: str, *args: object) -> int:
+        value = ctypes.c_size_t(0)  # wide enough for each of these calls, zero above a 32-bit answer
+        code = getattr(cuda, function)(ctypes.byref(value), *args)
+        if code:
+            raise OSError(f"the CUDA driver's {function} failed with code {code}")
+        return value.value
+
+    if code := cuda.cuInit(0):
+        raise OSError(f"the CUDA driver does not start: cuInit failed with code {code}")
+    version = number("cuDriverGetVersion")
+    gpus = []
+    for index in range(number("cuDeviceGetCount")):
+        device = number("cuDeviceGet", index)
+        name = ctypes.create_string_buffer(256)
+        cuda.cuDeviceGetName(name, len(name), device)
+        major, minor = (number("cuDeviceGetAttribute", which, device) for which in (_MAJOR, _MINOR))
+        memory_mib = number("cuDeviceTotalMem_v2", device) >> 20
+        driver_cuda = f"{version // 1000}.{version % 1000 // 10}"
+        gpus.append(Gpu(name.value.decode(errors="replace"), f"{major}.{minor}", memory_mib, driver_cuda))
+    return gpus
+
+
+def _linux_cpuinfo() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    lines = path.read_text(errors="replace").splitlines()
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def cpu_name() -> str:
+    """Give the processor's name, as well as the system knows it."""
+    return _linux_cpuinfo().get("model name") or platform.processor() or platform.machine() or "unknown"
+
+
+def cpu_flags() -> frozenset[str] | None:
+    """Give the kernel's names of the processor's features; None where the kernel lists none."""
+    cpuinfo = _linux_cpuinfo()
+    flags = cpuinfo.get("flags") or cpuinfo.get("Features")
+    return frozenset(flags.split()) if flags else None
+
+
+def usable_cores() -> int:
+    """Count the logical cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_mib() -> int | None:
+    """Give the machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    except (AttributeError, ValueError, OSError):
+        return _windows_memory_mib()
+
+
+def _windows_memory_mib() -> int | None:
+    if sys.platform != "win32":
+        return None
+    kibibytes = ctypes.c_ulonglong(0)
+    if not ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kibibytes)):
+        return None
+    return kibibytes.value >> 10

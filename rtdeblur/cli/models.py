@@ -1,0 +1,56 @@
+"""`rtdeblur models`: the bundled models and what they measure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rtdeblur.model import Model
+
+_HEADERS = ("name", "architecture", "parameters", "PSNR in → out", "licence", "size")
+
+
+def _row(model: Model) -> tuple[str, ...]:
+    manifest = model.manifest
+    architecture = manifest.architecture
+    parameters = architecture.get("parameters")
+    return (
+        manifest.name,
+        str(architecture.get("name", "?")),
+        f"{parameters / 1e6:.2f} M" if isinstance(parameters, int) else "?",
+        "; ".join(map(_gain, manifest.scores.items())) or "not measured",
+        manifest.licence,
+        f"{len(model.onnx) / 1e6:.1f} MB",
+    )
+
+
+def _gain(score: tuple[str, dict[str, float]]) -> str:
+    data, measures = score
+    before, after = measures.get("psnr_in"), measures.get("psnr_out")
+    return f"{before:.2f} → {after:.2f} dB ({data})" if before and after else f"? ({data})"
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = (map(str.ljust, row, widths) for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in cells)
+
+
+@click.command("models")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifests for programs.")
+def command(as_json: bool) -> None:
+    """List the bundled models and what they measure."""
+    from rtdeblur.model import Model, bundled_models
+
+    models = [Model.load(name) for name in bundled_models()]
+    if as_json:
+        manifests = [asdict(model.manifest) | {"bytes": len(model.onnx)} for model in models]
+        click.echo(json.dumps(manifests, indent=2))
+    elif models:
+        click.echo(_table([_HEADERS, *map(_row, models)]))
+    else:
+        click.echo("no model is bundled; --model takes the path of one")

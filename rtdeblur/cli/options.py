@@ -1,0 +1,138 @@
+"""What the bare form can be asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rtdeblur.backends import Precision
+
+
+@dataclass(frozen=True)
+class Request:
+    """One job, as asked for on the command line; None leaves a choice to whoever makes it."""
+
+    input: Path
+    output: Path
+    model: str | None
+    backend: str
+    precision: Precision
+    batch: int
+    codec: str
+    crf: int | None
+    preset: str | None
+    overwrite: bool
+    start: float | None
+    duration: float | None
+    quiet: bool
+    json: bool
+
+
+_CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
+
+
+def seconds(text: str) -> float:
+    """Parse `90`, `90.5`, `1:30` or `01:01:30.5` to seconds."""
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None or (match[2] and float(match[3]) >= 60):
+        raise click.BadParameter(
+            f"{text!r} is no time; expected seconds or [HH:]MM:SS, as in 90.5 or 1:30.5."
+        )
+    hours, minutes, rest = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest)
+
+
+def _length(text: str) -> float:
+    length = seconds(text)
+    if length <= 0:
+        raise click.BadParameter(f"{text!r} is no length; expected more than 0 seconds.")
+    return length
+
+
+def _flag(*names: str, help: str) -> click.Option:
+    return click.Option(names, is_flag=True, help=help)
+
+
+def _choice(name: str, choices: tuple[str, ...], help: str) -> click.Option:
+    return click.Option([name], type=click.Choice(choices), default="auto", show_default=True, help=help)
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import rtdeblur
+
+        click.echo(f"rtdeblur {rtdeblur.__version__}")
+        ctx.exit()
+
+
+VERSION = click.Option(
+    ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+
+_FILE = click.Path(path_type=Path)
+
+INPUT = click.Argument(["input"], type=_FILE)
+
+SECTIONS: dict[str, list[click.Option]] = {
+    "Output": [
+        click.Option(["-o", "--output"], type=_FILE, required=True, metavar="OUTPUT", help="Video to write."),
+        _flag("-y", "--overwrite", help="Replace OUTPUT if it is there."),
+        click.Option(["--start"], type=seconds, metavar="TIME", help="Begin at: seconds or [HH:]MM:SS[.ms]."),
+        click.Option(["--duration"], type=_length, metavar="TIME", help="Take no more than this much."),
+    ],
+    "Deblurring": [
+        click.Option(
+            ["--model"], metavar="NAME|PATH",
+            help="A bundled model (see `rtdeblur models`), a bundle's .json or .onnx file, or `identity`, "
+            "which changes nothing.",
+        ),
+        _choice("--backend", ("auto", "openvino", "tensorrt", "identity"), "What runs the model."),
+        _choice("--precision", ("auto", "fp32"), "auto: bfloat16 where the processor has it."),
+        click.Option(
+            ["--batch"], type=click.IntRange(1, 64), metavar="N", default=4, show_default=True,
+            help="Frames given to the model at once.",
+        ),
+    ],
+    "Encoding": [
+        click.Option(
+            ["--codec"], metavar="NAME", default="auto", show_default=True,
+            help="FFmpeg's name of a video encoder, as libx265.",
+        ),
+        click.Option(
+            ["--crf"], type=click.IntRange(0, 63), metavar="N", help="Quality: less is better and larger.",
+        ),
+        click.Option(["--preset"], metavar="NAME", help="Speed against size, in the encoder's own words."),
+    ],
+    "Reporting": [
+        _flag("-q", "--quiet", help="Print warnings and errors only."),
+        _flag("--json", help="Print a summary for programs on stdout."),
+    ],
+}  # fmt: skip
+"""The options of the bare form, under the titles that help shows."""
+
+_TITLED = [option for options in SECTIONS.values() for option in options]
+
+PARAMS = [INPUT, *_TITLED, VERSION]
+"""What the bare form takes: the fields of `Request`, and `--version`."""
+
+
+class Bare(click.Command):
+    """The bare form: its help is the root's, its options stand under titles."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Show the help of the whole program."""
+        return ctx.parent.get_help() if ctx.parent else super().get_help(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show each section under its title."""
+        general = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and p not in _TITLED]
+        for title, options in {**SECTIONS, "General": general}.items():
+            records = [option.get_help_record(ctx) for option in options]
+            with formatter.section(title):
+                formatter.write_dl([record for record in records if record])

@@ -1,0 +1,54 @@
+"""What a run tells on stderr: single lines, and a progress bar where a terminal shows it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rtdeblur.frames import VideoInfo
+
+
+def say(kind: str, message: str) -> None:
+    """Print `rtdeblur: kind: message` on stderr, as one line whatever the message holds."""
+    line = " ".join(f"rtdeblur: {kind}: {message}".splitlines())
+    click.echo(line, err=True)
+
+
+def speed(frames: int, media_seconds: float, wall_seconds: float) -> str:
+    """Say how fast: frames a second, and seconds of video a second (1 is real time)."""
+    wall_seconds = max(wall_seconds, 1e-9)
+    return f"{frames / wall_seconds:.1f} fps, {media_seconds / wall_seconds:.2f}× real time"
+
+
+@contextmanager
+def progress(info: VideoInfo, shown: bool) -> Iterator[Callable[[int, float], None] | None]:
+    """A bar with frames, speed and time left; gives None where none is wanted or stderr is no terminal.
+
+    The value takes the frames written so far and the seconds of video they span.
+    """
+    if not (shown and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    task = bar.add_task("starting", total=info.frame_count, pace="")
+    began = time.perf_counter()
+
+    def update(frames: int, media_seconds: float) -> None:
+        # The container's count is an estimate: it never shows fewer than have passed.
+        total = max(frames, info.frame_count) if info.frame_count else None
+        count = f"{frames}/{total} frames" if total else f"{frames} frames"
+        pace = speed(frames, media_seconds, time.perf_counter() - began)
+        bar.update(task, completed=frames, total=total, description=count, pace=pace)
+
+    with bar:
+        yield update

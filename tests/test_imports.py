@@ -1,0 +1,170 @@
+"""The architecture: imports point down, heavy libraries have one home, a bare import costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rtdeblur
+
+ROOT = Path(__file__).parent.parent
+
+LINES = [
+    {"__main__"},
+    {"cli"},
+    {"pipeline"},
+    {"media", "backends", "engine"},
+    {"model", "metrics"},
+    {"frames", "errors"},
+]
+"""From the top down; a part imports lower lines alone."""
+
+EXCEPTIONS = {("rtdeblur.backends.tensorrt", "engine")}
+
+HOMES = {
+    "av": ("rtdeblur.media", "rtdeblur.cli.doctor"),  # the doctor looks at the library itself
+    "cv2": ("rtdeblur.media",),
+    "openvino": ("rtdeblur.backends.openvino", "rtdeblur.cli.doctor"),
+    "tensorrt": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
+    "tensorrt_rtx": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
+    "rich": ("rtdeblur.cli",),
+    "click": ("rtdeblur.cli",),
+    "torch": (),
+    "onnx": (),
+    "train": (),
+}
+HEAVY = {"av", "cv2", "numpy", "openvino", "rich", "tensorrt", "tensorrt_rtx", "torch"}
+
+
+def line_of(part: str) -> int | None:
+    return next((i for i, parts in enumerate(LINES) if part in parts), None)
+
+
+def imported(source: str) -> Iterator[str]:
+    """Yield dotted names, `package.name` for `from package import name`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def faults(module: str, source: str) -> list[str]:
+    """What the imports of a module break."""
+    found = []
+    part = module.split(".")[1]
+    for name in imported(source):
+        library, _, rest = name.partition(".")
+        if library != "rtdeblur":
+            homes = HOMES.get(library)
+            if homes is not None and not any(within(module, home) for home in homes):
+                found.append(f"{module} imports {name}, whose home is {' or '.join(homes) or 'elsewhere'}")
+            continue
+        target = rest.partition(".")[0]
+        if target in ("", "__version__", part) or (module, target) in EXCEPTIONS:
+            continue
+        own, other = line_of(part), line_of(target)
+        if own is None or other is None or other <= own:
+            found.append(f"{module} imports {name}, which is not below it")
+    return found
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / "rtdeblur").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name != "rtdeblur":  # the public names come from everywhere, lazily
+            yield name, path
+
+
+def test_imports_point_down_and_heavy_libraries_stay_home() -> None:
+    assert [fault for name, path in modules() for fault in faults(name, path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("rtdeblur.media.reader", "from rtdeblur.cli import main"),
+        ("rtdeblur.media.reader", "from rtdeblur.backends import open_backend"),
+        ("rtdeblur.frames", "import rtdeblur.errors"),
+        ("rtdeblur.model", "def load():\n    from rtdeblur.pipeline import Pipeline"),
+        ("rtdeblur.model", "from rtdeblur import Pipeline"),
+        ("rtdeblur.pipeline", "import av"),
+        ("rtdeblur.backends.identity", "import openvino"),
+        ("rtdeblur.engine.builder", "from torch import nn"),
+        ("rtdeblur.cli.deblur", "import train.networks"),
+        ("rtdeblur.newcomer", "import rtdeblur.frames"),
+    ],
+)
+def test_the_check_sees(module: str, source: str) -> None:
+    assert len(faults(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("rtdeblur.cli.deblur", "from rtdeblur.pipeline import Pipeline"),
+        ("rtdeblur.backends.tensorrt", "from rtdeblur.engine.cache import EngineCache"),
+        ("rtdeblur.media.writer", "from rtdeblur.media.partfile import PartFile"),
+        ("rtdeblur.media.writer", "from rtdeblur import __version__"),
+    ],
+)
+def test_the_check_allows(module: str, source: str) -> None:
+    assert faults(module, source) == []
+
+
+def loaded(code: str) -> set[str]:
+    """Give the top-level modules that a fresh Python has loaded after some code."""
+    code += "\nimport sys\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import rtdeblur",
+        "from rtdeblur import RtdeblurError",
+        "from rtdeblur.cli import main; main(['--help'])",
+        "from rtdeblur.cli import main; main(['models', '--help'])",
+        "from rtdeblur.cli import main; main(['clip.mp4'])",
+    ],
+)
+def test_nothing_heavy_is_loaded_by(code: str) -> None:
+    names = loaded(code)
+    assert "rtdeblur" in names
+    assert names & HEAVY == set()
+
+
+def test_help_answers_at_once() -> None:
+    def seconds(*args: str) -> float:
+        took = []
+        for _ in range(5):  # the best of five: other programs share the cores
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, check=True)
+            took.append(time.perf_counter() - began)
+        return min(took)
+
+    assert seconds("-m", "rtdeblur", "--help") - seconds("-c", "pass") < 0.3
+
+
+@pytest.mark.parametrize("name", rtdeblur.__all__)
+def test_a_public_name_is_there(name: str) -> None:
+    assert getattr(rtdeblur, name) is not None
+    assert name in dir(rtdeblur)
+
+
+def test_another_name_is_not() -> None:
+    with pytest.raises(AttributeError, match="nothing_such"):
+        rtdeblur.nothing_such  # noqa: B018
