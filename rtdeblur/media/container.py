@@ -1,0 +1,122 @@
+"""Opens containers through PyAV, on the terms that the whole package relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from rtdeblur.errors import InputError, UsageError
+
+# A crafted playlist must not make FFmpeg fetch addresses: only files and pipes.
+_PROTOCOLS = {"protocol_whitelist": "file,pipe"}
+# Tags in some old encoding come through as the bytes they are; PyAV 19 always does so.
+_OLD = int(av.__version__.split(".")[0]) < 19
+_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _OLD else {}
+_NOT_THE_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+def open_input(path: Path) -> InputContainer:
+    """Open a local file, or standard input for '-'.
+
+    Raises:
+        InputError: it is missing, a directory, empty, not readable or no media file.
+    """
+    name = str(path)
+    if name == "-":
+        url = "pipe:0"
+    elif not path.exists():
+        raise InputError(f"input {name!r} does not exist; check the name")
+    elif path.is_dir():
+        raise InputError(f"input {name!r} is a directory, expected a video file")
+    elif path.is_file() and not path.stat().st_size:
+        raise InputError(f"input {name!r} is empty (0 bytes), expected a video file")
+    else:
+        url = str(path.absolute())  # so that no name is taken for an address
+    try:
+        container: InputContainer = av.open(url, "r", container_options=_PROTOCOLS, **_TAGS)
+    except FFmpegError as error:
+        raise InputError(f"cannot read input {name!r}: {reason(error)}; expected a video file") from error
+    return container
+
+
+def main_video(container: InputContainer, path: Path) -> VideoStream:
+    """The stream that a player shows: the default video, else the first, and never cover art.
+
+    Raises:
+        InputError: there is none, or FFmpeg has no decoder for it.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & _NOT_THE_PICTURE]
+    if not videos:
+        held = ", ".join("cover art" if s.type == "video" else s.type for s in container.streams)
+        raise InputError(f"input {str(path)!r} holds no video, only {held or 'nothing'}; expected a video")
+    chosen = next((s for s in videos if s.disposition & Disposition.default), videos[0])
+    if chosen.codec_context is None:
+        raise InputError(f"input {str(path)!r}: this build of FFmpeg cannot decode its video")
+    return chosen
+
+
+def open_output(
+    file: str | BytesIO, format_name: str, options: dict[str, str] | None = None
+) -> OutputContainer:
+    """Open a container for writing; nothing is written before its header.
+
+    Args:
+        file: where to write.
+        format_name: FFmpeg's name of the container.
+        options: options of the muxer.
+    """
+    container: OutputContainer = av.open(file, "w", format=format_name, container_options=options, **_TAGS)
+    return container
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in FFmpeg's words and one line."""
+    if isinstance(error, FFmpegError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def format_of(path: Path) -> str:
+    """FFmpeg's name of the container that a file name asks for.
+
+    Raises:
+        UsageError: the ending is missing or unknown, or names something else than one file.
+    """
+    try:
+        container: OutputContainer | None = av.open(f"x{path.suffix}", "w")  # opens no file yet
+    except ValueError:
+        container = None
+    if container is None or container.format.no_file or container.default_video_codec == "none":
+        message = f"output {str(path)!r} ends in {path.suffix!r}, which names no video container"
+        raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm")
+    return container.format.name
+
+
+def refusal(format_name: str, add: Callable[[OutputContainer], object]) -> str | None:
+    """Why a container cannot be written with what `add` puts into it; None if it can.
+
+    Muxers know only when they write the header, so one is written, to memory.
+
+    Args:
+        format_name: FFmpeg's name of the container.
+        add: adds streams.
+    """
+    scratch = open_output(BytesIO(), format_name)
+    try:
+        add(scratch)
+        scratch.start_encoding()
+    except (FFmpegError, ValueError) as error:
+        return reason(error)
+    finally:
+        with suppress(FFmpegError):
+            scratch.close()
+    return None

@@ -1,0 +1,217 @@
+"""Chooses the video codec and its pixel format, and sets an encoder up like the source.
+
+| codec      | auto chooses it for                          | quality (crf) | preset              |
+|------------|----------------------------------------------|---------------|---------------------|
+| libx265    | HDR, and more than 10 bits a sample          | 16            | superfast           |
+| libx264    | everything else                              | 16            | veryfast            |
+| libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
+| ffv1       | never; lossless, for mkv                     |               |                     |
+
+Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults.
+
+The pixel format is the source's where the encoder has it, else the nearest with no less depth and no less
+chroma. H.264 and HEVC cannot halve odd sizes: these get full chroma in that direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from operator import methodcaller
+
+from av.codec import Codec
+from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
+from av.codec.context import CodecContext, Flags
+from av.container import OutputContainer
+from av.format import Flags as FormatFlags
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, ColorTrc
+from av.video.stream import VideoStream
+
+from rtdeblur.errors import OutputError, UsageError
+from rtdeblur.media import hdr
+from rtdeblur.media.container import refusal
+from rtdeblur.media.planes import PLANAR, depth_of, has_alpha, is_full_range, is_rgb
+from rtdeblur.media.reader import FileReader
+
+_DEFAULTS: dict[str, dict[str, str]] = {
+    "libx264": {"crf": "16", "preset": "veryfast"},
+    "libx265": {"crf": "16", "preset": "superfast", "x265-params": "log-level=error"},
+    "libvpx-vp9": {"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+    "libsvtav1": {"crf": "20", "preset": "10"},
+    "ffv1": {"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
+}
+# Below one coding tree block libx265 writes past its buffers.
+_X265_MIN_SIZE = 64
+# Some containers advertise their clock (90000) as the rate, which encoders refuse.
+_MAX_RATE = 1000
+_LOSS_NAMES = {
+    PixFmtLoss.DEPTH: "the bit depth",
+    PixFmtLoss.RESOLUTION: "the chroma resolution",
+    PixFmtLoss.CHROMA: "the chroma",
+    PixFmtLoss.ALPHA: "the transparency",
+}
+_LOSSES = PixFmtLoss.DEPTH | PixFmtLoss.RESOLUTION | PixFmtLoss.CHROMA | PixFmtLoss.ALPHA
+_HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the video will be encoded.
+
+    Attributes:
+        codec: FFmpeg's name of the encoder.
+        pix_fmt: what it encodes.
+        options: its options.
+        lost: what of the source `pix_fmt` cannot hold.
+    """
+
+    codec: str
+    pix_fmt: str
+    options: dict[str, str]
+    lost: PixFmtLoss
+
+    def add_to(self, container: OutputContainer, reader: FileReader) -> VideoStream:
+        """Add an encoder to a container, with the size, times, colour and fields of the source.
+
+        Raises:
+            ValueError: the container does not hold this codec.
+        """
+        frame = reader.first.frame
+        rate = _frame_rate(reader)
+        options = dict(self.options)
+        stream = container.add_stream(self.codec, rate, options, width=frame.width, height=frame.height)
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        context.pix_fmt = self.pix_fmt
+        stream.time_base = context.time_base = _time_base(container, reader)
+        context.thread_type = "AUTO"
+        context.sample_aspect_ratio = reader.stream.sample_aspect_ratio or Fraction(0, 1)
+        context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+        context.colorspace, context.color_range = frame.colorspace, frame.color_range
+        if is_full_range(frame) and self.pix_fmt != frame.format.name:
+            context.color_range = ColorRange.JPEG  # the format's name implied it and is gone
+        context.flags |= Flags.frame_duration
+        if frame.interlaced_frame:
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            context.field_order = reader.stream.codec_context.field_order
+        if context.codec.name == "libx265" and container.format.name in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # QuickTime plays no other
+        return stream
+
+    def losses(self, reader: FileReader) -> list[str]:
+        """One line for each thing that the pixel format changes in the picture."""
+        source, frame = reader.info.pix_fmt, reader.first.frame
+        lost = [
+            f"{what} of {source} is reduced: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
+            for loss, what in _LOSS_NAMES.items()
+            if self.lost & loss
+        ]
+        if is_rgb(VideoFormat(source)):
+            lost.append(f"the colours of {source} are encoded as {self.pix_fmt}, rounded to code values")
+        elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
+            size = f"{frame.width}x{frame.height}"
+            lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
+        return lost
+
+
+def choose(
+    reader: FileReader, format_name: str, codec: str, crf: float | None, preset: str | None
+) -> Encoding:
+    """The first codec and pixel format that the container and the encoder accept.
+
+    Args:
+        reader: the source.
+        format_name: FFmpeg's name of the container.
+        codec: FFmpeg's name of an encoder, or 'auto'.
+        crf: quality, the lower the better; None for the codec's default.
+        preset: the encoder's name of a speed; None for the codec's default.
+
+    Raises:
+        UsageError: there is no such encoder, or it knows no crf or presets.
+        OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
+    """
+    frame = reader.first.frame
+    name = _auto(frame, format_name) if codec == "auto" else codec
+    encoder = _encoder(name)
+    if name == "libx265" and min(frame.width, frame.height) < _X265_MIN_SIZE:
+        size = f"{frame.width}x{frame.height}"
+        raise OutputError(f"libx265 encodes {_X265_MIN_SIZE} pixels and more, got {size}; try libx264")
+    options = _options(name, crf, preset)
+    hdr.add_params(name, frame, options)
+    problem: str | None = None
+    for pix_fmt, lost in _ranked(frame.format, encoder):
+        encoding = Encoding(name, pix_fmt, options, lost)
+        refused = refusal(format_name, partial(encoding.add_to, reader=reader))
+        if refused is None:
+            return encoding
+        problem = problem or refused
+    asked = "".join(f", {k} {v}" for k, v in (("crf", crf), ("preset", preset)) if v is not None)
+    what = f"{frame.width}x{frame.height} {frame.format.name} as {name}{asked} in {format_name}"
+    raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; try other options")
+
+
+def _auto(frame: VideoFrame, format_name: str) -> str:
+    deep = depth_of(frame.format) > 10 or frame.color_trc in _HDR_TRANSFERS
+    tiny = min(frame.width, frame.height) < _X265_MIN_SIZE
+    for name in ("libx265", "libx264") if deep and not tiny else ("libx264",):
+        if refusal(format_name, methodcaller("add_stream", name)) is None:
+            return name
+    return "libvpx-vp9"
+
+
+def _encoder(name: str) -> Codec:
+    try:
+        codec = Codec(name, "w")
+    except UnknownCodecError:
+        codec = None
+    if codec is None or codec.type != "video":
+        raise UsageError(f"codec {name!r} is no video encoder of FFmpeg; try auto, libx264, libx265 or ffv1")
+    return codec
+
+
+def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]:
+    known = {o.name for o in CodecContext.create(name, "w").supported_options.private}
+    options = dict(_DEFAULTS.get(name, {}))
+    if crf is not None:
+        quality = next((key for key in ("crf", "cq") if key in known), None)
+        if quality is None:
+            raise UsageError(f"codec {name!r} has no crf, got {crf}; leave it out")
+        options[quality] = f"{crf:g}"
+    if preset is not None:
+        if "preset" not in known:
+            raise UsageError(f"codec {name!r} has no presets, got {preset!r}; leave it out")
+        options["preset"] = preset
+    return options
+
+
+def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
+    """Planar formats of an encoder, best first by FFmpeg's own judgement, and what each loses."""
+    offered = {f.name for f in encoder.video_formats or [source] if PLANAR.fullmatch(f.name)}
+    if not source.name.startswith("yuvj"):
+        offered = {name for name in offered if not name.startswith("yuvj")}
+    if not has_alpha(source):
+        offered = {name for name in offered if not name.startswith("yuva")}
+    ranked = []
+    while offered:
+        best, loss = find_best_pix_fmt_of_list(sorted(offered), source, has_alpha(source))
+        if best is None:
+            break
+        offered.remove(best.name)
+        ranked.append((best.name, loss & _LOSSES))
+    # FFmpeg would keep transparency rather than depth or chroma.
+    return sorted(ranked, key=lambda item: bool(item[1] & ~PixFmtLoss.ALPHA))
+
+
+def _frame_rate(reader: FileReader) -> Fraction:
+    """A hint for rate control and players; the frames have their own times."""
+    rate = reader.stream.average_rate or reader.stream.guessed_rate
+    return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
+
+
+def _time_base(container: OutputContainer, reader: FileReader) -> Fraction:
+    if FormatFlags.variable_fps in FormatFlags(container.format.flags):
+        return Fraction(reader.stream.time_base or Fraction(1, 90_000))
+    return 1 / _frame_rate(reader)  # such containers (avi) number frames and store no times

@@ -1,0 +1,131 @@
+"""From the sample formats of FFmpeg to y, u, v planes, and what the code values mean.
+
+| source                                      | becomes            | how                                    |
+|---------------------------------------------|--------------------|----------------------------------------|
+| planar YUV of 8 to 16 bits, any subsampling | itself             | views on the decoded frame             |
+| the same with alpha                         | itself             | views; alpha stays in the frame        |
+| gray of 8 to 16 bits                        | itself             | view; u, v are one neutral sample      |
+| big-endian or MSB-aligned samples           | same, little-endian| bit exact                              |
+| nv12, p010, yuyv422 and their like          | planar, same depth | bit exact                              |
+| RGB, palette, Bayer, XYZ                    | yuv444p, same depth| full range (keeps all levels), BT.709  |
+| gray with alpha, one bit a pixel            | gray               | alpha is lost                          |
+| 11, 13, 15 bits; more than 16 or floating   | next depth up; 16  |                                        |
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from rtdeblur.frames import Colour, Matrix, Plane, Planes
+
+PLANAR = re.compile(r"(yuv[ja]?4\d\dp|gray)(\d+le)?")
+_DEPTHS = (8, 9, 10, 12, 14, 16)
+
+# ITU-T H.273 table 4, MatrixCoefficients (AVColorSpace has the same numbers). SMPTE 240M (7) differs
+# from BT.709 by less than 0.001 in Kr and 0.015 in Kb.
+_MATRICES: dict[int, Matrix] = {
+    1: "bt709",
+    4: "bt601",
+    5: "bt601",
+    6: "bt601",
+    7: "bt709",
+    9: "bt2020",
+    10: "bt2020",
+}
+_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+
+def depth_of(pix_fmt: VideoFormat) -> int:
+    """Bits a sample, as stored."""
+    return max(component.bits for component in pix_fmt.components)
+
+
+def has_alpha(pix_fmt: VideoFormat) -> bool:
+    """True where the format holds transparency."""
+    return any(component.is_alpha for component in pix_fmt.components)
+
+
+def is_full_range(frame: VideoFrame) -> bool:
+    """True where black is 0: the frame says so, or its format does (yuvj, untagged gray)."""
+    if frame.format.name.startswith("yuvj"):
+        return True
+    if frame.color_range == ColorRange.UNSPECIFIED:
+        return frame.format.name.startswith("gray") or frame.format.is_rgb
+    return frame.color_range == ColorRange.JPEG
+
+
+def colour_of(frame: VideoFrame) -> Colour:
+    """What the code values of a planar frame mean.
+
+    An untagged matrix is guessed as players do: BT.709 for 720 lines and more, else BT.601.
+    """
+    guess: Matrix = "bt709" if frame.height >= 720 else "bt601"
+    matrix = _MATRICES.get(int(frame.colorspace), guess)
+    return Colour(matrix, is_full_range(frame), depth_of(frame.format))
+
+
+def planar(frame: VideoFrame) -> VideoFrame:
+    """The frame itself where its planes can be used as they are, else a converted one (see the table)."""
+    source = frame.format
+    if PLANAR.fullmatch(source.name):
+        return frame
+    name = _planar_name(source)
+    coloured = name.startswith("yuv") and is_rgb(source)
+    scale = ColorRange.JPEG if coloured or is_full_range(frame) else ColorRange.MPEG
+    converted = frame.reformat(
+        format=name,
+        interpolation=_EXACT,
+        dst_colorspace=Colorspace.ITU709 if coloured else None,
+        src_color_range=scale,
+        dst_color_range=scale,
+    )
+    if not coloured:  # the tags of the source, of which swscale knows too few
+        converted.colorspace, converted.color_range = frame.colorspace, frame.color_range
+    return converted
+
+
+def is_rgb(pix_fmt: VideoFormat) -> bool:
+    """True for RGB and what is converted like it."""
+    return pix_fmt.is_rgb or pix_fmt.has_palette or pix_fmt.is_bayer or pix_fmt.name.startswith("xyz")
+
+
+def _planar_name(source: VideoFormat) -> str:
+    bits = next((d for d in _DEPTHS if d >= depth_of(source)), 16)
+    suffix = "" if bits == 8 else f"{bits}le"
+    colours = [c for c in source.components if not c.is_alpha]
+    if len(colours) == 1 and not is_rgb(source):
+        return f"gray{suffix}"
+    chroma = (source.chroma_width(4), source.chroma_height(4))
+    subsampling = "444" if is_rgb(source) else {(2, 2): "420", (2, 4): "422"}.get(chroma, "444")
+    return f"yuv{subsampling}p{suffix}"
+
+
+def plane_views(frame: VideoFrame) -> tuple[Plane, ...]:
+    """Views on the colour planes of a planar frame, without the padding of its lines.
+
+    Returns:
+        y, u, v of (H, W), (Hc, Wc), (Hc, Wc), or y alone for gray; uint8, or uint16 above 8 bits.
+        Writing to them writes to the frame.
+    """
+    dtype: Any = np.uint8 if depth_of(frame.format) == 8 else "<u2"
+    views: list[Plane] = []
+    for plane in frame.planes[:3]:
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)[:, : plane.width]
+        # The buffer of a bottom-up picture starts at its last line.
+        views.append(rows if plane.line_size > 0 else rows[::-1])
+    return tuple(views)
+
+
+def planes_of(frame: VideoFrame) -> Planes:
+    """y, u, v of a planar frame; gray gets u and v of one neutral sample, shape (1, 1)."""
+    views = plane_views(frame)
+    if len(views) == 3:
+        return views[0], views[1], views[2]
+    neutral = np.full((1, 1), 1 << (depth_of(frame.format) - 1), views[0].dtype)
+    return views[0], neutral, neutral

@@ -1,0 +1,149 @@
+"""Copies the streams beside the main video: sound, subtitles, data, cover art, attachments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from operator import methodcaller
+
+from av.bitstream import BitStreamFilterContext
+from av.container import OutputContainer
+from av.format import Flags
+from av.rational import AVRational
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from rtdeblur.media.container import refusal
+from rtdeblur.media.demux import AnyPacket
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.tags import MOV, clean_tags
+
+# Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
+_TEXT_FILTERS = {
+    "subrip": ("mov_text", "text2movsub"),
+    "text": ("mov_text", "text2movsub"),
+    "mov_text": ("subrip", "mov2textsub"),
+}
+_IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
+# The muxer takes every codec, and what it does not know comes back as nothing: allow what does not.
+_MPEGTS_CODECS = {
+    "aac", "aac_latm", "ac3", "eac3", "dca", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
+    "dvbsub", "dvb_subtitle", "dvb_teletext", "libzvbi_teletextdec", "pgssub", "hdmv_pgs_subtitle",
+    "h264", "hevc", "mpeg2video", "timed_id3", "klv", "scte_35", "epg",
+}  # fmt: skip
+# What to suggest for a stream that a container refuses, the most common first.
+_ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov", "mpegts": ".ts"}
+
+
+@dataclass(slots=True)
+class Track:
+    """A stream of the output, filled with packets of one of the input.
+
+    Attributes:
+        stream: the stream of the output.
+        bitstream_filter: what packets pass through on their way.
+        last_dts: the time of the last packet, in units of the stream's time base.
+    """
+
+    stream: Stream
+    bitstream_filter: BitStreamFilterContext | None = None
+    last_dts: int | None = None
+
+    def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
+        """Packets to mux for one packet of the input.
+
+        Args:
+            packet: the packet, which is changed.
+            zero: the time in the input, in seconds, that becomes zero.
+        """
+        shift = round(zero / Fraction(packet.time_base))
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        if self.bitstream_filter is None:
+            return [self.place(packet)]
+        unit = packet.time_base
+        filtered = self.bitstream_filter.filter(packet)
+        for new in filtered:
+            new.time_base = unit
+        return [self.place(new) for new in filtered]
+
+    def place(self, packet: AnyPacket) -> AnyPacket:
+        """Put a packet into the stream, after its predecessor even where their clock is too coarse."""
+        packet.stream = self.stream
+        packet.rescale_ts(AVRational(self.stream.time_base or 1))
+        if packet.dts is not None:
+            step = 0 if Flags.ts_nonstrict in Flags(self.stream.container.format.flags) else 1
+            if self.last_dts is not None and packet.dts < self.last_dts + step:
+                packet.dts = self.last_dts + step
+                packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
+            self.last_dts = packet.dts
+        return packet
+
+
+def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> Track | str | None:
+    """Add a copy of one stream of the input.
+
+    Returns:
+        The track to fill; None where no packets are to come; or a warning that the stream is not kept.
+    """
+    name = container.format.name
+    if stream.type == "data" and _is_remade(stream, reader):
+        return None
+    if isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic:
+        if name == "matroska":
+            return _attach(container, stream, reader)
+        if name not in MOV:
+            return _not_kept(stream, name)
+    if _refuses(name, stream):
+        codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
+        if not codec or refusal(name, methodcaller("add_mux_stream", codec)):
+            return _not_kept(stream, name)
+        copy = container.add_mux_stream(codec)
+        track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
+    else:
+        copy = container.add_stream_from_template(stream, opaque=True)
+        track = Track(copy)
+    copy.metadata.update(clean_tags(stream.metadata))
+    copy.disposition = stream.disposition
+    return track
+
+
+def _codec(stream: Stream) -> str:
+    return stream.codec_context.name if stream.codec_context else stream.name or "unknown"
+
+
+def _refuses(format_name: str, stream: Stream) -> bool:
+    if format_name == "mpegts" and _codec(stream) not in _MPEGTS_CODECS:
+        return True
+    if stream.type == "attachment" and format_name != "matroska":
+        return True
+    return (
+        refusal(format_name, lambda scratch: scratch.add_stream_from_template(stream, opaque=True))
+        is not None
+    )
+
+
+def _is_remade(stream: Stream, reader: FileReader) -> bool:
+    """True for tracks that muxers make from the chapters and the timecode tag."""
+    chapters = stream.name == "bin_data" and bool(reader.container.chapters())
+    return chapters or "timecode" in stream.metadata
+
+
+def _not_kept(stream: Stream, format_name: str) -> str:
+    picture = isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic
+    what = "cover art" if picture else f"{stream.type} stream #{stream.index}"
+    others = [e for n, e in _ALTERNATIVES.items() if n != format_name and not _refuses(n, stream)]
+    hint = f"; {others[0]} can" if others else ""
+    return f"{what} ({_codec(stream)}) is not kept: {format_name} cannot hold it{hint}"
+
+
+def _attach(container: OutputContainer, stream: VideoStream, reader: FileReader) -> str | None:
+    """Matroska holds cover art as an attachment, known by its name (matroska.org, cover art)."""
+    kind = _IMAGES.get(_codec(stream))
+    picture = next((p for p in reader.first.packets if p.stream.index == stream.index), None)
+    if kind is None or picture is None:
+        return _not_kept(stream, container.format.name)
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    name = tags.get("filename", f"cover.{'jpg' if kind == 'jpeg' else kind}")
+    container.add_attachment(name, tags.get("mimetype", f"image/{kind}"), bytes(picture))
+    return None

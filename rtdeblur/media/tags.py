@@ -1,0 +1,91 @@
+"""What describes a file as a whole: tags, chapters, timecode."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from av.container import OutputContainer
+
+from rtdeblur.media.reader import FileReader
+
+if TYPE_CHECKING:  # PyAV has it in its stubs alone
+    from av.container.core import Chapter
+
+MOV = frozenset({"mov", "mp4", "ipod", "3gp", "3g2"})
+MATROSKA = frozenset({"matroska", "webm"})
+_CHAPTERS = MOV | MATROSKA | {"nut", "ogg"}
+# What the muxer writes itself, or mkvmerge computed from packets.
+_STALE_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration"}
+_STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
+# Keys for which mp4 has places of its own (libavformat/movenc.c, mov_write_ilst_tag); others need
+# its table of free keys, which fewer players read.
+_MP4_KEYS = {
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright",
+    "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords",
+    "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation", "track", "disc", "tmpo",
+    "creation_time", "timecode",
+}  # fmt: skip
+
+
+def clean_tags(tags: dict[str, str]) -> dict[str, str]:
+    """The tags that are still true of a file with another encoder and muxer."""
+    return {
+        key: value
+        for key, value in tags.items()
+        if key.lower() not in _STALE_TAGS and not key.lower().startswith(_STALE_PREFIXES)
+    }
+
+
+def muxer_options(reader: FileReader, format_name: str) -> dict[str, str]:
+    """Options with which a muxer keeps exact times and every tag."""
+    if format_name not in MOV:
+        return {}
+    options = {"movie_timescale": "90000"}  # else start offsets are rounded to a millisecond
+    if not _MP4_KEYS.issuperset(clean_tags(reader.container.metadata)):
+        options["movflags"] = "use_metadata_tags"
+    return options
+
+
+def copy_tags(container: OutputContainer, reader: FileReader) -> list[str]:
+    """Copy the tags and chapters of the source.
+
+    Returns:
+        Warnings about what the container cannot hold.
+    """
+    container.metadata.update(clean_tags(reader.container.metadata))
+    chapters = _chapters(reader)
+    if chapters and container.format.name not in _CHAPTERS:
+        return [f"{len(chapters)} chapters are not kept: {container.format.name} cannot hold them; .mkv can"]
+    container.set_chapters(chapters)
+    return []
+
+
+def video_tags(reader: FileReader) -> dict[str, str]:
+    """The tags of the main video, with the timecode wherever the source has it.
+
+    Muxers make a timecode track from this tag, and copy none.
+    """
+    tags = clean_tags(reader.stream.metadata)
+    for stream in reader.container.streams.data:
+        if "timecode" in stream.metadata:
+            tags.setdefault("timecode", stream.metadata["timecode"])
+    if reader.is_trimmed:
+        tags.pop("timecode", None)  # it named the first frame of the source
+    return tags
+
+
+def _chapters(reader: FileReader) -> list[Chapter]:
+    """The chapters of the part that is read, on the clock of the output."""
+    chapters: list[Chapter] = []
+    for chapter in reader.container.chapters():
+        unit = Fraction(chapter["time_base"] or 1)
+        start, end = chapter["start"] * unit, chapter["end"] * unit
+        if end <= reader.zero or (reader.end is not None and start >= reader.end):
+            continue
+        if reader.end is not None:
+            end = min(end, reader.end)
+        chapter["start"] = max(0, round((start - reader.zero) / unit))
+        chapter["end"] = round((end - reader.zero) / unit)
+        chapters.append(chapter)
+    return chapters

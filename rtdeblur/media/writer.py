@@ -1,0 +1,211 @@
+"""Writes a video file: encodes the restored frames and copies everything else of the source."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.sidedata.sidedata import Type
+from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import ColorRange, Interpolation
+from av.video.stream import VideoStream
+
+from rtdeblur.errors import OutputError
+from rtdeblur.frames import FrameBatch
+from rtdeblur.media.container import format_of, open_output, reason
+from rtdeblur.media.demux import AnyPacket
+from rtdeblur.media.encoder import Encoding, choose
+from rtdeblur.media.hdr import side_data
+from rtdeblur.media.partfile import PartFile
+from rtdeblur.media.planes import is_full_range, plane_views
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.streams import Track, add_copy
+from rtdeblur.media.tags import MATROSKA, MOV, copy_tags, muxer_options, video_tags
+
+
+class FileWriter:
+    """Writes what a `FileReader` read, with other pictures (a `FrameSink`).
+
+    All that can be refused is refused here, before any frame is restored.
+
+    Args:
+        reader: where the frames come from; not yet iterated.
+        path: the output; its ending names the container.
+        codec: FFmpeg's name of an encoder, or 'auto' (see `rtdeblur.media.encoder`).
+        crf: quality, the lower the better; None for the codec's default.
+        preset: the encoder's name of a speed; None for the codec's default.
+        overwrite: replace an existing file.
+
+    Attributes:
+        encoding: codec, pixel format and options chosen.
+        warnings: one line for each thing that the output does not keep.
+
+    Raises:
+        UsageError: the request makes no sense: unknown container or codec, existing output, the input itself.
+        OutputError: the folder or the encoder refuses.
+    """
+
+    def __init__(
+        self,
+        reader: FileReader,
+        path: str | Path,
+        *,
+        codec: str = "auto",
+        crf: float | None = None,
+        preset: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self._path = Path(path)
+        self._reader = reader
+        self.warnings: list[str] = []
+        format_name = format_of(self._path)
+        self._file = PartFile(self._path, source=reader.path, overwrite=overwrite)
+        self._container: OutputContainer | None = None
+        self._lock = threading.RLock()
+        self._resized = False
+        try:
+            self.encoding: Encoding = choose(reader, format_name, codec, crf, preset)
+            self._container = open_output(
+                str(self._file.path), format_name, muxer_options(reader, format_name)
+            )
+            self._tracks: dict[int, Track] = {}
+            self._video = self._add_streams(self._container)
+            self._container.start_encoding()
+        except (FFmpegError, ValueError) as error:
+            self.close()
+            raise OutputError(f"cannot write {str(path)!r}: {reason(error)}") from error
+        except BaseException:
+            self.close()
+            raise
+        self._picture = Track(self._video)
+        self._time_base = Fraction(self._video.codec_context.time_base)
+        self._last_pts: int | None = None
+
+    def write(self, batch: FrameBatch) -> None:
+        """Encode the frames of a batch, after the packets that came before each.
+
+        Raises:
+            OutputError: the encoder or the disk refuses.
+        """
+        with self._lock:
+            for index, carried in enumerate(batch.carriers):
+                with self._errors():
+                    self._mux(carried.packets)
+                    views = plane_views(_writable(carried.frame))
+                    for view, plane in zip(views, batch.planes, strict=False):  # gray has one view
+                        np.copyto(view, plane[index, 0])
+                    self._encode(carried.frame, batch.pts[index] * batch.time_base)
+
+    def commit(self) -> None:
+        """Flush encoder and container, and put the file under its name.
+
+        Raises:
+            OutputError: the encoder or the disk refuses; nothing appears then.
+        """
+        with self._lock, self._errors():
+            if self._container is None:
+                raise OutputError(f"cannot finish {str(self._path)!r}: it was closed already")
+            self._mux(self._reader.remaining_packets())
+            self._container.mux([self._picture.place(p) for p in self._video.encode(None)])
+            self._container.close()
+            self._container = None
+            self._file.commit()
+
+    def close(self) -> None:
+        """Release everything and discard what was not committed; safe from any thread, and twice."""
+        with self._lock:
+            container, self._container = self._container, None
+            if container is not None:
+                with suppress(FFmpegError):  # the trailer of a file that goes away
+                    container.close()
+            self._file.discard()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except FFmpegError as error:
+            raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
+
+    def _add_streams(self, container: OutputContainer) -> VideoStream:
+        reader = self._reader
+        self.warnings += copy_tags(container, reader)
+        for stream in reader.container.streams:
+            if stream.index == reader.stream.index:
+                video = self._add_video(container)
+                continue
+            copy = add_copy(container, stream, reader)
+            if isinstance(copy, Track):
+                self._tracks[stream.index] = copy
+            elif copy:
+                self.warnings.append(copy)
+        return video
+
+    def _add_video(self, container: OutputContainer) -> VideoStream:
+        reader, frame = self._reader, self._reader.first.frame
+        video = self.encoding.add_to(container, reader)
+        video.disposition = reader.stream.disposition
+        video.metadata.update(video_tags(reader))
+        matrix = side_data(frame, Type.DISPLAYMATRIX)
+        if matrix is not None:
+            video.set_display_matrix(struct.unpack("9i", matrix))
+            if container.format.name not in MOV | MATROSKA:
+                self.warnings.append(
+                    f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
+                )
+        self.warnings += self.encoding.losses(reader)
+        return video
+
+    def _encode(self, frame: VideoFrame, seconds: Fraction) -> None:
+        assert self._container is not None
+        unit = self._time_base
+        pts = round((seconds - self._reader.zero) / unit)
+        if self._last_pts is not None:
+            pts = max(pts, self._last_pts + 1)  # where the clock of the container is coarser
+        self._last_pts = pts
+        frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
+        frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
+        fitted = self._fit(frame)
+        self._container.mux([self._picture.place(p) for p in self._video.encode(fitted)])
+
+    def _fit(self, frame: VideoFrame) -> VideoFrame:
+        """The frame in the size and pixel format of the encoder, its range untouched."""
+        context = self._video.codec_context
+        resized = (frame.width, frame.height) != (context.width, context.height)
+        if not resized and frame.format.name == context.pix_fmt:
+            return frame
+        if resized and not self._resized:
+            self._resized = True
+            size = f"{context.width}x{context.height}"
+            self.warnings.append(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
+        scale = ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG
+        fitted = frame.reformat(
+            context.width,
+            context.height,
+            context.pix_fmt,
+            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+            src_color_range=scale,
+            dst_color_range=scale,
+        )
+        fitted.colorspace, fitted.color_range = frame.colorspace, context.color_range
+        return fitted
+
+    def _mux(self, packets: Iterable[AnyPacket]) -> None:
+        """Copy packets of the input to their tracks."""
+        assert self._container is not None
+        for packet in packets:
+            track = self._tracks.get(packet.stream_index)
+            if track is not None:
+                self._container.mux(track.convert(packet, self._reader.zero))
+
+
+def _writable(frame: VideoFrame) -> VideoFrame:
+    frame.make_writable()
+    return frame
