@@ -5,6 +5,7 @@ Nothing here loads numpy, av, openvino or rich before a command needs it.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -29,6 +30,8 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a failed job, 2 for a request that makes no sense, 128 + n for signal n.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a sign that a console lacks must not end a run
     try:
         with handling(Stopped.throw):
             return int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
@@ -37,9 +40,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(f"{error.format_message()} Try 'rtdeblur --help'.", error.exit_code)
     except RtdeblurError as error:
-        return _fail(str(error), error.exit_code)
-    except OSError as error:
+        # 2 is for words that no command understands; a job that cannot be done is 1, whatever the reason.
         return _fail(str(error), 1)
+    except OSError as error:  # a full disk, a lost drive
+        return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), 1)
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -12,7 +12,7 @@ import click
 from rtdeblur.cli.options import PARAMS, Bare, Request
 from rtdeblur.cli.report import progress, say, speed
 from rtdeblur.cli.signals import Stopped, handling
-from rtdeblur.errors import RtdeblurError, UsageError
+from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends import Backend
@@ -105,8 +105,8 @@ def _open_backend(request: Request, model: Model | None) -> Backend:
     if model:
         return open_backend(request.backend, model, precision=request.precision, mode="throughput")
     if request.backend not in ("auto", "identity"):
-        raise UsageError(
-            f"the model 'identity' has no graph for --backend {request.backend}; leave out one of the two"
+        raise click.UsageError(
+            f"The model 'identity' has no graph for --backend {request.backend}; leave out one of the two."
         )
     return open_backend("identity", None, precision=request.precision, mode="throughput")
 

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from rtdeblur.cli import main
+
+ROOT = Path(__file__).parents[2]
+RATE = 25
+
+
+def write_clip(path: Path, *, frames: int = 10, video: bool = True) -> Path:
+    """A Matroska clip of noise, all its frames from one packet, and a tone of the same length."""
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        if video:
+            picture = container.add_stream("mjpeg", RATE, width=320, height=240, pix_fmt="yuvj420p")
+        sound = container.add_stream("pcm_s16le", 8000, layout="mono")
+        if video:
+            packet = picture.encode(av.VideoFrame.from_ndarray(noise))[0]
+            data = bytes(packet)
+            for i in range(frames):
+                copy = av.Packet(data)
+                copy.stream, copy.pts, copy.dts, copy.time_base = picture, i, i, packet.time_base
+                copy.is_keyframe = True
+                container.mux(copy)
+        tone = (np.sin(np.arange(frames * 8000 // RATE)) * 9000).astype(np.int16)[None]
+        samples = av.AudioFrame.from_ndarray(tone, "s16", "mono")
+        samples.rate, samples.pts = 8000, 0
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten frames, with sound."""
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mkv")
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound alone."""
+    return write_clip(tmp_path_factory.mktemp("clips") / "sound.mkv", video=False)
+
+
+@pytest.fixture(scope="session")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """More than any machine here encodes in the seconds that a test lasts."""
+    return write_clip(tmp_path_factory.mktemp("clips") / "long.mkv", frames=30_000)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Write a bundle that holds no graph, its manifest altered; give the path of its .onnx."""
+
+    def write(**altered: object) -> Path:
+        onnx = tmp_path / "odd.onnx"
+        onnx.write_bytes(b"no graph")
+        manifest = {
+            "format_version": 1,
+            "name": "odd",
+            "sha256": "0" * 64,
+            "architecture": {"name": "unet"},
+            "stride": 8,
+            "precision": "fp32",
+            "dropout": "off",
+            "licence": "MIT",
+        }
+        onnx.with_suffix(".json").write_text(json.dumps(manifest | altered))
+        return onnx
+
+    return write
+
+
+@pytest.fixture
+def fails(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the program here, expect one line of error and nothing else; give the line."""
+
+    def fails(*args: object, exit_code: int = 1) -> str:
+        assert main([str(arg) for arg in args]) == exit_code
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("rtdeblur: error: ")
+        assert said.err.endswith("\n")
+        assert said.err.count("\n") == 1
+        return said.err
+
+    return fails
+
+
+@pytest.fixture
+def program() -> Callable[..., subprocess.Popen[str]]:
+    """Start the program as a user does, in a process of its own."""
+
+    def start(*args: object, **options: Any) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "rtdeblur", *map(str, args)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(words, cwd=ROOT, text=True, **pipes | options)
+
+    return start

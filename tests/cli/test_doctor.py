@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.cli import doctor, hardware, main
+from rtdeblur.cli.doctor import Finding
+
+
+def test_every_finding_is_a_marked_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    titles = [line for line in lines if not line.startswith("  ")]
+    assert titles == ["Software", "Processor", "OpenVINO", "GPU", "Backends", "FFmpeg", "Models"]
+    assert all(line[2] in "✓✗" for line in lines if line.startswith("  "))
+    assert "  ✓ encoder libx264: found" in lines
+    assert "  ✓ --precision auto: " in "\n".join(lines)
+
+
+def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    software = {finding["name"]: finding for finding in report["Software"]}
+    assert software["av"]["ok"]
+    assert software["Python"]["value"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_what_is_missing_comes_with_advice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    main(["doctor"])
+    assert "✗ tensorrt (RTX): not installed (pip install 'rtdeblur[rtx]')" in capsys.readouterr().out
+
+
+def broken() -> Iterator[Finding]:
+    yield Finding("half", True, "found")
+    raise RuntimeError("bad luck")
+
+
+def test_a_broken_probe_is_a_finding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_PROBES", {"Part": broken})
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().out.splitlines()[:2] == ["Part", "  ✓ half: found"]
+
+
+@pytest.mark.parametrize(("needed", "exit_code"), [(True, 1), (False, 0)])
+def test_only_what_is_needed_fails_it(needed: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe: Callable[[], Iterator[Finding]] = lambda: iter([Finding("it", False, "gone", needed=needed)])  # noqa: E731
+    monkeypatch.setattr(doctor, "_PROBES", {"Part": probe})
+    assert main(["doctor"]) == exit_code
+
+
+def test_a_damaged_model_is_found(
+    bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rtdeblur.model
+
+    monkeypatch.setattr(rtdeblur.model, "_FOLDER", bundle().parent)
+    assert main(["doctor"]) == 1
+    assert "✗ odd: model" in capsys.readouterr().out
+
+
+def test_marks_fit_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ascii:
+        encoding = "ascii"
+
+    monkeypatch.setattr(sys, "stdout", Ascii())
+    assert "".join(doctor._marks()).isascii()
+
+
+def test_the_machine_is_described() -> None:
+    assert hardware.cpu_name() != "unknown"
+    assert hardware.usable_cores() >= 1
+    assert (hardware.memory_mib() or 1 << 20) > 100
+
+
+def test_no_cuda_driver_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: not found")
+
+    monkeypatch.setattr(hardware.ctypes, "CDLL", missing)
+    assert [finding.ok for finding in doctor._gpu()] == [False]

@@ -1,0 +1,105 @@
+"""What holds for every command: help, versions, exit codes, one line for an error."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+import rtdeblur
+from rtdeblur.cli import main
+from rtdeblur.cli.root import root
+
+Fails = Callable[..., str]
+
+
+def test_help_shows_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "rtdeblur INPUT -o OUTPUT" in text
+    for word in ("--model", "--crf", "--json", "--version", "models", "doctor"):
+        assert word in text
+
+
+@pytest.mark.parametrize("args", [["-h"], ["clip.mp4", "--help"], ["clip.mp4", "-o", "out.mp4", "-h"]])
+def test_help_is_one(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    expected = capsys.readouterr().out
+    assert main(args) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_no_words_give_help_and_a_usage_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "rtdeblur INPUT -o OUTPUT" in said.err
+
+
+@pytest.mark.parametrize("args", [["--version"], ["clip.mp4", "--version"]])
+def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 0
+    assert capsys.readouterr().out == f"rtdeblur {rtdeblur.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (["clip.mp4"], "--output"),
+        (["-o", "out.mp4"], "INPUT"),
+        (["clip.mp4", "-o", "out.mp4", "--bogus"], "--bogus"),
+        (["clip.mp4", "-o", "out.mp4", "--backend", "abacus"], "abacus"),
+        (["clip.mp4", "-o", "out.mp4", "--batch", "0"], "--batch"),
+        (["clip.mp4", "-o", "out.mp4", "--crf", "best"], "best"),
+        (["clip.mp4", "-o", "out.mp4", "--start", "1:75"], "1:75"),
+        (["clip.mp4", "-o", "out.mp4", "--duration", "0"], "--duration"),
+        (["models", "--bogus"], "--bogus"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_2(
+    args: list[str], word: str, fails: Callable[..., str]
+) -> None:
+    line = fails(*args, exit_code=2)
+    assert word in line
+    assert "--help" in line
+
+
+def test_a_folder_tells_a_file_from_a_verb(fails: Fails) -> None:
+    assert "--output" in fails("./models", exit_code=2)
+    assert "-o" in fails("models", "-o", "out.mp4", exit_code=2)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (rtdeblur.InputError("first\nsecond"), "first second"),
+        (OSError(28, "No space left on device", "out.mp4"), "out.mp4: No space left on device"),
+    ],
+)
+def test_an_error_is_one_line(
+    error: Exception, text: str, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(root, "invoke", fail)
+    assert fails("models") == f"rtdeblur: error: {text}\n"
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTDEBLUR_DEBUG", "1")
+    assert main(["missing.mp4", "-o", "out.mp4"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1].startswith("rtdeblur: error: ")
+
+
+def test_a_closed_pipe_is_no_error(program: Callable[..., subprocess.Popen[str]]) -> None:
+    process = program("--help")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) == 1
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
