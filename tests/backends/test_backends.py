@@ -1,0 +1,134 @@
+"""One contract suite, run over every backend that starts here."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from rtdeblur.backends import Backend, open_backend
+from rtdeblur.errors import BackendError
+from rtdeblur.frames import Colour, FrameBatch
+from rtdeblur.model import DEFAULT_MODEL, Model
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.load(DEFAULT_MODEL)
+
+
+@pytest.fixture(params=["identity", "openvino auto", "openvino fp32"], scope="module")
+def backend(request: pytest.FixtureRequest, model: Model) -> Backend:
+    name, _, precision = request.param.partition(" ")
+    return open_backend(name, model, precision=precision or "auto")  # type: ignore[arg-type]
+
+
+def make_batch(
+    n: int, luma: tuple[int, int], chroma: tuple[int, int], colour: Colour | None = None
+) -> FrameBatch:
+    """Smooth random pictures: noise would be no picture, and a flat one no test."""
+    colour = colour or Colour()
+    rng = np.random.default_rng(1)
+    dtype = np.uint8 if colour.bit_depth == 8 else np.uint16
+
+    def plane(shape: tuple[int, int]) -> np.ndarray:
+        coarse = rng.uniform(0.1, 0.9, (n, 1, -(-shape[0] // 8), -(-shape[1] // 8)))
+        fine = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, : shape[0], : shape[1]]
+        return np.ascontiguousarray((fine * colour.peak).astype(dtype))
+
+    planes = (plane(luma), plane(chroma), plane(chroma))
+    return FrameBatch(planes, tuple(range(5, 5 + n)), Fraction(1, 30), colour, tuple("abcdefgh"[:n]))
+
+
+@pytest.mark.parametrize(
+    ("luma", "chroma"),
+    [
+        ((48, 64), (24, 32)),
+        ((33, 35), (17, 18)),
+        ((40, 64), (40, 32)),
+        ((40, 50), (40, 50)),
+        ((40, 50), (1, 1)),
+    ],
+    ids=["420", "420 odd", "422", "444", "grey"],
+)
+def test_keeps_layout_times_and_carriers(
+    backend: Backend, luma: tuple[int, int], chroma: tuple[int, int]
+) -> None:
+    batch = make_batch(2, luma, chroma)
+    restored = backend.infer(batch)
+    assert [p.shape for p in restored.planes] == [p.shape for p in batch.planes]
+    assert all(p.dtype == np.uint8 for p in restored.planes)
+    assert (restored.pts, restored.time_base, restored.carriers) == (
+        batch.pts,
+        batch.time_base,
+        batch.carriers,
+    )
+
+
+def test_a_batch_gives_the_bytes_of_its_frames(backend: Backend) -> None:
+    batch = make_batch(4, (48, 64), (24, 32))
+    whole = backend.infer(batch)
+    for i in range(4):
+        alone = FrameBatch(
+            tuple(p[i : i + 1] for p in batch.planes),  # type: ignore[arg-type]
+            batch.pts[i : i + 1], batch.time_base, batch.colour, batch.carriers[i : i + 1],
+        )  # fmt: skip
+        for one, many in zip(backend.infer(alone).planes, whole.planes, strict=True):
+            np.testing.assert_array_equal(one[0], many[i])
+
+
+def test_ten_bits_say_the_same_as_eight(backend: Backend) -> None:
+    eight = make_batch(1, (64, 96), (32, 48))
+    planes = tuple(p.astype(np.uint16) * 4 for p in eight.planes)
+    ten = FrameBatch(planes, eight.pts, eight.time_base, Colour(bit_depth=10), eight.carriers)  # type: ignore[arg-type]
+    fine, coarse = backend.infer(ten), backend.infer(eight)
+    for a, b in zip(fine.planes, coarse.planes, strict=True):
+        assert a.dtype == np.uint16
+        # Half a level of rounding at 8 bits; the code values of white differ by 1/1023, and bf16 adds as much again.
+        assert np.abs(a / 4 - b).max() <= 1.5
+
+
+def test_changes_pictures_unless_identity(backend: Backend) -> None:
+    batch = make_batch(1, (48, 64), (24, 32))
+    same = all((a == b).all() for a, b in zip(backend.infer(batch).planes, batch.planes, strict=True))
+    assert same == (backend.name == "identity")
+
+
+def test_bf16_stays_near_fp32(model: Model) -> None:
+    batch = make_batch(1, (96, 128), (48, 64))
+    exact, quick = (open_backend("openvino", model, precision=p).infer(batch) for p in ("fp32", "auto"))  # type: ignore[arg-type]
+    error = np.concatenate(
+        [(a - b.astype(float)).ravel() for a, b in zip(exact.planes, quick.planes, strict=True)]
+    )
+    # bf16 keeps 8 bits of each activation; 40 dB is what its rounding noise leaves on a hard-edged picture.
+    assert 10 * np.log10(255**2 / max((error**2).mean(), 1e-9)) > 40
+
+
+def test_latency_mode_gives_the_same_fp32_bytes(model: Model) -> None:
+    batch = make_batch(1, (48, 64), (24, 32))
+    one, other = (
+        open_backend("openvino", model, precision="fp32", mode=m).infer(batch)
+        for m in ("latency", "throughput")
+    )  # type: ignore[arg-type]
+    for a, b in zip(one.planes, other.planes, strict=True):
+        # Another split of sums over threads may round differently.
+        assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_tiny_frames_are_refused_in_one_line(model: Model) -> None:
+    with pytest.raises(BackendError, match="8×8 is too small.*at least 16×16"):
+        open_backend("openvino", model).infer(make_batch(1, (8, 8), (4, 4)))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(BackendError, match="'cuda'; try one of auto"):
+        open_backend("cuda", None)
+    with pytest.raises(BackendError, match="precision is 'int4'"):
+        open_backend("auto", None, precision="int4")  # type: ignore[arg-type]
+
+
+def test_a_graph_that_is_no_graph(model: Model) -> None:
+    broken = Model(model.manifest, b"no onnx", model.path)
+    with pytest.raises(BackendError, match="OpenVINO cannot run"):
+        open_backend("openvino", broken).infer(make_batch(1, (48, 64), (24, 32)))

@@ -1,0 +1,72 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.errors import ModelError
+from rtdeblur.model import DEFAULT_MODEL, FORMAT_VERSION, Model, bundled_models
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A copy of the default model's manifest beside a stand-in for its graph."""
+    source = Model.load(DEFAULT_MODEL).path
+    for suffix in (".onnx", ".json"):
+        shutil.copy(source.with_suffix(suffix), tmp_path / f"mine{suffix}")
+    return tmp_path / "mine.onnx"
+
+
+def change(bundle: Path, **values: object) -> None:
+    path = bundle.with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_default_is_bundled_first() -> None:
+    assert bundled_models()[0] == DEFAULT_MODEL
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".json"])
+def test_loads_by_either_path(bundle: Path, suffix: str) -> None:
+    assert Model.load(str(bundle.with_suffix(suffix))).onnx == bundle.read_bytes()
+
+
+def test_one_changed_byte_is_noticed(bundle: Path) -> None:
+    data = bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+    bundle.write_bytes(data)
+    with pytest.raises(ModelError, match="is damaged: its sha256"):
+        Model.load(str(bundle))
+
+
+def test_newer_format_is_refused(bundle: Path) -> None:
+    change(bundle, format_version=FORMAT_VERSION + 1)
+    with pytest.raises(ModelError, match=f"format {FORMAT_VERSION + 1}.*--upgrade"):
+        Model.load(str(bundle))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not json", "cannot read the manifest"),
+        ("[]", "no format_version"),
+        ('{"format_version": 1}', "lacks name"),
+    ],
+)
+def test_broken_manifest(bundle: Path, text: str, message: str) -> None:
+    bundle.with_suffix(".json").write_text(text)
+    with pytest.raises(ModelError, match=message):
+        Model.load(str(bundle))
+
+
+def test_half_a_bundle(bundle: Path) -> None:
+    bundle.with_suffix(".json").unlink()
+    with pytest.raises(ModelError, match="keep them together"):
+        Model.load(str(bundle))
+    with pytest.raises(ModelError, match="no model file"):
+        Model.load(str(bundle.parent / "other.onnx"))
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(ModelError, match=f"'nonesuch'; try one of {DEFAULT_MODEL}"):
+        Model.load("nonesuch")
