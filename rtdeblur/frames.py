@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.uint8] | NDArray[np.uint16]
+Plane = NDArray[np.unsignedinteger[Any]]
 Planes = tuple[Plane, Plane, Plane]
 """y (H, W), u and v (Hc, Wc): uint8 for 8 bits a sample, uint16 (low bits used) for more."""
 

@@ -18,7 +18,8 @@ FORMAT_VERSION = 1
 DEFAULT_MODEL = "fast"
 
 INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
-"""uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc); float32 matrices (3, 4); float32 peak (1,), the largest code value."""
+"""uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc);
+float32 matrices (3, 4), and peak (1,), the largest code value."""
 OUTPUTS = ("y_out", "u_out", "v_out")
 """Shapes and types as y, u, v."""
 
@@ -108,8 +109,8 @@ class Model:
         digest = hashlib.sha256(data).hexdigest()
         if digest != manifest.sha256:
             raise ModelError(
-                f"model {path} is damaged: its sha256 is {digest[:12]}…, the manifest says {manifest.sha256[:12]}…; "
-                "get the model again"
+                f"model {path} is damaged: its sha256 is {digest[:12]}…, "
+                f"the manifest says {manifest.sha256[:12]}…; get the model again"
             )
         return cls(manifest, data, path)
 

@@ -2,8 +2,9 @@
 
     source ──frames──► [decode] ──batches──► [infer] ──batches──► [encode] ──► sink
 
-A full queue blocks the stage before it, so memory stays flat however long the video is. A stage that fails sends
-its exception forward and stops the ones before it; `run` joins every thread, closes both ends, and raises it.
+A full queue blocks the stage before it, so memory stays flat however long the video is. A stage that fails
+sends its exception forward and stops the ones before it; `run` joins every thread, closes both ends, and
+raises it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +62,7 @@ class _End:
         self.error = error
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """A stage was told to stop while it waited."""
 
 
@@ -95,7 +97,7 @@ class Pipeline:
         self._frames, self._media_seconds = 0, 0.0
 
     def stop(self) -> None:
-        """End the run early: nothing is committed and `run` raises InterruptedRunError. Any thread may call it."""
+        """End the run early: nothing is committed, `run` raises InterruptedRunError. From any thread."""
         self._stop.set()
 
     def run(self) -> PipelineStats:
@@ -117,7 +119,7 @@ class Pipeline:
                 thread.start()
             self._encode()
             self._sink.commit()
-        except _Stopped:
+        except _StoppedError:
             raise InterruptedRunError("the run was interrupted; nothing was written") from None
         finally:
             self._stop.set()
@@ -160,13 +162,13 @@ class Pipeline:
         end = _End()
         try:
             stage()
-        except _Stopped:
+        except _StoppedError:
             return
         except BaseException as error:  # a thread has nobody else to tell
             end = _End(error)
         try:
             self._put(after, end)
-        except _Stopped:
+        except _StoppedError:
             return
 
     def _batches(self, before: queue.Queue[FrameBatch | _End]) -> Iterator[FrameBatch]:
@@ -181,20 +183,15 @@ class Pipeline:
 
     def _get(self, before: queue.Queue[FrameBatch | _End]) -> FrameBatch | _End:
         while not self._stop.is_set():
-            try:
+            with suppress(queue.Empty):
                 return before.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-        raise _Stopped
+        raise _StoppedError
 
     def _put(self, after: queue.Queue[FrameBatch | _End], item: FrameBatch | _End) -> None:
         while not self._stop.is_set():
-            try:
-                after.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return
-        raise _Stopped
+            with suppress(queue.Full):
+                return after.put(item, timeout=_POLL_SECONDS)
+        raise _StoppedError
 
     def _timed(self, stage: str, call: Callable[..., Any], *args: Any) -> Any:
         began = time.perf_counter()

@@ -81,7 +81,7 @@ class OpenVINOBackend:
             stride = self._model.manifest.stride
             if min(luma) < stride:
                 raise BackendError(
-                    f"a frame of {luma[1]}×{luma[0]} is too small for the model {self._model.manifest.name!r}, "
+                    f"a frame of {luma[1]}×{luma[0]} is too small for {self._model.manifest.name!r}, "
                     f"which needs at least {stride}×{stride}; try --model identity"
                 )
             if len(self._compiled) == MAX_COMPILED:

@@ -85,7 +85,7 @@ def test_ten_bits_say_the_same_as_eight(backend: Backend) -> None:
     fine, coarse = backend.infer(ten), backend.infer(eight)
     for a, b in zip(fine.planes, coarse.planes, strict=True):
         assert a.dtype == np.uint16
-        # Half a level of rounding at 8 bits; the code values of white differ by 1/1023, and bf16 adds as much again.
+        # Half a level of rounding at 8 bits; white differs by 1/1023, and bf16 adds as much again.
         assert np.abs(a / 4 - b).max() <= 1.5
 
 
@@ -117,7 +117,7 @@ def test_latency_mode_gives_the_same_fp32_bytes(model: Model) -> None:
 
 
 def test_tiny_frames_are_refused_in_one_line(model: Model) -> None:
-    with pytest.raises(BackendError, match="8×8 is too small.*at least 16×16"):
+    with pytest.raises(BackendError, match=r"8×8 is too small.*at least 16×16"):
         open_backend("openvino", model).infer(make_batch(1, (8, 8), (4, 4)))
 
 
