@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 # As FFmpeg's dts_delta_threshold: a transport stream whose clock moves further was spliced or restarted.
-_JUMP_SECONDS = 10
+JUMP_SECONDS = 10
 
 
 class FrameClock:
@@ -55,7 +55,7 @@ class Splicer:
             duration: how long the packet lasts, in seconds.
         """
         last = time if self._last is None else self._last
-        offset = next((o for o in reversed(self._offsets) if abs(time + o - last) <= _JUMP_SECONDS), None)
+        offset = next((o for o in reversed(self._offsets) if abs(time + o - last) <= JUMP_SECONDS), None)
         if offset is None:
             offset = last + duration - time
             self._offsets.append(offset)

@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from rtdeblur.media.clock import Splicer
+from rtdeblur.media.clock import JUMP_SECONDS, Splicer
 from rtdeblur.media.container import reason
 
 AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic in its stubs alone
@@ -120,6 +120,8 @@ class Demuxer:
         if clock is None:
             return
         unit = Fraction(packet.time_base)
+        if packet.pts is not None and abs(packet.pts - clock) * unit > JUMP_SECONDS:
+            packet.pts = None  # flipped bits: no picture waits so long between decoding and showing
         shift = round(splicer.offset(clock * unit, (packet.duration or 0) * unit) / unit)
         if shift:
             packet.dts = None if packet.dts is None else packet.dts + shift

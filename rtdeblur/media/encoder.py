@@ -94,6 +94,8 @@ class Encoding:
         if is_full_range(frame) and self.pix_fmt != frame.format.name:
             context.color_range = ColorRange.JPEG  # the format's name implied it and is gone
         context.flags |= Flags.frame_duration
+        if not _has_times(container):
+            context.max_b_frames = 0  # these would be shown in the order of decoding
         if frame.interlaced_frame:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
             context.field_order = reader.stream.codec_context.field_order
@@ -148,9 +150,10 @@ def choose(
         if refused is None:
             return encoding
         problem = problem or refused
-    asked = "".join(f", {k} {v}" for k, v in (("crf", crf), ("preset", preset)) if v is not None)
-    what = f"{frame.width}x{frame.height} {frame.format.name} as {name}{asked} in {format_name}"
-    raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; try other options")
+    what = f"{frame.width}x{frame.height} {frame.format.name} as {name} in {format_name}"
+    asked = " and ".join(f"{k} {v}" for k, v in (("crf", crf), ("preset", preset)) if v is not None)
+    hint = f"leave out {asked}" if asked else "try another codec or container"
+    raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; {hint}")
 
 
 def _auto(frame: VideoFrame, format_name: str) -> str:
@@ -212,6 +215,11 @@ def _frame_rate(reader: FileReader) -> Fraction:
 
 
 def _time_base(container: OutputContainer, reader: FileReader) -> Fraction:
-    if FormatFlags.variable_fps in FormatFlags(container.format.flags):
+    if _has_times(container):
         return Fraction(reader.stream.time_base or Fraction(1, 90_000))
-    return 1 / _frame_rate(reader)  # such containers (avi) number frames and store no times
+    return 1 / _frame_rate(reader)
+
+
+def _has_times(container: OutputContainer) -> bool:
+    """False for containers (avi) that number their frames."""
+    return FormatFlags.variable_fps in FormatFlags(container.format.flags)

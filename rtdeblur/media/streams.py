@@ -28,7 +28,7 @@ _IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "w
 # The muxer takes every codec, and what it does not know comes back as nothing: allow what does not.
 _MPEGTS_CODECS = {
     "aac", "aac_latm", "ac3", "eac3", "dca", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
-    "dvbsub", "dvb_subtitle", "dvb_teletext", "libzvbi_teletextdec", "pgssub", "hdmv_pgs_subtitle",
+    "dvbsub", "dvb_subtitle", "dvb_teletext", "pgssub", "hdmv_pgs_subtitle",
     "h264", "hevc", "mpeg2video", "timed_id3", "klv", "scte_35", "epg",
 }  # fmt: skip
 # What to suggest for a stream that a container refuses, the most common first.
@@ -109,7 +109,7 @@ def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> 
 
 
 def _codec(stream: Stream) -> str:
-    return stream.codec_context.name if stream.codec_context else stream.name or "unknown"
+    return stream.codec_context.codec.canonical_name if stream.codec_context else stream.name or "unknown"
 
 
 def _refuses(format_name: str, stream: Stream) -> bool:

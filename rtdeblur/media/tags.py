@@ -23,8 +23,8 @@ _STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "numbe
 _MP4_KEYS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright",
     "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords",
-    "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation", "track", "disc", "tmpo",
-    "creation_time", "timecode",
+    "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation",
+    "track", "disc", "tmpo", "creation_time", "timecode",
 }  # fmt: skip
 
 
