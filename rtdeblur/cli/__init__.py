@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -32,22 +33,38 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a sign that a console lacks must not end a run
+    received: list[int] = []
+
+    def stop(signum: int) -> None:
+        received.append(signum)
+        raise Stopped(signum)
+
     try:
-        with handling(Stopped.throw):
+        with handling(stop):
             return int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
     except Stopped as stopped:
-        return stopped.exit_code
-    except click.ClickException as error:
-        return _fail(f"{error.format_message()} Try 'rtdeblur --help'.", error.exit_code)
-    except RtdeblurError as error:
-        # 2 is for words that no command understands; a job that cannot be done is 1, whatever the reason.
-        return _fail(str(error), 1)
-    except OSError as error:  # a full disk, a lost drive
-        return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), 1)
+        return _leave(stopped.exit_code)
+    except (click.ClickException, RtdeblurError, OSError) as error:
+        # PyAV may lose an exception that a handler raises: what it was doing fails instead.
+        return _leave(128 + received[0]) if received else _fail(error)
 
 
-def _fail(message: str, exit_code: int) -> int:
+def _fail(error: Exception) -> int:
     if os.environ.get("RTDEBLUR_DEBUG") == "1":
-        traceback.print_exc(file=sys.stderr)
-    say("error", message)
+        traceback.print_exception(error)
+    # 2 is for words that no command understands; a job that cannot be done is 1, whatever the reason.
+    if isinstance(error, click.ClickException):
+        say("error", f"{error.format_message()} Try 'rtdeblur --help'.")
+        return error.exit_code
+    if isinstance(error, OSError):  # a full disk, a lost drive
+        say("error", ": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+    else:
+        say("error", str(error))
+    return 1
+
+
+def _leave(exit_code: int) -> int:
+    """End by a signal, without waiting for a stage of the pipeline that waits for a silent pipe."""
+    if any(thread.name.startswith("rtdeblur-") for thread in threading.enumerate()):
+        os._exit(exit_code)
     return exit_code

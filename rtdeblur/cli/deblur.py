@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ import click
 
 from rtdeblur.cli.options import PARAMS, Bare, Request
 from rtdeblur.cli.report import progress, say, speed
-from rtdeblur.cli.signals import Stopped, handling
+from rtdeblur.cli.signals import Stopped, dying, handling
 from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends import Backend
     from rtdeblur.media.demux import Damage
+    from rtdeblur.media.reader import FileReader
     from rtdeblur.model import Model
     from rtdeblur.pipeline import Pipeline, PipelineStats
 
@@ -67,28 +68,34 @@ class Result:
 
 def deblur(request: Request) -> Result:
     """Do the job; unless it succeeds, what stood under the output's name stays."""
-    from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.pipeline import Pipeline
 
     encoding = {"codec": request.codec, "crf": request.crf, "preset": request.preset}
     with ExitStack() as stack:
         # What can fail at once comes before what takes seconds: the model is compiled last.
-        reader = FileReader(request.input, start=request.start, duration=request.duration)
-        stack.enter_context(closing(reader))
+        reader = stack.enter_context(closing(_open_reader(request)))
         model = _load_model(request)
         writer = FileWriter(reader, request.output, overwrite=request.overwrite, **encoding)
         stack.enter_context(closing(writer))
         backend = stack.enter_context(closing(_open_backend(request, model)))
         name = model.manifest.name if model else "identity"
         if not request.quiet:
-            say("info", f"{name} on {backend.description}")
+            say("info", f"model {name}; {backend.description}")
         with progress(reader.info, shown=not request.quiet) as on_progress:
             pipeline = Pipeline(reader, backend, writer, batch_size=request.batch, on_progress=on_progress)
             stats = _run(pipeline)
         return Result(
             request, stats, name, backend.name, backend.description, tuple(writer.warnings), reader.damage
         )
+
+
+def _open_reader(request: Request) -> FileReader:
+    from rtdeblur.media.reader import FileReader
+
+    # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
+    with nullcontext() if request.input.is_file() else dying():
+        return FileReader(request.input, start=request.start, duration=request.duration)
 
 
 def _load_model(request: Request) -> Model | None:

@@ -57,5 +57,5 @@ class Root(click.Group):
 def root() -> None:
     """Remove motion blur from a video; sound, subtitles and timing stay as they are.
 
-    A file that is named like a command needs its folder: ./models
+    INPUT is a file, or - for standard input. A file that is named like a command needs its folder: ./models
     """

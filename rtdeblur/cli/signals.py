@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any
 
 
 class Stopped(BaseException):
@@ -15,22 +15,30 @@ class Stopped(BaseException):
         super().__init__(signal.Signals(signum).name)
         self.exit_code = 128 + signum
 
-    @classmethod
-    def throw(cls, signum: int) -> NoReturn:
-        """Raise, as the action of `handling`."""
-        raise cls(signum)
-
 
 @contextmanager
 def handling(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act` with the number of each signal that asks the program to end."""
+    with _handlers(lambda signum, _: act(signum)):
+        yield
+
+
+@contextmanager
+def dying() -> Iterator[None]:
+    """Let a signal end the program on the spot, even where it waits inside FFmpeg; nothing is cleaned up."""
+    with _handlers(signal.SIG_DFL):
+        yield
+
+
+@contextmanager
+def _handlers(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
     signals = [signal.SIGINT, signal.SIGTERM]
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     if hangup and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup's wish stands
         signals.append(hangup)
-    previous = {number: signal.signal(number, lambda signum, _: act(signum)) for number in signals}
+    previous = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, earlier in previous.items():
+            signal.signal(number, earlier)

@@ -7,11 +7,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from rtdeblur.cli.signals import Stopped, handling
+import rtdeblur
+from rtdeblur.cli import main
+from rtdeblur.cli.root import root
+from rtdeblur.cli.signals import handling
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to one process")
 
@@ -26,8 +30,10 @@ def test_a_run_ends_at_once_and_leaves_what_was_there(
 ) -> None:
     output = tmp_path / "out.mkv"
     output.write_bytes(b"precious")
-    process = program(long_clip, "-o", output, "--model", "identity", "-y")
-    wait_until(lambda: any(path.stat().st_size > 100_000 for path in tmp_path.glob(".out*")))
+    process = program(long_clip, "-o", output, "--model", "identity", "-y", "--preset", "placebo")
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    time.sleep(0.5)  # into the run
+    assert process.poll() is None
     process.send_signal(number)
     began = time.perf_counter()
     out, err = process.communicate(timeout=30)
@@ -56,7 +62,44 @@ def test_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_before_a_run_a_signal_ends_the_program() -> None:
-    with pytest.raises(Stopped) as stopped, handling(Stopped.throw):
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert stopped.value.exit_code == 143
+def test_a_pipe_without_a_word_ends_with_the_program(
+    tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
+) -> None:
+    output = tmp_path / "out.mkv"
+    with program("-", "-o", output, "--model", "identity", stdin=subprocess.PIPE) as process:
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) in (143, -signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_signal_does_not_wait_for_a_silent_pipe(
+    long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
+) -> None:
+    output = tmp_path / "out.mkv"
+    with program("-", "-o", output, "--model", "identity", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.buffer.write(long_clip.read_bytes()[:8_000_000])
+        process.stdin.flush()
+        wait_until(lambda: list(tmp_path.iterdir()) != [])
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_a_library_swallows_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def swallow(*_: object, **__: object) -> None:
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise rtdeblur.InputError("the read failed")
+
+    monkeypatch.setattr(root, "invoke", swallow)
+    assert main(["models"]) == 143
+
+
+def test_a_signal_outside_a_run_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root, "invoke", lambda ctx: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["models"]) == 130
