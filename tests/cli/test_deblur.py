@@ -15,6 +15,7 @@ import pytest
 
 from rtdeblur.cli import main
 from rtdeblur.media.writer import FileWriter
+from rtdeblur.model import DEFAULT_MODEL, bundled_models
 
 Fails = Callable[..., str]
 JPEG_START = b"\xff\xd8\xff"
@@ -55,6 +56,18 @@ def test_json_is_all_of_stdout(clip: Path, tmp_path: Path, capfd: pytest.Capture
     assert set(summary["stage_seconds"]) == {"decode", "infer", "encode"}
     assert summary["warnings"] == []
     assert summary["damage"] == {"count": 0, "message": ""}
+
+
+@pytest.mark.skipif(not bundled_models(), reason="no model is bundled yet")
+def test_the_bundled_model_runs(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["--json", "--precision", "fp32", "--duration", "0.1"]
+    assert main([str(clip), "-o", str(tmp_path / "out.mkv"), *words]) == 0
+    said = capfd.readouterr()
+    summary = json.loads(said.out)
+    assert (summary["model"], summary["backend"]) == (DEFAULT_MODEL, "openvino")
+    assert summary["stage_seconds"]["infer"] > 0
+    assert "fp32" in summary["device"]
+    assert summary["device"] in said.err  # what auto chose
 
 
 def test_a_part_is_taken(clip: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -79,6 +80,53 @@ def test_the_machine_is_described() -> None:
     assert hardware.cpu_name() != "unknown"
     assert hardware.usable_cores() >= 1
     assert (hardware.memory_mib() or 1 << 20) > 100
+
+
+class Driver:
+    """A CUDA driver with one H100 (cuda.h: 75 and 76 ask for the compute capability)."""
+
+    ATTRIBUTES: ClassVar = {75: 9, 76: 0}
+
+    def __init__(self, code: int = 0) -> None:
+        self.cuInit = lambda flags: code
+
+    def cuDriverGetVersion(self, out: Any) -> int:  # noqa: N802
+        out._obj.value = 13_010
+        return 0
+
+    def cuDeviceGetCount(self, out: Any) -> int:  # noqa: N802
+        out._obj.value = 1
+        return 0
+
+    def cuDeviceGet(self, out: Any, index: int) -> int:  # noqa: N802
+        out._obj.value = index
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: int) -> int:  # noqa: N802
+        name.value = b"NVIDIA H100"
+        return 0
+
+    def cuDeviceGetAttribute(self, out: Any, which: int, device: int) -> int:  # noqa: N802
+        out._obj.value = self.ATTRIBUTES[which]
+        return 0
+
+    def cuDeviceTotalMem_v2(self, out: Any, device: int) -> int:  # noqa: N802
+        out._obj.value = 80 << 30
+        return 0
+
+
+def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Driver())
+    (finding,) = doctor._gpu()
+    assert finding.ok
+    assert finding.value == "NVIDIA H100, compute capability 9.0, 80 GiB, driver for CUDA 13.1"
+
+
+def test_a_driver_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Driver(code=100))
+    (finding,) = doctor._gpu()
+    assert not finding.ok
+    assert "code 100" in finding.value
 
 
 def test_no_cuda_driver_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
