@@ -33,17 +33,17 @@ class Damage:
     """What could not be read.
 
     Attributes:
-        count: how many packets failed to be read or decoded.
-        message: the first failure, in FFmpeg's words.
+        count: how many packets or frames failed to be read or decoded.
+        message: the first failure, mostly in FFmpeg's words.
     """
 
     count: int = 0
     message: str = ""
 
-    def add(self, error: FFmpegError) -> None:
+    def add(self, message: str) -> None:
         """Count one more failure."""
         self.count += 1
-        self.message = self.message or reason(error)
+        self.message = self.message or message
 
 
 class Demuxer:
@@ -77,7 +77,7 @@ class Demuxer:
             try:
                 packet = next(self._packets, None)
             except FFmpegError as error:
-                self.damage.add(error)
+                self.damage.add(reason(error))
                 self._failed_reads += 1
                 if self._failed_reads == _READ_ATTEMPTS:
                     return None
@@ -136,11 +136,15 @@ class Demuxer:
         begin = start if self._begin is None else self._begin
         back = Fraction(1)
         while begin - back > start:
-            if self._seek(begin - back) and self._key_frame_time() <= begin:
-                self._seek(begin - back)
+            if not self._seek(begin - back):
+                return  # not seekable: read on from the beginning
+            landed = self._key_frame_time()
+            self._seek(begin - back)
+            if landed <= begin:
                 return
             back *= 4
-        self._seek(start)
+        if back > 1:
+            self._seek(start - 1)
 
     def _seek(self, time: Fraction) -> bool:
         try:

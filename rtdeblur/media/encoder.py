@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from operator import methodcaller
+from io import BytesIO
 
 from av.codec import Codec
 from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
@@ -32,7 +32,7 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.media import hdr
-from rtdeblur.media.container import refusal
+from rtdeblur.media.container import open_output, refusal
 from rtdeblur.media.planes import PLANAR, depth_of, has_alpha, is_full_range, is_rgb
 from rtdeblur.media.reader import FileReader
 
@@ -91,8 +91,8 @@ class Encoding:
         context.sample_aspect_ratio = reader.stream.sample_aspect_ratio or Fraction(0, 1)
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
         context.colorspace, context.color_range = frame.colorspace, frame.color_range
-        if is_full_range(frame) and self.pix_fmt != frame.format.name:
-            context.color_range = ColorRange.JPEG  # the format's name implied it and is gone
+        if is_full_range(frame):
+            context.color_range = ColorRange.JPEG  # the name of the format may have implied it
         context.flags |= Flags.frame_duration
         if not _has_times(container):
             context.max_b_frames = 0  # these would be shown in the order of decoding
@@ -106,8 +106,9 @@ class Encoding:
     def losses(self, reader: FileReader) -> list[str]:
         """One line for each thing that the pixel format changes in the picture."""
         source, frame = reader.info.pix_fmt, reader.first.frame
-        lost = [
-            f"{what} of {source} is reduced: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
+        lost = hdr.lost(self.codec, frame)
+        lost += [
+            f"{what} of {source} is not kept: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
             for loss, what in _LOSS_NAMES.items()
             if self.lost & loss
         ]
@@ -116,6 +117,10 @@ class Encoding:
         elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
             size = f"{frame.width}x{frame.height}"
             lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
+        if self.codec == "ffv1" and (reader.stream.sample_aspect_ratio or 1) != 1:
+            lost.append(
+                "the aspect ratio is kept in the frames alone, as ffv1 is written; libx264 keeps it whole"
+            )
         return lost
 
 
@@ -160,9 +165,17 @@ def _auto(frame: VideoFrame, format_name: str) -> str:
     deep = depth_of(frame.format) > 10 or frame.color_trc in _HDR_TRANSFERS
     tiny = min(frame.width, frame.height) < _X265_MIN_SIZE
     for name in ("libx265", "libx264") if deep and not tiny else ("libx264",):
-        if refusal(format_name, methodcaller("add_stream", name)) is None:
+        if _holds(format_name, name):
             return name
     return "libvpx-vp9"
+
+
+def _holds(format_name: str, codec: str) -> bool:
+    try:
+        open_output(BytesIO(), format_name).add_stream(codec)
+    except ValueError:
+        return False
+    return True
 
 
 def _encoder(name: str) -> Codec:

@@ -14,6 +14,8 @@ _MASTERING = struct.Struct("20i2i")
 _CONTENT_LIGHT = struct.Struct("2I")
 # Units of the SEI message: SMPTE ST 2086 (0.00002 for chromaticity, 0.0001 cd/m² for luminance).
 _CHROMATICITY, _LUMINANCE = 50_000, 10_000
+# It changes with the scene; no encoder takes it through PyAV.
+_DYNAMIC = (Type.DOVI_METADATA, Type.DYNAMIC_HDR_PLUS)
 _PARAMS = {
     "libx265": ("x265-params", "master-display", "max-cll"),
     "libx264": ("x264-params", "mastering-display", "cll"),
@@ -48,14 +50,22 @@ def add_params(codec: str, frame: VideoFrame, options: dict[str, str]) -> None:
         options[option] = ":".join(params)
 
 
+def lost(codec: str, frame: VideoFrame) -> list[str]:
+    """One line for each kind of HDR metadata of a frame that an encoder cannot write."""
+    missing = [] if codec in _PARAMS else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
+    names = {
+        kind.name.replace("_", " ").lower()
+        for kind in (*missing, *_DYNAMIC)
+        if side_data(frame, kind) is not None
+    }
+    return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
+
+
 def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
     """The side data of one kind, None where the frame has none."""
     entries: Any = frame.side_data
-    for index in range(len(entries)):  # PyAV 18 iterates over values, 19 over keys; both take an index
-        entry = entries[index]
-        if entry.type == kind:
-            return bytes(entry)
-    return None
+    entry = entries.get(kind)
+    return None if entry is None else bytes(entry)
 
 
 def _display(mastering: bytes) -> str | None:

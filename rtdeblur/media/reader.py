@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Frame, VideoInfo
 from rtdeblur.media.clock import FrameClock
-from rtdeblur.media.container import main_video, open_input
+from rtdeblur.media.container import main_video, open_input, reason
 from rtdeblur.media.demux import AnyPacket, Damage, Demuxer
 from rtdeblur.media.planes import colour_of, planar, planes_of
 
@@ -124,8 +124,11 @@ class FileReader:
     def _describe(self) -> VideoInfo:
         rate = Fraction(self.stream.average_rate) if self.stream.average_rate else None
         start = Fraction(self.container.start_time or 0, 1_000_000)
-        length = self.container.duration
-        ends = [self.end, None if length is None else start + Fraction(length, 1_000_000)]
+        ends = [self.end]
+        if self.container.duration is not None:
+            # Matroska counts its length from zero.
+            origin = 0 if self.container.format.name.startswith("matroska") else start
+            ends.append(origin + Fraction(self.container.duration, 1_000_000))
         seconds = min((end - self.zero for end in ends if end is not None), default=None)
         count = None if seconds is None or rate is None else max(1, round(seconds * rate))
         if self.stream.frames and self.zero == start and self.end is None:
@@ -156,6 +159,8 @@ class FileReader:
             decoded = self._decoded.popleft()
             pts = self._clock.stamp(decoded.pts, decoded.duration)
             if self._demuxer.wants(pts * self._time_base):
+                if decoded.is_corrupt:
+                    self.damage.add("a frame was decoded with errors")
                 return self._frame(planar(decoded), pts)
         return None
 
@@ -172,7 +177,7 @@ class FileReader:
             try:
                 self._decoded.extend(self.stream.decode(packet))
             except FFmpegError as error:
-                self.damage.add(error)
+                self.damage.add(reason(error))
         elif self._demuxer.carries(packet, self.zero):
             self._packets.append(packet)
 

@@ -27,9 +27,8 @@ _TEXT_FILTERS = {
 _IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
 # The muxer takes every codec, and what it does not know comes back as nothing: allow what does not.
 _MPEGTS_CODECS = {
-    "aac", "aac_latm", "ac3", "eac3", "dca", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
-    "dvbsub", "dvb_subtitle", "dvb_teletext", "pgssub", "hdmv_pgs_subtitle",
-    "h264", "hevc", "mpeg2video", "timed_id3", "klv", "scte_35", "epg",
+    "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
+    "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
 }  # fmt: skip
 # What to suggest for a stream that a container refuses, the most common first.
 _ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov", "mpegts": ".ts"}
