@@ -38,13 +38,14 @@ from rtdeblur.media.reader import FileReader
 
 _DEFAULTS: dict[str, dict[str, str]] = {
     "libx264": {"crf": "16", "preset": "veryfast"},
-    "libx265": {"crf": "16", "preset": "superfast", "x265-params": "log-level=error"},
+    "libx265": {"crf": "16", "preset": "superfast", "x265-params": "log-level=none"},
     "libvpx-vp9": {"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
     "libsvtav1": {"crf": "20", "preset": "10"},
     "ffv1": {"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
 }
 # Below one coding tree block libx265 writes past its buffers.
 _X265_MIN_SIZE = 64
+_PROGRESSIVE = {"libx265", "libvpx-vp9", "libsvtav1"}
 # Some containers advertise their clock (90000) as the rate, which encoders refuse.
 _MAX_RATE = 1000
 _LOSS_NAMES = {
@@ -117,6 +118,8 @@ class Encoding:
         elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
             size = f"{frame.width}x{frame.height}"
             lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
+        if frame.interlaced_frame and self.codec in _PROGRESSIVE:
+            lost.append(f"the field order is not kept by {self.codec}; libx264 keeps it")
         if self.codec == "ffv1" and (reader.stream.sample_aspect_ratio or 1) != 1:
             lost.append(
                 "the aspect ratio is kept in the frames alone, as ffv1 is written; libx264 keeps it whole"
@@ -204,21 +207,28 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
 
 
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
-    """Planar formats of an encoder, best first by FFmpeg's own judgement, and what each loses."""
-    offered = {f.name for f in encoder.video_formats or [source] if PLANAR.fullmatch(f.name)}
-    if not source.name.startswith("yuvj"):
-        offered = {name for name in offered if not name.startswith("yuvj")}
-    if not has_alpha(source):
-        offered = {name for name in offered if not name.startswith("yuva")}
+    """The YUV and gray formats of an encoder, best first by FFmpeg's judgement, and what each loses."""
+    offered = [f.name for f in encoder.video_formats or [source] if _is_candidate(f, source)]
+    # Among equals FFmpeg takes the first: what needs no conversion, then planar before nv12.
+    offered.sort(key=lambda name: (name != source.name, not PLANAR.fullmatch(name)))
+    # FFmpeg takes gray for 4:4:4, and would count 4:2:0 as a loss.
+    like = source.name if source.name in offered else source.name.replace("gray", "yuv420p")
     ranked = []
     while offered:
-        best, loss = find_best_pix_fmt_of_list(sorted(offered), source, has_alpha(source))
+        best, loss = find_best_pix_fmt_of_list(offered, like, has_alpha(source))
         if best is None:
             break
         offered.remove(best.name)
         ranked.append((best.name, loss & _LOSSES))
     # FFmpeg would keep transparency rather than depth or chroma.
     return sorted(ranked, key=lambda item: bool(item[1] & ~PixFmtLoss.ALPHA))
+
+
+def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
+    if not offered.components or is_rgb(offered):  # on a device, or no YUV
+        return False
+    jpeg_range, alpha = offered.name.startswith("yuvj"), has_alpha(offered)
+    return (not jpeg_range or source.name.startswith("yuvj")) and (not alpha or has_alpha(source))
 
 
 def _frame_rate(reader: FileReader) -> Fraction:
