@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rtdeblur.backends import Backend
     from rtdeblur.media.demux import Damage
     from rtdeblur.media.reader import FileReader
+    from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
     from rtdeblur.pipeline import Pipeline, PipelineStats
 
@@ -68,16 +69,13 @@ class Result:
 
 def deblur(request: Request) -> Result:
     """Do the job; unless it succeeds, what stood under the output's name stays."""
-    from rtdeblur.media.writer import FileWriter
     from rtdeblur.pipeline import Pipeline
 
-    encoding = {"codec": request.codec, "crf": request.crf, "preset": request.preset}
     with ExitStack() as stack:
         # What can fail at once comes before what takes seconds: the model is compiled last.
         reader = stack.enter_context(closing(_open_reader(request)))
         model = _load_model(request)
-        writer = FileWriter(reader, request.output, overwrite=request.overwrite, **encoding)
-        stack.enter_context(closing(writer))
+        writer = stack.enter_context(closing(_open_writer(request, reader)))
         backend = stack.enter_context(closing(_open_backend(request, model)))
         name = model.manifest.name if model else "identity"
         if not request.quiet:
@@ -96,6 +94,19 @@ def _open_reader(request: Request) -> FileReader:
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
     with nullcontext() if request.input.is_file() else dying():
         return FileReader(request.input, start=request.start, duration=request.duration)
+
+
+def _open_writer(request: Request, reader: FileReader) -> FileWriter:
+    from rtdeblur.media.writer import FileWriter
+
+    return FileWriter(
+        reader,
+        request.output,
+        codec=request.codec,
+        crf=request.crf,
+        preset=request.preset,
+        overwrite=request.overwrite,
+    )
 
 
 def _load_model(request: Request) -> Model | None:

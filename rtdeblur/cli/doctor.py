@@ -42,9 +42,7 @@ class Finding:
 
 
 def _software() -> Iterator[Finding]:
-    yield Finding(
-        "Python", sys.version_info >= (3, 10), platform.python_version(), "install 3.10 or later", True
-    )
+    yield Finding("Python", True, platform.python_version())
     yield from map(_package, ("rtdeblur", "numpy", "av", "openvino"))
 
 
@@ -101,7 +99,7 @@ def _openvino() -> Iterator[Finding]:
 def _gpu() -> Iterator[Finding]:
     try:
         gpus = hardware.nvidia_gpus()
-    except OSError as error:
+    except (OSError, AttributeError) as error:  # no library, no device, an older driver
         yield Finding("NVIDIA GPU", False, str(error), "on a machine that has one: install NVIDIA's driver")
         return
     for gpu in gpus:
@@ -111,19 +109,26 @@ def _gpu() -> Iterator[Finding]:
 
 def _backends() -> Iterator[Finding]:
     yield Finding("identity", True, "always")
-    for name, module, install in (
-        ("openvino", "openvino", _REINSTALL),
-        ("tensorrt (RTX)", "tensorrt_rtx", "pip install 'rtdeblur[rtx]'"),
-        ("tensorrt (enterprise)", "tensorrt", "pip install 'rtdeblur[tensorrt]'"),
-    ):
-        found = find_spec(module) is not None
-        yield Finding(name, found, "installed" if found else "not installed", "" if found else install)
+    yield _backend("openvino", "openvino", "openvino", _REINSTALL)
+    yield _backend("tensorrt (RTX)", "tensorrt", "tensorrt_rtx", "pip install 'rtdeblur[rtx]'")
+    yield _backend("tensorrt (enterprise)", "tensorrt", "tensorrt", "pip install 'rtdeblur[tensorrt]'")
+
+
+def _backend(name: str, module: str, package: str, install: str) -> Finding:
+    if find_spec(f"rtdeblur.backends.{module}") is None:
+        return Finding(name, False, "not in this version of rtdeblur")
+    if find_spec(package) is None:
+        return Finding(name, False, "not installed", install)
+    return Finding(name, True, "installed")
 
 
 def _models() -> Iterator[Finding]:
     from rtdeblur.model import bundled_models
 
-    yield from map(_model, bundled_models())
+    names = bundled_models()
+    if not names:
+        yield Finding("bundled models", False, "none", f"{_REINSTALL}, or name one by --model PATH")
+    yield from map(_model, names)
 
 
 def _model(name: str) -> Finding:

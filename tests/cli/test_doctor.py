@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+import rtdeblur.model
 from rtdeblur.cli import doctor, hardware, main
 from rtdeblur.cli.doctor import Finding
 
@@ -30,12 +31,22 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert software["Python"]["value"] == ".".join(map(str, sys.version_info[:3]))
 
 
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ((), "tensorrt (RTX): not in this version of rtdeblur"),
+        (("rtdeblur.backends.tensorrt",), "tensorrt (RTX): not installed (pip install 'rtdeblur[rtx]')"),
+    ],
+)
 def test_what_is_missing_comes_with_advice(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    present: tuple[str, ...],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name if name in present else None)
     main(["doctor"])
-    assert "✗ tensorrt (RTX): not installed (pip install 'rtdeblur[rtx]')" in capsys.readouterr().out
+    assert f"✗ {expected}" in capsys.readouterr().out
 
 
 def broken() -> Iterator[Finding]:
@@ -58,11 +69,17 @@ def test_only_what_is_needed_fails_it(needed: bool, exit_code: int, monkeypatch:
     assert main(["doctor"]) == exit_code
 
 
+def test_no_model_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtdeblur.model, "_FOLDER", tmp_path)
+    main(["doctor"])
+    assert "✗ bundled models: none (" in capsys.readouterr().out
+
+
 def test_a_damaged_model_is_found(
     bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import rtdeblur.model
-
     monkeypatch.setattr(rtdeblur.model, "_FOLDER", bundle().parent)
     assert main(["doctor"]) == 1
     assert "✗ odd: model" in capsys.readouterr().out
