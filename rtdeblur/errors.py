@@ -1,28 +1,24 @@
 """Every error that rtdeblur raises on purpose.
 
 RtdeblurError
-├── UsageError       the request itself makes no sense          (exit code 2)
-├── InputError       the input cannot be read or holds no video (exit code 1, like all others)
-├── OutputError      the output cannot be written
-├── ModelError       a model bundle is missing, damaged or too new
-├── BackendError     an inference backend cannot start or failed
-├── DependencyError  an optional package is missing
-└── InterruptedRunError  a run was stopped before its end       (exit code 130)
+├── UsageError           the request itself makes no sense
+├── InputError           the input cannot be read or holds no video
+├── OutputError          the output cannot be written
+├── ModelError           a model bundle is missing, damaged or too new
+├── BackendError         an inference backend cannot start or failed
+├── DependencyError      an optional package is missing
+└── InterruptedRunError  a run was stopped before its end
 
 A message is one line: what failed and its value, what was expected, what to try.
 """
 
 
 class RtdeblurError(Exception):
-    """Root of the tree; the command line prints it as one line and exits with `exit_code`."""
-
-    exit_code = 1
+    """Root of the tree; the command line prints it as one line and exits with 1."""
 
 
 class UsageError(RtdeblurError):
     """The request itself makes no sense."""
-
-    exit_code = 2
 
 
 class InputError(RtdeblurError):
@@ -53,5 +49,3 @@ class DependencyError(RtdeblurError):
 
 class InterruptedRunError(RtdeblurError):
     """A run was stopped before its end; nothing of it is left behind."""
-
-    exit_code = 130

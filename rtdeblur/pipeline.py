@@ -24,6 +24,8 @@ from rtdeblur.media import FrameSink, FrameSource
 
 QUEUE_BATCHES = 2
 _POLL_SECONDS = 0.1
+_SILENCE_SECONDS = 1.0
+"""How long a stopped run waits for a decoder; one that waits for a silent pipe ends when its source does."""
 
 Progress = Callable[[int, float], None]
 """Called from the encode thread with the frames done and the seconds of video that they span."""
@@ -108,23 +110,24 @@ class Pipeline:
             RtdeblurError: what a stage raised, once all threads have ended.
         """
         began = time.perf_counter()
-        threads = [
-            threading.Thread(
-                target=self._guard, args=(stage, after), name=f"rtdeblur-{stage.__name__.strip('_')}"
+        decode, infer = (
+            threading.Thread(target=self._guard, args=stage, name=f"rtdeblur-{name}", daemon=True)
+            for name, stage in (
+                ("decode", (self._decode, self._decoded)),
+                ("infer", (self._infer, self._restored)),
             )
-            for stage, after in ((self._decode, self._decoded), (self._infer, self._restored))
-        ]
+        )
         try:
-            for thread in threads:
-                thread.start()
+            decode.start()
+            infer.start()
             self._encode()
             self._sink.commit()
         except _StoppedError:
             raise InterruptedRunError("the run was interrupted; nothing was written") from None
         finally:
             self._stop.set()
-            for thread in threads:
-                thread.join()
+            infer.join()
+            decode.join(_SILENCE_SECONDS)
             self._sink.close()
             self._source.close()
         busy = self._busy
