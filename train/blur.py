@@ -1,105 +1,30 @@
-"""Motion blur made from sharp pictures: trajectories, kernels, layers.
+"""Motion blur made from sharp pictures.
 
-A trajectory is where a point of the scene goes while the shutter is open: (steps, 2) float64, (x, y) in
-pixels. A kernel is the time a trajectory spends at each pixel: (k, k) float32, k odd, summing to 1, with the
-middle of the exposure at the centre pixel, so that the blurred picture stays aligned to the sharp one taken
-at that moment (as the pairs of GoPro are, Nah et al., CVPR 2017).
+A blur takes a sharp picture (H, W, 3), float32 code values in [0, 1], and a source of randomness, and gives
+the blurred and the sharp picture of one example. A layered one asks for a second sharp picture like it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from train.trajectory import (
+    Floats,
+    Trajectory,
+    kernel,
+    shake_trajectory,
+    smooth_trajectory,
+    uniform_kernel,
+)
 
-
-def shake_trajectory(
-    rng: np.random.Generator, steps: int = 2000, max_length: float = 60.0
-) -> NDArray[np.float64]:
-    """Camera shake as a Markov process (Kupyn et al., DeblurGAN, CVPR 2018, algorithm 1).
-
-    Args:
-        rng: source of randomness.
-        steps: points of the trajectory.
-        max_length: length of the path in pixels.
-
-    Returns:
-        (steps, 2) float64, pixels.
-    """
-    step_length = max_length / (steps - 1)
-    inertia, big_shake, gaussian = rng.uniform(0, 0.7), rng.uniform(0, 0.2), rng.uniform(0, 0.7)
-    impulse_variance = 0.001
-    velocity = step_length * np.exp(1j * rng.uniform(0, 2 * np.pi))
-    position = 0j
-    path = np.zeros(steps, np.complex128)
-    noise = rng.standard_normal((steps, 2)) @ np.array([1, 1j])
-    shaken = rng.random(steps) < big_shake * impulse_variance
-    turns = rng.uniform(-0.5, 0.5, steps)
-    for t in range(1, steps):
-        change = impulse_variance * (gaussian * noise[t] - inertia * position * step_length)
-        if shaken[t]:
-            change += 2 * velocity * np.exp(1j * (np.pi + turns[t]))
-        velocity += change
-        velocity *= step_length / abs(velocity)
-        position += velocity
-        path[t] = position
-    return np.stack([path.real, path.imag], axis=1)
-
-
-def smooth_trajectory(rng: np.random.Generator, length: float, steps: int = 256) -> NDArray[np.float64]:
-    """A short exposure of a moving camera or object: a curve of low order with changing speed.
-
-    Args:
-        rng: source of randomness.
-        length: about how far the point goes, pixels.
-        steps: points of the trajectory.
-
-    Returns:
-        (steps, 2) float64, pixels.
-    """
-    t = np.linspace(-0.5, 0.5, steps)
-    angle = rng.uniform(0, 2 * np.pi)
-    along = t + rng.normal(0, 0.25) * (t**2 - 1 / 12) * 2
-    across = rng.normal(0, 0.35) * (t**2 - 1 / 12) * 2 + rng.normal(0, 0.25) * 4 * (t**3 - 0.15 * t)
-    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return length * np.stack([along, across], axis=1) @ rotation
-
-
-def kernel(trajectory: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> Floats:
-    """Splat a trajectory to a kernel, each point bilinearly over four pixels.
-
-    Args:
-        trajectory: (steps, 2) pixels.
-        weights: (steps,) how much light each point gets; all alike by default.
-
-    Returns:
-        (k, k) float32, k odd and just large enough, summing to 1.
-    """
-    points = trajectory - trajectory[len(trajectory) // 2]
-    radius = int(np.ceil(np.abs(points).max())) + 1
-    size = 2 * radius + 1
-    base = np.floor(points).astype(np.int64)
-    fraction = points - base
-    light = np.ones(len(points)) if weights is None else weights
-    out = np.zeros(size * size)
-    for dx in (0, 1):
-        for dy in (0, 1):
-            share = np.abs(1 - dx - fraction[:, 0]) * np.abs(1 - dy - fraction[:, 1])
-            index = (base[:, 1] + dy + radius) * size + base[:, 0] + dx + radius
-            out += np.bincount(index, share * light, size * size)
-    return (out / out.sum()).reshape(size, size).astype(np.float32)
-
-
-def uniform_kernel(size: int) -> Floats:
-    """A plain box: (size, size) float32 of equal weights; `size` odd."""
-    if size % 2 == 0:
-        raise ValueError(f"kernel size is {size}, expected an odd number")
-    return np.full((size, size), 1 / size**2, np.float32)
+DrawPicture = Callable[[], Floats]
+Example = tuple[Floats, Floats]
+"""Blurred and sharp."""
 
 
 def to_linear(picture: Floats) -> Floats:
@@ -124,10 +49,11 @@ def convolve(picture: Floats, weights: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class BlurOptions:
-    """What blur is drawn.
+class MotionBlur:
+    """Motion of cameras and of objects, drawn to look like that of real videos.
 
     Attributes:
+        kind: what a configuration calls it.
         max_length: longest path, pixels.
         shake: share of Markov camera shake; the rest is smooth motion.
         linear_light: share blurred in linear light, as a camera does; the rest in code values, as the
@@ -138,6 +64,7 @@ class BlurOptions:
         sharp: share left sharp.
     """
 
+    kind: Literal["motion"] = "motion"
     max_length: float = 48.0
     shake: float = 0.25
     linear_light: float = 0.5
@@ -146,8 +73,92 @@ class BlurOptions:
     layered: float = 0.3
     sharp: float = 0.06
 
+    @property
+    def reach(self) -> int:
+        """How far from a pixel its light may come, pixels."""
+        return int(self.max_length // 2) + 4
 
-def _draw(rng: np.random.Generator, options: BlurOptions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
+        """Blur a picture; where layered, the sharp one that comes back holds the object too."""
+        if rng.random() < self.sharp:
+            return sharp, sharp
+        linear = rng.random() < self.linear_light
+        expand, compress = (to_linear, from_linear) if linear else (_same, _clip)
+        path, light = _draw(rng, self)
+        scene = expand(sharp)
+        blurred = convolve(scene, kernel(path, light))
+        if rng.random() < self.varying:
+            ramp = _ramp(rng, sharp.shape[:2])
+            blurred = ramp * blurred + (1 - ramp) * convolve(scene, kernel(_sibling(rng, path), light))
+        if rng.random() < self.layered:
+            # An object carries its own edge with it: its mask is blurred by its own motion.
+            other, mask = draw_object(), _silhouette(rng, sharp.shape[:2])
+            motion = kernel(*_draw(rng, self))
+            covered = convolve(mask, motion)[..., None]
+            blurred = convolve(mask * expand(other), motion) + (1 - covered) * blurred
+            sharp = mask * other + (1 - mask) * sharp
+        return compress(blurred), sharp
+
+
+@dataclass(frozen=True)
+class PaperBlur:
+    """One camera-shake kernel a picture, in linear light (Kupyn et al., DeblurGAN, CVPR 2018, algorithm 1).
+
+    Attributes:
+        kind: what a configuration calls it.
+        steps: points of the trajectory.
+        max_length: length of the path, pixels.
+        exposures: shares of the path of which one is drawn; a kernel always sums to 1, where the authors'
+            code leaves a short exposure dark.
+    """
+
+    kind: Literal["paper"] = "paper"
+    steps: int = 2000
+    max_length: float = 60.0
+    exposures: tuple[float, ...] = (0.1, 0.5, 1.0)
+
+    @property
+    def reach(self) -> int:
+        """As in `MotionBlur`."""
+        return int(self.max_length // 2) + 4
+
+    def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
+        """Blur a picture."""
+        path = shake_trajectory(rng, self.steps, self.max_length)
+        exposure = rng.choice(self.exposures)
+        open_path = path[: max(2, round(exposure * self.steps))]
+        return from_linear(convolve(to_linear(sharp), kernel(open_path))), sharp
+
+
+@dataclass(frozen=True)
+class BoxBlur:
+    """A plain square kernel of `size` × `size` equal weights, in code values."""
+
+    kind: Literal["box"] = "box"
+    size: int = 9
+
+    @property
+    def reach(self) -> int:
+        """As in `MotionBlur`."""
+        return self.size // 2
+
+    def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
+        """Blur a picture."""
+        return _clip(convolve(sharp, uniform_kernel(self.size))), sharp
+
+
+Blur = MotionBlur | PaperBlur | BoxBlur
+
+
+def _same(picture: Floats) -> Floats:
+    return picture
+
+
+def _clip(picture: Floats) -> Floats:
+    return np.clip(picture, 0, 1)
+
+
+def _draw(rng: np.random.Generator, options: MotionBlur) -> tuple[Trajectory, Trajectory]:
     """A trajectory, and the light that each of its points gets."""
     length = options.max_length * rng.uniform(0.02, 1) ** 1.3
     if rng.random() < options.shake:
@@ -161,18 +172,20 @@ def _draw(rng: np.random.Generator, options: BlurOptions) -> tuple[NDArray[np.fl
     return path, light
 
 
-def _sibling(rng: np.random.Generator, path: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sibling(rng: np.random.Generator, path: Trajectory) -> Trajectory:
     """The same motion seen elsewhere in the picture: turned and scaled a little."""
     angle, scale = rng.normal(0, 0.25), np.exp(rng.normal(0, 0.25))
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return path @ turn
+    turned: Trajectory = path @ turn
+    return turned
 
 
 def _ramp(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     """A plane from about 0 to about 1 in a random direction: (H, W, 1) float32."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-0.5 : 0.5 : shape[0] * 1j, -0.5 : 0.5 : shape[1] * 1j]
-    return np.clip(0.5 + np.cos(angle) * x + np.sin(angle) * y, 0, 1).astype(np.float32)[..., None]
+    ramp = np.clip(0.5 + np.cos(angle) * x + np.sin(angle) * y, 0, 1)
+    return np.asarray(ramp, np.float32)[..., None]
 
 
 def _silhouette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
@@ -180,40 +193,3 @@ def _silhouette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     coarse = rng.standard_normal((5, 5)).astype(np.float32)
     field = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
     return np.clip(field * min(shape) / 10 + rng.normal(0, 3), 0, 1).astype(np.float32)[..., None]
-
-
-def blur(
-    sharp: Floats,
-    rng: np.random.Generator,
-    options: BlurOptions,
-    draw_object: Callable[[], Floats] | None = None,
-) -> tuple[Floats, Floats]:
-    """Blur a sharp picture with a random motion.
-
-    Args:
-        sharp: (H, W, 3) float32 code values in [0, 1].
-        rng: source of randomness.
-        options: what is drawn.
-        draw_object: gives a second sharp picture of the same shape, the moving object of a layered scene.
-
-    Returns:
-        blurred and sharp, both (H, W, 3) float32 in [0, 1]; the sharp one holds the object too.
-    """
-    if rng.random() < options.sharp:
-        return sharp, sharp
-    linear = rng.random() < options.linear_light
-    expand, compress = (to_linear, from_linear) if linear else (lambda p: p, lambda p: np.clip(p, 0, 1))
-    path, light = _draw(rng, options)
-    scene = expand(sharp)
-    blurred = convolve(scene, kernel(path, light))
-    if rng.random() < options.varying:
-        ramp = _ramp(rng, sharp.shape[:2])
-        blurred = ramp * blurred + (1 - ramp) * convolve(scene, kernel(_sibling(rng, path), light))
-    if draw_object is not None and rng.random() < options.layered:
-        # An object carries its own edge with it: its mask is blurred by its own motion.
-        other, mask = draw_object(), _silhouette(rng, sharp.shape[:2])
-        motion = kernel(*_draw(rng, options))
-        covered = convolve(mask, motion)[..., None]
-        blurred = convolve(mask * expand(other), motion) + (1 - covered) * blurred
-        sharp = mask * other + (1 - mask) * sharp
-    return compress(blurred), sharp

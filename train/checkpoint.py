@@ -1,55 +1,105 @@
-"""Checkpoints: one safetensors file of tensors with its JSON state in the header; never a pickle."""
+"""Checkpoints: one safetensors file of tensors with a JSON state in its header; never a pickle."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from train.config import Config
+from train.errors import CheckpointError
+from train.generators import Generator
+from train.options import from_table
 
-def save_checkpoint(
-    path: Path, modules: dict[str, nn.Module | torch.optim.Optimizer], state: dict[str, Any]
-) -> None:
+Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
+"""Modules and optimizers by the name that their tensors' keys begin with."""
+
+
+def save_checkpoint(path: Path, parts: Parts, state: dict[str, Any]) -> None:
     """Write modules, optimizers and a JSON-able state; the file appears whole or not at all."""
     tensors = {
-        f"{name}/{key}": value for name, module in modules.items() for key, value in _tensors(module).items()
+        f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()
     }
     # Safetensors writes the bytes row-major: give it contiguous tensors, not channels_last ones.
-    tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     temporary = path.with_suffix(".part")
     save_file(tensors, temporary, {"state": json.dumps(state)})
     temporary.replace(path)
 
 
-def load_checkpoint(path: Path, modules: dict[str, nn.Module | torch.optim.Optimizer]) -> dict[str, Any]:
-    """Read modules and optimizers in place; gives the state."""
-    with safe_open(path, "pt") as file:
-        state: dict[str, Any] = json.loads(file.metadata()["state"])
-        keys = file.keys()
-        for name, module in modules.items():
-            mine = {key.partition("/")[2]: file.get_tensor(key) for key in keys if key.startswith(f"{name}/")}
-            if isinstance(module, nn.Module):
-                module.load_state_dict(mine)
-            else:
-                _load_optimizer(module, mine)
-    return state
+def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
+    """Read modules and optimizers in place; gives the state.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of other networks.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            keys, metadata = list(file.keys()), file.metadata() or {}
+            for name, part in parts.items():
+                prefix = f"{name}/"
+                mine = {key[len(prefix) :]: file.get_tensor(key) for key in keys if key.startswith(prefix)}
+                if isinstance(part, nn.Module):
+                    part.load_state_dict(mine)
+                else:
+                    _load_optimizer(part, mine)
+        return dict(json.loads(metadata["state"]))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from None
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"the checkpoint {path} is of another network or recipe: {reason}; give its own configuration"
+        ) from None
 
 
-def _tensors(module: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
-    if isinstance(module, nn.Module):
-        return module.state_dict()
-    states = module.state_dict()["state"]
+def load_generator(path: Path, config: Config | None = None) -> tuple[Generator, dict[str, Any]]:
+    """The generator of a checkpoint, averaged weights where it has them, ready to run; and the state.
+
+    Args:
+        path: of the checkpoint.
+        config: says which network it is where the checkpoint does not.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    state = load_checkpoint(path, {})
+    if config is None:
+        if "config" not in state:
+            raise CheckpointError(f"{path} does not say which network it is; give its configuration")
+        config = from_table(Config, state["config"], f"{path} config")
+    generator = config.generator.build()
+    if config.ema:
+        holder = nn.Module()
+        holder.module = generator
+        holder.register_buffer("n_averaged", torch.tensor(0))
+        load_checkpoint(path, {"ema": holder})
+    else:
+        load_checkpoint(path, {"generator": generator})
+    return generator.eval(), state
+
+
+def _tensors(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
+    if isinstance(part, nn.Module):
+        return part.state_dict()
+    states = part.state_dict()["state"]
     return {f"{index}/{key}": value for index, entry in states.items() for key, value in entry.items()}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition("/")
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # Kernels walk a moment and its parameter side by side: both in the same memory layout.
+            value = torch.empty_like(parameter).copy_(value)
         states.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,4 +1,4 @@
-"""Training pairs: crops of sharp photographs blurred on the fly, and of real blurred and sharp pairs.
+"""Training pairs: crops of real pairs, of averaged video, and of sharp photographs blurred on the fly.
 
 Every example follows from (seed, index) alone, so a resumed run sees the same examples.
 """
@@ -6,24 +6,19 @@ Every example follows from (seed, index) alone, so a resumed run sees the same e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from train.blur import BlurOptions, blur
-
-Picture = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-
-
-class DataError(Exception):
-    """The data are missing or damaged; one line says which file and what was expected."""
+from train.blur import Blur, Example, MotionBlur, from_linear, to_linear
+from train.errors import ConfigError, DataError
+from train.pictures import Picture, Pictures, find_clips, find_pairs, list_pictures
+from train.text import render_text
+from train.trajectory import Floats
 
 
 @dataclass(frozen=True)
@@ -32,94 +27,45 @@ class DataOptions:
 
     Attributes:
         sharp: folders of sharp pictures, blurred on the fly.
-        pairs: folders that hold `blur/` and `sharp/` with the same file names.
-        real: share of examples taken from the pairs.
+        pairs: folders of real pairs (see `train.pictures.find_pairs`).
+        clips: folders of consecutive sharp frames of high-rate video (see `train.pictures.find_clips`).
+        blurred: name of the folder of blurred pictures within the pairs.
+        real: share of examples taken from the pairs; the paper's Comb has 1/3.
+        averaged: share made of 7 to 13 frames of a clip; what is left is blurred on the fly.
+        blur: how.
         text: share of sharp crops that are rendered text.
+        min_scale: crops are shrunk by a random factor down to this; 1 for none.
+        recolour: whether channels are shuffled and brightness changed.
         noise: largest standard deviation of the noise on the blurred picture, code values of 255.
         jpeg: share of blurred crops that are compressed as JPEG, quality 60 to 98.
-        blur: what blur is drawn.
+        cache_mib: memory a process may keep decoded pictures in.
     """
 
     sharp: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
+    blurred: Literal["blur", "blur_gamma"] = "blur"
     real: float = 0.35
+    averaged: float = 0.0
+    blur: Blur = field(default_factory=MotionBlur)
     text: float = 0.08
+    min_scale: float = 0.45
+    recolour: bool = True
     noise: float = 3.0
     jpeg: float = 0.4
-    blur: BlurOptions = field(default_factory=BlurOptions)
+    cache_mib: int = 2048
 
-
-def read_picture(path: Path) -> Picture:
-    """Read a picture as (H, W, 3) uint8 RGB; DataError names a file that cannot be read."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DataError(f"cannot read {path} as a picture; remove it or replace it")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
-
-
-def list_pictures(folder: str | Path) -> list[Path]:
-    """The pictures in a folder by name; DataError where there are none."""
-    found = (
-        sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in EXTENSIONS)
-        if Path(folder).is_dir()
-        else []
-    )
-    if not found:
-        raise DataError(f"no pictures in {folder}; expected {', '.join(sorted(EXTENSIONS))} files")
-    return found
-
-
-def read_pairs(folder: str | Path) -> list[tuple[Picture, Picture]]:
-    """The pairs of `folder/blur` and `folder/sharp`, matched by name, blurred first."""
-    pairs = []
-    for path in list_pictures(Path(folder) / "blur"):
-        blurred, sharp = read_picture(path), read_picture(Path(folder) / "sharp" / path.name)
-        if blurred.shape != sharp.shape:
-            raise DataError(
-                f"{path} is {blurred.shape[:2]} but its sharp twin {sharp.shape[:2]}; expected one size"
+    def __post_init__(self) -> None:
+        if not (self.sharp or self.pairs or self.clips):
+            raise ConfigError("no training data; expected a folder under sharp, pairs or clips")
+        if self.real and not self.pairs:
+            raise ConfigError(f"real is {self.real} but there are no pairs; name a folder or set real to 0")
+        if bool(self.averaged) != bool(self.clips):
+            raise ConfigError(
+                f"averaged is {self.averaged}, clips are {list(self.clips)}; expected both or none"
             )
-        pairs.append((blurred, sharp))
-    return pairs
-
-
-def _window(rng: np.random.Generator, shape: tuple[int, int], size: int) -> tuple[slice, slice]:
-    top, left = (int(rng.integers(0, extent - size + 1)) for extent in shape)
-    return slice(top, top + size), slice(left, left + size)
-
-
-def _random_crop(rng: np.random.Generator, size: int, *pictures: Picture) -> list[Floats]:
-    """The same square of each picture at a random scale of at most 1 (smaller is sharper): float32 in [0, 1]."""
-    height, width = pictures[0].shape[:2]
-    scale = min(1.0, max(rng.uniform(0.45, 1.1), size / min(height, width)))
-    for _ in range(3):  # sky and walls teach little: look again, twice
-        window = _window(rng, (height, width), min(round(size / scale), height, width))
-        if pictures[-1][window][::4, ::4].std() > 25:
-            break
-    return [
-        cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        for p in pictures
-    ]
-
-
-def _render_text(rng: np.random.Generator, size: int) -> Floats:
-    """Lines of random words on a plain or shaded ground: (size, size, 3) float32 in [0, 1]."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    letters = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:-?!&")
-    ground, ink = rng.integers(0, 256, 3), rng.integers(0, 256, 3)
-    ink = np.where(np.abs(ink - ground) < 90, (ground + 128) % 256, ink)
-    canvas = Image.new("RGB", (size, size), tuple(int(c) for c in ground))
-    draw = ImageDraw.Draw(canvas)
-    y = float(rng.uniform(-10, 10))
-    while y < size:
-        height = float(rng.uniform(10, 48))
-        words = "".join(rng.choice(letters, int(rng.integers(8, 40))))
-        spaced = " ".join(words[i : i + 6] for i in range(0, len(words), 6))
-        draw.text(
-            (rng.uniform(-20, 20), y), spaced, tuple(int(c) for c in ink), ImageFont.load_default(height)
-        )
-        y += height * rng.uniform(1.1, 1.6)
-    return np.asarray(canvas, np.float32) / 255
+        if not 0 <= self.real + self.averaged <= 1:
+            raise ConfigError(f"real + averaged is {self.real + self.averaged}, expected 0 to 1")
 
 
 class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
@@ -129,54 +75,94 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         options: what is trained on; everything is read and checked now.
         size: side of the square crops, pixels.
         seed: of every random choice.
+
+    Raises:
+        DataError: names what is missing, damaged or too small.
     """
 
     def __init__(self, options: DataOptions, size: int, seed: int) -> None:
+        # The forked workers of a DataLoader would wait for ever for the threads of OpenCV's pool.
+        cv2.setNumThreads(1)
         self.options, self.size, self.seed = options, size, seed
-        self.pairs = [pair for folder in options.pairs for pair in read_pairs(folder)]
-        self.sharp = [read_picture(path) for folder in options.sharp for path in list_pictures(folder)]
-        self.sharp += [sharp for _, sharp in self.pairs]
-        if not self.sharp:
-            raise DataError("no training data; expected at least one folder under 'sharp' or 'pairs'")
-        smallest = min(min(p.shape[:2]) for p in self.sharp)
-        if size > smallest:
-            raise DataError(
-                f"crop size is {size} but the smallest picture has a side of {smallest}; make the crop smaller"
-            )
+        self.pairs = [pair for folder in options.pairs for pair in find_pairs(folder, options.blurred)]
+        self.clips = [clip for folder in options.clips for clip in find_clips(folder)]
+        for clip in self.clips:
+            if len(clip) < _MOST_FRAMES:
+                raise DataError(f"{clip[0].parent} has {len(clip)} frames, expected at least {_MOST_FRAMES}")
+        self.sharp = [path for folder in options.sharp for path in list_pictures(folder)]
+        self.sharp += [sharp for _, sharp in self.pairs] + [path for clip in self.clips for path in clip]
+        self.pictures = Pictures([*self.sharp, *(blurred for blurred, _ in self.pairs)], options.cache_mib)
+        self.pictures.check_pairs(self.pairs)
+        self._smallest = self.pictures.check_crop(size)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The pair number `index`, blurred and sharp."""
         rng = np.random.default_rng([self.seed, index])
-        make = self._real if self.pairs and rng.random() < self.options.real else self._synthetic
-        blurred, sharp = _augment(rng, *make(rng))
+        kind = rng.random()
+        if kind < self.options.real:
+            example = self._real(rng)
+        elif kind < self.options.real + self.options.averaged:
+            example = self._averaged(rng)
+        else:
+            example = self._synthetic(rng)
+        blurred, sharp = _augment(rng, *example)
         return _to_tensor(blurred), _to_tensor(sharp)
 
-    def _real(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        crops = _random_crop(rng, self.size, *self.pairs[rng.integers(len(self.pairs))])
-        # The blur of these pairs is a mean of code values, with which any affine map of the channels commutes.
-        order = rng.permutation(3)
-        gain, offset = rng.uniform(0.7, 1.15), rng.uniform(-0.05, 0.1)
-        blurred, sharp = (np.clip(crop[..., order] * gain + offset, 0, 1) for crop in crops)
-        return blurred, sharp
+    def _real(self, rng: np.random.Generator) -> Example:
+        blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
+        crops = self._crop(rng, self.size, self.pictures[blurred], self.pictures[sharp])
+        if self.options.recolour:
+            # The blur of GoPro is a mean of code values, with which an affine map of the channels commutes.
+            order, gain, offset = rng.permutation(3), rng.uniform(0.7, 1.15), rng.uniform(-0.05, 0.1)
+            crops = [np.clip(crop[..., order] * gain + offset, 0, 1) for crop in crops]
+        return crops[0], crops[1]
 
-    def _synthetic(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    def _averaged(self, rng: np.random.Generator) -> Example:
+        """The mean of an odd number of frames in linear light; the middle one is the sharp one."""
+        clip = self.clips[rng.integers(len(self.clips))]
+        count = int(rng.choice(np.arange(_FEWEST_FRAMES, _MOST_FRAMES + 1, 2)))
+        first = int(rng.integers(len(clip) - count + 1))
+        crops = self._crop(rng, self.size, *(self.pictures[path] for path in clip[first : first + count]))
+        light = np.stack([to_linear(crop) for crop in crops]).mean(axis=0)
+        return _degrade(rng, from_linear(light), self.options), crops[count // 2]
+
+    def _synthetic(self, rng: np.random.Generator) -> Example:
         # A margin keeps the mirrored border of the convolution out of the crop.
-        margin = int(self.options.blur.max_length // 2) + 4
-        limit = min(min(p.shape[:2]) for p in self.sharp)
-        full = min(self.size + 2 * margin, limit)
-        sharp = self._sharp_crop(rng, full)
-        blurred, sharp = blur(sharp, rng, self.options.blur, lambda: self._sharp_crop(rng, full))
+        full = min(self.size + 2 * self.options.blur.reach, self._smallest)
+        blurred, sharp = self.options.blur.apply(
+            self._sharp_crop(rng, full), rng, lambda: self._sharp_crop(rng, full)
+        )
         start = (full - self.size) // 2
         inner = slice(start, start + self.size)
         return _degrade(rng, blurred[inner, inner], self.options), sharp[inner, inner]
 
     def _sharp_crop(self, rng: np.random.Generator, size: int) -> Floats:
         if rng.random() < self.options.text:
-            return _render_text(rng, size)
-        (crop,) = _random_crop(rng, size, self.sharp[rng.integers(len(self.sharp))])
-        return np.clip(
-            crop ** np.float32(np.exp(rng.normal(0, 0.2))) * np.float32(rng.uniform(0.7, 1.1)), 0, 1
-        )
+            return render_text(rng, size)
+        (crop,) = self._crop(rng, size, self.pictures[self.sharp[rng.integers(len(self.sharp))]])
+        if not self.options.recolour:
+            return crop
+        gamma, gain = np.float32(np.exp(rng.normal(0, 0.2))), np.float32(rng.uniform(0.7, 1.1))
+        return np.asarray(np.clip(crop**gamma * gain, 0, 1), np.float32)
+
+    def _crop(self, rng: np.random.Generator, size: int, *pictures: Picture) -> list[Floats]:
+        """The same square of each picture, perhaps shrunk (smaller is sharper): float32 in [0, 1]."""
+        height, width = pictures[0].shape[:2]
+        scale = min(1.0, max(rng.uniform(self.options.min_scale, 1.1), size / min(height, width)))
+        for _ in range(3):  # sky and walls teach little: look again, twice
+            window = _window(rng, (height, width), min(round(size / scale), height, width))
+            if pictures[-1][window][::4, ::4].std() > 25:
+                break
+        crops = (cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA) for p in pictures)
+        return [crop.astype(np.float32) / np.float32(255) for crop in crops]
+
+
+_FEWEST_FRAMES, _MOST_FRAMES = 7, 13  # Nah et al., CVPR 2017, section 2
+
+
+def _window(rng: np.random.Generator, shape: tuple[int, int], size: int) -> tuple[slice, slice]:
+    top, left = (int(rng.integers(0, extent - size + 1)) for extent in shape)
+    return slice(top, top + size), slice(left, left + size)
 
 
 def _degrade(rng: np.random.Generator, picture: Floats, options: DataOptions) -> Floats:
@@ -187,9 +173,11 @@ def _degrade(rng: np.random.Generator, picture: Floats, options: DataOptions) ->
     if rng.random() < options.jpeg:
         code = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
         _, data = cv2.imencode(".jpg", code[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 99))])
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        picture = decoded[..., ::-1].astype(np.float32) / np.float32(255)
     # What a decoder hands over is 8 bits.
-    return np.round(np.clip(picture, 0, 1) * 255) / 255
+    return np.asarray(np.round(np.clip(picture, 0, 1) * 255) / 255, np.float32)
 
 
 def _augment(rng: np.random.Generator, *pictures: Floats) -> list[Floats]:

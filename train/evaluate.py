@@ -1,62 +1,152 @@
-"""Measures a generator on pairs: PSNR and SSIM of RGB, whole frames, 8 bits."""
+"""Measures a generator on pairs of whole pictures: what it changes in PSNR, SSIM, sharpness and time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.data import Picture, list_pictures, read_pairs
+from train.generators import Generator
+from train.pictures import Pair, Picture, read_picture
+from train.vgg import Vgg
 
 Restore = Callable[[Picture], Picture]
+Row = dict[str, float]
+Table = dict[str, Row]
+"""Name of a picture to measure to value."""
+
+STILL_LEVELS = 2.0
+"""A region is still where the input changes by no more than this, of 255, from frame to frame."""
 
 
-def score(picture: Picture, reference: Picture) -> dict[str, float]:
-    """PSNR in dB over all of R, G, B, and SSIM (Wang et al., TIP 2004: Gaussian window, σ 1.5, mean of R, G, B)."""
-    ssim = structural_similarity(
-        reference,
-        picture,
-        channel_axis=2,
-        data_range=255,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return {"psnr": float(peak_signal_noise_ratio(reference, picture, data_range=255)), "ssim": float(ssim)}
+def restore_with(generator: Generator, dropout_seed: int | None = None) -> Restore:
+    """A function from an (H, W, 3) uint8 RGB picture to its restored one, reflect-padded to the stride.
 
-
-def restore_with(generator: Callable[[Tensor], Tensor], stride: int) -> Restore:
-    """A function from an (H, W, 3) uint8 RGB picture to its restored one, reflect-padded to the stride."""
+    Args:
+        generator: on any device; run as it is but in evaluation mode.
+        dropout_seed: of the dropout mask; None for no dropout.
+    """
+    device, stride = next(generator.parameters()).device, generator.stride
 
     @torch.inference_mode()
     def restore(picture: Picture) -> Picture:
+        was_training = generator.training
+        generator.eval()
         height, width = picture.shape[:2]
-        x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        x = to_tensor(picture).to(device)
         x = F.pad(x, (0, -width % stride, 0, -height % stride), mode="reflect")
-        y = generator(x)[0, :, :height, :width].float()
-        code: NDArray[np.uint8] = ((y + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        return code
+        signs: list[Tensor] = []
+        if dropout_seed is not None and generator.sites:
+            tables = generator.sites.draw(dropout_seed, height, width)
+            signs = [torch.from_numpy(table).to(device) for table in tables]
+        y = generator(x, *signs)[0, :, :height, :width].float()
+        generator.train(was_training)
+        code = ((y + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0)
+        return code.cpu().numpy()  # type: ignore[no-any-return]
 
     return restore
 
 
-def evaluate(restore: Restore, folder: str | Path) -> dict[str, dict[str, float]]:
-    """Score every pair of a folder: name to psnr_in, psnr_out, ssim_in, ssim_out."""
-    names = [p.stem for p in list_pictures(Path(folder) / "blur")]
+def to_tensor(picture: Picture) -> Tensor:
+    """(H, W, 3) uint8 to (1, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def psnr(picture: Picture, reference: Picture) -> float:
+    """Peak signal-to-noise ratio over all of R, G, B together, dB."""
+    return float(peak_signal_noise_ratio(reference, picture, data_range=255))  # type: ignore[no-untyped-call]
+
+
+def ssim(picture: Picture, reference: Picture) -> float:
+    """Structural similarity, mean of R, G and B (Wang et al., TIP 2004: Gaussian window, σ 1.5, 11×11)."""
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    similarity = structural_similarity(  # type: ignore[no-untyped-call]
+        reference, picture, channel_axis=2, data_range=255, **options
+    )
+    return float(similarity)
+
+
+def sharpness(picture: Picture) -> float:
+    """Variance of the Laplacian of the grey picture (Pech-Pacheco et al., ICPR 2000)."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+
+
+def evaluate(restore: Restore, pairs: Iterable[Pair], vgg: Vgg | None = None) -> Table:
+    """Restore and measure every pair.
+
+    Returns:
+        by picture: `psnr`, `ssim` and, given VGG weights, `distance`, each `_in` (blurred) and `_out`
+        (restored), against the sharp one; `sharpness_` of the sharp, the blurred and the restored picture and
+        the `ratio` of restored to sharp, at full size and (`_256`) of the whole picture shrunk to 256 × 256
+        before it is restored; `milliseconds` to restore it.
+    """
     table = {}
-    for name, (blurred, sharp) in zip(names, read_pairs(folder), strict=True):
-        before, after = score(blurred, sharp), score(restore(blurred), sharp)
-        table[name] = {f"{k}_in": v for k, v in before.items()} | {f"{k}_out": v for k, v in after.items()}
+    for path, twin in pairs:
+        blurred, sharp = read_picture(path), read_picture(twin)
+        began = time.perf_counter()
+        restored = restore(blurred)
+        row = {"milliseconds": 1000 * (time.perf_counter() - began)}
+        for end, picture in (("in", blurred), ("out", restored)):
+            row |= {f"psnr_{end}": psnr(picture, sharp), f"ssim_{end}": ssim(picture, sharp)}
+            if vgg:
+                row[f"distance_{end}"] = vgg.distance(to_tensor(picture), to_tensor(sharp))
+        row |= _sharpness_row(sharp, blurred, restored, "")
+        small_blurred, small_sharp = _shrink(blurred), _shrink(sharp)
+        row |= _sharpness_row(small_sharp, small_blurred, restore(small_blurred), "_256")
+        table[_name(path)] = row
     return table
 
 
-def mean(table: dict[str, dict[str, float]]) -> dict[str, float]:
+def mean(table: Table) -> Row:
     """The mean of every column."""
     rows = list(table.values())
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def flicker(frames: Sequence[Picture], restored: Sequence[Picture]) -> Row:
+    """Mean absolute change from frame to frame where the input stands still.
+
+    Args:
+        frames: of a clip, in order.
+        restored: the same frames, restored.
+
+    Returns:
+        `flicker_in` and `flicker_out` in levels of 255, and `still`, the share of pixels that they are over.
+    """
+    totals, count, pixels = np.zeros(2), 0, 0
+    for i in range(1, len(frames)):
+        change = _change(frames[i - 1], frames[i])
+        # A pixel is still where its surroundings are: noise alone moves single pixels.
+        still = cv2.blur(change, (9, 9)) <= STILL_LEVELS
+        totals += change[still].sum(), _change(restored[i - 1], restored[i])[still].sum()
+        count, pixels = count + int(still.sum()), pixels + still.size
+    before, after = totals / max(count, 1)
+    return {"flicker_in": float(before), "flicker_out": float(after), "still": count / max(pixels, 1)}
+
+
+def _change(a: Picture, b: Picture) -> np.typing.NDArray[np.float32]:
+    return np.asarray(np.abs(a.astype(np.float32) - b).mean(axis=2), np.float32)
+
+
+def _sharpness_row(sharp: Picture, blurred: Picture, restored: Picture, suffix: str) -> Row:
+    scores = {"sharp": sharpness(sharp), "blurred": sharpness(blurred), "restored": sharpness(restored)}
+    row = {f"sharpness_{name}{suffix}": value for name, value in scores.items()}
+    row[f"sharpness_ratio{suffix}"] = scores["restored"] / scores["sharp"] if scores["sharp"] else 1.0
+    return row
+
+
+def _shrink(picture: Picture) -> Picture:
+    return cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _name(path: Path) -> str:
+    """Scene and file, where the pair lies in a scene's folder."""
+    return f"{path.parent.parent.name}/{path.stem}"

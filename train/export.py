@@ -1,111 +1,175 @@
-"""Writes a model bundle: `<name>.onnx`, the video graph, and `<name>.json`, its manifest."""
+"""Writes model bundles: `<name>.onnx`, the video graph, and `<name>.json`, its manifest.
+
+A bundle is written only where its graph computes what it should: the float32 one what PyTorch computes, the
+half-precision one what the float32 one computes.
+"""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
+import numpy as np
+import onnxruntime as ort
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from numpy.typing import NDArray
 
-from rtdeblur.model import FORMAT_VERSION, INPUTS, OUTPUTS
+from rtdeblur.frames import Colour
+from rtdeblur.model import FORMAT_VERSION, INPUTS
+from train.checkpoint import load_generator
+from train.config import load_config
+from train.dropout import INPUTS as DROPOUT_INPUTS
+from train.errors import ConfigError, ParityError
+from train.generators import Generator
+from train.graph import VideoGraph, export_onnx
+from train.pictures import Picture, list_pictures, read_picture
 
-OPSET = 18
+Feed = dict[str, NDArray[Any]]
+"""The inputs of a video graph by name."""
+
+MOST_LEVELS = 1
+"""PyTorch and another runtime sum in another order, so that a value half-way may round either way."""
+LEAST_PSNR = 50.0
+"""dB, half precision against float32: a mean square error of 0.65 levels, which no eye sees."""
+STRIPS = ((64, 3840), (3840, 64))
+"""(height, width) of 4K's extent, as small as may be: where half-precision sums overflow."""
 
 
-class VideoGraph(nn.Module):
-    """Planes of code values in, planes of code values out, around a generator over RGB in [-1, 1].
+@dataclass(frozen=True)
+class Bundle:
+    """What a manifest says beside what is measured here.
 
-    The output is the input plus the *change* that the generator makes, converted to Y'CbCr: chroma is never
-    resampled on its way through, and a generator that adds nothing gives back the input bit for bit.
+    Attributes:
+        name: of the model; the half-precision bundle gets `-fp16` behind it.
+        licence: of the weights, an SPDX name.
+        dropout: the default at inference, off or paper.
+        architecture: what the generator is.
+        training: data, recipe, commit, time and hardware.
+        scores: measured values.
+    """
+
+    name: str
+    licence: str
+    dropout: str = "off"
+    architecture: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+
+def write_bundles(
+    generator: Generator, bundle: Bundle, folder: Path, pictures: Iterable[Picture]
+) -> list[Path]:
+    """Write the float32 and the half-precision bundle of a generator.
 
     Args:
-        generator: (N, 3, H, W) in [-1, 1] to the same, H and W multiples of `stride`.
-        stride: what the picture is padded to a multiple of, by reflection at the bottom and the right.
+        generator: with its weights.
+        bundle: what the manifests say.
+        folder: where to.
+        pictures: real frames on which the graphs are compared.
+
+    Returns:
+        the two ONNX files.
+
+    Raises:
+        ParityError: a graph does not compute what it should; nothing was written.
     """
-
-    def __init__(self, generator: nn.Module, stride: int) -> None:
-        super().__init__()
-        self.generator, self.stride = generator, stride
-
-    def forward(
-        self, y: Tensor, u: Tensor, v: Tensor, yuv_to_rgb: Tensor, rgb_to_yuv: Tensor, peak: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Restore a batch.
-
-        Args:
-            y: (N, 1, H, W) code values; uint8, or any type that holds them.
-            u: (N, 1, Hc, Wc), any chroma size.
-            v: like u.
-            yuv_to_rgb: (3, 4) float32, code values to RGB in [0, 1]; the offset in the last column.
-            rgb_to_yuv: (3, 4) float32, the inverse; its offset plays no part, since changes are converted.
-            peak: (1,) float32, the largest code value: 255 for 8 bits.
-
-        Returns:
-            y, u, v of the same shapes and type.
-        """
-        height, width = y.shape[-2:]
-        planes = [plane.float() for plane in (y, u, v)]
-        chroma = [F.interpolate(p, (height, width), mode="bilinear", align_corners=False) for p in planes[1:]]
-        x = 2 * _apply(yuv_to_rgb, planes[0], *chroma).clamp(0, 1) - 1
-        padded = F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="reflect")
-        change = (self.generator(padded)[..., :height, :width] - x) / 2
-        dy, du, dv = _apply(rgb_to_yuv * _WITHOUT_OFFSET, *change.split(1, dim=1)).split(1, dim=1)
-        changes = [
-            dy,
-            *(F.interpolate(d, u.shape[-2:], mode="bilinear", align_corners=False) for d in (du, dv)),
+    generator = copy.deepcopy(generator).cpu().float().eval()
+    frames = [*(to_feed(generator, picture) for picture in pictures), *map(_noise_feed(generator), STRIPS)]
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        full, half = Path(temporary, f"{bundle.name}.onnx"), Path(temporary, f"{bundle.name}-fp16.onnx")
+        export_onnx(generator, full)
+        export_onnx(copy.deepcopy(generator).half(), half)
+        compare(generator, full, half, frames)
+        return [
+            _place(file, folder, bundle, generator, precision)
+            for file, precision in ((full, "fp32"), (half, "fp16"))
         ]
-        restored = [(p + d).round().clamp(min=0).minimum(peak) for p, d in zip(planes, changes, strict=True)]
-        out_y, out_u, out_v = (r.to(y.dtype) for r in restored)
-        return out_y, out_u, out_v
 
 
-_WITHOUT_OFFSET = torch.tensor([1.0, 1.0, 1.0, 0.0])
+def export_checkpoint(
+    checkpoint: Path, folder: Path, pictures: Path, config: Path | None, bundle: Bundle
+) -> list[Path]:
+    """Write the bundles of a checkpoint, whose architecture and training are added to the facts in `bundle`."""
+    generator, state = load_generator(checkpoint, load_config(config) if config else None)
+    if bundle.dropout == "paper" and not generator.sites:
+        raise ConfigError("dropout is 'paper' but this generator has no dropout of 0.5; expected 'off'")
+    count = sum(weight.numel() for weight in generator.parameters())
+    architecture = {"generator": type(generator).__name__, "parameters": count}
+    training = {"steps": state["step"], "config": state.get("config", state.get("options"))}
+    whole = replace(bundle, architecture=architecture, training=training)
+    return write_bundles(generator, whole, folder, map(read_picture, list_pictures(pictures)[:4]))
 
 
-def _apply(matrix: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Three planes (N, 1, H, W) through a (3, 4) matrix, to (N, 3, H, W).
-
-    Spelled out, since a backend may run a MatMul in half precision, and these must stay float32.
-    """
-    rows = [matrix[i, 0] * a + matrix[i, 1] * b + matrix[i, 2] * c + matrix[i, 3] for i in range(3)]
-    return torch.cat(rows, dim=1)
-
-
-def export_onnx(generator: nn.Module, stride: int, path: Path) -> None:
-    """Write the float32 video graph, with N, H, W, Hc and Wc dynamic and uint8 planes."""
-    graph = VideoGraph(generator, stride).eval()
-    size = 4 * stride
-    luma = torch.randint(0, 256, (2, 1, size, size + stride), dtype=torch.uint8)
-    chroma = luma[..., ::2, ::2].contiguous()
-    matrix = torch.eye(3, 4)
-    n, h, w, hc, wc = (torch.export.Dim.DYNAMIC for _ in range(5))
-    luma_dims, chroma_dims = {0: n, 2: h, 3: w}, {0: n, 2: hc, 3: wc}
-    program = torch.onnx.export(
-        graph,
-        (luma, chroma, chroma.clone(), matrix, matrix.clone(), torch.tensor([255.0])),
-        dynamo=True,
-        opset_version=OPSET,
-        optimize=True,
-        external_data=False,
-        input_names=list(INPUTS),
-        output_names=list(OUTPUTS),
-        dynamic_shapes=(luma_dims, chroma_dims, chroma_dims, None, None, None),
-    )
-    assert program is not None
-    proto = program.model_proto
-    onnx.checker.check_model(proto)
-    onnx.save_model(proto, path)
+def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]) -> None:
+    """Hold the two graphs to PyTorch and to each other; raise ParityError where they differ too much."""
+    reference, exact, rough = VideoGraph(generator).eval(), _session(full), _session(half)
+    for feed in frames:
+        size = feed["y"].shape[-2:]
+        with torch.inference_mode():
+            wanted = [plane.numpy() for plane in reference(*(torch.from_numpy(a) for a in feed.values()))]
+        got, approximate = exact.run(None, feed), rough.run(None, feed)
+        levels = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, wanted, strict=True))
+        if levels > MOST_LEVELS:
+            raise ParityError(
+                f"the fp32 graph is {levels} levels off PyTorch at {size}, expected at most {MOST_LEVELS}"
+            )
+        psnr = min(_psnr(a, b) for a, b in zip(approximate, got, strict=True))
+        if psnr < LEAST_PSNR:
+            raise ParityError(
+                f"the fp16 graph is at {psnr:.1f} dB of the fp32 one at {size}, expected {LEAST_PSNR} dB; "
+                "its values may overflow 65504: train with a smaller clip or weight decay"
+            )
 
 
-def write_bundle(generator: nn.Module, stride: int, folder: Path, manifest: dict[str, Any]) -> None:
-    """Write `<name>.onnx` and `<name>.json`; `manifest` gives all but format version, sha256 and stride."""
-    path = folder / f"{manifest['name']}.onnx"
-    export_onnx(generator, stride, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    whole = {"format_version": FORMAT_VERSION, "sha256": digest, "stride": stride, **manifest}
-    path.with_suffix(".json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None) -> Feed:
+    """The inputs of the video graph for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout of seed 0."""
+    colour = colour or Colour()
+    matrix = colour.rgb_to_yuv()
+    yuv = picture / 255 @ matrix[:, :3].T + matrix[:, 3]
+    planes = np.clip(np.rint(yuv), 0, 255).astype(np.uint8).transpose(2, 0, 1)
+    peak = np.array([colour.peak], np.float32)
+    values = [*(plane[None, None] for plane in planes), colour.yuv_to_rgb(), matrix, peak]
+    feed: Feed = dict(zip(INPUTS, values, strict=True))
+    if generator.sites:
+        feed |= dict(zip(DROPOUT_INPUTS, generator.sites.draw(0, *picture.shape[:2]), strict=True))
+    return feed
+
+
+def _noise_feed(generator: Generator) -> Any:
+    rng = np.random.default_rng(0)
+    return lambda size: to_feed(generator, rng.integers(0, 256, (*size, 3), np.uint8))
+
+
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    # The optimizer would drop the casts through which the CPU shows what half precision does.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    error = np.square(a.astype(np.float64) - b).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def _place(file: Path, folder: Path, bundle: Bundle, generator: Generator, precision: str) -> Path:
+    manifest = asdict(bundle) | {
+        "format_version": FORMAT_VERSION,
+        "name": file.stem,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "stride": generator.stride,
+        "precision": precision,
+    }
+    if generator.sites:
+        manifest["dropout_sites"] = {"count": generator.sites.count, "channels": generator.sites.channels}
+    path = folder / file.name
+    file.replace(path)
+    path.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return path

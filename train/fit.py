@@ -1,109 +1,114 @@
-"""Trains the fast generator on pairs with a pixel loss: `python -m train fit CONFIG.toml`."""
+"""Training: `python -m train fit CONFIG.toml`, or the same under `torchrun` for many devices and machines."""
 
 from __future__ import annotations
 
-import math
-import time
+import contextlib
+import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
 from train.checkpoint import load_checkpoint, save_checkpoint
-from train.data import DataOptions, TrainingPairs
-from train.losses import charbonnier, frequency
-from train.networks import FastGenerator
+from train.config import Config, RuntimeOptions, ValidationOptions
+from train.data import TrainingPairs
+from train.evaluate import psnr, restore_with, ssim
+from train.generators import Generator
+from train.journal import Journal, sheet
+from train.pictures import Pair, Picture, Pictures, find_pairs, read_picture
+
+LAST = "last.safetensors"
+"""Name of the checkpoint in a run's folder."""
 
 
-@dataclass(frozen=True)
-class FitOptions:
-    """A training run.
+def fit(config: Config) -> Path:
+    """Train, or go on from the checkpoint in `config.output`; gives the checkpoint's path.
 
-    Attributes:
-        output: folder of checkpoints.
-        data: what is trained on.
-        crop: side of the square crops, pixels.
-        batch: crops a step.
-        steps: optimizer steps in all.
-        decay_steps: the last steps, over which the learning rate falls linearly to zero.
-        warmup_steps: the first steps, over which it rises.
-        learning_rate: of AdamW between the two.
-        frequency_weight: weight of the frequency loss beside Charbonnier's.
-        ema: decay of the averaged weights, which are what is shipped.
-        clip: largest norm of the gradient.
-        workers: processes that make crops.
-        save_every: steps between checkpoints.
-        seed: of data and initial weights.
+    Raises:
+        DataError: the data are missing or damaged; before the first step.
+        CheckpointError: the checkpoint is of another network.
+        DivergedError: a loss is no finite number; the checkpoint is from before.
     """
+    from train.step import Step
 
-    output: str
-    data: DataOptions = field(default_factory=DataOptions)
-    crop: int = 128
-    batch: int = 8
-    steps: int = 60_000
-    decay_steps: int = 15_000
-    warmup_steps: int = 500
-    learning_rate: float = 5e-4
-    frequency_weight: float = 0.05
-    ema: float = 0.9995
-    clip: float = 0.5
-    workers: int = 1
-    save_every: int = 1000
-    seed: int = 1
-
-
-def learning_rate(step: int, options: FitOptions) -> float:
-    """Linear warm-up, flat, linear to zero: the paper's shape with a warm-up, by step."""
-    rise = (step + 1) / max(1, options.warmup_steps)
-    fall = (options.steps - step) / max(1, options.decay_steps)
-    return options.learning_rate * min(1.0, rise, fall)
-
-
-def examples(options: FitOptions, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches from step `start` on; the same batch for the same step, whatever came before."""
-    pairs = TrainingPairs(options.data, options.crop, options.seed)
-    indices = range(start * options.batch, options.steps * options.batch)
-    loader = DataLoader(Subset(pairs, indices), options.batch, num_workers=options.workers, drop_last=True)
-    return iter(loader)
-
-
-def fit(options: FitOptions) -> None:
-    """Train, or go on from `output/last.safetensors`."""
-    torch.manual_seed(options.seed)
-    folder = Path(options.output)
+    fabric = launch(config.runtime)
+    folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
-    generator = FastGenerator().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
-    optimizer = torch.optim.AdamW(
-        generator.parameters(), options.learning_rate, (0.9, 0.99), weight_decay=1e-4, fused=True
+    pairs = TrainingPairs(config.data, config.crop, config.seed)
+    held_out = validation_pairs(config.validation)
+    step, last = Step(config, fabric), folder / LAST
+    first = load_checkpoint(last, step.parts)["step"] if last.exists() else 0
+    stream = batches(pairs, config, fabric, first)
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if fabric.is_global_zero:
+            examples = config.batch * fabric.world_size
+            journal = stack.enter_context(Journal(folder, config.schedule.steps, first, examples))
+        for number, (blurred, sharp) in enumerate(stream, first):
+            values = step(number, blurred, sharp)
+            if journal is None:
+                continue
+            done = number + 1
+            journal.losses(done, values)
+            if done % config.save_every == 0 or done == config.schedule.steps:
+                save_checkpoint(last, step.parts, {"step": done, "config": asdict(config)})
+            if held_out and (done % config.validation.every == 0 or done == config.schedule.steps):
+                journal.scores(done, *validate(step.restorer, held_out))
+    fabric.barrier()
+    return last
+
+
+def launch(options: RuntimeOptions) -> Fabric:
+    """Start or join the processes of a run; torchrun's environment says how many there are."""
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", options.devices))
+    nodes = int(os.environ.get("WORLD_SIZE", devices)) // devices
+    fabric = Fabric(
+        accelerator=options.accelerator, devices=devices, num_nodes=nodes, precision=options.precision
     )
-    parts = {"generator": generator, "ema": averaged, "optimizer": optimizer}
-    last = folder / "last.safetensors"
-    step = load_checkpoint(last, parts)["step"] if last.exists() else 0
-    total, began, first = 0.0, time.perf_counter(), step
-    for blurred, sharp in examples(options, step):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, options)
-        with torch.autocast("cpu", torch.bfloat16):
-            residual = generator.residual(blurred.contiguous(memory_format=torch.channels_last))
-        restored = blurred + residual.float()
-        loss = charbonnier(restored, sharp) + options.frequency_weight * frequency(restored, sharp)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(generator.parameters(), options.clip)
-        optimizer.step()
-        averaged.update_parameters(generator)
-        step += 1
-        total += loss.item()
-        if step % 100 == 0:
-            rate = (step - first) * options.batch / (time.perf_counter() - began)
-            print(f"step {step}  loss {total / 100:.5f}  {rate:.1f} examples/s", flush=True)  # noqa: T201
-            total = 0.0
-        if step % options.save_every == 0 or step == options.steps:
-            save_checkpoint(last, parts, {"step": step, "options": asdict(options)})
+    fabric.launch()
+    return fabric
+
+
+def batches(pairs: TrainingPairs, config: Config, fabric: Fabric, first: int) -> Iterator[tuple[Tensor, ...]]:
+    """This process's batches from step `first` on; the same for the same step, whatever came before."""
+    every = config.batch * fabric.world_size
+    mine = fabric.global_rank * config.batch
+    steps = range(first, config.schedule.steps)
+    indices = [step * every + mine + i for step in steps for i in range(config.batch)]
+    loader = DataLoader(
+        Subset(pairs, indices),
+        config.batch,
+        num_workers=config.runtime.workers,
+    )
+    layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
+    stream = iter(loader)  # forks the workers now, before anything else starts a thread
+    return (tuple(fabric.to_device(crops).contiguous(memory_format=layout) for crops in b) for b in stream)
+
+
+def validation_pairs(options: ValidationOptions) -> list[Pair]:
+    """The pairs to validate on, spread evenly over the folder and checked; none where none are named."""
+    if not options.pairs:
+        return []
+    found = find_pairs(options.pairs)
+    chosen = found[:: max(1, len(found) // options.count)][: options.count]
+    Pictures([path for pair in chosen for path in pair], cache_mib=0).check_pairs(chosen)
+    return chosen
+
+
+def validate(generator: Generator, pairs: list[Pair]) -> tuple[dict[str, float], Picture]:
+    """Mean PSNR and SSIM over whole pictures, and a sheet of the first four."""
+    restore = restore_with(generator)
+    rows: list[tuple[Picture, Picture, Picture]] = []
+    scores = {"psnr": 0.0, "ssim": 0.0}
+    for path, twin in pairs:
+        blurred, sharp = read_picture(path), read_picture(twin)
+        restored = restore(blurred)
+        scores["psnr"] += psnr(restored, sharp) / len(pairs)
+        scores["ssim"] += ssim(restored, sharp) / len(pairs)
+        if len(rows) < 4:
+            rows.append((blurred, restored, sharp))
+    return scores, sheet(rows)

@@ -67,7 +67,7 @@ RESIZE_CONV = DeblurGanOptions(norm="batch", upsample="nearest", halve_sum=True)
 
 
 class DeblurGanBlock(nn.Module):
-    """x + norm(conv(drop(relu(norm(conv(x)))))), reflect-padded 3×3: both convolutions, as in the paper's figure 3."""
+    """x + norm(conv(drop(relu(norm(conv(x)))))), 3×3 reflect-padded: both convolutions, as in figure 3."""
 
     def __init__(self, channels: int, norm: Norm, dropout: float) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class ResidualBlock(nn.Module):
         nn.init.kaiming_normal_(self.conv2.weight, nonlinearity="linear")
         self.conv2.weight.data *= 0.1
         for conv in (self.conv1, self.conv2):
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""

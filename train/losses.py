@@ -1,9 +1,21 @@
-"""Losses as pure functions of (N, 3, H, W) tensors in [-1, 1]; each gives a scalar."""
+"""Losses as pure functions; each gives a scalar.
+
+Pixel losses take (N, 3, H, W) in [-1, 1]. Adversarial losses take a critic's scores, of any shape; those of
+the original GAN read a score as the logit of "this is a sharp picture".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+def l1(restored: Tensor, sharp: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return F.l1_loss(restored, sharp)
 
 
 def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -12,6 +24,58 @@ def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tenso
 
 
 def frequency(restored: Tensor, sharp: Tensor) -> Tensor:
-    """Mean absolute difference of the 2-D spectra, real and imaginary part (Cho et al., MIMO-UNet, ICCV 2021, eq. 6)."""
+    """Mean absolute difference of the 2-D spectra, real and imaginary (Cho et al., ICCV 2021, eq. 6)."""
     difference = torch.fft.rfft2(restored - sharp)
     return torch.view_as_real(difference).abs().mean()
+
+
+def perceptual(features: Callable[[Tensor], Tensor], restored: Tensor, sharp: Tensor) -> Tensor:
+    """Mean squared difference of a network's features (Kupyn et al., DeblurGAN, CVPR 2018, eq. 4)."""
+    return F.mse_loss(features(restored), features(sharp).detach())
+
+
+def wgan_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """What a Wasserstein critic minimises (Arjovsky et al., ICML 2017, algorithm 1); the WGAN-GP one too."""
+    return fake.mean() - real.mean()
+
+
+def wgan_generator(fake: Tensor) -> Tensor:
+    """What the generator minimises against it (Kupyn et al., DeblurGAN, CVPR 2018, eq. 3)."""
+    return -fake.mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """Mean of (‖∇D(x̂)‖₂ - 1)², x̂ between a real and a fake picture (Gulrajani et al., NIPS 2017, eq. 3).
+
+    The norm is over the whole picture, all channels and pixels; without the weight λ.
+    """
+    between = torch.rand(len(real), 1, 1, 1, device=real.device)
+    mixed = torch.lerp(real.detach(), fake.detach(), between).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    length: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return (length - 1).square().mean()
+
+
+def lsgan_critic(real: Tensor, fake: Tensor, a: float, b: float) -> Tensor:
+    """½ E(D(real) - b)² + ½ E(D(fake) - a)² (Mao et al., LSGAN, ICCV 2017, eq. 2)."""
+    return ((real - b).square().mean() + (fake - a).square().mean()) / 2
+
+
+def lsgan_generator(fake: Tensor, c: float) -> Tensor:
+    """½ E(D(fake) - c)² (Mao et al., LSGAN, ICCV 2017, eq. 2)."""
+    return (fake - c).square().mean() / 2
+
+
+def gan_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log σ(D(real)) - E log(1 - σ(D(fake))) (Goodfellow et al., NIPS 2014, eq. 1)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def gan_minimax_generator(fake: Tensor) -> Tensor:
+    """E log(1 - σ(D(fake))), the minimax game (Goodfellow et al., NIPS 2014, eq. 1)."""
+    return -F.softplus(fake).mean()
+
+
+def gan_nonsaturating_generator(fake: Tensor) -> Tensor:
+    """-E log σ(D(fake)), stronger gradients early on (Goodfellow et al., NIPS 2014, section 3)."""
+    return F.softplus(-fake).mean()

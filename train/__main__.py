@@ -1,0 +1,79 @@
+"""The trainer's command line: `python -m train fit | evaluate | export`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rtdeblur.errors import RtdeblurError
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Train generators, measure them, and write the model bundles that rtdeblur runs."""
+
+
+@cli.command()
+@click.argument("config", type=FILE)
+def fit(config: Path) -> None:
+    """Train as CONFIG (TOML) says, or go on where the run in its output folder stopped."""
+    from train.config import load_config
+    from train.fit import fit as run
+
+    click.echo(run(load_config(config)))
+
+
+@cli.command()
+@click.argument("checkpoint", type=FILE)
+@click.argument("pairs", type=FOLDER)
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder."
+)
+@click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
+@click.option("--clip", is_flag=True, help="The pairs are consecutive frames of a clip: measure flicker too.")
+@click.option("--detect", is_flag=True, help="Count the people that a detector finds.")
+@click.option("--vgg", type=FILE, help="VGG weights (Caffe input): measure the feature distance too.")
+@click.option("--dropout-seed", type=int, help="Keep dropout, with this mask.")
+def evaluate(checkpoint: Path, pairs: Path, output: Path, **options: Any) -> None:
+    """Measure CHECKPOINT on the PAIRS of blurred and sharp pictures; write JSON, Markdown and a sheet."""
+    from train.report import Measures, report
+
+    click.echo(report(checkpoint, pairs, output, Measures(**options)))
+
+
+@cli.command()
+@click.argument("checkpoint", type=FILE)
+@click.argument("folder", type=FOLDER)
+@click.option("--name", required=True, help="Of the model.")
+@click.option("--pictures", type=FOLDER, required=True, help="Real frames on which the graphs are compared.")
+@click.option("--licence", required=True, help="Of the weights, an SPDX name.")
+@click.option("--dropout", type=click.Choice(["off", "paper"]), default="off", show_default=True)
+@click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
+def export(checkpoint: Path, folder: Path, config: Path | None, pictures: Path, **facts: Any) -> None:
+    """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, if they compute what they should."""
+    from train.export import Bundle, export_checkpoint
+
+    for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts)):
+        click.echo(path)
+
+
+def main() -> None:
+    """Run; an error is one line, and a traceback too under RTDEBLUR_DEBUG=1."""
+    try:
+        cli()
+    except RtdeblurError as error:
+        if os.environ.get("RTDEBLUR_DEBUG") == "1":
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

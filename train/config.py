@@ -1,0 +1,226 @@
+"""What a training run is: frozen dataclasses, read from a TOML file and checked as they are made."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from train.adversarial import Game, WganGp
+from train.critics import DenseCriticOptions, PatchCriticOptions
+from train.data import DataOptions
+from train.errors import ConfigError
+from train.generators import DeblurGanOptions, FastOptions
+from train.options import from_table
+from train.vgg import Convention, Vgg
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """An optimizer of PyTorch; RMSProp has no betas."""
+
+    kind: Literal["adam", "adamw", "rmsprop"] = "adam"
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of some parameters."""
+        if self.kind == "rmsprop":
+            return torch.optim.RMSprop(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        adam = torch.optim.AdamW if self.kind == "adamw" else torch.optim.Adam
+        return adam(parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the generator's losses beside the adversarial one; 0 leaves one out.
+
+    Attributes:
+        l1: mean absolute difference.
+        charbonnier: L1 that is smooth at zero.
+        frequency: L1 of the spectra.
+        perceptual: mean squared difference of VGG's conv3_3; the paper has 100.
+        vgg: safetensors file of VGG's weights, which `perceptual` needs.
+        vgg_input: the input that these weights were trained for (see `train.vgg`).
+    """
+
+    l1: float = 0.0
+    charbonnier: float = 0.0
+    frequency: float = 0.0
+    perceptual: float = 0.0
+    vgg: str = ""
+    vgg_input: Convention = "torchvision"
+
+    def __post_init__(self) -> None:
+        if self.perceptual and not self.vgg:
+            raise ConfigError(f"perceptual is {self.perceptual} but vgg names no file of weights")
+
+    def build_vgg(self) -> Vgg | None:
+        """The feature network, where the perceptual loss is asked for."""
+        return Vgg(self.vgg, self.vgg_input) if self.perceptual else None
+
+
+@dataclass(frozen=True)
+class AdversarialOptions:
+    """The game between generator and critic.
+
+    Attributes:
+        game: its losses.
+        critic: the other network.
+        critic_steps: of the critic to one of the generator.
+        weight: of the adversarial loss beside the others.
+        optimizer: of the critic.
+    """
+
+    game: Game = field(default_factory=WganGp)
+    critic: PatchCriticOptions | DenseCriticOptions = field(default_factory=PatchCriticOptions)
+    critic_steps: int = 5
+    weight: float = 1.0
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.game, WganGp) and self.critic.norm == "batch":
+            raise ConfigError(
+                "wgan-gp takes each sample's gradient, which norm = 'batch' mixes; try 'instance'"
+            )
+        _at_least(1, critic_steps=self.critic_steps)
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """How long, and the shape of the learning rate: linear rise, flat, linear fall to zero.
+
+    Attributes:
+        steps: of the generator, in all.
+        warmup_steps: the first ones.
+        decay_steps: the last ones.
+    """
+
+    steps: int
+    warmup_steps: int = 0
+    decay_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least(1, steps=self.steps)
+
+    def factor(self, step: int) -> float:
+        """What the learning rate is multiplied by at a step, counted from 0."""
+        rise = (step + 1) / max(1, self.warmup_steps)
+        fall = (self.steps - step) / max(1, self.decay_steps)
+        return min(1.0, rise, fall)
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """Whole pictures that are restored and scored now and then.
+
+    Attributes:
+        pairs: a folder of real pairs; empty for none.
+        every: steps between validations.
+        count: how many pairs, spread evenly over the folder.
+    """
+
+    pairs: str = ""
+    every: int = 1000
+    count: int = 8
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Where and how fast it runs; results differ by rounding alone.
+
+    Attributes:
+        accelerator: auto, cpu, cuda or mps.
+        devices: processes on this machine; under torchrun, its own number rules.
+        precision: of the networks' arithmetic; weights and losses are float32.
+        channels_last: memory layout that bf16 convolutions like.
+        compile: whether to run the generator through torch.compile.
+        workers: processes that make crops, for each device.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = False
+    compile: bool = False
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run.
+
+    Attributes:
+        output: folder of checkpoints, logs and picture sheets.
+        data: what is trained on.
+        loss: beside the adversarial one.
+        schedule: how long.
+        generator: which network, by its `kind`.
+        optimizer: of the generator.
+        adversarial: the game; without it the generator trains by `loss` alone.
+        validation: whole pictures, scored now and then.
+        runtime: where and how fast.
+        crop: side of the square crops, pixels; a multiple of 16.
+        batch: crops a step and process.
+        seed: of data, weights and everything drawn.
+        ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
+        clip: largest norm of the generator's gradient.
+        save_every: steps between checkpoints.
+    """
+
+    output: str
+    data: DataOptions
+    loss: LossOptions
+    schedule: ScheduleOptions
+    generator: DeblurGanOptions | FastOptions = field(default_factory=DeblurGanOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    adversarial: AdversarialOptions | None = None
+    validation: ValidationOptions = field(default_factory=ValidationOptions)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    crop: int = 256
+    batch: int = 1
+    seed: int = 1
+    ema: float = 0.0
+    clip: float = math.inf
+    save_every: int = 1000
+
+    def __post_init__(self) -> None:
+        _at_least(1, batch=self.batch, save_every=self.save_every)
+        if self.crop < 32 or self.crop % 16:
+            raise ConfigError(f"crop is {self.crop}, expected a multiple of 16 from 32 up")
+        loss, game = self.loss, self.adversarial
+        if not (loss.l1 or loss.charbonnier or loss.frequency or loss.perceptual or game):
+            raise ConfigError("no loss has a weight; name one under [loss], or an [adversarial] game")
+        if game and isinstance(game.critic, DenseCriticOptions) and game.critic.size != self.crop:
+            raise ConfigError(f"the dense critic's size is {game.critic.size} but crop is {self.crop}")
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration.
+
+    Raises:
+        ConfigError: it cannot be read, or makes no sense; one line says where.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    return from_table(Config, table, path.name)
+
+
+def _at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"{name} is {value}, expected at least {least}")

@@ -1,0 +1,52 @@
+"""Dropout kept at inference (Kupyn et al., DeblurGAN, CVPR 2018): one mask from a seed for a whole stream.
+
+A mask of a quarter of a gigabyte would be drawn and copied for 720p. A product of three ±1 tables has the
+same values with the same chances in 3 MB: mask[c, y, x] = 1 + rows[c, y] · columns[c, x] · plane[y, x].
+Tables of zeros make every mask 1: dropout is off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Signs = tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float16]]
+"""rows (S, C, h), columns (S, C, w), plane (S, h, w): ±1, or all 0 where dropout is off."""
+
+INPUTS = ("dropout_rows", "dropout_columns", "dropout_plane")
+"""Names of the tables as inputs of a video graph, after those of `rtdeblur.model.INPUTS`."""
+
+
+@dataclass(frozen=True)
+class DropoutSites:
+    """Where a generator drops: `count` places (S) of `channels` channels (C) at its stride's resolution.
+
+    h and w are the height and width of the picture over the stride, rounded up.
+    """
+
+    count: int
+    channels: int
+    stride: int
+
+    def shapes(self, height: int, width: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the three tables for a picture of height × width pixels."""
+        h, w = -(-height // self.stride), -(-width // self.stride)
+        return (self.count, self.channels, h), (self.count, self.channels, w), (self.count, h, w)
+
+    def draw(self, seed: int, height: int, width: int) -> Signs:
+        """The tables of a seed; the same on every machine and NumPy, whose Philox stream is fixed."""
+        shapes = self.shapes(height, width)
+        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+        words = np.random.Philox(seed).random_raw(-(-int(ends[-1]) // 64)).astype("<u8")
+        signs = np.unpackbits(words.view(np.uint8))[: ends[-1]].astype(np.float16) * 2 - 1
+        rows, columns, plane = (
+            part.reshape(shape) for part, shape in zip(np.split(signs, ends[:-1]), shapes, strict=True)
+        )
+        return rows, columns, plane
+
+    def off(self, height: int, width: int) -> Signs:
+        """The tables that switch dropout off."""
+        rows, columns, plane = (np.zeros(shape, np.float16) for shape in self.shapes(height, width))
+        return rows, columns, plane

@@ -1,0 +1,83 @@
+"""Tables of TOML or JSON to frozen dataclasses: known keys, values of their type, errors of one line."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from train.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def from_table(cls: type[T], table: object, where: str) -> T:
+    """Make a dataclass of a table; a union of dataclasses is told apart by the table's `kind`.
+
+    Args:
+        cls: a frozen dataclass; its fields are bool, int, float, str, Literal, tuples, dataclasses, unions.
+        table: keys to values; arrays are lists.
+        where: what the error messages begin with.
+
+    Raises:
+        ConfigError: a key is unknown or missing, a value is of a wrong type, or makes no sense.
+    """
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} is {table!r}, expected a table")
+    assert is_dataclass(cls)
+    hints = get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1) or sorted(known)
+            raise ConfigError(f"{where} has an unknown key {key!r}; did you mean {' or '.join(near)}?")
+    for f in fields(cls):
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in table:
+            raise ConfigError(f"{where} lacks {f.name!r}")
+    values = {key: _value(hints[key], value, f"{where} {key}") for key, value in table.items()}
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _value(kind: Any, value: object, where: str) -> object:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _one_of(args, value, where)
+    if is_dataclass(kind):
+        return from_table(kind, value, where)  # type: ignore[arg-type]
+    if origin is tuple and isinstance(value, (list, tuple)):
+        each = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(each) != len(value):
+            raise ConfigError(f"{where} has {len(value)} values, expected {len(each)}")
+        return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
+    if origin is Literal and value in args:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise ConfigError(f"{where} is {value!r}, expected {_name(kind)}")
+
+
+def _one_of(kinds: tuple[Any, ...], value: object, where: str) -> object:
+    if value is None and type(None) in kinds:
+        return None
+    tables = [kind for kind in kinds if is_dataclass(kind)]
+    if len(tables) == 1:
+        return _value(tables[0], value, where)
+    choices: dict[Any, Any] = {get_args(get_type_hints(kind)["kind"])[0]: kind for kind in tables}
+    wanted = value.get("kind") if isinstance(value, dict) else None
+    if wanted not in choices:
+        raise ConfigError(f"{where} has the kind {wanted!r}, expected one of {', '.join(choices)}")
+    return _value(choices[wanted], value, where)
+
+
+def _name(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(repr(arg) for arg in get_args(kind))
+    if get_origin(kind) is tuple:
+        return "an array"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]

@@ -1,0 +1,143 @@
+"""Pictures on disk: reading them, finding pairs and clips, and naming what is damaged before a run starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from train.errors import DataError
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+Pair = tuple[Path, Path]
+"""A blurred picture and its sharp twin."""
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture as (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DataError(f"cannot read {path} as a picture; remove it or replace it")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write an (H, W, 3) uint8 RGB picture in the format that the path's ending names."""
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise DataError(f"cannot write the picture {path}; is its folder there, and is there space?")
+
+
+def list_pictures(folder: str | Path) -> list[Path]:
+    """The pictures in a folder, by name.
+
+    Raises:
+        DataError: there are none.
+    """
+    inside = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    found = sorted(path for path in inside if path.suffix.lower() in EXTENSIONS)
+    if not found:
+        raise DataError(f"no pictures in {folder}; expected {', '.join(sorted(EXTENSIONS))} files")
+    return found
+
+
+def find_pairs(folder: str | Path, blurred: str = "blur") -> list[Pair]:
+    """The pairs of a folder, matched by name.
+
+    Args:
+        folder: holds `blur/` and `sharp/`, or scenes that do, as GoPro's `train/` and `test/` (Nah et al.,
+            CVPR 2017).
+        blurred: which folder of blurred pictures to take; GoPro also has `blur_gamma`.
+
+    Raises:
+        DataError: there are none, or one lacks its twin.
+    """
+    root = Path(folder)
+    scenes = [root] if (root / blurred).is_dir() else sorted(p.parent for p in root.glob(f"*/{blurred}"))
+    if not scenes:
+        raise DataError(
+            f"no pairs in {folder}; expected {blurred}/ and sharp/ in it, or in each of its folders"
+        )
+    pairs = [
+        (path, scene / "sharp" / path.name) for scene in scenes for path in list_pictures(scene / blurred)
+    ]
+    for path, twin in pairs:
+        if not twin.is_file():
+            raise DataError(f"{path} has no sharp twin; expected {twin}")
+    return pairs
+
+
+def find_clips(folder: str | Path) -> list[list[Path]]:
+    """Clips of consecutive sharp frames: the folder itself, or each folder in it.
+
+    Raises:
+        DataError: there are none.
+    """
+    inner = sorted(path for path in Path(folder).glob("*") if path.is_dir())
+    return [list_pictures(clip) for clip in inner or [Path(folder)]]
+
+
+class Pictures:
+    """Pictures by path. Each is decoded once now, so that damage shows before a run and not within it.
+
+    Args:
+        paths: of the pictures.
+        cache_mib: as many decoded pictures as fit are kept; the others are read again when asked for.
+
+    Attributes:
+        sizes: (height, width) of every picture.
+
+    Raises:
+        DataError: names a picture that cannot be read.
+    """
+
+    def __init__(self, paths: Iterable[Path], cache_mib: int) -> None:
+        self.sizes: dict[Path, tuple[int, int]] = {}
+        self._kept: dict[Path, Picture] = {}
+        wanted = list(dict.fromkeys(paths))
+        room = cache_mib * 2**20
+        threads = os.cpu_count() or 1
+        with ThreadPoolExecutor(threads) as executor:
+            # In slices, so that decoded pictures do not pile up.
+            for start in range(0, len(wanted), 4 * threads):
+                some = wanted[start : start + 4 * threads]
+                for path, picture in zip(some, executor.map(read_picture, some), strict=True):
+                    self.sizes[path] = picture.shape[:2]
+                    if picture.nbytes <= room:
+                        room -= picture.nbytes
+                        self._kept[path] = picture
+
+    def __getitem__(self, path: Path) -> Picture:
+        """The picture, decoded."""
+        kept = self._kept.get(path)
+        return read_picture(path) if kept is None else kept
+
+    def check_pairs(self, pairs: Iterable[Pair]) -> None:
+        """Raise DataError for a pair of two sizes."""
+        for blurred, sharp in pairs:
+            if self.sizes[blurred] != self.sizes[sharp]:
+                (h, w), (other_h, other_w) = self.sizes[blurred], self.sizes[sharp]
+                raise DataError(
+                    f"{blurred} is {h}×{w} but its sharp twin {other_h}×{other_w} (height×width); "
+                    "expected one size"
+                )
+
+    def check_crop(self, size: int) -> int:
+        """The smallest side of all; raise DataError where it is less than the crop's, `size`."""
+        path, (h, w) = min(self.sizes.items(), key=lambda item: min(item[1]))
+        if min(h, w) < size:
+            raise DataError(
+                f"the crop is {size}×{size} but {path} only {h}×{w} (height×width); make the crop smaller"
+            )
+        return min(h, w)
