@@ -30,6 +30,7 @@ _MPEGTS_CODECS = {
     "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
     "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
 }  # fmt: skip
+_LONGEST_REORDERING_SECONDS = 3600
 # What to suggest for a stream that a container refuses, the most common first.
 _ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov", "mpegts": ".ts"}
 
@@ -69,7 +70,12 @@ class Track:
     def place(self, packet: AnyPacket) -> AnyPacket:
         """Put a packet into the stream, after its predecessor even where their clock is too coarse."""
         packet.stream = self.stream
-        packet.rescale_ts(AVRational(self.stream.time_base or 1))
+        unit = Fraction(self.stream.time_base or 1)
+        if packet.pts is not None and packet.dts is not None:
+            # libx265 makes up decoding times for streams of one or two frames.
+            ahead = (packet.pts - packet.dts) * Fraction(packet.time_base)
+            packet.dts = packet.dts if 0 <= ahead < _LONGEST_REORDERING_SECONDS else packet.pts
+        packet.rescale_ts(AVRational(unit))
         if packet.dts is not None:
             step = 0 if Flags.ts_nonstrict in Flags(self.stream.container.format.flags) else 1
             if self.last_dts is not None and packet.dts < self.last_dts + step:
@@ -95,7 +101,7 @@ def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> 
             return _not_kept(stream, name)
     if _refuses(name, stream):
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
-        if not codec or refusal(name, methodcaller("add_mux_stream", codec)):
+        if not codec or name == "mpegts" or refusal(name, methodcaller("add_mux_stream", codec)):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))

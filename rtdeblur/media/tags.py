@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from av.container import OutputContainer
+from av.stream import Disposition
 
 from rtdeblur.media.reader import FileReader
 
@@ -42,9 +43,17 @@ def muxer_options(reader: FileReader, format_name: str) -> dict[str, str]:
     if format_name not in MOV:
         return {}
     options = {"movie_timescale": "90000"}  # else start offsets are rounded to a millisecond
-    if not _MP4_KEYS.issuperset(clean_tags(reader.container.metadata)):
+    if _free_tags(reader) and not _has_cover(reader):
         options["movflags"] = "use_metadata_tags"
     return options
+
+
+def _free_tags(reader: FileReader) -> list[str]:
+    return [key for key in clean_tags(reader.container.metadata) if key.lower() not in _MP4_KEYS]
+
+
+def _has_cover(reader: FileReader) -> bool:
+    return any(stream.disposition & Disposition.attached_pic for stream in reader.container.streams.video)
 
 
 def copy_tags(container: OutputContainer, reader: FileReader) -> list[str]:
@@ -53,12 +62,17 @@ def copy_tags(container: OutputContainer, reader: FileReader) -> list[str]:
     Returns:
         Warnings about what the container cannot hold.
     """
+    name, warnings = container.format.name, []
     container.metadata.update(clean_tags(reader.container.metadata))
+    if name in MOV and _has_cover(reader) and (free := _free_tags(reader)):
+        tags = ", ".join(sorted(free))
+        warnings.append(f"tags are not kept: {name} cannot hold {tags} beside cover art; .mkv can")
     chapters = _chapters(reader)
-    if chapters and container.format.name not in _CHAPTERS:
-        return [f"{len(chapters)} chapters are not kept: {container.format.name} cannot hold them; .mkv can"]
-    container.set_chapters(chapters)
-    return []
+    if chapters and name not in _CHAPTERS:
+        warnings.append(f"{len(chapters)} chapters are not kept: {name} cannot hold them; .mkv can")
+    else:
+        container.set_chapters(chapters)
+    return warnings
 
 
 def video_tags(reader: FileReader) -> dict[str, str]:

@@ -110,12 +110,11 @@ class FileWriter:
             OutputError: the encoder or the disk refuses; nothing appears then.
         """
         with self._lock, self._errors():
-            if self._container is None:
-                raise OutputError(f"cannot finish {str(self._path)!r}: it was closed already")
+            container = self._opened()
             self._mux(self._reader.remaining_packets())
-            self._container.mux([self._picture.place(p) for p in self._video.encode(None)])
-            self._container.close()
+            container.mux([self._picture.place(p) for p in self._video.encode(None)])
             self._container = None
+            container.close()
             self._file.commit()
 
     def close(self) -> None:
@@ -126,6 +125,11 @@ class FileWriter:
                 with suppress(FFmpegError):  # the trailer of a file that goes away
                     container.close()
             self._file.discard()
+
+    def _opened(self) -> OutputContainer:
+        if self._container is None:
+            raise OutputError(f"cannot write {str(self._path)!r}: it was closed already")
+        return self._container
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -164,7 +168,6 @@ class FileWriter:
         return video
 
     def _encode(self, frame: VideoFrame, seconds: Fraction) -> None:
-        assert self._container is not None
         unit = self._time_base
         pts = round((seconds - self._reader.zero) / unit)
         if self._last_pts is not None:
@@ -173,7 +176,7 @@ class FileWriter:
         frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
         fitted = self._fit(frame)
-        self._container.mux([self._picture.place(p) for p in self._video.encode(fitted)])
+        self._opened().mux([self._picture.place(p) for p in self._video.encode(fitted)])
 
     def _fit(self, frame: VideoFrame) -> VideoFrame:
         """The frame in the size and pixel format of the encoder, its range untouched."""
@@ -199,11 +202,11 @@ class FileWriter:
 
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
         """Copy packets of the input to their tracks."""
-        assert self._container is not None
+        container = self._opened()
         for packet in packets:
             track = self._tracks.get(packet.stream_index)
             if track is not None:
-                self._container.mux(track.convert(packet, self._reader.zero))
+                container.mux(track.convert(packet, self._reader.zero))
 
 
 def _writable(frame: VideoFrame) -> VideoFrame:

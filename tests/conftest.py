@@ -1,0 +1,76 @@
+"""Clips made on the spot by the `ffmpeg` program; none is committed."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.frames import FrameBatch
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
+
+MakeClip = Callable[..., Path]
+Rewrite = Callable[..., FileWriter]
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., bytes]:
+    """Run ffmpeg quietly; give its stdout."""
+
+    def run(*words: object) -> bytes:
+        command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, words)]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def make_clip(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., bytes]) -> MakeClip:
+    """Make a moving test picture, and a tone unless `sound` is False.
+
+    `words` are output options of ffmpeg; `filters` follow the picture; the same call gives the same file.
+    """
+    folder = tmp_path_factory.mktemp("clips")
+    made: dict[tuple[object, ...], Path] = {}
+
+    def make(
+        ending: str,
+        *words: object,
+        size: str = "98x66",
+        frames: int = 12,
+        filters: str = "",
+        sound: bool = True,
+    ) -> Path:
+        key = (ending, *words, size, frames, filters, sound)
+        if key not in made:
+            path = folder / f"{len(made)}{ending}"
+            picture = f"testsrc2=s={size}:r=25:d={frames / 25}{',' * bool(filters)}{filters}"
+            tone = ["-f", "lavfi", "-i", f"sine=d={frames / 25}:r=48000"] if sound else []
+            codec = [] if "-c:v" in words else ["-c:v", "libx264", "-preset", "ultrafast"]
+            ffmpeg("-f", "lavfi", "-i", picture, *tone, *codec, *words, path)
+            made[key] = path
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def rewrite(tmp_path: Path) -> Rewrite:
+    """Send a file through reader and writer, its pictures unchanged; give the closed writer."""
+
+    def run(source: Path, output: str | Path, *, start: float | None = None, **options: object) -> FileWriter:
+        reader = FileReader(source, start=start)
+        writer = FileWriter(reader, tmp_path / output, **options)
+        try:
+            for frame in reader:
+                writer.write(FrameBatch.stack([frame]))
+            writer.commit()
+        finally:
+            writer.close()
+            reader.close()
+        return writer
+
+    return run

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtdeblur.errors import InputError, UsageError
+from rtdeblur.frames import Colour, Planes
+from rtdeblur.media.reader import FileReader
+
+MakeClip = Callable[..., Path]
+FFV1 = ("-c:v", "ffv1")
+
+
+def joined(planes: Planes) -> bytes:
+    return b"".join(plane.tobytes() for plane in planes)
+
+
+def sound_packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "size"),
+    [
+        ("yuv420p", "98x66"),  # 98 bytes a line are padded
+        ("yuv420p", "97x65"),
+        ("yuv422p10le", "97x65"),
+        ("yuv444p", "97x65"),
+        ("yuv444p16le", "98x66"),
+        ("yuv410p", "96x64"),
+    ],
+)
+def test_planar_yuv_comes_as_it_is(
+    make_clip: MakeClip, ffmpeg: Callable[..., bytes], pix_fmt: str, size: str
+) -> None:
+    width, height = size.split("x")
+    crop = f"format={pix_fmt},crop={width}:{height}:0:0:exact=1"
+    path = make_clip(".mkv", *FFV1, "-pix_fmt", pix_fmt, size="98x66", frames=3, filters=crop, sound=False)
+    expected = ffmpeg("-i", path, "-f", "rawvideo", "-")
+    assert b"".join(joined(frame.planes) for frame in FileReader(path)) == expected
+
+
+def test_gray_has_one_neutral_chroma_sample(make_clip: MakeClip, ffmpeg: Callable[..., bytes]) -> None:
+    path = make_clip(".mkv", *FFV1, "-pix_fmt", "gray10le", frames=2, sound=False)
+    frames = list(FileReader(path))
+    assert b"".join(frame.planes[0].tobytes() for frame in frames) == ffmpeg(
+        "-i", path, "-f", "rawvideo", "-"
+    )
+    assert frames[0].planes[1].tolist() == frames[0].planes[2].tolist() == [[512]]
+    assert frames[0].colour == Colour("bt601", full_range=True, bit_depth=10)
+
+
+@pytest.mark.parametrize(("packed", "planar"), [("nv12", "yuv420p"), ("uyvy422", "yuv422p")])
+def test_packed_yuv_is_sorted_into_planes(
+    make_clip: MakeClip, ffmpeg: Callable[..., bytes], packed: str, planar: str
+) -> None:
+    path = make_clip(".nut", "-c:v", "rawvideo", "-pix_fmt", packed, frames=2, sound=False)
+    expected = ffmpeg("-i", path, "-pix_fmt", planar, "-f", "rawvideo", "-")
+    reader = FileReader(path)
+    assert reader.info.pix_fmt == packed
+    assert b"".join(joined(frame.planes) for frame in reader) == expected
+
+
+def test_rgb_becomes_full_range_bt709(make_clip: MakeClip, ffmpeg: Callable[..., bytes]) -> None:
+    path = make_clip(".mkv", *FFV1, "-pix_fmt", "bgr0", size="64x48", frames=1, sound=False)
+    frame = next(iter(FileReader(path)))
+    assert frame.colour == Colour("bt709", full_range=True, bit_depth=8)
+    yuv = np.stack([plane.astype(np.float32) for plane in frame.planes])
+    matrix = frame.colour.yuv_to_rgb()
+    rgb = np.tensordot(matrix[:, :3], yuv, 1) + matrix[:, 3, None, None]
+    exact = np.frombuffer(ffmpeg("-i", path, "-pix_fmt", "gbrp", "-f", "rawvideo", "-"), np.uint8)
+    g, b, r = exact.reshape(3, 48, 64)
+    # Half a code value of rounding in each of y, u and v, times at most 1 + 1.86; swscale adds as much.
+    np.testing.assert_allclose(rgb * 255, np.stack([r, g, b]), atol=3)
+
+
+@pytest.mark.parametrize(
+    ("size", "tag", "colour"),
+    [
+        ("64x48", (), Colour("bt601")),
+        ("64x720", (), Colour("bt709")),
+        ("64x48", ("-colorspace", "bt709"), Colour("bt709")),
+        ("64x48", ("-colorspace", "bt2020nc", "-color_range", "pc"), Colour("bt2020", full_range=True)),
+    ],
+    ids=["small", "large", "tagged", "full range"],
+)
+def test_colour_is_tagged_or_guessed_as_players_do(
+    make_clip: MakeClip, size: str, tag: tuple[str, ...], colour: Colour
+) -> None:
+    path = make_clip(".mkv", "-pix_fmt", "yuv420p", *tag, size=size, frames=1, sound=False)
+    assert next(iter(FileReader(path))).colour == colour
+
+
+def test_times_are_those_of_the_file(make_clip: MakeClip) -> None:
+    path = make_clip(".mp4", "-fps_mode", "passthrough", filters="select='not(eq(mod(n,5),3))'")
+    with av.open(str(path)) as container:
+        expected = [(frame.pts, frame.time_base) for frame in container.decode(video=0)]
+    assert [(frame.pts, frame.time_base) for frame in FileReader(path)] == expected
+
+
+def test_an_elementary_stream_gets_times(make_clip: MakeClip) -> None:
+    path = make_clip(".h264", "-bf", "2", sound=False)
+    times = [frame.pts * frame.time_base for frame in FileReader(path)]
+    assert times == [times[0] + Fraction(i, 25) for i in range(12)]
+
+
+def test_packets_of_other_streams_ride_along(make_clip: MakeClip) -> None:
+    path = make_clip(".mp4")
+    reader = FileReader(path)
+    packets = [packet for frame in reader for packet in frame.carrier.packets]
+    packets += reader.remaining_packets()
+    assert [bytes(packet) for packet in packets] == sound_packets(path)
+    assert reader.remaining_packets() == []
+
+
+def test_what_is_known_before(make_clip: MakeClip) -> None:
+    info = FileReader(make_clip(".mp4")).info
+    assert (info.height, info.width, info.pix_fmt) == (66, 98, "yuv420p")
+    assert (info.frame_rate, info.frame_count) == (25, 12)
+    assert info.duration_seconds == pytest.approx(0.48, abs=0.03)  # sound ends on a frame of its codec
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(".mp4", "-bf", "3", "-g", "40"), (".ts", "-g", "40"), (".mkv", "-g", "12", "-output_ts_offset", "10")],
+    ids=["b-frames", "no index", "starts late"],
+)
+def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
+    path = make_clip(*words, frames=60)
+    whole = FileReader(path)
+    start, end = whole.zero + Fraction(3, 2), whole.zero + Fraction(2)
+    pictures = {frame.pts * frame.time_base: joined(frame.planes) for frame in whole}
+    sound = [p for f in FileReader(path) for p in f.carrier.packets if start <= p.pts * p.time_base < end]
+    reader = FileReader(path, start=1.5, duration=0.5)
+    frames = list(reader)
+    times = [frame.pts * frame.time_base for frame in frames]
+    assert times == [time for time in pictures if start <= time < end]
+    assert [joined(frame.planes) for frame in frames] == [pictures[time] for time in times]
+    carried = [packet for frame in frames for packet in frame.carrier.packets] + reader.remaining_packets()
+    assert [bytes(packet) for packet in carried] == [bytes(packet) for packet in sound]
+    assert reader.info.duration_seconds == 0.5
+
+
+def test_a_pipe_is_read_on_to_the_start(make_clip: MakeClip, tmp_path: Path) -> None:
+    path, pipe = make_clip(".mkv", frames=20), tmp_path / "pipe"
+    whole = FileReader(path)
+    expected = [frame.pts for frame in whole if frame.pts * frame.time_base >= whole.zero + Fraction(2, 5)]
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
+    feeder.start()
+    try:
+        times = [frame.pts for frame in FileReader(pipe, start=0.4)]
+    finally:
+        feeder.join()
+    assert times == expected
+    assert len(times) == 10
+
+
+def test_a_truncated_file_gives_all_that_decodes(make_clip: MakeClip, tmp_path: Path) -> None:
+    whole = make_clip(".mp4", "-movflags", "+faststart", "-bf", "2", frames=40, sound=False).read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole[: len(whole) * 6 // 10])
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        expected = []
+        try:
+            for packet in container.demux(video=0):
+                expected += [frame.pts for frame in packet.decode()]
+        except av.FFmpegError:
+            expected += [frame.pts for frame in container.streams.video[0].decode(None)]
+    reader = FileReader(path)
+    assert [frame.pts for frame in reader] == expected
+    assert 10 < len(expected) < 40
+    assert reader.damage.count > 0
+    assert reader.damage.message
+
+
+def test_flipped_bits_cost_no_traceback(make_clip: MakeClip, tmp_path: Path) -> None:
+    data = bytearray(make_clip(".ts", "-g", "6", frames=40).read_bytes())
+    for i in np.random.default_rng(1).integers(len(data) // 3, len(data) * 2 // 3, 60):
+        data[i] ^= 0x55
+    path = tmp_path / "bad.ts"
+    path.write_bytes(data)
+    times = [frame.pts for frame in FileReader(path)]
+    assert len(times) > 20
+    assert times == sorted(set(times))
+
+
+def test_a_change_of_size_changes_the_planes(make_clip: MakeClip, tmp_path: Path) -> None:
+    parts = [make_clip(".ts", size=size, frames=5, sound=False).read_bytes() for size in ("98x66", "128x96")]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(parts))
+    shapes = [frame.planes[0].shape for frame in FileReader(path)]
+    assert shapes == [(66, 98)] * 5 + [(96, 128)] * 5
+
+
+def unreadable(
+    folder: Path, make_clip: MakeClip, ffmpeg: Callable[..., bytes]
+) -> dict[str, tuple[Path, str]]:
+    (folder / "empty.mp4").touch()
+    (folder / "garbage.mp4").write_bytes(bytes(range(256)) * 40)
+    sound, cover = make_clip(".m4a", "-map", "1:a", "-c:v", "none"), folder / "cover.m4a"
+    picture = make_clip(".jpg", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", frames=1, sound=False)
+    words = ["-c", "copy", "-map", "0", "-map", "1", "-disposition:v", "attached_pic"]
+    ffmpeg("-i", sound, "-i", picture, *words, cover)
+    return {
+        "missing": (folder / "missing.mp4", "does not exist"),
+        "directory": (folder, "is a directory"),
+        "empty": (folder / "empty.mp4", "is empty"),
+        "garbage": (folder / "garbage.mp4", "cannot read"),
+        "sound": (sound, "holds no video, only audio;"),
+        "cover": (cover, "holds no video, only audio, cover art;"),
+    }
+
+
+@pytest.mark.parametrize("case", ["missing", "directory", "empty", "garbage", "sound", "cover"])
+def test_what_is_no_video_is_said_in_one_line(
+    tmp_path: Path, make_clip: MakeClip, ffmpeg: Callable[..., bytes], case: str
+) -> None:
+    path, said = unreadable(tmp_path, make_clip, ffmpeg)[case]
+    with pytest.raises(InputError) as caught:
+        FileReader(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [{"start": -1}, {"start": float("nan")}, {"duration": 0}])
+def test_a_part_must_make_sense(make_clip: MakeClip, part: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        FileReader(make_clip(".mp4"), **part)
+
+
+def test_nothing_after_the_end(make_clip: MakeClip) -> None:
+    with pytest.raises(InputError, match="no frame in the part"):
+        FileReader(make_clip(".mp4"), start=100)
+
+
+def test_a_playlist_reaches_no_network(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x.ts"
+        path = tmp_path / "list.m3u8"
+        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n")
+        with pytest.raises(InputError):
+            FileReader(path)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_close_ends_a_reader_in_another_thread(make_clip: MakeClip) -> None:
+    reader = FileReader(make_clip(".mp4", frames=200))
+    started = threading.Event()
+    counts: list[int] = []
+
+    def read() -> None:
+        count = 0
+        for _ in reader:
+            count += 1
+            started.set()
+        counts.append(count)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    started.wait(5)
+    reader.close()
+    reader.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert 0 < counts[0] <= 200

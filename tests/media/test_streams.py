@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
+
+MakeClip = Callable[..., Path]
+Rewrite = Callable[..., FileWriter]
+Ffmpeg = Callable[..., bytes]
+
+
+def packets(path: Path, kind: str) -> list[tuple[int, Fraction, bytes]]:
+    """Of every stream of a kind: its place among them, time and data; empty subtitles left out."""
+    with av.open(str(path)) as container:
+        order = [stream.index for stream in container.streams if stream.type == kind]
+        return [
+            (order.index(p.stream.index), p.pts * p.time_base, bytes(p))
+            for p in container.demux([container.streams[i] for i in order])
+            if p.size > 2 * (kind == "subtitle")
+        ]
+
+
+def probe(path: Path, *words: str) -> list[str]:
+    command = ["ffprobe", "-v", "error", *words, "-of", "default=nk=1:nw=1", str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+# -- times
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_uneven_times_are_kept(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, ending: str) -> None:
+    uneven = "settb=1/1000,setpts='N*40+mod(N*7,13)'"
+    source = make_clip(
+        ending, "-fps_mode", "passthrough", "-enc_time_base", "1/1000", filters=uneven, sound=False
+    )
+    rewrite(source, f"out{ending}")
+    before, after = (
+        [f.pts * f.time_base for f in FileReader(p)] for p in (source, tmp_path / f"out{ending}")
+    )
+    assert after == before
+    assert len(set(np.diff(after))) > 1
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".mov", ".ts"])
+def test_sound_is_copied_in_sync(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, ending: str) -> None:
+    source, output = make_clip(ending, "-bf", "2", frames=30), tmp_path / f"out{ending}"
+    rewrite(source, output)
+    before, after = packets(source, "audio"), packets(output, "audio")
+    assert [data for *_, data in after] == [data for *_, data in before]
+    shift = picture_start(output) - picture_start(source)
+    for (_, was, _), (_, now, _) in zip(before, after, strict=True):
+        assert abs(now - was - shift) < Fraction(1, 900)  # the clock of Matroska ticks in milliseconds
+
+
+def picture_start(path: Path) -> Fraction:
+    frame = next(iter(FileReader(path)))
+    return frame.pts * frame.time_base
+
+
+def test_a_part_stays_in_sync(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    source, output = make_clip(".mp4", "-g", "50", frames=60), tmp_path / "out.mp4"
+    rewrite(source, output, start=1.5)
+    assert picture_start(output) == Fraction(2, 100)  # the first frame from 1.5 on is at 1.52
+    times = {data: time for _, time, data in packets(source, "audio")}
+    copied = packets(output, "audio")
+    assert len(copied) > 30
+    assert all(time == times[data] - Fraction(3, 2) for _, time, data in copied)
+
+
+def test_a_start_offset_goes_for_all_streams(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    source, output = make_clip(".mkv", "-output_ts_offset", "10"), tmp_path / "out.mp4"
+    rewrite(source, output)
+    assert picture_start(source) >= 10
+    assert picture_start(output) == picture_start(source) - FileReader(source).zero
+
+
+# -- other streams
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, ffmpeg: Ffmpeg) -> Path:
+    """Two sounds, subtitles of two kinds, an attachment, cover art, chapters, tags."""
+    folder = tmp_path_factory.mktemp("rich")
+    (folder / "s.srt").write_text("1\n00:00:00,100 --> 00:00:00,300\nhéllo\n", encoding="utf-8")
+    ffmpeg("-i", folder / "s.srt", folder / "s.ass")
+    (folder / "tags").write_text(
+        ";FFMETADATA1\ntitle=Tïtle\nmood=calm\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=200\nEND=480\ntitle=Two\n",
+        encoding="utf-8",
+    )
+    (folder / "font.ttf").write_bytes(b"no font")
+    cover = make_clip(".jpg", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", frames=1, sound=False)
+    words = [
+        word for name in (make_clip(".mp4"), folder / "s.srt", folder / "s.ass") for word in ("-i", name)
+    ]
+    words += ["-f", "lavfi", "-i", "sine=f=900:d=0.48:r=48000", "-i", folder / "tags", "-map_metadata", 4]
+    words += [word for name in ("0:v", "0:a", "3:a", "1", "2") for word in ("-map", name)]
+    words += ["-attach", folder / "font.ttf", "-metadata:s:t:0", "mimetype=font/ttf"]
+    words += [
+        "-attach",
+        cover,
+        "-metadata:s:t:1",
+        "mimetype=image/jpeg",
+        "-metadata:s:t:1",
+        "filename=cover.jpg",
+    ]
+    words += ["-c", "copy", "-c:a:1", "flac", "-c:s:0", "subrip", "-metadata:s:a:1", "language=fre"]
+    words += ["-metadata:s:a:1", "title=Deux", "-disposition:a:0", "default", "-disposition:a:1", "comment"]
+    ffmpeg(*words, folder / "rich.mkv")
+    return folder / "rich.mkv"
+
+
+def described(path: Path) -> list[tuple[object, ...]]:
+    with av.open(str(path)) as container:
+        return [
+            (s.type, s.metadata.get("language"), s.metadata.get("title"), s.disposition)
+            for s in container.streams
+            if s.type != "attachment"
+        ]
+
+
+def test_matroska_keeps_everything(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    assert rewrite(rich, output).warnings == []
+    assert described(output) == described(rich)
+    assert len(described(rich)) == 6
+    assert ("audio", "fre", "Deux", av.stream.Disposition.comment) in described(rich)
+    assert packets(output, "audio") == packets(rich, "audio")
+    assert packets(output, "subtitle") == packets(rich, "subtitle")
+    with av.open(str(rich)) as before, av.open(str(output)) as after:
+        fonts = [[(s.name, s.data) for s in c.streams if s.type == "attachment"] for c in (before, after)]
+        assert fonts[1] == fonts[0] == [("font.ttf", b"no font")]
+        covers = [[bytes(p) for p in c.demux(c.streams.video[1]) if p.size] for c in (before, after)]
+        assert covers[1] == covers[0] != []
+        assert after.metadata["title"] == "Tïtle"
+        assert after.metadata["MOOD"] == "calm"
+
+
+def test_chapters_are_kept(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+    for output in (tmp_path / "out.mkv", tmp_path / "out.mp4"):
+        rewrite(rich, output)
+        with av.open(str(output)) as container:
+            found = [
+                (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]["title"])
+                for c in container.chapters()
+            ]
+        assert found == [(0, Fraction(1, 5), "One"), (Fraction(1, 5), Fraction(12, 25), "Two")]
+
+
+def test_a_part_has_the_chapters_of_the_part(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+    rewrite(rich, "out.mkv", start=0.3)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        (chapter,) = container.chapters()
+    assert chapter["metadata"] == {"title": "Two"}
+    assert (chapter["start"], chapter["end"] * chapter["time_base"]) == (0, Fraction(18, 100))
+
+
+def test_mp4_converts_or_says_what_it_cannot_hold(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    assert rewrite(rich, output).warnings == [
+        "tags are not kept: mp4 cannot hold MOOD beside cover art; .mkv can",
+        "subtitle stream #4 (ass) is not kept: mp4 cannot hold it; .mkv can",
+        "attachment stream #5 (font.ttf) is not kept: mp4 cannot hold it; .mkv can",
+    ]
+    with av.open(str(output)) as container:
+        assert container.streams.subtitles[0].codec_context.name == "mov_text"
+        assert container.streams.video[1].disposition & av.stream.Disposition.attached_pic
+    (text,) = packets(output, "subtitle")
+    assert text[2][2:] == "héllo".encode()
+    rewrite(output, "back.mkv")
+    (text,) = packets(tmp_path / "back.mkv", "subtitle")
+    assert text[2] == "héllo".encode()
+    with av.open(str(tmp_path / "back.mkv")) as container:
+        assert container.streams.video[1].metadata["mimetype"] == "image/jpeg"
+
+
+def test_mp4_keeps_tags_of_any_name(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    source = make_clip(".mkv", "-metadata", "mood=calm", "-metadata", "title=Tïtle")
+    assert rewrite(source, "out.mp4").warnings == []
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert (container.metadata["MOOD"], container.metadata["title"]) == ("calm", "Tïtle")
+
+
+def test_a_poor_container_is_no_silent_loss(rich: Path, rewrite: Rewrite) -> None:
+    warnings = rewrite(rich, "out.ts").warnings
+    assert [warning.split(" is not")[0].split(" are not")[0] for warning in warnings] == [
+        "2 chapters",
+        "audio stream #2 (flac)",
+        "subtitle stream #3 (subrip)",
+        "subtitle stream #4 (ass)",
+        "attachment stream #5 (font.ttf)",
+        "cover art (mjpeg)",
+    ]
+    assert all(warning.endswith((".mkv can", ".mp4 can")) for warning in warnings)
+
+
+def test_webm_gets_vp9(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    assert rewrite(make_clip(".mkv", "-c:a", "libopus"), "out.webm").encoding.codec == "libvpx-vp9"
+    assert probe(tmp_path / "out.webm", "-show_entries", "stream=codec_name") == ["vp9", "opus"]
+
+
+# -- what describes the picture
+
+
+def test_rotation_aspect_and_timecode(
+    make_clip: MakeClip, rewrite: Rewrite, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    plain, source = (
+        make_clip(".mov", "-timecode", "01:02:03:04", filters="setsar=4/3"),
+        tmp_path / "turned.mov",
+    )
+    ffmpeg("-i", plain, "-c", "copy", "-metadata:s:v", "rotate=90", source)
+    rewrite(source, "out.mov")
+    entries = "stream=sample_aspect_ratio:stream_side_data=rotation:stream_tags=timecode"
+    before, after = (
+        probe(p, "-select_streams", "v", "-show_entries", entries) for p in (source, tmp_path / "out.mov")
+    )
+    assert after == before
+    assert {"4:3", "90", "01:02:03:04"} <= set(before)
+    assert rewrite(source, "out.ts").warnings[0].startswith("the rotation is not kept")
+
+
+def test_interlace_is_kept(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    source = make_clip(
+        ".mp4",
+        "-flags",
+        "+ilme+ildct",
+        "-top",
+        "1",
+        "-pix_fmt",
+        "yuv420p",
+        size="352x288",
+        filters="setfield=tff",
+    )
+    rewrite(source, "out.mp4")
+    words = ["-select_streams", "v", "-show_entries", "frame=interlaced_frame,top_field_first"]
+    assert probe(tmp_path / "out.mp4", *words) == probe(source, *words) == ["1", "1"] * 12
+    assert rewrite(source, "hevc.mp4", codec="libx265").warnings == [
+        "the field order is not kept by libx265; libx264 keeps it"
+    ]
+
+
+MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+
+
+def test_hdr10_is_kept(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    params = f"log-level=none:hdr10=1:repeat-headers=1:master-display={MASTERING}:max-cll=1000,400"
+    words = ["-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-x265-params", params]
+    tags = ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"]
+    source = make_clip(".mp4", *words, *tags, frames=2)
+    writer = rewrite(source, "out.mp4")
+    assert (writer.encoding.codec, writer.encoding.pix_fmt) == ("libx265", "yuv420p10le")
+    entries = ["-select_streams", "v", "-show_entries", "stream=color_space,color_transfer,color_primaries"]
+    assert (
+        probe(tmp_path / "out.mp4", *entries)
+        == probe(source, *entries)
+        == ["bt2020nc", "smpte2084", "bt2020"]
+    )
+    side = ["-select_streams", "v", "-show_frames", "-show_entries", "frame_side_data_list"]
+    before, after = (
+        [x for x in probe(p, *side, "-read_intervals", "%+#1") if "/" in x and x != "N/A"]
+        for p in (source, tmp_path / "out.mp4")
+    )
+    assert after == before
+    assert "34000/50000" in after
+    assert {"1000", "400"} <= set(probe(tmp_path / "out.mp4", *side, "-read_intervals", "%+#1"))
+    assert rewrite(source, "out.mkv", codec="ffv1").warnings == [
+        "HDR metadata is not kept by ffv1: content light level, mastering display metadata"
+    ]
+
+
+def test_a_tag_in_an_old_encoding_survives(
+    make_clip: MakeClip, rewrite: Rewrite, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / "latin.mkv"
+    ffmpeg("-i", make_clip(".mkv"), "-c", "copy", "-metadata", "title=caf*", source)
+    source.write_bytes(source.read_bytes().replace(b"caf*", b"caf\xe9"))
+    rewrite(source, "out.mkv")
+    assert b"caf\xe9" in (tmp_path / "out.mkv").read_bytes()

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import re
+import resource
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from rtdeblur.errors import OutputError, RtdeblurError, UsageError
+from rtdeblur.frames import FrameBatch
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
+
+MakeClip = Callable[..., Path]
+Rewrite = Callable[..., FileWriter]
+Ffmpeg = Callable[..., bytes]
+
+
+def pictures(path: Path) -> list[bytes]:
+    """Planes of every frame, as FFmpeg decodes them, alpha included."""
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return [b"".join(plane_bytes(plane) for plane in frame.planes) for frame in frames]
+
+
+def plane_bytes(plane: Any) -> bytes:
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+    sample = 1 if plane.line_size < 2 * plane.width else 2
+    return rows[:, : plane.width * sample].tobytes()
+
+
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p16le", "yuva420p", "gray", "gray12le", "yuv411p"]
+)
+def test_lossless_is_bit_exact(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, pix_fmt: str) -> None:
+    source = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", pix_fmt, size="98x66", frames=4)
+    writer = rewrite(source, "out.mkv", codec="ffv1")
+    assert writer.encoding.pix_fmt == pix_fmt
+    assert writer.warnings == []
+    assert pictures(tmp_path / "out.mkv") == pictures(source)
+
+
+def test_the_restored_planes_are_what_is_written(make_clip: MakeClip, tmp_path: Path) -> None:
+    reader = FileReader(make_clip(".mp4", frames=5))
+    writer = FileWriter(reader, tmp_path / "out.mkv", codec="ffv1")
+    frames = list(reader)
+    batch = FrameBatch.stack(frames)
+    for plane in batch.planes:
+        np.subtract(255, plane, out=plane)
+    expected = [[plane[i, 0].copy() for plane in batch.planes] for i in range(5)]
+    writer.write(batch)
+    writer.commit()
+    for frame, planes in zip(FileReader(tmp_path / "out.mkv"), expected, strict=True):
+        for got, wanted in zip(frame.planes, planes, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_the_default_is_visually_transparent(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    source = make_clip(".mp4", "-crf", "10", size="320x240")
+    assert rewrite(source, "out.mp4").encoding.codec == "libx264"
+    for before, after in zip(FileReader(source), FileReader(tmp_path / "out.mp4"), strict=True):
+        error = before.planes[0].astype(float) - after.planes[0]
+        # 40 dB is the usual bound of visible loss; crf 16 measures 45 on this picture.
+        assert 10 * np.log10(255**2 / np.mean(error**2)) > 40
+
+
+@pytest.mark.parametrize(
+    ("size", "pix_fmt"), [("97x65", "yuv444p"), ("98x65", "yuv422p"), ("34x18", "yuv420p")]
+)
+def test_odd_and_tiny_sizes(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, size: str, pix_fmt: str
+) -> None:
+    width, height = map(int, size.split("x"))
+    crop = f"format=yuv420p,crop={width}:{height}:0:0:exact=1"
+    source = make_clip(".mkv", "-c:v", "ffv1", frames=3, filters=crop, sound=False)
+    writer = rewrite(source, "out.mp4")
+    assert FileReader(tmp_path / "out.mp4").info.pix_fmt == pix_fmt
+    assert [size in warning for warning in writer.warnings] == [True] * (pix_fmt != "yuv420p")
+
+
+def test_x265_refuses_what_breaks_it(make_clip: MakeClip, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="64 pixels and more, got 34x18"):
+        FileWriter(FileReader(make_clip(".mkv", size="34x18")), tmp_path / "out.mp4", codec="libx265")
+
+
+def test_what_the_encoder_cannot_hold_is_said(make_clip: MakeClip, rewrite: Rewrite) -> None:
+    alpha = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "yuva420p", frames=2)
+    assert rewrite(alpha, "alpha.mp4").warnings == [
+        "the transparency of yuva420p is not kept: libx264 encodes yuv420p; ffv1 in .mkv keeps it"
+    ]
+    deep = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "yuv444p16le", frames=2)
+    warnings = rewrite(deep, "deep.mp4").warnings
+    assert [warning.split(":")[0] for warning in warnings] == ["the bit depth of yuv444p16le is not kept"]
+
+
+def test_a_change_of_size_is_scaled_and_said(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    parts = [make_clip(".ts", size=size, frames=5, sound=False).read_bytes() for size in ("98x66", "128x96")]
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    writer = rewrite(tmp_path / "both.ts", "out.mp4")
+    assert writer.warnings == ["the picture changes to 128x96: scaled to 98x66"]
+    assert [frame.planes[0].shape for frame in FileReader(tmp_path / "out.mp4")] == [(66, 98)] * 10
+
+
+# -- what is refused, and what is left behind
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "error", "said"),
+    [
+        ("out.xyz", {}, UsageError, "names no video container"),
+        ("out", {}, UsageError, "names no video container"),
+        ("out.png", {}, UsageError, "names no video container"),
+        ("out.mp4", {"codec": "nope"}, UsageError, "'nope' is no video encoder"),
+        ("out.mp4", {"codec": "aac"}, UsageError, "'aac' is no video encoder"),
+        ("out.mkv", {"codec": "ffv1", "crf": 3}, UsageError, "'ffv1' has no crf"),
+        ("out.mkv", {"codec": "ffv1", "preset": "fast"}, UsageError, "'ffv1' has no presets"),
+        ("out.mp4", {"preset": "quick"}, OutputError, "leave out preset quick"),
+        ("out.webm", {"codec": "libx264"}, OutputError, "does not support 'libx264'"),
+        ("no/out.mp4", {}, OutputError, "No such file"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(
+    make_clip: MakeClip,
+    tmp_path: Path,
+    output: str,
+    options: dict[str, Any],
+    error: type[RtdeblurError],
+    said: str,
+) -> None:
+    with pytest.raises(error, match=re.escape(said)) as caught:
+        FileWriter(FileReader(make_clip(".mp4")), tmp_path / output, **options)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_shows_before_commit(make_clip: MakeClip, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"old")
+    reader = FileReader(make_clip(".mp4"))
+    writer = FileWriter(reader, target, overwrite=True)
+    for frame in reader:
+        writer.write(FrameBatch.stack([frame]))
+    assert target.read_bytes() == b"old"
+    writer.close()
+    writer.close()
+    assert list(tmp_path.iterdir()) == [target]
+    assert target.read_bytes() == b"old"
+    with pytest.raises(OutputError, match="closed already"):
+        writer.commit()
+
+
+def test_close_from_another_thread_ends_a_write(make_clip: MakeClip, tmp_path: Path) -> None:
+    reader = FileReader(make_clip(".mp4", frames=200, size="320x240"))
+    writer = FileWriter(reader, tmp_path / "out.mp4")
+    writing = threading.Event()
+    errors: list[str] = []
+
+    def write() -> None:
+        try:
+            for frame in reader:
+                writer.write(FrameBatch.stack([frame]))
+                writing.set()
+        except OutputError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert writing.wait(10)
+    writer.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert errors == [f"cannot write '{tmp_path / 'out.mp4'}': it was closed already"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow past 20 kB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    make_clip: MakeClip, rewrite: Rewrite, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    source = make_clip(".mp4", frames=50, size="320x240")
+    request.getfixturevalue("small_disk")
+    with pytest.raises(OutputError, match="File too large"):
+        rewrite(source, "out.mkv", codec="ffv1")
+    assert list(tmp_path.iterdir()) == []
