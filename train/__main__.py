@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import RtdeblurError, UsageError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -72,7 +72,7 @@ def main() -> None:
         if os.environ.get("RTDEBLUR_DEBUG") == "1":
             raise
         click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 if __name__ == "__main__":

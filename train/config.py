@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,6 @@ from train.errors import ConfigError
 from train.generators import DeblurGanOptions, FastOptions
 from train.options import from_table
 from train.vgg import Convention, Vgg
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)

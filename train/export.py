@@ -95,7 +95,7 @@ def write_bundles(
 def export_checkpoint(
     checkpoint: Path, folder: Path, pictures: Path, config: Path | None, bundle: Bundle
 ) -> list[Path]:
-    """Write the bundles of a checkpoint, whose architecture and training are added to the facts in `bundle`."""
+    """Write the bundles of a checkpoint, which says what `bundle` does not: architecture and training."""
     generator, state = load_generator(checkpoint, load_config(config) if config else None)
     if bundle.dropout == "paper" and not generator.sites:
         raise ConfigError("dropout is 'paper' but this generator has no dropout of 0.5; expected 'off'")

@@ -62,7 +62,7 @@ class Learner(Generic[Network]):
         )
         if self.config.runtime.precision != "16-mixed":  # its scaler skips such a step and goes on
             assert norm is not None
-            self._finite("gradient's norm", norm, step)
+            self._finite("gradient norm", norm, step)
         self.optimizer.step()
         return value
 

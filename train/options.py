@@ -71,7 +71,7 @@ def _one_of(kinds: tuple[Any, ...], value: object, where: str) -> object:
     choices: dict[Any, Any] = {get_args(get_type_hints(kind)["kind"])[0]: kind for kind in tables}
     wanted = value.get("kind") if isinstance(value, dict) else None
     if wanted not in choices:
-        raise ConfigError(f"{where} has the kind {wanted!r}, expected one of {', '.join(choices)}")
+        raise ConfigError(f"{where} kind is {wanted!r}, expected one of {', '.join(choices)}")
     return _value(choices[wanted], value, where)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from train.errors import DataError
 
@@ -27,16 +27,19 @@ def read_picture(path: Path) -> Picture:
     Raises:
         DataError: the file cannot be read.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DataError(f"cannot read {path} as a picture; remove it or replace it")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    try:
+        with Image.open(path) as image:  # OpenCV would take half a JPEG for a whole one
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"cannot read {path} as a picture: {error}; remove it or replace it") from None
 
 
 def write_picture(path: Path, picture: Picture) -> None:
     """Write an (H, W, 3) uint8 RGB picture in the format that the path's ending names."""
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise DataError(f"cannot write the picture {path}; is its folder there, and is there space?")
+    try:
+        Image.fromarray(picture).save(path, quality=95, subsampling="4:4:4")
+    except OSError as error:
+        raise DataError(f"cannot write the picture {path}: {error}") from None
 
 
 def list_pictures(folder: str | Path) -> list[Path]:

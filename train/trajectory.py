@@ -2,7 +2,7 @@
 
 A trajectory is (steps, 2) float64, (x, y) in pixels. A kernel is the time spent at each pixel:
 (k, k) float32, k odd, summing to 1, with the middle of the exposure at the centre pixel, so that the blurred
-picture stays aligned to the sharp one taken at that moment (as the pairs of GoPro are, Nah et al., CVPR 2017).
+picture stays aligned to the sharp one of that moment (as the pairs of GoPro are, Nah et al., CVPR 2017).
 """
 
 from __future__ import annotations
