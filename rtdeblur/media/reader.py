@@ -95,7 +95,8 @@ class FileReader:
         if self._ahead is None:
             self.close()
             problem = self.damage.message or "no frame in the part asked for"
-            raise InputError(f"cannot decode the video of {str(path)!r}: {problem}")
+            hint = "" if self.path.is_file() else "; mp4 from a pipe needs its index in front (faststart)"
+            raise InputError(f"cannot decode the video of {str(path)!r}: {problem}{hint}")
         self.first: Carried = self._ahead.carrier
         self.info: VideoInfo = self._describe()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # PyAV has it in its stubs alone
 
 MOV = frozenset({"mov", "mp4", "ipod", "3gp", "3g2"})
 MATROSKA = frozenset({"matroska", "webm"})
+_TIMECODES = MOV | MATROSKA | {"mxf"}
 _CHAPTERS = MOV | MATROSKA | {"nut", "ogg"}
 # What the muxer writes itself, or mkvmerge computed from packets.
 _STALE_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration"}
@@ -67,6 +68,10 @@ def copy_tags(container: OutputContainer, reader: FileReader) -> list[str]:
     if name in MOV and _has_cover(reader) and (free := _free_tags(reader)):
         tags = ", ".join(sorted(free))
         warnings.append(f"tags are not kept: {name} cannot hold {tags} beside cover art; .mkv can")
+    timecode = _timecode(reader)
+    if timecode and (reader.is_trimmed or name not in _TIMECODES):
+        why = "it names the first frame of the source" if name in _TIMECODES else f"{name} cannot hold it"
+        warnings.append(f"the timecode {timecode} is not kept: {why}")
     chapters = _chapters(reader)
     if chapters and name not in _CHAPTERS:
         warnings.append(f"{len(chapters)} chapters are not kept: {name} cannot hold them; .mkv can")
@@ -81,12 +86,16 @@ def video_tags(reader: FileReader) -> dict[str, str]:
     Muxers make a timecode track from this tag, and copy none.
     """
     tags = clean_tags(reader.stream.metadata)
-    for stream in reader.container.streams.data:
-        if "timecode" in stream.metadata:
-            tags.setdefault("timecode", stream.metadata["timecode"])
-    if reader.is_trimmed:
-        tags.pop("timecode", None)  # it named the first frame of the source
+    tags.pop("timecode", None)
+    timecode = _timecode(reader)
+    if timecode and not reader.is_trimmed:  # it names the first frame of the source
+        tags["timecode"] = timecode
     return tags
+
+
+def _timecode(reader: FileReader) -> str | None:
+    streams = (reader.stream, *reader.container.streams.data)
+    return next((s.metadata["timecode"] for s in streams if "timecode" in s.metadata), None)
 
 
 def _chapters(reader: FileReader) -> list[Chapter]:
