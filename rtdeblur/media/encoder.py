@@ -43,6 +43,19 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "libsvtav1": {"crf": "20", "preset": "10"},
     "ffv1": {"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
 }
+# x264 and x265 take any text and complain on stderr, once for each pixel format tried.
+_X26X_PRESETS = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+]
 # Below one coding tree block libx265 writes past its buffers.
 _X265_MIN_SIZE = 64
 _PROGRESSIVE = {"libx265", "libvpx-vp9", "libsvtav1"}
@@ -202,6 +215,8 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
     if preset is not None:
         if "preset" not in known:
             raise UsageError(f"codec {name!r} has no presets, got {preset!r}; leave it out")
+        if name in ("libx264", "libx265") and preset not in _X26X_PRESETS:
+            raise UsageError(f"codec {name!r} has no preset {preset!r}; try {', '.join(_X26X_PRESETS)}")
         options["preset"] = preset
     return options
 
