@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import onnx
@@ -92,18 +93,20 @@ def export_onnx(generator: Generator, path: Path) -> None:
         inputs += [torch.from_numpy(table) for table in generator.sites.off(height, width)]
         shapes += [{2: th}, {2: tw}, {1: th, 2: tw}]
         names += DROPOUT_INPUTS
-    program = torch.onnx.export(
-        VideoGraph(generator).eval(),
-        tuple(inputs),
-        dynamo=True,
-        opset_version=OPSET,
-        optimize=True,
-        external_data=False,
-        verbose=False,
-        input_names=names,
-        output_names=list(OUTPUTS),
-        dynamic_shapes=(tuple(shapes),),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the exporter's, of itself
+        program = torch.onnx.export(
+            VideoGraph(generator).eval(),
+            tuple(inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            optimize=True,
+            external_data=False,
+            verbose=False,
+            input_names=names,
+            output_names=list(OUTPUTS),
+            dynamic_shapes=(tuple(shapes),),
+        )
     assert program is not None
     proto = program.model_proto
     onnx.checker.check_model(proto)

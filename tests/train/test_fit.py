@@ -120,7 +120,7 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weight
     with torch.no_grad():
         step.generator.head.weight.normal_()  # type: ignore[union-attr,operator]
         before = [w.clone() for w in step.generator.parameters()]
-    with pytest.raises(DivergedError, match="the generator's gradient norm is (nan|inf) at step 7"):
+    with pytest.raises(DivergedError, match=r"the generator's gradient norm is (nan|inf) at step 7"):
         step(7, x, -x)
     assert all(torch.equal(a, b) for a, b in zip(before, step.generator.parameters(), strict=True))
 
