@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from train.__main__ import main
+from train.config import Config
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
+    """Run the command line; gives its exit code."""
+    monkeypatch.setattr("sys.argv", ["train", *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code
+
+
+def test_fit_evaluate_from_the_command_line(
+    tiny: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny()
+    assert run(monkeypatch, "fit", tmp_path / "tiny.toml") == 0
+    checkpoint = tmp_path / "run" / "last.safetensors"
+    assert capsys.readouterr().out == f"{checkpoint}\n"
+    assert run(monkeypatch, "evaluate", checkpoint, tmp_path / "pairs", "-o", tmp_path / "report") == 0
+    assert (tmp_path / "report" / "report.md").is_file()
+
+
+def test_an_error_is_one_line_and_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("outputs = 1")
+    assert run(monkeypatch, "fit", path) == 2
+    assert capsys.readouterr().err == "error: bad.toml has an unknown key 'outputs'; did you mean output?\n"
+    path.write_text(
+        'output = "x"\n[data]\npairs = ["nowhere"]\n[loss]\nl1 = 1\n[schedule]\nsteps = 1\n'
+        '[runtime]\naccelerator = "cpu"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "fit", path) == 1
+    assert capsys.readouterr().err.startswith("error: no pairs in nowhere; expected ")
