@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -171,7 +170,7 @@ class Config:
         batch: crops a step and process.
         seed: of data, weights and everything drawn.
         ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
-        clip: largest norm of the generator's gradient.
+        clip: largest norm of the generator's gradient; 0 for any.
         save_every: steps between checkpoints.
     """
 
@@ -188,7 +187,7 @@ class Config:
     batch: int = 1
     seed: int = 1
     ema: float = 0.0
-    clip: float = math.inf
+    clip: float = 0.0
     save_every: int = 1000
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ class Bundle:
     Attributes:
         name: of the model; the half-precision bundle gets `-fp16` behind it.
         licence: of the weights, an SPDX name.
-        dropout: the default at inference, off or paper.
+        dropout: off, or paper: the graph takes the tables of a mask (`train.dropout`).
         architecture: what the generator is.
         training: data, recipe, commit, time and hardware.
         scores: measured values.
@@ -80,6 +80,8 @@ def write_bundles(
         ParityError: a graph does not compute what it should; nothing was written.
     """
     generator = copy.deepcopy(generator).cpu().float().eval()
+    if bundle.dropout == "off":
+        generator.sites = None  # the graph does without the tables
     frames = [*(to_feed(generator, picture) for picture in pictures), *map(_noise_feed(generator), STRIPS)]
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         full, half = Path(temporary, f"{bundle.name}.onnx"), Path(temporary, f"{bundle.name}-fp16.onnx")

@@ -73,7 +73,6 @@ class Journal:
         path.parent.mkdir(exist_ok=True)
         write_picture(path, sheet)
         self._writer.add_image("validation", sheet, step, dataformats="HWC")
-        self._began = time.perf_counter()
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():

@@ -30,7 +30,7 @@ class Learner(Generic[Network]):
         options: of the optimizer.
         config: of the run.
         fabric: launched.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; 0 for any.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Learner(Generic[Network]):
     options: OptimizerOptions
     config: Config
     fabric: Fabric
-    clip: float = math.inf
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
         self.network = place(self.network, self.config, self.fabric)
@@ -58,7 +58,7 @@ class Learner(Generic[Network]):
         self.fabric.backward(loss)
         self._average_gradients()
         norm = self.fabric.clip_gradients(
-            self.network, self.optimizer, max_norm=self.clip, error_if_nonfinite=False
+            self.network, self.optimizer, max_norm=self.clip or math.inf, error_if_nonfinite=False
         )
         if self.config.runtime.precision != "16-mixed":  # its scaler skips such a step and goes on
             assert norm is not None

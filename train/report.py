@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from train.checkpoint import load_generator
 from train.config import load_config
 from train.detection import Detections, hog_people
@@ -48,6 +50,7 @@ def report(checkpoint: Path, folder: Path, output: Path, measures: Measures) -> 
     pairs = find_pairs(folder)
     config = load_config(measures.config) if measures.config else None
     generator, _ = load_generator(checkpoint, config)
+    generator.to("cuda" if torch.cuda.is_available() else "cpu")
     restore = restore_with(generator, measures.dropout_seed)
     vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
     table = evaluate(restore, pairs, vgg)
