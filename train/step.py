@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -65,8 +66,8 @@ class Step:
             DivergedError: a loss or a gradient is no finite number; the generator is as before the step.
         """
         # Dropout and the penalty draw by step and process, so that a resumed run draws the same.
-        draw = step * self.fabric.world_size + self.fabric.global_rank
-        torch.manual_seed((self.config.seed << 40) + draw)
+        entropy = np.random.SeedSequence([self.config.seed, step, self.fabric.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
         self.generator.train()
         with self.fabric.autocast():
             residual = self._residual(blurred)

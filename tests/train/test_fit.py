@@ -226,3 +226,9 @@ def test_moments_come_back_in_the_memory_layout_of_their_weights(tiny: Tiny) -> 
     assert not isinstance(optimizer, nn.Module)
     for weight, state in optimizer.state.items():
         assert state["exp_avg"].stride() == weight.stride()
+
+
+def test_a_finished_run_is_left_alone(tiny: Tiny) -> None:
+    config = tiny()
+    before = fit(config).read_bytes()
+    assert fit(config).read_bytes() == before

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -251,38 +250,6 @@ def test_bundles_hold_what_the_runtime_reads(tmp_path: Path) -> None:
         assert (manifest.precision, manifest.stride, manifest.dropout) == (precision, 16, "off")
 
 
-def test_graphs_of_other_weights_are_refused(fast: Exported) -> None:
-    other = copy.deepcopy(fast.generator)
-    torch.nn.init.normal_(other.head.weight, 0, 0.1)  # type: ignore[union-attr,arg-type]
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    feeds = [to_feed(other, picture)]
-    with pytest.raises(ParityError, match=r"the fp32 graph is \d+ levels off PyTorch"):
-        compare(other, fast.full, fast.half, feeds)
-
-
-def test_only_a_graph_with_dropout_takes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exported: list[bool] = []
-    monkeypatch.setattr("train.export.compare", lambda *_: None)
-    monkeypatch.setattr(
-        "train.export.export_onnx",
-        lambda generator, path: (path.write_bytes(b""), exported.append(generator.sites is not None)),
-    )
-    generator = narrow_deblurgan()
-    for dropout, tables in (("off", False), ("paper", True)):
-        path, _ = write_bundles(generator, Bundle("tiny", "MIT", dropout), tmp_path, [])
-        assert set(exported) == {tables}
-        manifest = json.loads(path.with_suffix(".json").read_text())
-        assert manifest.get("dropout_sites") == ({"count": 1, "channels": 16} if tables else None)
-        exported.clear()
-
-
-@pytest.mark.usefixtures("ready_made")
-def test_nothing_is_written_where_a_graph_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParityError):
-        write_bundles(louder(narrow_fast(), 2, 1), Bundle("bad", "MIT"), tmp_path, [])
-    assert not list(tmp_path.iterdir())
-
-
 def louder(generator: Generator, stem: float, head: float) -> Generator:
     """The generator with the weights of its ends multiplied."""
     factors = {"stem.weight": stem, "stem.bias": stem, "head.weight": head}
@@ -290,6 +257,13 @@ def louder(generator: Generator, stem: float, head: float) -> Generator:
         for name, weight in generator.named_parameters():
             weight.mul_(factors.get(name, 1))
     return generator
+
+
+@pytest.mark.usefixtures("ready_made")
+def test_graphs_of_other_weights_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"the fp32 graph is \d+ levels off PyTorch"):
+        write_bundles(louder(narrow_fast(), 2, 1), Bundle("bad", "MIT"), tmp_path, [])
+    assert not list(tmp_path.iterdir())
 
 
 def test_halves_that_overflow_are_refused(fast: Exported, tmp_path: Path) -> None:
