@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -248,6 +249,22 @@ def test_bundles_hold_what_the_runtime_reads(tmp_path: Path) -> None:
     for path, precision in zip(files, ("fp32", "fp16"), strict=True):
         manifest = Model.load(str(path)).manifest
         assert (manifest.precision, manifest.stride, manifest.dropout) == (precision, 16, "off")
+
+
+def test_only_a_graph_with_dropout_takes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[bool] = []
+    monkeypatch.setattr("train.export.compare", lambda *_: None)
+    monkeypatch.setattr(
+        "train.export.export_onnx",
+        lambda generator, path: (path.write_bytes(b""), exported.append(generator.sites is not None)),
+    )
+    generator = narrow_deblurgan()
+    for dropout, tables in (("off", False), ("paper", True)):
+        path, _ = write_bundles(generator, Bundle("tiny", "MIT", dropout), tmp_path, [])
+        assert set(exported) == {tables}
+        manifest = json.loads(path.with_suffix(".json").read_text())
+        assert manifest.get("dropout_sites") == ({"count": 1, "channels": 16} if tables else None)
+        exported.clear()
 
 
 def louder(generator: Generator, stem: float, head: float) -> Generator:
