@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from train.generators import Generator
-from train.pictures import Pair, Picture, read_picture
+from train.pictures import Pair, Picture, read_picture, sharpness
 from train.vgg import Vgg
 
 Restore = Callable[[Picture], Picture]
@@ -71,12 +71,6 @@ def ssim(picture: Picture, reference: Picture) -> float:
         reference, picture, channel_axis=2, data_range=255, **options
     )
     return float(similarity)
-
-
-def sharpness(picture: Picture) -> float:
-    """Variance of the Laplacian of the grey picture (Pech-Pacheco et al., ICPR 2000)."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
 def evaluate(restore: Restore, pairs: Iterable[Pair], vgg: Vgg | None = None) -> Table:

@@ -10,8 +10,15 @@ from zipfile import BadZipFile, ZipFile
 import cv2
 
 from train.errors import DataError
-from train.evaluate import sharpness
-from train.pictures import EXTENSIONS, Picture, Pictures, find_pairs, read_picture, write_picture
+from train.pictures import (
+    EXTENSIONS,
+    Picture,
+    Pictures,
+    find_pairs,
+    read_picture,
+    sharpness,
+    write_picture,
+)
 
 GOPRO_PAIRS = {"train": 2103, "test": 1111}
 """Nah et al., CVPR 2017, section 2."""

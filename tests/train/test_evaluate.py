@@ -11,9 +11,9 @@ import pytest
 from train.checkpoint import save_checkpoint
 from train.detection import Detections, hog_people, matches, overlap
 from train.errors import DataError
-from train.evaluate import evaluate, flicker, mean, psnr, restore_with, sharpness, ssim
+from train.evaluate import evaluate, flicker, mean, psnr, restore_with, ssim
 from train.generators import DeblurGanOptions, FastGenerator
-from train.pictures import Picture, find_pairs, read_picture
+from train.pictures import Picture, find_pairs, read_picture, sharpness
 from train.report import Measures, report
 
 MakePairs = Callable[..., Path]
