@@ -34,7 +34,7 @@ class Manifest:
         format_version: of the bundle; a newer one than FORMAT_VERSION is refused.
         name: of the model.
         sha256: of the ONNX file, hexadecimal.
-        architecture: what the generator is, with its parameters and cost.
+        architecture: `generator` (its class), `parameters` (how many), and what else is known of it.
         stride: the picture is padded to a multiple of this inside the graph; also the smallest side.
         precision: of the graph's weights and arithmetic: fp32 or fp16.
         dropout: off, or paper (one mask from a seed for the whole stream).

@@ -20,7 +20,7 @@ def _row(model: Model) -> tuple[str, ...]:
     parameters = architecture.get("parameters")
     return (
         manifest.name,
-        str(architecture.get("name", "?")),
+        str(architecture.get("generator", "?")),
         f"{parameters / 1e6:.2f} M" if isinstance(parameters, int) else "?",
         "; ".join(map(_gain, manifest.scores.items())) or "not measured",
         manifest.licence,

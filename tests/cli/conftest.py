@@ -69,7 +69,7 @@ def bundle(tmp_path: Path) -> Callable[..., Path]:
             "format_version": 1,
             "name": "odd",
             "sha256": "0" * 64,
-            "architecture": {"name": "unet"},
+            "architecture": {"generator": "unet"},
             "stride": 8,
             "precision": "fp32",
             "dropout": "off",

@@ -17,7 +17,7 @@ from rtdeblur.cli import main
 def one_model(bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path = bundle(
         sha256=hashlib.sha256(b"no graph").hexdigest(),
-        architecture={"name": "unet", "parameters": 4_700_000},
+        architecture={"generator": "unet", "parameters": 4_700_000},
         scores={"gopro-test": {"psnr_in": 22.6, "psnr_out": 24.25}},
     )
     monkeypatch.setattr(rtdeblur.model, "_FOLDER", path.parent)
