@@ -26,6 +26,10 @@ def test_default_is_bundled_first() -> None:
     assert bundled_models()[0] == DEFAULT_MODEL
 
 
+def test_no_path_of_the_exporting_machine() -> None:
+    assert b'File "' not in Model.load(DEFAULT_MODEL).onnx
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".json"])
 def test_loads_by_either_path(bundle: Path, suffix: str) -> None:
     assert Model.load(str(bundle.with_suffix(suffix))).onnx == bundle.read_bytes()

@@ -109,5 +109,22 @@ def export_onnx(generator: Generator, path: Path) -> None:
         )
     assert program is not None
     proto = program.model_proto
+    _strip(proto)
     onnx.checker.check_model(proto)
     onnx.save_model(proto, path)
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: stack traces with the paths of the machine that exported."""
+    graph = proto.graph
+    for item in (
+        proto,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
+        del item.metadata_props[:]
+        item.doc_string = ""
