@@ -78,9 +78,8 @@ def hog_people() -> Detector:
     def detect(picture: Picture) -> list[Box]:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         found, weights = hog.detectMultiScale(grey, winStride=(8, 8), scale=1.05)
-        if not len(found):
-            return []
-        kept = cv2.dnn.NMSBoxes(found.tolist(), np.ravel(weights).tolist(), 0.0, 0.4)
-        return [(x, y, x + w, y + h) for x, y, w, h in found[np.ravel(kept)].astype(float).tolist()]
+        boxes = np.reshape(np.asarray(found, float), (-1, 4))
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), np.ravel(weights).tolist(), 0.0, 0.4)
+        return [(x, y, x + w, y + h) for x, y, w, h in boxes[np.ravel(kept).astype(int)].tolist()]
 
     return detect
