@@ -67,7 +67,7 @@ class OpenVINOBackend:
                     for k, plane in enumerate(restored):
                         plane[i] = request.get_output_tensor(k).data[0]
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO failed: {_first_line(error)}; try --precision fp32") from error
+            raise BackendError(f"OpenVINO failed: {_last_line(error)}; try --precision fp32") from error
         return replace(batch, planes=restored)
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class OpenVINOBackend:
             graph.reshape({name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]})
             compiled = self._core.compile_model(graph, "CPU", config)
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO cannot run {self._model.path}: {_first_line(error)}") from error
+            raise BackendError(f"OpenVINO cannot run {self._model.path}: {_last_line(error)}") from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         return [compiled.create_infer_request() for _ in range(count)]
 
@@ -129,5 +129,5 @@ def _colour_inputs(colour: Colour) -> dict[str, np.ndarray]:
     }
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]

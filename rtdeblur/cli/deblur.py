@@ -54,7 +54,7 @@ class Result:
             "frames": stats.frames,
             "seconds": round(stats.wall_seconds, 3),
             "media_seconds": round(stats.media_seconds, 3),
-            "fps": round(stats.frames / wall, 2),
+            "fps": round(stats.fps, 2),
             "realtime_ratio": round(stats.media_seconds / wall, 3),
             "stage_seconds": {
                 "decode": round(stats.decode_seconds, 3),
