@@ -3,7 +3,9 @@
 RtdeblurError
 ├── UsageError           the request itself makes no sense
 ├── InputError           the input cannot be read or holds no video
+│   └── NoVideoError     it can be read, and holds none
 ├── OutputError          the output cannot be written
+│   └── ClosedPipeError  who read it went away
 ├── ModelError           a model bundle is missing, damaged or too new
 ├── BackendError         an inference backend cannot start or failed
 ├── DependencyError      an optional package is missing
@@ -25,8 +27,16 @@ class InputError(RtdeblurError):
     """The input cannot be read or holds no video."""
 
 
+class NoVideoError(InputError):
+    """The input can be read and holds no video."""
+
+
 class OutputError(RtdeblurError):
     """The output cannot be written."""
+
+
+class ClosedPipeError(OutputError):
+    """The program that read the output went away."""
 
 
 class ModelError(RtdeblurError):

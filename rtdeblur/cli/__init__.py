@@ -9,17 +9,18 @@ import io
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 
 import click
 
-from rtdeblur.cli.report import say
+from rtdeblur.cli.report import line_of, say, show_traceback
 from rtdeblur.cli.root import root
 from rtdeblur.cli.signals import Stopped, handling
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import ClosedPipeError, RtdeblurError
 
 __all__ = ["main"]
+
+_SIGPIPE = 128 + 13
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -50,16 +51,14 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: Exception) -> int:
-    if os.environ.get("RTDEBLUR_DEBUG") == "1":
-        traceback.print_exception(error)
+    show_traceback(error)
     # 2 is for words that no command understands; a job that cannot be done is 1, whatever the reason.
     if isinstance(error, click.ClickException):
         say("error", f"{error.format_message()} Try 'rtdeblur --help'.")
         return error.exit_code
-    if isinstance(error, OSError):  # a full disk, a lost drive
-        say("error", ": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
-    else:
-        say("error", str(error))
+    if isinstance(error, ClosedPipeError):
+        return _SIGPIPE  # as of a program that the signal ends, and as quietly
+    say("error", line_of(error))
     return 1
 
 

@@ -1,111 +1,99 @@
-"""`rtdeblur INPUT -o OUTPUT`: the main job."""
+"""`rtdeblur INPUT... -o OUTPUT`: the main job."""
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtdeblur.cli.jobs import STANDARD, Job, Plan, plan
 from rtdeblur.cli.options import PARAMS, Bare, Request
-from rtdeblur.cli.report import progress, say, speed
+from rtdeblur.cli.outcome import Failure, Outcome, Result, Skipped, as_json, as_line
+from rtdeblur.cli.report import progress, say, show_traceback
 from rtdeblur.cli.signals import Stopped, dying, handling
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import BackendError, DependencyError, ModelError, NoVideoError, RtdeblurError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rtdeblur.backends import Backend
-    from rtdeblur.media.demux import Damage
     from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
     from rtdeblur.pipeline import Pipeline, PipelineStats
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came of a job."""
+class Session:
+    """Restores files one after another; the model is loaded and compiled once for all of them."""
 
-    request: Request
-    stats: PipelineStats
-    model: str
-    backend: str
-    device: str
-    warnings: tuple[str, ...]
-    damage: Damage
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._model: Model | None = None
+        self.backend: Backend | None = None
 
-    def as_line(self) -> str:
-        """Say it to a person."""
-        frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
-        pace = speed(frames, self.stats.media_seconds, wall_seconds)
-        return f"{self.request.output}: {frames} frames in {wall_seconds:.1f} s, {pace}"
+    def restore(self, job: Job, title: str = "") -> Result:
+        """Restore one file; unless that succeeds, what stood under the output's name stays."""
+        from rtdeblur.pipeline import Pipeline
 
-    def as_json(self) -> str:
-        """Say it to a program."""
-        stats = self.stats
-        wall = stats.wall_seconds or 1e-9
-        summary = {
-            "input": str(self.request.input),
-            "output": str(self.request.output),
-            "model": self.model,
-            "backend": self.backend,
-            "device": self.device,
-            "frames": stats.frames,
-            "seconds": round(stats.wall_seconds, 3),
-            "media_seconds": round(stats.media_seconds, 3),
-            "fps": round(stats.fps, 2),
-            "realtime_ratio": round(stats.media_seconds / wall, 3),
-            "stage_seconds": {
-                "decode": round(stats.decode_seconds, 3),
-                "infer": round(stats.infer_seconds, 3),
-                "encode": round(stats.encode_seconds, 3),
-            },
-            "warnings": self.warnings,
-            "damage": asdict(self.damage),
-        }
-        return json.dumps(summary, indent=2)
+        request = self._request
+        with ExitStack() as stack:
+            # What can fail at once comes before what takes seconds: the model is compiled last.
+            reader = stack.enter_context(closing(_open_reader(request, job)))
+            if self._model is None:
+                self._model = _load_model(request)
+            writer = stack.enter_context(closing(_open_writer(request, job, reader)))
+            backend = self._open_backend()
+            with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
+                pipeline = Pipeline(
+                    reader, backend, writer, batch_size=request.batch, on_progress=on_progress
+                )
+                stats = _run(pipeline)
+            warnings = tuple(writer.warnings)
+            return Result(
+                job, stats, self._model_name, backend.name, backend.description, warnings, reader.damage
+            )
 
+    def close(self) -> None:
+        """Release the model."""
+        if self.backend is not None:
+            self.backend.close()
 
-def deblur(request: Request) -> Result:
-    """Do the job; unless it succeeds, what stood under the output's name stays."""
-    from rtdeblur.pipeline import Pipeline
+    @property
+    def _model_name(self) -> str:
+        return self._model.manifest.name if self._model else "identity"
 
-    with ExitStack() as stack:
-        # What can fail at once comes before what takes seconds: the model is compiled last.
-        reader = stack.enter_context(closing(_open_reader(request)))
-        model = _load_model(request)
-        writer = stack.enter_context(closing(_open_writer(request, reader)))
-        backend = stack.enter_context(closing(_open_backend(request, model)))
-        name = model.manifest.name if model else "identity"
-        if not request.quiet:
-            say("info", f"model {name}; {backend.description}")
-        with progress(reader.info, shown=not request.quiet) as on_progress:
-            pipeline = Pipeline(reader, backend, writer, batch_size=request.batch, on_progress=on_progress)
-            stats = _run(pipeline)
-        return Result(
-            request, stats, name, backend.name, backend.description, tuple(writer.warnings), reader.damage
-        )
+    def _open_backend(self) -> Backend:
+        if self.backend is None:
+            self.backend = _open_backend(self._request, self._model)
+            if not self._request.quiet:
+                say("info", f"model {self._model_name}; {self.backend.description}")
+        return self.backend
 
 
-def _open_reader(request: Request) -> FileReader:
+def _open_reader(request: Request, job: Job) -> FileReader:
     from rtdeblur.media.reader import FileReader
 
+    if job.input == STANDARD and os.isatty(0):
+        raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
-    with nullcontext() if request.input.is_file() else dying():
-        return FileReader(request.input, start=request.start, duration=request.duration)
+    with nullcontext() if job.input.is_file() else dying():
+        return FileReader(job.input, start=request.start, duration=request.duration)
 
 
-def _open_writer(request: Request, reader: FileReader) -> FileWriter:
+def _open_writer(request: Request, job: Job, reader: FileReader) -> FileWriter:
     from rtdeblur.media.writer import FileWriter
 
     return FileWriter(
         reader,
-        request.output,
+        job.output,
         codec=request.codec,
         crf=request.crf,
         preset=request.preset,
         overwrite=request.overwrite,
+        format_name=request.format,
     )
 
 
@@ -147,17 +135,65 @@ def _run(pipeline: Pipeline) -> PipelineStats:
             raise
 
 
+def _outcomes(session: Session, planned: Plan) -> Iterator[Outcome]:
+    """Restore every file; one that fails does not stop the others."""
+    if not planned.many:
+        yield session.restore(planned.jobs[0])
+        return
+    for number, job in enumerate(planned.jobs, 1):
+        try:
+            job.output.parent.mkdir(parents=True, exist_ok=True)
+            yield session.restore(job, title=f"[{number}/{len(planned.jobs)}] {job.input.name}: ")
+        except (click.ClickException, ModelError, DependencyError):
+            raise  # what no file can help
+        except Exception as error:
+            if isinstance(error, BackendError) and session.backend is None:
+                raise
+            show_traceback(error)
+            skip = job.found and isinstance(error, NoVideoError)
+            yield Skipped(job, error) if skip else Failure(job, error)
+
+
+def _tell(outcome: Outcome, quiet: bool) -> None:
+    if isinstance(outcome, Failure):
+        skipped = isinstance(outcome, Skipped)
+        if not (skipped and quiet):
+            say("info" if skipped else "error", outcome.as_line() + ("; skipped" if skipped else ""))
+        return
+    for warning in outcome.warnings:
+        say("warning", warning)
+    damage = outcome.damage
+    if damage.count:
+        say("warning", f"{damage.count} damaged packets in {outcome.job.input}: {damage.message}")
+    if not quiet:
+        say("info", outcome.as_line())
+
+
+def _skipped(paths: tuple[Path, ...]) -> str:
+    names = ", ".join(str(path) for path in paths[:5])
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    hint = "; --recursive searches folders" if any(path.is_dir() for path in paths) else ""
+    return f"no videos, skipped: {names}{more}{hint}"
+
+
 def _command(**words: Any) -> None:
     request = Request(**words)
-    result = deblur(request)
-    for warning in result.warnings:
-        say("warning", warning)
-    if result.damage.count:
-        say("warning", f"{result.damage.count} damaged packets in {request.input}: {result.damage.message}")
-    if request.json:
-        click.echo(result.as_json())
-    if not request.quiet:
-        say("info", result.as_line())
+    planned = plan(request.inputs, request.output, request.format, request.recursive)
+    if planned.skipped and not request.quiet:
+        say("info", _skipped(planned.skipped))
+    outcomes: list[Outcome] = []
+    with closing(Session(request)) as session:
+        try:
+            for outcome in _outcomes(session, planned):
+                outcomes.append(outcome)
+                _tell(outcome, request.quiet)
+        finally:
+            if outcomes and request.json:
+                click.echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
+            if outcomes and planned.many and not request.quiet:
+                say("info", as_line(planned, outcomes))
+    if any(type(outcome) is Failure for outcome in outcomes):
+        click.get_current_context().exit(1)
 
 
 command = Bare("deblur", params=PARAMS, callback=_command)

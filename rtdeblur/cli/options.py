@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One job, as asked for on the command line; None leaves a choice to whoever makes it."""
+    """What a command was asked for; None leaves a choice to whoever makes it."""
 
-    input: Path
-    output: Path
+    inputs: tuple[Path, ...]
+    output: str
+    format: str | None
+    recursive: bool
     model: str | None
     backend: str
     precision: Precision
@@ -31,6 +33,12 @@ class Request:
     duration: float | None
     quiet: bool
     json: bool
+
+
+def as_path(word: str) -> Path:
+    """The path that a word names: `-` is a standard stream, `./-` a file."""
+    path = Path(word)
+    return path.absolute() if word != "-" and path == Path("-") else path
 
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
@@ -75,14 +83,21 @@ VERSION = click.Option(
     help="Show the version and exit.",
 )  # fmt: skip
 
-_FILE = click.Path(path_type=Path)
 
-INPUT = click.Argument(["input"], type=_FILE)
+INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
 
 SECTIONS: dict[str, list[click.Option]] = {
     "Output": [
-        click.Option(["-o", "--output"], type=_FILE, required=True, metavar="OUTPUT", help="Video to write."),
+        click.Option(
+            ["-o", "--output"], required=True, metavar="OUTPUT",
+            help="Video to write: a file, - for standard output, or a folder with a slash at its end.",
+        ),
         _flag("-y", "--overwrite", help="Replace OUTPUT if it is there."),
+        click.Option(
+            ["--format"], metavar="NAME",
+            help="Container, as mkv or mp4, whatever the name of OUTPUT ends in; mkv on standard output.",
+        ),
+        _flag("-r", "--recursive", help="Search the folders in a folder too, and keep their tree."),
         click.Option(["--start"], type=seconds, metavar="TIME", help="Begin at: seconds or [HH:]MM:SS[.ms]."),
         click.Option(["--duration"], type=_length, metavar="TIME", help="Take no more than this much."),
     ],
@@ -111,14 +126,14 @@ SECTIONS: dict[str, list[click.Option]] = {
     ],
     "Reporting": [
         _flag("-q", "--quiet", help="Print warnings and errors only."),
-        _flag("--json", help="Print a summary for programs on stdout."),
+        _flag("--json", help="Print a summary for programs on stdout (on stderr where the video is there)."),
     ],
 }  # fmt: skip
 """The options of the bare form, under the titles that help shows."""
 
 _TITLED = [option for options in SECTIONS.values() for option in options]
 
-PARAMS = [INPUT, *_TITLED, VERSION]
+PARAMS = [INPUTS, *_TITLED, VERSION]
 """What the bare form takes: the fields of `Request`, and `--version`."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +22,19 @@ def say(kind: str, message: str) -> None:
     click.echo(line, err=True)
 
 
+def show_traceback(error: Exception) -> None:
+    """Print where an error comes from, if the environment asks for it."""
+    if os.environ.get("RTDEBLUR_DEBUG") == "1":
+        traceback.print_exception(error)
+
+
+def line_of(error: Exception) -> str:
+    """What went wrong, for a person."""
+    if isinstance(error, OSError):  # a full disk, a lost drive
+        return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    return str(error)
+
+
 def speed(frames: int, media_seconds: float, wall_seconds: float) -> str:
     """Say how fast: frames a second, and seconds of video a second (1 is real time)."""
     wall_seconds = max(wall_seconds, 1e-9)
@@ -27,8 +42,10 @@ def speed(frames: int, media_seconds: float, wall_seconds: float) -> str:
 
 
 @contextmanager
-def progress(info: VideoInfo, shown: bool) -> Iterator[Callable[[int, float], None] | None]:
+def progress(info: VideoInfo, shown: bool, title: str = "") -> Iterator[Callable[[int, float], None] | None]:
     """A bar with frames, speed and time left; gives None where none is wanted or stderr is no terminal.
+
+    The title stands before it.
 
     The value takes the frames written so far and the seconds of video they span.
     """
@@ -40,13 +57,13 @@ def progress(info: VideoInfo, shown: bool) -> Iterator[Callable[[int, float], No
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
     bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-    task = bar.add_task("starting", total=info.frame_count, pace="")
+    task = bar.add_task(f"{title}starting", total=info.frame_count, pace="")
     began = time.perf_counter()
 
     def update(frames: int, media_seconds: float) -> None:
         # The container's count is an estimate: it never shows fewer than have passed.
         total = max(frames, info.frame_count) if info.frame_count else None
-        count = f"{frames}/{total} frames" if total else f"{frames} frames"
+        count = f"{title}{frames}/{total} frames" if total else f"{title}{frames} frames"
         pace = speed(frames, media_seconds, time.perf_counter() - began)
         bar.update(task, completed=frames, total=total, description=count, pace=pace)
 

@@ -42,7 +42,7 @@ class Root(click.Group):
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show both forms."""
-        formatter.write_usage("rtdeblur", "INPUT -o OUTPUT [OPTIONS]")
+        formatter.write_usage("rtdeblur", "INPUT... -o OUTPUT [OPTIONS]")
         formatter.write_usage("rtdeblur", "COMMAND [OPTIONS]", prefix="       ")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -57,5 +57,6 @@ class Root(click.Group):
 def root() -> None:
     """Remove motion blur from a video; sound, subtitles and timing stay as they are.
 
-    INPUT is a file, or - for standard input. A file that is named like a command needs its folder: ./models
+    INPUT is a file, a folder of videos, or - for standard input. Several are written to a folder, each
+    under its own name. A file that is named like a command needs its folder: ./models
     """

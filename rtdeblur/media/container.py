@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -11,10 +12,12 @@ from typing import Any
 import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
+from av.format import ContainerFormat
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from rtdeblur.errors import InputError, UsageError
+from rtdeblur.errors import InputError, NoVideoError, UsageError
+from rtdeblur.media.partfile import is_stream
 
 # A crafted playlist must not make FFmpeg fetch addresses: only files and pipes.
 _PROTOCOLS = {"protocol_whitelist": "file,pipe"}
@@ -52,12 +55,13 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
     """The stream that a player shows: the default video, else the first, and never cover art.
 
     Raises:
-        InputError: there is none, or FFmpeg has no decoder for it.
+        NoVideoError: there is none.
+        InputError: FFmpeg has no decoder for it.
     """
     videos = [s for s in container.streams.video if not s.disposition & _NOT_THE_PICTURE]
     if not videos:
         held = ", ".join("cover art" if s.type == "video" else s.type for s in container.streams)
-        raise InputError(f"input {str(path)!r} holds no video, only {held or 'nothing'}; expected a video")
+        raise NoVideoError(f"input {str(path)!r} holds no video, only {held or 'nothing'}; expected a video")
     chosen = next((s for s in videos if s.disposition & Disposition.default), videos[0])
     if chosen.codec_context is None:
         raise InputError(f"input {str(path)!r}: this build of FFmpeg cannot decode its video")
@@ -85,20 +89,50 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def format_of(path: Path) -> str:
+def format_of(path: Path, name: str | None = None) -> str:
     """FFmpeg's name of the container that a file name asks for.
 
+    Args:
+        path: the name of the output; standard output ('-') and an existing pipe or device get matroska.
+        name: a container that was asked for, by FFmpeg's name or a usual ending; it goes before the path's.
+
     Raises:
-        UsageError: the ending is missing or unknown, or names something else than one file.
+        UsageError: the ending or the name is missing or unknown, or names something else than one file.
     """
+    if name is not None:
+        found = _video_muxer("x", name) or _video_muxer(f"x.{name}")
+        if found is None:
+            raise UsageError(f"format {name!r} names no video container; try mp4, mkv, mov or webm")
+        return found
+    if found := _video_muxer(f"x{path.suffix}"):
+        return found
+    if is_stream(path):
+        return "matroska"
+    message = f"output {str(path)!r} ends in {path.suffix!r}, which names no video container"
+    raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}")
+
+
+def ending_of(name: str) -> str:
+    """The usual ending of files in a container that was asked for, as '.mkv'.
+
+    Raises:
+        UsageError: there is no such container.
+    """
+    found = format_of(Path(), name)
+    if _video_muxer(f"x.{name}") == found:
+        return f".{name}"
+    endings = ContainerFormat(found, "w").extensions
+    return f".{min(endings, key=lambda e: (len(e), e))}" if endings else ".mkv"
+
+
+def _video_muxer(file: str, format_name: str | None = None) -> str | None:
+    """The name of the container, by the ending of a file name or its own; None where it holds no video."""
     try:
-        container: OutputContainer | None = av.open(f"x{path.suffix}", "w")  # opens no file yet
+        container: OutputContainer = av.open(file, "w", format=format_name)  # opens no file yet
     except ValueError:
-        container = None
-    if container is None or container.format.no_file or container.default_video_codec == "none":
-        message = f"output {str(path)!r} ends in {path.suffix!r}, which names no video container"
-        raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm")
-    return container.format.name
+        return None
+    holds_video = not container.format.no_file and container.default_video_codec != "none"
+    return container.format.name if holds_video else None
 
 
 def refusal(format_name: str, add: Callable[[OutputContainer], object]) -> str | None:

@@ -1,12 +1,88 @@
-"""An output file that appears under its name only when it is whole."""
+"""Where an output goes: a file that appears under its name only when it is whole, or a stream."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rtdeblur.errors import OutputError, UsageError
+
+
+def open_target(path: Path, *, source: Path | None, overwrite: bool) -> PartFile | StreamTarget:
+    """Open the place that an output is written to.
+
+    Raises:
+        UsageError: it is the source, a terminal, or exists and `overwrite` is False.
+        OutputError: it cannot be written.
+    """
+    return StreamTarget(path) if is_stream(path) else PartFile(path, source=source, overwrite=overwrite)
+
+
+def is_stream(path: Path) -> bool:
+    """True for standard output ('-') and for what is there and no file: a named pipe, /dev/null."""
+    if path == Path("-"):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+class StreamTarget:
+    """A pipe or device, which takes the output as it comes and keeps what it got.
+
+    Args:
+        path: '-' for standard output, else something that exists.
+
+    Attributes:
+        url: what FFmpeg writes to; it never seeks there.
+
+    Raises:
+        UsageError: it is a terminal.
+        OutputError: it cannot be opened for writing, or is a disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        name = "standard output" if path == Path("-") else repr(str(path))
+        if path != Path("-") and path.is_block_device():
+            raise OutputError(f"output {name} is a disk, expected the name of a file")
+        try:
+            self._fd: int | None = os.dup(1) if path == Path("-") else os.open(path, os.O_WRONLY)
+        except OSError as error:
+            raise OutputError(f"cannot write to {name}: {error.strerror}; try a file") from error
+        if os.isatty(self._fd):
+            self.discard()
+            raise UsageError(
+                f"{name} is a terminal, which shows no video; name a file or a pipe to a program"
+            )
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.setmode(self._fd, os.O_BINARY)
+        self.url = f"pipe:{self._fd}"
+
+    def commit(self) -> None:
+        """Close it: its reader has everything.
+
+        Raises:
+            OutputError: the last bytes could not be written.
+        """
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            try:
+                os.close(fd)
+            except OSError as error:
+                raise OutputError(f"cannot write to {self.url}: {error.strerror}") from error
+
+    def discard(self) -> None:
+        """Close it, with what it got; does nothing after `commit` or a second time."""
+        with suppress(OutputError):
+            self.commit()
 
 
 class PartFile:
@@ -22,6 +98,7 @@ class PartFile:
 
     Attributes:
         path: the hidden file, which exists and is empty.
+        url: its name for FFmpeg.
 
     Raises:
         UsageError: the target is the source by whatever name, or exists and `overwrite` is False.
@@ -36,9 +113,12 @@ class PartFile:
             if source is not None and source.exists() and target.samefile(source):
                 raise UsageError(f"output {str(target)!r} is the input itself; try another name")
             if not overwrite:
-                raise UsageError(f"output {str(target)!r} exists; try another name or allow overwriting")
+                raise UsageError(
+                    f"output {str(target)!r} exists; try another name, or allow overwriting (-y)"
+                )
         self._target = target.resolve()  # through a link, as writing to it would go
         self.path = self._target.with_name(f".{target.stem}.{secrets.token_hex(3)}.part{target.suffix}")
+        self.url = str(self.path)
         try:
             self.path.touch(exist_ok=False)
         except OSError as error:

@@ -20,6 +20,8 @@ _CHAPTERS = MOV | MATROSKA | {"nut", "ogg"}
 # What the muxer writes itself, or mkvmerge computed from packets.
 _STALE_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration"}
 _STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
+# Without delay_moov the sound would be moved by its priming.
+_FRAGMENTED = ("frag_keyframe", "delay_moov", "default_base_moof")
 # Keys for which mp4 has places of its own (libavformat/movenc.c, mov_write_ilst_tag); others need
 # its table of free keys, which fewer players read.
 _MP4_KEYS = {
@@ -39,14 +41,21 @@ def clean_tags(tags: dict[str, str]) -> dict[str, str]:
     }
 
 
-def muxer_options(reader: FileReader, format_name: str) -> dict[str, str]:
-    """Options with which a muxer keeps exact times and every tag."""
+def muxer_options(reader: FileReader, format_name: str, seekable: bool = True) -> dict[str, str]:
+    """Options with which a muxer keeps exact times and every tag.
+
+    Args:
+        reader: the source.
+        format_name: FFmpeg's name of the container.
+        seekable: False for a pipe, where mp4 needs fragments, as it cannot go back to write its index.
+    """
     if format_name not in MOV:
         return {}
     options = {"movie_timescale": "90000"}  # else start offsets are rounded to a millisecond
+    flags = [] if seekable else list(_FRAGMENTED)
     if _free_tags(reader) and not _has_cover(reader):
-        options["movflags"] = "use_metadata_tags"
-    return options
+        flags.append("use_metadata_tags")
+    return options | ({"movflags": "+".join(flags)} if flags else {})
 
 
 def _free_tags(reader: FileReader) -> list[str]:

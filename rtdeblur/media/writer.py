@@ -17,13 +17,13 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from rtdeblur.errors import OutputError
+from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.frames import FrameBatch
 from rtdeblur.media.container import format_of, open_output, reason
 from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.encoder import Encoding, choose
 from rtdeblur.media.hdr import side_data
-from rtdeblur.media.partfile import PartFile
+from rtdeblur.media.partfile import is_stream, open_target
 from rtdeblur.media.planes import is_full_range, plane_views
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.streams import Track, add_copy
@@ -37,11 +37,12 @@ class FileWriter:
 
     Args:
         reader: where the frames come from; not yet iterated.
-        path: the output; its ending names the container.
+        path: the output, '-' for standard output.
         codec: FFmpeg's name of an encoder, or 'auto' (see `rtdeblur.media.encoder`).
         crf: quality, the lower the better; None for the codec's default.
         preset: the encoder's name of a speed; None for the codec's default.
         overwrite: replace an existing file.
+        format_name: FFmpeg's name of the container, or its usual ending; None takes the path's ending.
 
     Attributes:
         encoding: codec, pixel format and options chosen.
@@ -61,20 +62,20 @@ class FileWriter:
         crf: float | None = None,
         preset: str | None = None,
         overwrite: bool = False,
+        format_name: str | None = None,
     ) -> None:
         self._path = Path(path)
         self._reader = reader
         self.warnings: list[str] = []
-        format_name = format_of(self._path)
-        self._file = PartFile(self._path, source=reader.path, overwrite=overwrite)
+        format_name = format_of(self._path, format_name)
+        self._file = open_target(self._path, source=reader.path, overwrite=overwrite)
         self._container: OutputContainer | None = None
         self._lock = threading.RLock()
         self._resized = False
         try:
             self.encoding: Encoding = choose(reader, format_name, codec, crf, preset)
-            self._container = open_output(
-                str(self._file.path), format_name, muxer_options(reader, format_name)
-            )
+            options = muxer_options(reader, format_name, seekable=not is_stream(self._path))
+            self._container = open_output(self._file.url, format_name, options)
             self._tracks: dict[int, Track] = {}
             self._video = self._add_streams(self._container)
             self._container.start_encoding()
@@ -135,6 +136,8 @@ class FileWriter:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except BrokenPipeError as error:
+            raise ClosedPipeError(f"nobody reads {str(self._path)!r} any more") from error
         except FFmpegError as error:
             raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
 

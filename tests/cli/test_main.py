@@ -17,7 +17,7 @@ Fails = Callable[..., str]
 def test_help_shows_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "rtdeblur INPUT -o OUTPUT" in text
+    assert "rtdeblur INPUT... -o OUTPUT" in text
     for word in ("--model", "--crf", "--json", "--version", "models", "doctor"):
         assert word in text
 
@@ -34,7 +34,7 @@ def test_no_words_give_help_and_a_usage_code(capsys: pytest.CaptureFixture[str])
     assert main([]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "rtdeblur INPUT -o OUTPUT" in said.err
+    assert "rtdeblur INPUT... -o OUTPUT" in said.err
 
 
 @pytest.mark.parametrize("args", [["--version"], ["clip.mp4", "--version"]])

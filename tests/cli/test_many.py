@@ -1,0 +1,202 @@
+"""Several inputs, folders, standard input and output."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.backends.identity import IdentityBackend
+from rtdeblur.cli import main
+from rtdeblur.cli.jobs import plan
+
+Fails = Callable[..., str]
+Program = Callable[..., "subprocess.Popen[str]"]
+IDENTITY = ("--model", "identity")
+
+
+@pytest.fixture
+def folder(clip: Path, sound: Path, tmp_path: Path) -> Path:
+    """Two videos, one of them broken, beside what is no video."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "broken.mkv").write_text("no video")
+    (folder / "notes.txt").write_text("no video")
+    (folder / ".hidden.mkv").write_text("no video")
+    shutil.copyfile(sound, folder / "sound.mkv")
+    shutil.copyfile(clip, folder / "whole.mkv")
+    shutil.copyfile(clip, folder / "sub" / "deep.mkv")
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def count_frames(path: Path) -> int:
+    words = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v", "-of", "csv=p=0"]
+    words += ["-show_entries", "stream=nb_read_frames", str(path)]
+    return int(subprocess.run(words, capture_output=True, check=True, text=True).stdout.strip(",\n"))
+
+
+def test_a_failure_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out"
+    assert main([str(folder), "-o", f"{out}/", *IDENTITY]) == 1
+    assert names(out) == ["whole.mkv"]
+    said = capfd.readouterr().err.splitlines()
+    assert len([line for line in said if "error" in line and "broken.mkv" in line]) == 1
+    assert any("notes.txt" in line and "sub" in line and "--recursive" in line for line in said)
+    assert any("sound.mkv" in line and "holds no video" in line and "skipped" in line for line in said)
+    assert said[-1] == "rtdeblur: info: 1 of 2 videos restored, 1 failed, 3 skipped"
+
+
+def test_folders_in_a_folder_keep_their_tree(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.mkv").unlink()
+    out = folder / "out"  # in the middle of what is searched
+    for _ in range(2):
+        assert main([str(folder), "-r", "-y", "-o", f"{out}/", "--json", "-q", *IDENTITY]) == 0
+        assert names(out) == ["sub/deep.mkv", "whole.mkv"]
+        summary = json.loads(capfd.readouterr().out)
+        assert [Path(file["input"]).name for file in summary["files"]] == ["deep.mkv", "whole.mkv"]
+        assert (summary["restored"], summary["failed"], summary["not_begun"]) == (2, 0, [])
+        assert summary["skipped"] == [str(folder / "notes.txt"), str(folder / "sound.mkv")]
+
+
+def test_the_backend_is_opened_once(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copyfile(clip, tmp_path / "other.mkv")
+    closed: list[object] = []
+    monkeypatch.setattr(IdentityBackend, "close", lambda backend: closed.append(backend))
+    assert main([str(clip), str(other), "-o", str(tmp_path / "out"), *IDENTITY]) == 0
+    assert names(tmp_path / "out") == ["clip.mkv", "other.mkv"]
+    assert len(closed) == 1
+    assert capfd.readouterr().err.count("model identity") == 1
+
+
+def test_a_format_gives_the_ending(clip: Path, tmp_path: Path) -> None:
+    assert main([str(clip), "-o", f"{tmp_path}/", "--format", "mov", "-q", *IDENTITY]) == 0
+    assert names(tmp_path) == ["clip.mov"]
+    assert main([str(clip), "-o", str(tmp_path / "x.bin"), "--format", "mpegts", "-q", *IDENTITY]) == 0
+    assert (tmp_path / "x.bin").read_bytes()[0] == 0x47  # the sync byte of a transport stream
+
+
+def test_what_cannot_be_written_becomes_mkv(tmp_path: Path) -> None:
+    (tmp_path / "old.rmvb").touch()
+    assert plan((tmp_path,), f"{tmp_path}/out/", None, False).jobs[0].output == tmp_path / "out" / "old.mkv"
+
+
+@pytest.mark.parametrize("name", ["nonsense", "wav", "image2", "null"])
+def test_a_format_that_holds_no_video(name: str, clip: Path, tmp_path: Path, fails: Fails) -> None:
+    assert repr(name) in fails(clip, "-o", tmp_path / "x.mkv", "--format", name, *IDENTITY)
+
+
+def test_two_files_never_become_one(clip: Path, folder: Path, tmp_path: Path, fails: Fails) -> None:
+    twin = shutil.copyfile(clip, tmp_path / "deep.mkv")
+    line = fails(twin, folder / "sub", "-o", f"{tmp_path}/out/", *IDENTITY)
+    assert str(twin) in line
+    assert str(folder / "sub" / "deep.mkv") in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_need_a_folder(clip: Path, tmp_path: Path, fails: Fails) -> None:
+    assert "folder" in fails(clip, clip, "-o", tmp_path / "x.mp4", exit_code=2)
+    assert "folder" in fails(tmp_path, "-o", tmp_path / "x.mp4", exit_code=2)
+    assert "has no name" in fails("-", "-o", f"{tmp_path}/", exit_code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_videos(tmp_path: Path, fails: Fails) -> None:
+    assert str(tmp_path) in fails(tmp_path, "-o", f"{tmp_path}/out/")
+
+
+def test_a_bad_model_ends_all_at_once(clip: Path, tmp_path: Path, fails: Fails) -> None:
+    other = shutil.copyfile(clip, tmp_path / "other.mkv")
+    assert "nonsense" in fails(clip, other, "-o", tmp_path / "out", "--model", "nonsense")
+
+
+def test_a_file_may_be_called_dash(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(clip, "./-")
+    assert main(["./-", "-o", "out.mkv", "-q", *IDENTITY]) == 0
+    assert main(["-q", *IDENTITY, "-o", "-.mkv", "--", "./-"]) == 0
+    assert names(tmp_path) == ["-", "-.mkv", "out.mkv"]
+
+
+@pytest.mark.parametrize(("words", "name"), [((), "matroska"), (("--format", "mp4"), "mp4")])
+def test_standard_output_holds_the_video_alone(
+    words: tuple[str, ...], name: str, clip: Path, tmp_path: Path, program: Program
+) -> None:
+    path = tmp_path / "out"
+    with path.open("wb") as file:
+        process = program(clip, "-o", "-", "--json", *IDENTITY, *words, stdout=file)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(err[err.index("{") : err.rindex("}") + 1])["output"] == "-"
+    assert name in subprocess.run(["ffprobe", path], capture_output=True, text=True, check=True).stderr
+    assert count_frames(path) == 10
+
+
+def test_from_pipe_to_pipe(clip: Path, tmp_path: Path, program: Program) -> None:
+    path = tmp_path / "out.mkv"
+    with (
+        subprocess.Popen(["cat", clip], stdout=subprocess.PIPE) as source,
+        program("-", "-o", "-", "-q", *IDENTITY, stdin=source.stdout) as process,
+        path.open("wb") as file,
+    ):
+        assert process.stdout is not None
+        file.write(process.stdout.buffer.read())
+    assert process.returncode == 0
+    assert count_frames(path) == 10
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(long_clip: Path, program: Program) -> None:
+    process = program(long_clip, "-o", "-", "-q", *IDENTITY)
+    assert process.stdout is not None
+    assert process.stdout.buffer.read(1000)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals here")
+@pytest.mark.parametrize("words", [("-", "-o", "out.mkv"), ("{clip}", "-o", "-")])
+def test_a_terminal_is_no_place_for_video(words: tuple[str, ...], clip: Path, program: Program) -> None:
+    ours, theirs = os.openpty()
+    with program(*(w.format(clip=clip) for w in words), *IDENTITY, stdin=theirs, stdout=theirs) as process:
+        _, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode in (1, 2)
+    assert "is a terminal" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
+def test_a_named_pipe_and_a_device_stay_what_they_are(clip: Path, tmp_path: Path, program: Program) -> None:
+    pipe, out = tmp_path / "pipe", tmp_path / "out.mkv"
+    os.mkfifo(pipe)
+    with program(clip, "-o", pipe, "-q", *IDENTITY) as process:
+        out.write_bytes(pipe.read_bytes())
+    assert process.returncode == 0
+    assert pipe.is_fifo()
+    assert count_frames(out) == 10
+    assert main([str(clip), "-o", os.devnull, "-y", "-q", *IDENTITY]) == 0
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_device_is_one_line(clip: Path, fails: Fails) -> None:
+    assert "No space left" in fails(clip, "-o", "/dev/full", "-q", *IDENTITY)
