@@ -8,6 +8,7 @@ RtdeblurError
 │   └── ClosedPipeError  who read it went away
 ├── ModelError           a model bundle is missing, damaged or too new
 ├── BackendError         an inference backend cannot start or failed
+│   └── EngineError      a TensorRT engine cannot be built, kept or loaded
 ├── DependencyError      an optional package is missing
 └── InterruptedRunError  a run was stopped before its end
 
@@ -45,6 +46,10 @@ class ModelError(RtdeblurError):
 
 class BackendError(RtdeblurError):
     """An inference backend cannot start, or failed while running."""
+
+
+class EngineError(BackendError):
+    """A TensorRT engine cannot be built, kept or loaded."""
 
 
 class DependencyError(RtdeblurError):

@@ -24,6 +24,8 @@ OUTPUTS = ("y_out", "u_out", "v_out")
 """Shapes and types as y, u, v."""
 
 _FOLDER = Path(__file__).parent / "models"
+_HALF = "-fp16"
+"""Behind the name of a bundle of half precision."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,42 @@ class Model:
             )
         return cls(manifest, data, path)
 
+    def variant(self, precision: str) -> Model:
+        """Give the same weights as a graph of another precision.
+
+        `<name>.onnx` is float32, `<name>-fp16.onnx` beside it half precision; an export writes both.
+
+        Args:
+            precision: fp32 or fp16.
+
+        Raises:
+            ModelError: that file is missing or damaged.
+        """
+        if self.manifest.precision == precision:
+            return self
+        base = self.path.stem.removesuffix(_HALF)
+        path = self.path.with_name(f"{base}{_HALF if precision == 'fp16' else ''}.onnx")
+        if not path.is_file():
+            raise ModelError(
+                f"model {self.manifest.name!r} has no {precision} variant: there is no {path}; "
+                "export the model again, which writes fp32 and fp16"
+            )
+        other = Model.load(str(path))
+        if other.manifest.precision != precision:
+            raise ModelError(
+                f"{path} is {other.manifest.precision}, expected {precision}; export the model again"
+            )
+        return other
+
 
 def bundled_models() -> list[str]:
-    """Names of the models that came with the package, the default first."""
-    names = sorted(path.stem for path in _FOLDER.glob("*.json"))
+    """Names of the models that came with the package, the default first; not of their fp16 variants."""
+    names = sorted(path.stem for path in _FOLDER.glob("*.json") if not path.stem.endswith(_HALF))
     return sorted(names, key=lambda name: name != DEFAULT_MODEL)
 
 
 def _locate(name: str) -> Path:
-    if name in bundled_models():
+    if name.removesuffix(_HALF) in bundled_models():
         return _FOLDER / f"{name}.onnx"
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):

@@ -1,0 +1,141 @@
+"""Builds a serialized TensorRT engine from a video graph, for either flavour.
+
+Precision belongs to the graph: the network is strongly typed, no flag lowers it. The RTX flavour builds
+without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rtdeblur.engine.flavours import FLAVOURS, Flavour, Message, complaint, log_of
+from rtdeblur.engine.planes import take_uint16
+from rtdeblur.engine.progress import Progress, monitor
+from rtdeblur.engine.spec import EngineSpec, Shape
+from rtdeblur.errors import EngineError
+from rtdeblur.model import INPUTS
+
+Build = Callable[[bytes, EngineSpec, Progress | None], bytes]
+
+
+def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) -> bytes:
+    """Build an engine.
+
+    Args:
+        onnx: the video graph that `spec` names.
+        spec: what to build.
+        on_progress: called with the share done, 0 to 1, and the name of the phase, from this thread; what it
+            raises ends the build and is raised from here.
+
+    Returns:
+        the serialized engine.
+
+    Raises:
+        DependencyError: the flavour is not installed.
+        EngineError: it is of another version, or refuses the graph; with TensorRT's own message.
+    """
+    flavour = FLAVOURS[spec.target.flavour]
+    trt = flavour.load()
+    if flavour.version != spec.target.version:
+        raise EngineError(
+            f"the engine is for {flavour.title} {spec.target.version}, but {flavour.version} is installed"
+        )
+    log = log_of(flavour)
+    with log.listening() as messages:
+        builder = trt.Builder(log.logger)
+        if builder is None:
+            raise _failure(spec, flavour, messages)
+        network = builder.create_network(_strongly_typed(trt))
+        parser = trt.OnnxParser(network, log.logger)
+        if not parser.parse(onnx):
+            raise _failure(spec, flavour, messages, _parser_error(parser))
+        constants = take_uint16(trt, network) if spec.planes == "uint16" else []
+        config = _config(trt, builder, spec)
+        config.add_optimization_profile(_profile(builder, network, spec))
+        watch = monitor(trt, on_progress) if on_progress else None
+        if watch:
+            config.progress_monitor = watch
+        engine = builder.build_serialized_network(network, config)
+        del constants  # TensorRT reads their memory until here
+        if watch and watch.error:
+            raise watch.error
+        if engine is None:
+            raise _failure(spec, flavour, messages)
+        if on_progress:
+            on_progress(1.0, "done")
+        return bytes(engine)
+
+
+def _strongly_typed(trt: Any) -> int:
+    """The flag of TensorRT 10; from 11 on every network is, and the flag may be gone."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _config(trt: Any, builder: Any, spec: EngineSpec) -> Any:
+    config = builder.create_builder_config()
+    if spec.optimization_level is not None:
+        config.builder_optimization_level = spec.optimization_level
+    if spec.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
+    if FLAVOURS[spec.target.flavour].portable and spec.target.compute_capabilities:
+        config.num_compute_capabilities = len(spec.target.compute_capabilities)
+        for index, capability in enumerate(spec.target.compute_capabilities):
+            name = f"SM{capability.replace('.', '')}"
+            if not hasattr(trt.ComputeCapability, name):
+                known = [
+                    f"{c[2:-1]}.{c[-1]}" for c in trt.ComputeCapability.__members__ if c.startswith("SM")
+                ]
+                raise EngineError(
+                    f"{FLAVOURS[spec.target.flavour].title} {spec.target.version} cannot build for compute "
+                    f"capability {capability}; it knows {', '.join(sorted(known, key=float))}"
+                )
+            config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
+    return config
+
+
+def _profile(builder: Any, network: Any, spec: EngineSpec) -> Any:
+    """The range of every input of dynamic shape."""
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        declared = tuple(tensor.shape)
+        if -1 in declared:
+            shapes = spec.profile.min, spec.profile.opt, spec.profile.max
+            profile.set_shape(tensor.name, *(_fill(tensor.name, declared, s, spec.stride) for s in shapes))
+    return profile
+
+
+def _fill(name: str, declared: tuple[int, ...], shape: Shape, stride: int) -> tuple[int, ...]:
+    """Put sizes in the place of the unknown dimensions of an input."""
+    h, w = -(-shape.height // stride), -(-shape.width // stride)
+    sizes = {
+        "y": (shape.batch, shape.height, shape.width),
+        "u": (shape.batch, shape.chroma_height, shape.chroma_width),
+        "v": (shape.batch, shape.chroma_height, shape.chroma_width),
+        "dropout_rows": (h,),
+        "dropout_columns": (w,),
+        "dropout_plane": (h, w),
+    }.get(name, ())
+    if len(sizes) != declared.count(-1):
+        raise EngineError(
+            f"the graph's input {name!r} has shape {declared}, which is none of a video graph's "
+            f"({', '.join(INPUTS)}); export the model again"
+        )
+    unknown = iter(sizes)
+    return tuple(next(unknown) if size == -1 else size for size in declared)
+
+
+def _parser_error(parser: Any) -> str:
+    error = parser.get_error(0) if parser.num_errors else None
+    if error is None:
+        return ""
+    node = f"node {error.node_name()!r} ({error.node_operator()}): " if error.node_name() else ""
+    return node + " ".join(error.desc().split())
+
+
+def _failure(spec: EngineSpec, flavour: Flavour, messages: list[Message], reason: str = "") -> EngineError:
+    reason = reason or complaint(messages) or "it gave no reason"
+    what = f"{spec.model} ({spec.precision}, {spec.profile})"
+    return EngineError(f"{flavour.title} {spec.target.version} cannot build {what}: {reason}")
