@@ -10,9 +10,12 @@ import hashlib
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtdeblur.errors import ModelError
+
+if TYPE_CHECKING:
+    from rtdeblur.dropout import DropoutSites
 
 FORMAT_VERSION = 1
 DEFAULT_MODEL = "fast"
@@ -43,6 +46,8 @@ class Manifest:
         licence: of the weights, an SPDX name.
         training: data, recipe, commit, time and hardware.
         scores: measured values, data set to measure to number.
+        dropout_sites: `count` and `channels` of `rtdeblur.dropout.DropoutSites`, where the graph takes the
+            tables of a mask; None where it does not.
     """
 
     format_version: int
@@ -55,6 +60,14 @@ class Manifest:
     licence: str
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
+    dropout_sites: dict[str, int] | None = None
+
+    @property
+    def sites(self) -> DropoutSites | None:
+        """Where the generator drops; None where the graph takes no tables."""
+        from rtdeblur.dropout import DropoutSites
+
+        return DropoutSites(**self.dropout_sites, stride=self.stride) if self.dropout_sites else None
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -75,9 +88,16 @@ class Manifest:
                 f"model {path} has format {version}, this rtdeblur reads up to {FORMAT_VERSION}; "
                 "try: pip install --upgrade rtdeblur"
             )
-        missing = [f.name for f in fields(cls) if f.name not in data and f.name not in ("training", "scores")]
+        optional = ("training", "scores", "dropout_sites")
+        missing = [f.name for f in fields(cls) if f.name not in data and f.name not in optional]
         if missing:
             raise ModelError(f"the manifest {path} lacks {', '.join(missing)}; get the model again")
+        sites = data.get("dropout_sites")
+        if sites is not None and not _are_sites(sites):
+            raise ModelError(
+                f"the manifest {path} has dropout_sites {sites!r}, expected count and channels of 1 or more; "
+                "get the model again"
+            )
         return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
 
 
@@ -148,6 +168,14 @@ def bundled_models() -> list[str]:
     """Names of the models that came with the package, the default first; not of their fp16 variants."""
     names = sorted(path.stem for path in _FOLDER.glob("*.json") if not path.stem.endswith(_HALF))
     return sorted(names, key=lambda name: name != DEFAULT_MODEL)
+
+
+def _are_sites(sites: object) -> bool:
+    return (
+        isinstance(sites, dict)
+        and sites.keys() == {"count", "channels"}
+        and all(type(n) is int and n > 0 for n in sites.values())
+    )
 
 
 def _locate(name: str) -> Path:

@@ -20,11 +20,11 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour
 from rtdeblur.model import FORMAT_VERSION, INPUTS
 from train.checkpoint import load_generator
 from train.config import load_config
-from train.dropout import INPUTS as DROPOUT_INPUTS
 from train.errors import ConfigError, ParityError
 from train.generators import Generator
 from train.graph import VideoGraph, export_onnx
@@ -48,7 +48,7 @@ class Bundle:
     Attributes:
         name: of the model; the half-precision bundle gets `-fp16` behind it.
         licence: of the weights, an SPDX name.
-        dropout: off, or paper: the graph takes the tables of a mask (`train.dropout`).
+        dropout: off, or paper: the graph takes the tables of a mask (`rtdeblur.dropout`).
         architecture: what the generator is.
         training: data, recipe, commit, time and hardware.
         scores: measured values.

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from train.dropout import DropoutSites
+from rtdeblur.dropout import DropoutSites
 from train.layers import Activation, Norm, activation_layer, init_normal, norm_layer
 
 
@@ -20,7 +20,7 @@ class Generator(nn.Module):
         stride: H and W of its input are multiples of this.
         sites: where it drops at inference; None where it has no dropout.
         residual: what is added to the input, (N, 3, H, W) to the same. A generator with dropout also takes
-            the three tables of `train.dropout` as tensors; without them it drops at random in training and
+            the three tables of `rtdeblur.dropout` as tensors; without them it drops at random in training and
             not at all in evaluation.
     """
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.model import INPUTS, OUTPUTS
-from train.dropout import INPUTS as DROPOUT_INPUTS
 from train.generators import Generator
 
 OPSET = 18
@@ -37,11 +37,12 @@ class VideoGraph(nn.Module):
         """Restore a batch.
 
         Args:
-            inputs: as `rtdeblur.model.INPUTS` and then, for a generator with dropout, `train.dropout.INPUTS`.
-                y: (N, 1, H, W) code values; uint8, or any type that holds them. u, v: (N, 1, Hc, Wc), any
-                chroma size. yuv_to_rgb: (3, 4) float32, code values to RGB in [0, 1], the offset in the last
-                column. rgb_to_yuv: (3, 4) float32, the inverse; its offset plays no part, since changes are
-                converted. peak: (1,) float32, the largest code value, 255 for 8 bits.
+            inputs: as `rtdeblur.model.INPUTS` and then, for a generator with dropout, as
+                `rtdeblur.dropout.INPUTS`. y: (N, 1, H, W) code values; uint8, or any type that holds
+                them. u, v: (N, 1, Hc, Wc), any chroma size. yuv_to_rgb: (3, 4) float32, code values to RGB
+                in [0, 1], the offset in the last column. rgb_to_yuv: (3, 4) float32, the inverse; its
+                offset plays no part, since changes are converted. peak: (1,) float32, the largest code
+                value, 255 for 8 bits.
 
         Returns:
             y, u, v of the same shapes and type.

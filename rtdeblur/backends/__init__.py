@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, get_args
 
-from rtdeblur.errors import BackendError
+from rtdeblur.dropout import Dropout, Policy
+from rtdeblur.errors import BackendError, UsageError
 from rtdeblur.frames import FrameBatch
 from rtdeblur.model import Model
 
@@ -28,7 +29,13 @@ class Backend(Protocol):
 
 
 def open_backend(
-    name: str, model: Model | None, *, precision: Precision = "auto", mode: Mode = "throughput"
+    name: str,
+    model: Model | None,
+    *,
+    precision: Precision = "auto",
+    mode: Mode = "throughput",
+    dropout: Policy | None = None,
+    seed: int = 0,
 ) -> Backend:
     """Start a backend.
 
@@ -37,9 +44,12 @@ def open_backend(
         model: what to run; None is the identity, whatever the name.
         precision: auto is the fastest that the processor has; fp32 is exact.
         mode: throughput for files, latency for live pictures.
+        dropout: paper keeps one mask for the whole stream, off has none; None leaves it to the manifest.
+        seed: that the mask is drawn from, 0 or more.
 
     Raises:
         BackendError: unknown, or it cannot start here.
+        UsageError: dropout is asked of a model that has none.
     """
     if name not in BACKENDS:
         raise BackendError(f"no backend is called {name!r}; try one of {', '.join(BACKENDS)}")
@@ -53,4 +63,14 @@ def open_backend(
         raise BackendError("the backend tensorrt is not built yet; try --backend openvino")
     from rtdeblur.backends.openvino import OpenVINOBackend
 
-    return OpenVINOBackend(model, precision=precision, mode=mode)
+    mask = _stream_dropout(model, dropout, seed)
+    return OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)
+
+
+def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout | None:
+    sites = model.manifest.sites
+    if sites is None:
+        if policy == "paper":
+            raise UsageError(f"the model {model.manifest.name!r} has no dropout; try --dropout off")
+        return None
+    return Dropout(sites, seed if (policy or model.manifest.dropout) == "paper" else None)

@@ -8,6 +8,7 @@ import numpy as np
 import openvino as ov
 
 from rtdeblur.backends import Mode, Precision
+from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import Colour, FrameBatch, Planes
 from rtdeblur.model import INPUTS, Model
@@ -28,6 +29,7 @@ class OpenVINOBackend:
         model: the bundle.
         precision: auto takes bf16 where the processor computes in it, else fp32.
         mode: throughput lets several frames share the cores; latency gives one frame all of them.
+        dropout: the stream's mask, for a graph that takes its tables.
 
     Raises:
         BackendError: OpenVINO cannot read the graph, or a frame is smaller than the model's stride.
@@ -35,8 +37,16 @@ class OpenVINOBackend:
 
     name = "openvino"
 
-    def __init__(self, model: Model, *, precision: Precision = "auto", mode: Mode = "throughput") -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        precision: Precision = "auto",
+        mode: Mode = "throughput",
+        dropout: Dropout | None = None,
+    ) -> None:
         self._model = model
+        self._dropout = dropout
         self._core = ov.Core()
         self._bf16 = precision == "auto" and "BF16" in self._core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
@@ -47,6 +57,7 @@ class OpenVINOBackend:
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         self.description = (
             f"openvino {'bf16' if self._bf16 else 'fp32'}, {mode}, {processor} ({cores} threads)"
+            f"{', ' + str(dropout) if dropout else ''}"
         )
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
@@ -97,15 +108,22 @@ class OpenVINOBackend:
             hint.performance_mode: getattr(hint.PerformanceMode, self._mode.upper()),
             hint.inference_precision: ov.Type.bf16 if self._bf16 else ov.Type.f32,
         }
+        tables = self._dropout.inputs(luma[0], luma[1]) if self._dropout else {}
         try:
             graph = self._core.read_model(self._model.onnx, b"")
             _retype_planes(graph, dtype)
-            graph.reshape({name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]})
+            shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
+            graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
             compiled = self._core.compile_model(graph, "CPU", config)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot run {self._model.path}: {_last_line(error)}") from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        return [compiled.create_infer_request() for _ in range(count)]
+        requests = [compiled.create_infer_request() for _ in range(count)]
+        for name, table in tables.items():
+            tensor = ov.Tensor(table)  # a copy that the requests keep
+            for request in requests:
+                request.set_tensor(name, tensor)
+        return requests
 
 
 def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:

@@ -109,7 +109,14 @@ def _open_backend(request: Request, model: Model | None) -> Backend:
     from rtdeblur.backends import open_backend
 
     if model:
-        return open_backend(request.backend, model, precision=request.precision, mode="throughput")
+        return open_backend(
+            request.backend,
+            model,
+            precision=request.precision,
+            mode="throughput",
+            dropout=request.dropout,
+            seed=request.seed,
+        )
     if request.backend not in ("auto", "identity"):
         raise click.UsageError(
             f"The model 'identity' has no graph for --backend {request.backend}; leave out one of the two."

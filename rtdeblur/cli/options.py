@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from rtdeblur.backends import Precision
+    from rtdeblur.dropout import Policy
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Request:
     backend: str
     precision: Precision
     batch: int
+    dropout: Policy | None
+    seed: int
     codec: str
     crf: int | None
     preset: str | None
@@ -112,6 +115,14 @@ SECTIONS: dict[str, list[click.Option]] = {
         click.Option(
             ["--batch"], type=click.IntRange(1, 64), metavar="N", default=4, show_default=True,
             help="Frames given to the model at once.",
+        ),
+        click.Option(
+            ["--dropout"], type=click.Choice(("paper", "off")),
+            help="paper: one mask for the whole video, as in the paper; the model's own choice by default.",
+        ),
+        click.Option(
+            ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
+            help="Of the dropout mask: the same seed gives the same video.",
         ),
     ],
     "Encoding": [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.dropout import DropoutSites
+from rtdeblur.dropout import DropoutSites
 from train.generators import RESIZE_CONV, DeblurGanOptions, FastGenerator, FastOptions, Generator
 from train.layers import InstanceNorm
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour, Matrix
 from rtdeblur.model import INPUTS, Model
-from train.dropout import INPUTS as DROPOUT_INPUTS
 from train.errors import ParityError
 from train.export import Bundle, Feed, compare, to_feed, write_bundles
 from train.generators import DeblurGanOptions, FastGenerator, Generator

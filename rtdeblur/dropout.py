@@ -8,6 +8,7 @@ Tables of zeros make every mask 1: dropout is off.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ Signs = tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.float16]]
 
 INPUTS = ("dropout_rows", "dropout_columns", "dropout_plane")
 """Names of the tables as inputs of a video graph, after those of `rtdeblur.model.INPUTS`."""
+
+Policy = Literal["paper", "off"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,25 @@ class DropoutSites:
         """The tables that switch dropout off."""
         rows, columns, plane = (np.zeros(shape, np.float16) for shape in self.shapes(height, width))
         return rows, columns, plane
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """The mask of one stream.
+
+    Attributes:
+        sites: where the generator drops.
+        seed: that the mask is drawn from; None switches dropout off.
+    """
+
+    sites: DropoutSites
+    seed: int | None
+
+    def __str__(self) -> str:
+        return "dropout off" if self.seed is None else f"dropout of seed {self.seed}"
+
+    def inputs(self, height: int, width: int) -> dict[str, NDArray[np.float16]]:
+        """The tables by the names of the graph's inputs, for a picture of height × width pixels."""
+        sites = self.sites
+        tables = sites.off(height, width) if self.seed is None else sites.draw(self.seed, height, width)
+        return dict(zip(INPUTS, tables, strict=True))

@@ -1,0 +1,127 @@
+"""Dropout at run time, with a small generator of the paper's kind, exported on the spot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rtdeblur.backends import open_backend
+from rtdeblur.dropout import Policy
+from rtdeblur.errors import ModelError, UsageError
+from rtdeblur.frames import Colour, FrameBatch
+from rtdeblur.model import Manifest, Model
+from train.generators import DeblurGanOptions, Generator
+from train.graph import VideoGraph, export_onnx
+
+
+def model_of(onnx: Path, dropout: Policy, sites: dict[str, int] | None) -> Model:
+    data = onnx.read_bytes()
+    manifest = Manifest(
+        1, "tiny", hashlib.sha256(data).hexdigest(), {}, 4, "fp32", dropout, "MIT", dropout_sites=sites
+    )
+    return Model(manifest, data, onnx)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(1)
+    generator = DeblurGanOptions(width=4, blocks=2).build()
+    for weight in generator.parameters():
+        torch.nn.init.normal_(weight, 0, 0.1)
+    return generator.eval()
+
+
+@pytest.fixture(scope="module")
+def models(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    """One graph under manifests with another default, and under one that denies its tables."""
+    onnx = tmp_path_factory.mktemp("paper") / "tiny.onnx"
+    export_onnx(generator, onnx)
+    sites = {"count": 2, "channels": 16}
+    return {
+        "paper": model_of(onnx, "paper", sites),
+        "off": model_of(onnx, "off", sites),
+        "none": model_of(onnx, "off", None),
+    }
+
+
+def still(count: int, size: tuple[int, int] = (61, 83)) -> FrameBatch:
+    """The same picture `count` times."""
+    rng = np.random.default_rng(0)
+    small = (-(-size[0] // 2), -(-size[1] // 2))
+    planes = tuple(
+        np.repeat(rng.integers(16, 235, (1, 1, *shape), np.uint8), count, axis=0)
+        for shape in (size, small, small)
+    )
+    return FrameBatch(planes, tuple(range(count)), Fraction(1, 25), Colour(), (None,) * count)  # type: ignore[arg-type]
+
+
+def restored(model: Model, batch: FrameBatch, policy: Policy | None = None, seed: int = 0) -> np.ndarray:
+    """The restored samples of each frame, (N, samples)."""
+    backend = open_backend("openvino", model, precision="fp32", dropout=policy, seed=seed)
+    planes = backend.infer(batch).planes
+    backend.close()
+    return np.concatenate([plane.reshape(len(batch), -1) for plane in planes], axis=1)
+
+
+def test_a_still_picture_stays_still_and_a_seed_gives_the_same_bytes(models: dict[str, Model]) -> None:
+    first, again, other = (restored(models["paper"], still(5), seed=seed) for seed in (3, 3, 4))
+    assert (first == first[0]).all()
+    assert (first == again).all()
+    assert (first != other).mean() > 0.1
+
+
+def test_off_is_the_network_without_dropout(models: dict[str, Model], generator: Generator) -> None:
+    batch = still(1)
+    colour = batch.colour
+    inputs = [*batch.planes, colour.yuv_to_rgb(), colour.rgb_to_yuv(), np.array([255], np.float32)]
+    with torch.inference_mode():
+        planes = VideoGraph(generator)(*map(torch.from_numpy, inputs))
+    wanted = np.concatenate([plane.numpy().ravel() for plane in planes])
+    off, paper = (restored(models["paper"], batch, policy)[0].astype(int) for policy in ("off", "paper"))
+    # PyTorch sums in another order: a value half-way may round either way.
+    assert np.abs(off - wanted).max() <= 1
+    assert np.abs(paper - wanted).max() > 2
+
+
+def test_the_manifest_decides_unless_asked(models: dict[str, Model]) -> None:
+    off, paper = (restored(models["off"], still(1), policy) for policy in ("off", "paper"))
+    assert (restored(models["off"], still(1)) == off).all()
+    assert (restored(models["paper"], still(1)) == paper).all()
+
+
+def test_a_size_has_its_own_tables(models: dict[str, Model]) -> None:
+    backend = open_backend("openvino", models["paper"], precision="fp32")
+    small, large = still(1, (32, 48)), still(1, (40, 64))
+    alone = restored(models["paper"], large)
+    backend.infer(small)
+    after = backend.infer(large)
+    assert (np.concatenate([p.ravel() for p in after.planes]) == alone[0]).all()
+    backend.close()
+
+
+def test_the_description_says_which_mask(models: dict[str, Model]) -> None:
+    assert "dropout of seed 7" in open_backend("openvino", models["paper"], seed=7).description
+    assert "dropout off" in open_backend("openvino", models["off"]).description
+    assert "dropout" not in open_backend("openvino", models["none"]).description
+
+
+def test_dropout_of_a_model_without_any(models: dict[str, Model]) -> None:
+    with pytest.raises(UsageError, match="'tiny' has no dropout; try --dropout off"):
+        open_backend("openvino", models["none"], dropout="paper")
+
+
+@pytest.mark.parametrize(
+    "sites", [3, {"count": 2}, {"count": 0, "channels": 4}, {"count": "2", "channels": 4}]
+)
+def test_sites_that_are_none(models: dict[str, Model], tmp_path: Path, sites: object) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(asdict(models["paper"].manifest) | {"dropout_sites": sites}))
+    with pytest.raises(ModelError, match=r"dropout_sites .*expected count and channels"):
+        Manifest.read(path)
