@@ -108,6 +108,17 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Interlude:
+    """A stretch without pictures, so long that what belongs to it cannot wait for the next one.
+
+    Attributes:
+        carrier: what the source wants its sink to have now (see `Frame.carrier`).
+    """
+
+    carrier: Any
+
+
+@dataclass(frozen=True, slots=True)
 class FrameBatch:
     """Consecutive frames of one layout.
 

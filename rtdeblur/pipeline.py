@@ -19,7 +19,7 @@ from typing import Any
 
 from rtdeblur.backends import Backend
 from rtdeblur.errors import InterruptedRunError
-from rtdeblur.frames import Frame, FrameBatch
+from rtdeblur.frames import Frame, FrameBatch, Interlude
 from rtdeblur.media import FrameSink, FrameSource
 
 QUEUE_BATCHES = 2
@@ -64,6 +64,9 @@ class _End:
         self.error = error
 
 
+_Item = FrameBatch | Interlude | _End
+
+
 class _StoppedError(Exception):
     """A stage was told to stop while it waited."""
 
@@ -92,8 +95,8 @@ class Pipeline:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         self._source, self._backend, self._sink = source, backend, sink
         self._batch_size, self._on_progress = batch_size, on_progress
-        self._decoded: queue.Queue[FrameBatch | _End] = queue.Queue(QUEUE_BATCHES)
-        self._restored: queue.Queue[FrameBatch | _End] = queue.Queue(QUEUE_BATCHES)
+        self._decoded: queue.Queue[_Item] = queue.Queue(QUEUE_BATCHES)
+        self._restored: queue.Queue[_Item] = queue.Queue(QUEUE_BATCHES)
         self._stop = threading.Event()
         self._busy = {"decode": 0.0, "infer": 0.0, "encode": 0.0}
         self._frames, self._media_seconds = 0, 0.0
@@ -147,12 +150,16 @@ class Pipeline:
 
     def _infer(self) -> None:
         for batch in self._batches(self._decoded):
-            self._put(self._restored, self._timed("infer", self._backend.infer, batch))
+            if isinstance(batch, FrameBatch):
+                batch = self._timed("infer", self._backend.infer, batch)
+            self._put(self._restored, batch)
 
     def _encode(self) -> None:
         first_seconds: float | None = None
         for batch in self._batches(self._restored):
             self._timed("encode", self._sink.write, batch)
+            if isinstance(batch, Interlude):
+                continue
             self._frames += len(batch)
             if first_seconds is None:
                 first_seconds = float(batch.pts[0] * batch.time_base)
@@ -160,7 +167,7 @@ class Pipeline:
             if self._on_progress:
                 self._on_progress(self._frames, self._media_seconds)
 
-    def _guard(self, stage: Callable[[], None], after: queue.Queue[FrameBatch | _End]) -> None:
+    def _guard(self, stage: Callable[[], None], after: queue.Queue[_Item]) -> None:
         """Run a stage in its thread; its end, good or bad, goes to the queue after it."""
         end = _End()
         try:
@@ -174,23 +181,23 @@ class Pipeline:
         except _StoppedError:
             return
 
-    def _batches(self, before: queue.Queue[FrameBatch | _End]) -> Iterator[FrameBatch]:
+    def _batches(self, before: queue.Queue[_Item]) -> Iterator[FrameBatch | Interlude]:
         while True:
             item = self._get(before)
-            if isinstance(item, FrameBatch):
+            if not isinstance(item, _End):
                 yield item
             elif item.error is not None:
                 raise item.error
             else:
                 return
 
-    def _get(self, before: queue.Queue[FrameBatch | _End]) -> FrameBatch | _End:
+    def _get(self, before: queue.Queue[_Item]) -> _Item:
         while not self._stop.is_set():
             with suppress(queue.Empty):
                 return before.get(timeout=_POLL_SECONDS)
         raise _StoppedError
 
-    def _put(self, after: queue.Queue[FrameBatch | _End], item: FrameBatch | _End) -> None:
+    def _put(self, after: queue.Queue[_Item], item: _Item) -> None:
         while not self._stop.is_set():
             with suppress(queue.Full):
                 return after.put(item, timeout=_POLL_SECONDS)
@@ -204,17 +211,21 @@ class Pipeline:
             self._busy[stage] += time.perf_counter() - began
 
 
-def _in_batches(frames: Iterator[Frame], size: int) -> Iterator[FrameBatch]:
+def _in_batches(frames: Iterator[Frame | Interlude], size: int) -> Iterator[FrameBatch | Interlude]:
     """Stack consecutive frames of one layout, up to `size`."""
     waiting: list[Frame] = []
     for frame in frames:
         if waiting and (
-            len(waiting) == size
+            isinstance(frame, Interlude)
+            or len(waiting) == size
             or frame.layout != waiting[0].layout
             or frame.time_base != waiting[0].time_base
         ):
             yield FrameBatch.stack(waiting)
             waiting = []
-        waiting.append(frame)
+        if isinstance(frame, Interlude):
+            yield frame
+        else:
+            waiting.append(frame)
     if waiting:
         yield FrameBatch.stack(waiting)

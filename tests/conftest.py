@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rtdeblur.frames import FrameBatch
+from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 
@@ -66,7 +66,7 @@ def rewrite(tmp_path: Path) -> Rewrite:
         writer = FileWriter(reader, tmp_path / output, **options)
         try:
             for frame in reader:
-                writer.write(FrameBatch.stack([frame]))
+                writer.write(frame if isinstance(frame, Interlude) else FrameBatch.stack([frame]))
             writer.commit()
         finally:
             writer.close()

@@ -9,7 +9,7 @@ import pytest
 
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.errors import InterruptedRunError, OutputError
-from rtdeblur.frames import Colour, Frame, FrameBatch, VideoInfo
+from rtdeblur.frames import Colour, Frame, FrameBatch, Interlude, VideoInfo
 from rtdeblur.pipeline import QUEUE_BATCHES, Pipeline
 
 
@@ -42,10 +42,10 @@ class Sink:
 
     def __init__(self, *, fail_at: int | None = None, seconds: float = 0.0) -> None:
         self.fail_at, self.seconds = fail_at, seconds
-        self.batches: list[FrameBatch] = []
+        self.batches: list[FrameBatch | Interlude] = []
         self.committed = self.closed = False
 
-    def write(self, batch: FrameBatch) -> None:
+    def write(self, batch: FrameBatch | Interlude) -> None:
         if len(self.batches) == self.fail_at:
             raise OutputError("disk full")
         time.sleep(self.seconds)
@@ -89,6 +89,21 @@ def test_a_change_of_size_ends_a_batch() -> None:
     sink = Sink()
     Pipeline(Source(10, wide_from=6), IdentityBackend(), sink, batch_size=4).run()
     assert [len(b) for b in sink.batches] == [4, 2, 4]
+
+
+def test_an_interlude_keeps_its_place() -> None:
+    class Gap(Source):
+        def __iter__(self) -> Iterator[Frame | Interlude]:
+            for frame in super().__iter__():
+                yield frame
+                if frame.carrier == 4:
+                    yield Interlude("sound")
+
+    sink = Sink()
+    stats = Pipeline(Gap(10), Slow(0), sink, batch_size=4).run()
+    given = [b.carrier if isinstance(b, Interlude) else list(b.carriers) for b in sink.batches]
+    assert given == [[0, 1, 2, 3], [4], "sound", [5, 6, 7, 8], [9]]
+    assert stats.frames == 10
 
 
 def test_a_slow_sink_holds_the_source_back() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from rtdeblur.frames import Frame, FrameBatch, VideoInfo
+from rtdeblur.frames import Frame, FrameBatch, Interlude, VideoInfo
 
 
 class FrameSource(Protocol):
@@ -15,8 +15,8 @@ class FrameSource(Protocol):
     def info(self) -> VideoInfo:
         """What is known before the first frame."""
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield each frame once; may be called once."""
+    def __iter__(self) -> Iterator[Frame | Interlude]:
+        """Yield each frame once, and what cannot wait for the next one; may be called once."""
 
     def close(self) -> None:
         """Release everything; may be called twice, and from another thread than the reader's."""
@@ -25,8 +25,8 @@ class FrameSource(Protocol):
 class FrameSink(Protocol):
     """Takes restored frames in presentation order; nothing is visible before `commit`."""
 
-    def write(self, batch: FrameBatch) -> None:
-        """Take the frames of a batch, whose carriers come from the matching source."""
+    def write(self, batch: FrameBatch | Interlude) -> None:
+        """Take the frames of a batch, or an interlude; the carriers come from the matching source."""
 
     def commit(self) -> None:
         """Flush, and make the whole output appear under its name."""

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.format import Flags
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from rtdeblur.media.clock import JUMP_SECONDS, Splicer
-from rtdeblur.media.container import reason
+from rtdeblur.media.container import open_input, reason
 
 AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic in its stubs alone
 
 # After so many failed reads in a row there is nothing more to come.
 _READ_ATTEMPTS = 16
 # Containers interleave their streams to within about a second.
-_INTERLEAVE_SECONDS = 1
+INTERLEAVE_SECONDS = 1
+# What may wait for a picture: sound of minutes, until the video goes on or has ended.
+_QUEUE_PACKETS, _QUEUE_BYTES = 4096, 8 << 20
 # Packets that a player decodes and does not play prime the decoder for the sound that follows; no
 # codec needs more than this (Opus, the longest: 80 ms).
 _PRIMING_SECONDS = Fraction(1, 10)
@@ -44,6 +48,39 @@ class Damage:
         """Count one more failure."""
         self.count += 1
         self.message = self.message or message
+
+
+class PacketQueue:
+    """Packets of the streams beside the video, waiting for the picture that they belong to."""
+
+    def __init__(self) -> None:
+        self._packets: list[AnyPacket] = []
+        self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True where no more should be held in memory."""
+        return len(self._packets) >= _QUEUE_PACKETS or self._bytes >= _QUEUE_BYTES
+
+    def add(self, packet: AnyPacket) -> None:
+        """Let one more wait."""
+        self._packets.append(packet)
+        self._bytes += packet.size
+
+    def take(self, until: float | Fraction = math.inf) -> tuple[AnyPacket, ...]:
+        """Remove and give the packets to be decoded until then, in seconds; each stream stays in order."""
+        taken: list[AnyPacket] = []
+        left: list[AnyPacket] = []
+        later: set[int] = set()
+        for packet in self._packets:
+            index, dts = packet.stream_index, packet.dts
+            if index in later or (dts is not None and dts * Fraction(packet.time_base) > until):
+                later.add(index)
+                left.append(packet)
+            else:
+                taken.append(packet)
+        self._packets, self._bytes = left, sum(packet.size for packet in left)
+        return tuple(taken)
 
 
 class Demuxer:
@@ -68,19 +105,24 @@ class Demuxer:
         self._time_base = Fraction(stream.time_base or 1)
         self._begin, self._end = begin, end
         self._splicer = Splicer() if Flags.ts_discont in Flags(container.format.flags) else None
+        self._ended = False
         self._failed_reads = 0
+        self._latest: int | None = None
         self._packets = container.demux()
 
     def read(self) -> AnyPacket | None:
-        """The next packet with data, None at the end."""
-        while True:
+        """The next packet with data, None at the end and from then on."""
+        packet = None if self._ended else self._read()
+        self._ended = packet is None
+        return packet
+
+    def _read(self) -> AnyPacket | None:
+        while self._failed_reads < _READ_ATTEMPTS:
             try:
                 packet = next(self._packets, None)
             except FFmpegError as error:
                 self.damage.add(reason(error))
                 self._failed_reads += 1
-                if self._failed_reads == _READ_ATTEMPTS:
-                    return None
                 self._packets = self._container.demux()
                 continue
             if packet is None or not packet.size:  # PyAV marks the end with an empty packet a stream
@@ -88,7 +130,32 @@ class Demuxer:
             self._failed_reads = 0
             if self._splicer is not None:
                 self._splice(packet, self._splicer)
+            if packet.stream_index == self._stream.index:
+                times = (self._latest, _shown(packet))
+                self._latest = max((time for time in times if time is not None), default=None)
             return None if self._is_past(packet) else packet
+        return None
+
+    def video_is_over(self, path: Path) -> bool:
+        """True where a look ahead into the file finds no more packet of the video.
+
+        Args:
+            path: the file that the container reads.
+        """
+        # A pipe cannot be read twice, and the clock of a transport stream may start again.
+        latest = self._latest
+        if latest is None or self._splicer is not None or not path.is_file():
+            return False
+        with closing(open_input(path)) as ahead:
+            for stream in ahead.streams:
+                if stream.index != self._stream.index:
+                    stream.discard = Discard.all
+            try:
+                ahead.seek(round(latest * self._time_base * 1_000_000))
+                rest = (_shown(p) for p in ahead.demux(ahead.streams[self._stream.index]) if p.size)
+                return all(time is not None and time <= latest for time in rest)
+            except FFmpegError:
+                return False
 
     def wants(self, time: Fraction) -> bool:
         """True for a frame or packet of that time, in seconds, that lies in the part asked for."""
@@ -113,7 +180,7 @@ class Demuxer:
     def _is_past(self, packet: AnyPacket) -> bool:
         if self._end is None or packet.dts is None or packet.stream.index != self._stream.index:
             return False
-        return packet.dts * self._time_base >= self._end + _INTERLEAVE_SECONDS
+        return packet.dts * self._time_base >= self._end + INTERLEAVE_SECONDS
 
     def _splice(self, packet: AnyPacket, splicer: Splicer) -> None:
         clock = packet.dts if packet.dts is not None else packet.pts
@@ -162,3 +229,7 @@ class Demuxer:
         except FFmpegError:
             pass
         return math.inf
+
+
+def _shown(packet: AnyPacket) -> int | None:
+    return packet.pts if packet.pts is not None else packet.dts

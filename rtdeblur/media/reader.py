@@ -17,10 +17,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
-from rtdeblur.frames import Frame, VideoInfo
+from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.clock import FrameClock
 from rtdeblur.media.container import main_video, open_input, reason
-from rtdeblur.media.demux import AnyPacket, Damage, Demuxer
+from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Damage, Demuxer, PacketQueue
 from rtdeblur.media.planes import colour_of, planar, planes_of
 
 
@@ -30,7 +30,7 @@ class Carried:
 
     Attributes:
         frame: the decoded frame, with its side data and flags.
-        packets: packets of all other streams that came before it.
+        packets: packets of all other streams that belong before it.
     """
 
     frame: VideoFrame
@@ -88,11 +88,13 @@ class FileReader:
         self._time_base = Fraction(self.stream.time_base or Fraction(1, 90_000))
         self._clock = FrameClock(self._time_base, Fraction(rate) if rate else None)
         self._decoded: deque[VideoFrame] = deque()
-        self._packets: list[AnyPacket] = []
-        self._exhausted = self._closed = False
+        self._waiting = PacketQueue()
+        # A gap in the video is looked into once; `_begun` says that the first picture was found.
+        self._exhausted = self._closed = self._begun = self._gap_seen = False
         self._lock = threading.Lock()
         self._ahead = self._next()
-        if self._ahead is None:
+        self._begun = True
+        if not isinstance(self._ahead, Frame):
             self.close()
             problem = self.damage.message or "no frame in the part asked for"
             hint = "" if self.path.is_file() else "; mp4 from a pipe needs its index in front (faststart)"
@@ -100,17 +102,21 @@ class FileReader:
         self.first: Carried = self._ahead.carrier
         self.info: VideoInfo = self._describe()
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield each frame once, its planes being views on the carried frame."""
+    def __iter__(self) -> Iterator[Frame | Interlude]:
+        """Yield each frame once, its planes being views on the carried frame.
+
+        The carrier of an interlude is a tuple of packets.
+        """
         frame, self._ahead = self._ahead, None
         while frame is not None:
             yield frame
             frame = self._next()
 
-    def remaining_packets(self) -> list[AnyPacket]:
-        """Packets of the other streams that came after the last frame."""
-        packets, self._packets = self._packets, []
-        return packets
+    def remaining_packets(self) -> Iterator[AnyPacket]:
+        """Yield the packets of the other streams that belong after the last frame."""
+        yield from self._waiting.take()
+        while (packet := self._following()) is not None:
+            yield packet
 
     def close(self) -> None:
         """Release the file; may be called twice, and from another thread while this one reads."""
@@ -143,18 +149,28 @@ class FileReader:
             frame_count=count,
         )
 
-    def _next(self) -> Frame | None:
+    def _next(self) -> Frame | Interlude | None:
         with self._lock:
             frame = self._read()
         if self._closed:
             self.close()
         return frame
 
-    def _read(self) -> Frame | None:
+    def _following(self) -> AnyPacket | None:
+        """The next packet to carry, once the video is over."""
+        with self._lock:
+            while not self._closed and (packet := self._demuxer.read()) is not None:
+                if packet.stream_index != self.stream.index and self._demuxer.carries(packet, self.zero):
+                    return packet
+        return None
+
+    def _read(self) -> Frame | Interlude | None:
         while not self._closed:
             if not self._decoded:
                 if self._exhausted:
                     return None
+                if self._begun and self._waiting.is_full and not self._ends_here():
+                    return Interlude(self._waiting.take())
                 self._read_packet()
                 continue
             decoded = self._decoded.popleft()
@@ -167,20 +183,32 @@ class FileReader:
 
     def _frame(self, picture: VideoFrame, pts: int) -> Frame:
         picture.pts, picture.time_base = pts, self._time_base
-        carried = Carried(picture, tuple(self._packets))
-        self._packets = []
+        until = pts * self._time_base + INTERLEAVE_SECONDS
+        carried = Carried(picture, self._waiting.take(until))
         return Frame(planes_of(picture), pts, self._time_base, colour_of(picture), carried)
+
+    def _ends_here(self) -> bool:
+        """End the video where all that follows is sound; False in a gap."""
+        if self._gap_seen or not self._demuxer.video_is_over(self.path):
+            self._gap_seen = True
+            return False
+        self._decode(None)
+        return True
 
     def _read_packet(self) -> None:
         packet = self._demuxer.read()
-        self._exhausted = packet is None
-        if packet is None or packet.stream.index == self.stream.index:
-            try:
-                self._decoded.extend(self.stream.decode(packet))
-            except FFmpegError as error:
-                self.damage.add(reason(error))
+        if packet is None or packet.stream_index == self.stream.index:
+            self._decode(packet)
         elif self._demuxer.carries(packet, self.zero):
-            self._packets.append(packet)
+            self._waiting.add(packet)
+
+    def _decode(self, packet: AnyPacket | None) -> None:
+        self._exhausted = packet is None
+        self._gap_seen = False
+        try:
+            self._decoded.extend(self.stream.decode(packet))
+        except FFmpegError as error:
+            self.damage.add(reason(error))
 
 
 def _seconds(value: float | None) -> Fraction:

@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import ClosedPipeError, OutputError
-from rtdeblur.frames import FrameBatch
+from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media.container import format_of, open_output, reason
 from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.encoder import Encoding, choose
@@ -89,13 +89,16 @@ class FileWriter:
         self._time_base = Fraction(self._video.codec_context.time_base)
         self._last_pts: int | None = None
 
-    def write(self, batch: FrameBatch) -> None:
-        """Encode the frames of a batch, after the packets that came before each.
+    def write(self, batch: FrameBatch | Interlude) -> None:
+        """Encode the frames of a batch, after the packets that belong before each.
 
         Raises:
             OutputError: the encoder or the disk refuses.
         """
         with self._lock:
+            if isinstance(batch, Interlude):
+                with self._errors():
+                    return self._mux(batch.carrier)
             for index, carried in enumerate(batch.carriers):
                 with self._errors():
                     self._mux(carried.packets)
@@ -112,8 +115,8 @@ class FileWriter:
         """
         with self._lock, self._errors():
             container = self._opened()
-            self._mux(self._reader.remaining_packets())
             container.mux([self._picture.place(p) for p in self._video.encode(None)])
+            self._mux(self._reader.remaining_packets())
             self._container = None
             container.close()
             self._file.commit()

@@ -119,7 +119,7 @@ def test_packets_of_other_streams_ride_along(make_clip: MakeClip) -> None:
     packets = [packet for frame in reader for packet in frame.carrier.packets]
     packets += reader.remaining_packets()
     assert [bytes(packet) for packet in packets] == sound_packets(path)
-    assert reader.remaining_packets() == []
+    assert list(reader.remaining_packets()) == []
 
 
 def test_what_is_known_before(make_clip: MakeClip) -> None:
@@ -145,7 +145,7 @@ def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
     times = [frame.pts * frame.time_base for frame in frames]
     assert times == [time for time in pictures if start <= time < end]
     assert [joined(frame.planes) for frame in frames] == [pictures[time] for time in times]
-    carried = [packet for frame in frames for packet in frame.carrier.packets] + reader.remaining_packets()
+    carried = [packet for frame in frames for packet in frame.carrier.packets] + [*reader.remaining_packets()]
     assert [bytes(packet) for packet in carried] == [bytes(packet) for packet in sound]
     assert reader.info.duration_seconds == 0.5
 

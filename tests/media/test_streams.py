@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from rtdeblur.frames import Frame, Interlude
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 
@@ -81,6 +85,65 @@ def test_a_start_offset_goes_for_all_streams(make_clip: MakeClip, rewrite: Rewri
     rewrite(source, output)
     assert picture_start(source) >= 10
     assert picture_start(output) == picture_start(source) - FileReader(source).zero
+
+
+@pytest.fixture
+def short_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few packets may wait for a picture."""
+    monkeypatch.setattr("rtdeblur.media.demux._QUEUE_PACKETS", 20)
+
+
+@pytest.fixture(scope="module")
+def long_sound(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Callable[[str], Path]:
+    """Make a file in which sound goes on for 8 s where the video has no picture: at its end, or amidst."""
+    folder = tmp_path_factory.mktemp("long")
+
+    def make(where: str) -> Path:
+        path = folder / f"{where}.mkv"
+        times = "PTS+8/TB*gte(N\\,5)" if where == "gap" else "PTS"
+        picture = f"testsrc2=s=98x66:r=25:d=0.4,setpts={times}"
+        words = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=d=9:r=48000"]
+        ffmpeg(*words, "-fps_mode", "passthrough", "-c:v", "libx264", "-bf", "2", path)
+        return path
+
+    return make
+
+
+def kinds(path: Path) -> str:
+    """What a reader yields: f for a frame, i for an interlude, r for the rest."""
+    reader = FileReader(path)
+    kinds = "".join("i" if isinstance(item, Interlude) else "f" for item in reader)
+    return kinds + "r" * any(True for _ in reader.remaining_packets())
+
+
+@pytest.mark.usefixtures("short_queue")
+def test_sound_without_pictures_is_not_held_back(long_sound: Callable[[str], Path], tmp_path: Path) -> None:
+    assert kinds(long_sound("tail")) == "f" * 10 + "r"
+    assert re.fullmatch(r"f{1,5}i{5,}f{5,9}r", kinds(long_sound("gap")))
+    pipe = tmp_path / "pipe"  # in which nobody can look ahead
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=lambda: pipe.write_bytes(long_sound("tail").read_bytes()))
+    feeder.start()
+    assert re.fullmatch(r"f{6,10}i{5,}f{0,4}r?", kinds(pipe))
+    feeder.join()
+
+
+@pytest.mark.usefixtures("short_queue")
+@pytest.mark.parametrize("where", ["tail", "gap"])
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_sound_without_pictures_is_whole(
+    long_sound: Callable[[str], Path], rewrite: Rewrite, tmp_path: Path, where: str, ending: str
+) -> None:
+    source, output = long_sound(where), tmp_path / f"out{ending}"
+    rewrite(source, output)
+    before, after = packets(source, "audio"), packets(output, "audio")
+    assert [data for *_, data in after] == [data for *_, data in before]
+    shift = after[0][1] - before[0][1]
+    for (_, was, _), (_, now, _) in zip(before, after, strict=True):
+        assert abs(now - was - shift) < Fraction(1, 900)
+    times = [[f.pts * f.time_base for f in FileReader(p) if isinstance(f, Frame)] for p in (source, output)]
+    assert np.diff(times[1]).tolist() == np.diff(times[0]).tolist()
+    assert len(times[1]) == 10
 
 
 # -- other streams
