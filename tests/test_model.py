@@ -26,8 +26,35 @@ def test_default_is_bundled_first() -> None:
     assert bundled_models()[0] == DEFAULT_MODEL
 
 
-def test_no_path_of_the_exporting_machine() -> None:
-    assert b'File "' not in Model.load(DEFAULT_MODEL).onnx
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_no_path_of_the_exporting_machine(precision: str) -> None:
+    assert b'File "' not in Model.load(DEFAULT_MODEL).variant(precision).onnx
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_the_half_precision_variant_is_of_the_same_weights(name: str) -> None:
+    full = Model.load(name)
+    half = full.variant("fp16")
+    assert half.manifest.precision == "fp16"
+    assert len(half.onnx) < 0.6 * len(full.onnx)
+    for fact in ("architecture", "training", "scores", "licence", "dropout", "stride"):
+        assert getattr(half.manifest, fact) == getattr(full.manifest, fact)
+    assert half.variant("fp32") == full
+    assert full.variant("fp32") is full
+    assert Model.load(f"{name}-fp16") == half
+    assert half.manifest.name not in bundled_models()
+
+
+def test_a_variant_that_is_not_there(bundle: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no fp16 variant: there is no .*mine-fp16\.onnx"):
+        Model.load(str(bundle)).variant("fp16")
+
+
+def test_a_variant_that_is_something_else(bundle: Path) -> None:
+    for suffix in (".onnx", ".json"):
+        shutil.copy(bundle.with_suffix(suffix), bundle.with_name(f"mine-fp16{suffix}"))
+    with pytest.raises(ModelError, match="is fp32, expected fp16"):
+        Model.load(str(bundle)).variant("fp16")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".json"])

@@ -56,11 +56,19 @@ def evaluate(checkpoint: Path, pairs: Path, output: Path, **options: Any) -> Non
 @click.option("--licence", required=True, help="Of the weights, an SPDX name.")
 @click.option("--dropout", type=click.Choice(["off", "paper"]), default="off", show_default=True)
 @click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
-def export(checkpoint: Path, folder: Path, config: Path | None, pictures: Path, **facts: Any) -> None:
+@click.option("--manifest", type=FILE, help="An earlier manifest: take over its training and scores.")
+def export(
+    checkpoint: Path,
+    folder: Path,
+    config: Path | None,
+    pictures: Path,
+    manifest: Path | None,
+    **facts: Any,
+) -> None:
     """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, if they compute what they should."""
     from train.export import Bundle, export_checkpoint
 
-    for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts)):
+    for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
         click.echo(path)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour
-from rtdeblur.model import FORMAT_VERSION, INPUTS
+from rtdeblur.model import FORMAT_VERSION, INPUTS, Manifest
 from train.checkpoint import load_generator
 from train.config import load_config
 from train.errors import ConfigError, ParityError
@@ -95,17 +95,48 @@ def write_bundles(
 
 
 def export_checkpoint(
-    checkpoint: Path, folder: Path, pictures: Path, config: Path | None, bundle: Bundle
+    checkpoint: Path,
+    folder: Path,
+    pictures: Path,
+    config: Path | None,
+    bundle: Bundle,
+    earlier: Path | None = None,
 ) -> list[Path]:
-    """Write the bundles of a checkpoint, which says what `bundle` does not: architecture and training."""
+    """Write the bundles of a checkpoint, which says what `bundle` does not: architecture and training.
+
+    Args:
+        checkpoint: of `fit`.
+        folder: where to.
+        pictures: a folder of real frames on which the graphs are compared.
+        config: which network it is, where the checkpoint does not say.
+        bundle: what the manifests say.
+        earlier: a manifest whose training and scores the new ones take over.
+    """
     generator, state = load_generator(checkpoint, load_config(config) if config else None)
     if bundle.dropout == "paper" and not generator.sites:
         raise ConfigError("dropout is 'paper' but this generator has no dropout of 0.5; expected 'off'")
     count = sum(weight.numel() for weight in generator.parameters())
     architecture = {"generator": type(generator).__name__, "parameters": count}
-    training = {"steps": state["step"], "config": state.get("config", state.get("options"))}
+    training = {"steps": state["step"], "config": _nameless(state.get("config", state.get("options")))}
     whole = replace(bundle, architecture=architecture, training=training)
+    if earlier:
+        known = Manifest.read(earlier)
+        whole = replace(
+            whole,
+            architecture=known.architecture | architecture,
+            training=known.training,
+            scores=known.scores,
+        )
     return write_bundles(generator, whole, folder, map(read_picture, list_pictures(pictures)[:4]))
+
+
+def _nameless(value: Any) -> Any:
+    """Plain values, of paths their last part alone: where a machine keeps its data is its own."""
+    if isinstance(value, dict):
+        return {key: _nameless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nameless(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]) -> None:

@@ -74,23 +74,21 @@ def _strongly_typed(trt: Any) -> int:
 
 
 def _config(trt: Any, builder: Any, spec: EngineSpec) -> Any:
+    flavour = FLAVOURS[spec.target.flavour]
     config = builder.create_builder_config()
     if spec.optimization_level is not None:
         config.builder_optimization_level = spec.optimization_level
     if spec.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
-    if FLAVOURS[spec.target.flavour].portable and spec.target.compute_capabilities:
+    if flavour.portable and spec.target.compute_capabilities:
         config.num_compute_capabilities = len(spec.target.compute_capabilities)
         for index, capability in enumerate(spec.target.compute_capabilities):
-            name = f"SM{capability.replace('.', '')}"
-            if not hasattr(trt.ComputeCapability, name):
-                known = [
-                    f"{c[2:-1]}.{c[-1]}" for c in trt.ComputeCapability.__members__ if c.startswith("SM")
-                ]
+            if capability not in flavour.targets:
                 raise EngineError(
-                    f"{FLAVOURS[spec.target.flavour].title} {spec.target.version} cannot build for compute "
-                    f"capability {capability}; it knows {', '.join(sorted(known, key=float))}"
+                    f"{flavour.title} {spec.target.version} cannot build for compute capability "
+                    f"{capability}; it knows {', '.join(flavour.targets)}"
                 )
+            name = f"SM{capability.replace('.', '')}"
             config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
     return config
 

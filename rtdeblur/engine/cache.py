@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,7 +95,7 @@ class EngineCache:
         self._notice = notice or (lambda _: None)
 
     def find(self, spec: EngineSpec) -> CachedEngine | None:
-        """Give the engine of a spec, or else one of a wider profile; None where none is whole."""
+        """Give the engine of a spec, or else one that serves as well; None where none is whole."""
         try:
             return self._find(spec)
         except EngineError as error:
@@ -214,7 +214,7 @@ class EngineCache:
         with suppress(FileNotFoundError, NotADirectoryError):
             return _read(self.folder / f"{spec.stem}.engine")
         for entry in self.entries():
-            if entry.spec and not entry.problem and _serves(entry.spec, spec):
+            if entry.spec and not entry.problem and entry.spec.serves(spec):
                 with suppress(FileNotFoundError):
                     return _read(entry.path)
         return None
@@ -272,10 +272,6 @@ def _read(path: Path) -> CachedEngine:
 
 def _cached(spec: EngineSpec, data: bytes, path: Path | None, seconds: float, *, fresh: bool) -> CachedEngine:
     return CachedEngine(spec, data, path, path and path.with_suffix(".runtime"), seconds, fresh)
-
-
-def _serves(wide: EngineSpec, wanted: EngineSpec) -> bool:
-    return replace(wide, profile=wanted.profile) == wanted and wide.profile.covers(wanted.profile)
 
 
 def _files(path: Path) -> tuple[Path, ...]:

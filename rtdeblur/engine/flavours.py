@@ -16,9 +16,9 @@ from rtdeblur.errors import DependencyError, EngineError
 Message = tuple[str, str]
 """What TensorRT said: severity (ERROR, WARNING, INFO, VERBOSE, INTERNAL_ERROR) and text."""
 
-DEFAULT_TARGETS = ("8.0", "8.6", "8.9", "12.0")
-"""Compute capabilities of an RTX engine for which none was named (TensorRT-RTX, "CPU-only AOT"); later ones
-may run it as well."""
+PORTABLE = ("8.0", "8.6", "8.9", "12.0")
+"""Compute capabilities of an RTX engine for which none was named ("CPU-Only AOT and TensorRT-RTX Engines");
+later ones may run it as well."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,14 @@ class Flavour:
     def version(self) -> str:
         """Of the library, as 1.7.1.116."""
         return str(self.load().__version__)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Compute capabilities that an engine can be built for, as "8.6"; none where for the GPU alone."""
+        if not self.portable:
+            return ()
+        numbers = (name[2:] for name in self.load().ComputeCapability.__members__ if name.startswith("SM"))
+        return tuple(sorted((f"{number[:-1]}.{number[-1]}" for number in numbers), key=float))
 
 
 RTX = Flavour("rtx", "TensorRT-RTX", "tensorrt_rtx", "rtx", portable=True)

@@ -7,10 +7,10 @@ import json
 import platform
 import re
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from rtdeblur.engine.flavours import Flavour
+from rtdeblur.engine.flavours import PORTABLE, Flavour
 from rtdeblur.errors import EngineError
 from rtdeblur.model import Model
 
@@ -18,7 +18,6 @@ PlaneType = Literal["uint8", "uint16"]
 PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16")
 CHROMA = {"420": (2, 2), "422": (1, 2), "444": (1, 1), "gray": None}
 """Luma samples a chroma sample, (rows, columns); gray has one neutral sample a plane."""
-TURING = "7.5"
 _MOST_SIDE = 16384
 
 
@@ -144,13 +143,22 @@ class Target:
             gpu: name of the GPU at hand; empty where there is none.
             compute_capability: of that GPU, as "8.6".
         """
+        capabilities = (compute_capability,) if compute_capability else ()
         if not flavour.portable:
-            return cls(
-                flavour.name, flavour.version, (compute_capability,) if compute_capability else (), gpu
-            )
-        # The portable set leaves out Turing, which must be asked for.
-        turing = (compute_capability,) if compute_capability == TURING else ()
-        return cls(flavour.name, flavour.version, turing)
+            return cls(flavour.name, flavour.version, capabilities, gpu)
+        # A GPU that this version does not know by name may still run what is built for the others.
+        known = capabilities if compute_capability in flavour.targets else ()
+        return cls(flavour.name, flavour.version, known)
+
+    def serves(self, wanted: Target) -> bool:
+        """Whether an engine for this target runs where `wanted` is, as a portable one on its GPUs."""
+        if self.gpu or wanted.gpu:
+            return self == wanted
+        capabilities = self.compute_capabilities or PORTABLE
+        return replace(self, compute_capabilities=wanted.compute_capabilities) == wanted and (
+            self.compute_capabilities == wanted.compute_capabilities
+            or (bool(wanted.compute_capabilities) and {*wanted.compute_capabilities} <= {*capabilities})
+        )
 
     @property
     def device(self) -> str:
@@ -207,6 +215,11 @@ class EngineSpec:
         return cls(
             manifest.name, manifest.sha256, manifest.precision, manifest.stride, profile, target, **options
         )
+
+    def serves(self, wanted: EngineSpec) -> bool:
+        """Whether an engine of this spec does what one of `wanted` would: its shapes and GPUs may be more."""
+        same = replace(self, profile=wanted.profile, target=wanted.target) == wanted
+        return same and self.profile.covers(wanted.profile) and self.target.serves(wanted.target)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> EngineSpec:

@@ -112,9 +112,9 @@ def test_nonsense_in_a_spec_is_refused(
     ("flavour", "capability", "capabilities", "gpu"),
     [
         (RTX, None, (), ""),
-        (RTX, "8.9", (), ""),  # the portable engine: one built ahead, without a GPU, is found
-        (RTX, "7.5", ("7.5",), ""),
-        (ENTERPRISE, "8.9", ("8.9",), "card"),
+        (RTX, "8.9", ("8.9",), ""),
+        (RTX, "9.0", (), ""),  # not known by name: what runs on later GPUs may run on it
+        (ENTERPRISE, "9.0", ("9.0",), "card"),
     ],
 )
 def test_the_target_of_a_machine(
@@ -125,5 +125,24 @@ def test_the_target_of_a_machine(
     gpu: str,
 ) -> None:
     monkeypatch.setattr(Flavour, "version", "1.2.3")
+    monkeypatch.setattr(Flavour, "targets", ("7.5", "8.9"))
     target = Target.of(flavour, "card", capability)
     assert (target.compute_capabilities, target.gpu) == (capabilities, gpu)
+
+
+@pytest.mark.parametrize(
+    ("built", "wanted", "serves"),
+    [
+        (Target("rtx", "1"), Target("rtx", "1", ("8.9",)), True),  # built ahead, portable
+        (Target("rtx", "1"), Target("rtx", "1", ("7.5",)), False),  # which Turing is no part of
+        (Target("rtx", "1", ("7.5", "8.9")), Target("rtx", "1", ("8.9",)), True),
+        (Target("rtx", "1", ("8.9",)), Target("rtx", "1"), False),
+        (Target("rtx", "2"), Target("rtx", "1", ("8.9",)), False),
+        (Target("tensorrt", "1", ("8.9",), "a"), Target("tensorrt", "1", ("8.9",), "a"), True),
+        (Target("tensorrt", "1", ("8.9",), "a"), Target("tensorrt", "1", ("8.9",), "b"), False),
+    ],
+)
+def test_where_an_engine_serves(
+    make_spec: Callable[..., EngineSpec], built: Target, wanted: Target, serves: bool
+) -> None:
+    assert make_spec(target=built).serves(make_spec(target=wanted)) == serves

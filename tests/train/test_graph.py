@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour, Matrix
-from rtdeblur.model import INPUTS, Model
+from rtdeblur.model import DEFAULT_MODEL, INPUTS, Model
 from train.errors import ParityError
-from train.export import Bundle, Feed, compare, to_feed, write_bundles
+from train.export import Bundle, Feed, compare, export_checkpoint, to_feed, write_bundles
 from train.generators import DeblurGanOptions, FastGenerator, Generator
 from train.graph import VideoGraph, export_onnx
 
@@ -265,6 +265,26 @@ def test_only_a_graph_with_dropout_takes_its_tables(tmp_path: Path, monkeypatch:
         manifest = json.loads(path.with_suffix(".json").read_text())
         assert manifest.get("dropout_sites") == ({"count": 1, "channels": 16} if tables else None)
         exported.clear()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_manifest_tells_of_training_and_no_folder_of_the_machine(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"step": 7, "options": {"pairs": ["/home/me/gopro"], "batch": 4, "note": "a/b"}}
+    written: list[Bundle] = []
+    monkeypatch.setattr("train.export.load_generator", lambda *_: (narrow_fast(), state))
+    monkeypatch.setattr("train.export.list_pictures", lambda _: [])
+    monkeypatch.setattr("train.export.write_bundles", lambda _, bundle, *__: written.append(bundle) or [])
+    earlier = Model.load(DEFAULT_MODEL)
+    manifest = earlier.path.with_suffix(".json") if known else None
+    export_checkpoint(Path("c"), tmp_path, tmp_path, None, Bundle("tiny", "MIT"), manifest)
+    bundle = written[0]
+    assert bundle.architecture["parameters"] < 100_000
+    if known:
+        assert (bundle.training, bundle.scores) == (earlier.manifest.training, earlier.manifest.scores)
+    else:
+        assert bundle.training == {"steps": 7, "config": {"pairs": ["gopro"], "batch": 4, "note": "a/b"}}
 
 
 def louder(generator: Generator, stem: float, head: float) -> Generator:
