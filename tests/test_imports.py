@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 LINES = [
     {"__main__"},
     {"cli"},
-    {"pipeline"},
+    {"pipeline", "live"},
     {"media", "backends", "engine"},
     {"model"},
     {"frames", "dropout", "errors"},

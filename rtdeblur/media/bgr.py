@@ -39,7 +39,7 @@ def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint
     if not hasattr(_local, "reformatter"):
         _local.reformatter = VideoReformatter()
     gbr = _local.reformatter.reformat(  # planar: swscale is several times faster at it
-        _video_frame(frame),
+        video_frame(frame),
         width,
         height,
         "gbrp",
@@ -55,7 +55,8 @@ def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint
     return bgr
 
 
-def _video_frame(frame: Frame) -> VideoFrame:
+def video_frame(frame: Frame) -> VideoFrame:
+    """FFmpeg's frame with a copy of the planes, its colour untagged; gray becomes 4:2:0."""
     (rows, columns), chroma = frame.planes[0].shape, frame.planes[1].shape
     subsampling = next(
         (

@@ -1,0 +1,243 @@
+"""`rtdeblur live [SOURCE]`: a camera, a stream or a file, restored while it is seen."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from rtdeblur.cli.options import seconds
+from rtdeblur.cli.report import say
+from rtdeblur.cli.signals import Stopped, handling
+from rtdeblur.errors import UsageError
+
+if TYPE_CHECKING:
+    from rtdeblur.backends import Backend, Precision
+    from rtdeblur.live.ladder import Candidate
+    from rtdeblur.live.outputs import Output
+    from rtdeblur.live.restorer import Restorer
+    from rtdeblur.live.session import LiveSession
+    from rtdeblur.live.summary import LiveSummary
+    from rtdeblur.media.display import Display
+
+_FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A live session, as asked for on the command line; None leaves a choice to whoever makes it."""
+
+    source: str
+    size: tuple[int, int] | None
+    fps: float | None
+    transport: Literal["tcp", "udp"]
+    wait: bool
+    model: str
+    backend: str
+    precision: Precision
+    deadline_ms: float | None
+    no_window: bool
+    web: str | None
+    output: Path | None
+    overwrite: bool
+    record_dir: Path
+    send: str | None
+    virtual_camera: str | None
+    duration: float | None
+    quiet: bool
+    json: bool
+
+
+def live(request: Request) -> LiveSummary:
+    """Run a session to its end."""
+    from rtdeblur.live.capture import Capture
+    from rtdeblur.live.session import LiveSession, Settings
+    from rtdeblur.media.sources import SourceOptions, open_source
+
+    _check(request)
+
+    def tell(kind: str, line: str) -> None:
+        if kind != "info" or not request.quiet:
+            say(kind, line)
+
+    warn = partial(tell, "warning")
+    options = SourceOptions(request.size, request.fps, request.transport)
+    session = LiveSession(
+        Capture(lambda: open_source(request.source, options), warn, patient=request.wait),
+        _restorer(request),
+        _displays(request, partial(tell, "info")),
+        _outputs(request, warn),
+        tell,
+        Settings(
+            request.duration,
+            request.deadline_ms and request.deadline_ms / 1000,
+            request.output,
+            request.record_dir,
+        ),
+    )
+    return _run(session)
+
+
+def _check(request: Request) -> None:
+    if request.duration is not None and request.duration <= 0:
+        raise click.BadParameter(f"--duration is {request.duration:g}, expected more than 0 seconds.")
+    if request.output and request.output.exists() and not request.overwrite:
+        raise UsageError(f"output {str(request.output)!r} exists; try another name or -y")
+    for folder in (request.record_dir, request.output.parent if request.output else request.record_dir):
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {str(folder)!r} to record to; make it, or name another")
+    if request.no_window and not (request.web or request.output or request.send or _camera(request)):
+        raise click.UsageError("--no-window leaves nothing to do; add --web, --output or --send.")
+
+
+def _camera(request: Request) -> bool:
+    return request.virtual_camera is not None
+
+
+def _restorer(request: Request) -> Restorer:
+    from rtdeblur.live.restorer import AUTO, Restorer
+    from rtdeblur.model import Model, bundled_models
+
+    def open_backend(name: str) -> Backend:
+        from rtdeblur import backends
+
+        model = None if "identity" in (name, request.backend) else Model.load(name)
+        choice = "identity" if name == "identity" else request.backend
+        return backends.open_backend(choice, model, precision=request.precision, mode="latency")
+
+    choices = list(dict.fromkeys([request.model, AUTO, *bundled_models(), "identity"]))
+    return Restorer(choices, _candidates(), open_backend)
+
+
+def _candidates() -> list[Candidate]:
+    """What --model auto may choose, each with its cost as its manifest tells it."""
+    from rtdeblur.live.ladder import Candidate
+    from rtdeblur.model import Model, bundled_models
+
+    manifests = [Model.load(name).manifest for name in bundled_models()]
+    return [Candidate(m.name, float(m.architecture.get("gflop_256", 1.0))) for m in manifests]
+
+
+def _displays(request: Request, inform: Callable[[str], None]) -> list[Display]:
+    """The window and the web page."""
+    displays: list[Display] = []
+    if not request.no_window or request.web:
+        raise click.UsageError("The window and the web page are not built yet; leave them out (--no-window).")
+    return displays
+
+
+def _outputs(request: Request, warn: Callable[[str], None]) -> list[Output]:
+    from rtdeblur.live.outputs import Output
+    from rtdeblur.media.live_sink import send_to, virtual_camera
+    from rtdeblur.media.network import without_password
+
+    outputs = []
+    # Two may wait: a receiver wants the newest picture, as a display does.
+    if request.send:
+        name = f"sending to {without_password(request.send)}"
+        outputs.append((name, send_to(request.send)))
+    if _camera(request):
+        outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
+    return [Output(name, sink, warn, depth=2, persistent=True) for name, sink in outputs]
+
+
+def _run(session: LiveSession) -> LiveSummary:
+    received: list[int] = []
+
+    def stop(signum: int) -> None:
+        if received:  # asked a second time: wait for nothing
+            raise Stopped(signum)
+        received.append(signum)
+        session.stop()
+
+    with handling(stop):
+        return session.run()
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise click.BadParameter(f"{text!r} is no size; expected WIDTHxHEIGHT, as 1280x720.")
+    return int(match[2]), int(match[1])
+
+
+@click.command("live")
+@click.argument("source", default="0")
+@click.option("--size", type=_size, metavar="WxH", help="Size to ask of a camera, as 1280x720.")
+@click.option("--fps", type=click.FloatRange(1, 240), metavar="N", help="Frame rate to ask of a camera.")
+@click.option(
+    "--transport",
+    type=click.Choice(["tcp", "udp"]),
+    default="tcp",
+    show_default=True,
+    help="How RTSP carries the pictures.",
+)
+@click.option("--wait", is_flag=True, help="Wait for a source that is not there yet.")
+@click.option(
+    "--model",
+    default="auto",
+    show_default=True,
+    metavar="auto|NAME|PATH",
+    help="auto: the best model and working resolution that keep up with the source.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "openvino", "tensorrt", "identity"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 where the processor has it.",
+)
+@click.option(
+    "--deadline-ms",
+    type=click.FloatRange(1, 10_000),
+    metavar="MS",
+    help="Time that auto may spend on a picture; by default the time between two.",
+)
+@click.option("--no-window", is_flag=True, help="Show no window.")
+@click.option("--web", metavar="[HOST:]PORT", help="Show the picture as a web page; HOST is 127.0.0.1.")
+@click.option("-o", "--output", type=_FILE, metavar="FILE.mkv", help="Record to a file, without sound.")
+@click.option("-y", "--overwrite", is_flag=True, help="Replace FILE.mkv if it is there.")
+@click.option(
+    "--record-dir",
+    type=_FILE,
+    default=Path(),
+    metavar="DIR",
+    help="Where recordings and snapshots go that a key starts; by default here.",
+)
+@click.option("--send", metavar="URL", help="Send the picture to rtsp://, rtmp://, udp://, tcp:// or srt://.")
+@click.option(
+    "--virtual-camera",
+    is_flag=False,
+    flag_value="",
+    metavar="[DEVICE]",
+    help="Be a camera for other programs (extra virtual-camera).",
+)
+@click.option("--duration", type=seconds, metavar="TIME", help="Stop after this much: seconds or [HH:]MM:SS.")
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
+@click.option("--json", is_flag=True, help="Print a summary for programs on stdout.")
+def command(**words: Any) -> None:
+    """Restore a camera, a stream or a file while it is seen.
+
+    SOURCE is a camera's number or device (0 where left out), an address (rtsp://, rtmp://, udp://, http://)
+    or a file, which plays at its own speed. The newest picture is always next: what is too late is dropped.
+    """
+    request = Request(**words)
+    summary = live(request)
+    if request.json:
+        click.echo(json.dumps({"source": request.source, "fps": summary.fps, **asdict(summary)}, indent=2))
+    if not request.quiet:
+        for line in summary.lines():
+            say("info", line)

@@ -1,0 +1,128 @@
+"""Restores live frames one by one, by the model and at the working resolution that keep up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rtdeblur.backends import Backend
+from rtdeblur.frames import Frame, FrameBatch
+from rtdeblur.live.ladder import Candidate, Governor, Rung, rungs
+from rtdeblur.live.meters import Clock
+from rtdeblur.media.scaling import Scaler
+
+AUTO = "auto"
+
+
+class Restorer:
+    """Runs models; used by one thread, but for `next_choice` and what `model` and `working_size` tell.
+
+    Args:
+        choices: what `next_choice` goes round: AUTO and names of models; the first is where it begins.
+        candidates: the models among which AUTO chooses.
+        open_backend: starts the backend of a model by name; called in the thread that restores.
+        clock: tells the time.
+
+    Attributes:
+        model: what restored the last frame.
+        working_size: (height, width) that it worked at.
+        description: of the backend that did it, one line.
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[str],
+        candidates: Sequence[Candidate],
+        open_backend: Callable[[str], Backend],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._choices, self._candidates = tuple(choices), candidates
+        self._open_backend, self._clock = open_backend, clock
+        self._choice = 0
+        self._governor = Governor(clock)
+        self._backends: dict[str, Backend] = {}
+        self._ladder: tuple[Rung, ...] = ()
+        self._index = 0
+        self._met: tuple[object, ...] = ()
+        self._scaler = Scaler()
+        self.model, self.description = self._choices[0], ""
+        self.working_size = (0, 0)
+
+    @property
+    def label(self) -> str:
+        """The model's name, and whether it was chosen by itself."""
+        return f"{self.model} (auto)" if self._choices[self._choice] == AUTO != self.model else self.model
+
+    def next_choice(self) -> str:
+        """Go to the next choice; from any thread.
+
+        Returns:
+            Its name.
+        """
+        self._choice = (self._choice + 1) % len(self._choices)
+        return self._choices[self._choice]
+
+    def start(self) -> None:
+        """Open what the first choice needs first, so that what is wrong with it shows at once.
+
+        Raises:
+            RtdeblurError: a model or backend cannot start.
+        """
+        choice = self._choices[self._choice]
+        self._backend(rungs(self._candidates, 1, 1)[0].model if choice == AUTO else choice)
+
+    def restore(self, frame: Frame, budget: float) -> Frame:
+        """Restore a frame, and learn from how long it takes.
+
+        Args:
+            frame: of any layout.
+            budget: seconds that AUTO may spend on a frame.
+
+        Returns:
+            A frame of the same layout.
+        """
+        choice = self._choices[self._choice]
+        rung = self._rung(frame, choice, budget)
+        backend = self._backend(rung.model)
+        began = self._clock()
+        restored = self._run(backend, frame, rung.size)
+        seconds = self._clock() - began
+        met = (rung, frame.layout)
+        if met == self._met and choice == AUTO:  # the first at a size pays for compiling
+            self._index = self._governor.observe(seconds, budget)
+        self._met, self.model, self.working_size = met, rung.model, rung.size
+        self.description = backend.description
+        return restored
+
+    def close(self) -> None:
+        """Release the backends."""
+        for backend in self._backends.values():
+            backend.close()
+        self._backends.clear()
+
+    def _rung(self, frame: Frame, choice: str, budget: float) -> Rung:
+        height, width = frame.planes[0].shape
+        if choice != AUTO:
+            return Rung(choice, (height, width), 0.0)
+        ladder = rungs(self._candidates, height, width)
+        if ladder != self._ladder:
+            self._ladder = ladder
+            self._index = self._governor.begin([rung.cost for rung in ladder], budget)
+        return self._ladder[self._index]
+
+    def _run(self, backend: Backend, frame: Frame, size: tuple[int, int]) -> Frame:
+        if size == frame.planes[0].shape:
+            return _infer(backend, frame)
+        small = self._scaler.down(frame, size)
+        return self._scaler.with_change(frame, small, _infer(backend, small))
+
+    def _backend(self, name: str) -> Backend:
+        if name not in self._backends:
+            self._backends[name] = self._open_backend(name)
+        return self._backends[name]
+
+
+def _infer(backend: Backend, frame: Frame) -> Frame:
+    batch = backend.infer(FrameBatch.stack([frame]))
+    y, u, v = (plane[0, 0] for plane in batch.planes)
+    return Frame((y, u, v), frame.pts, frame.time_base, frame.colour)

@@ -1,0 +1,250 @@
+"""A live session: capture, inference and display overlap, and none waits for another.
+
+    source ──► [capture] ──newest──► [infer] ──newest──► displays (the caller's thread)
+                                        └───bounded queues──► [output] …
+
+What a stage has no time for is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtdeblur.errors import RtdeblurError
+from rtdeblur.live.capture import Capture
+from rtdeblur.live.inference import Inference
+from rtdeblur.live.meters import Latency, Rate
+from rtdeblur.live.outputs import Output
+from rtdeblur.live.restorer import Restorer
+from rtdeblur.live.summary import LiveSummary, OutputSummary
+from rtdeblur.media.display import Command, Display, LivePicture, LiveStatus
+from rtdeblur.media.live_sink import record_to
+from rtdeblur.media.snapshot import save_snapshot, stamped
+
+_POLL_SECONDS = 0.05
+_NOTICE_SECONDS = 3.0
+
+Say = Callable[[str, str], None]
+"""Tells the user: 'info' or 'warning', and one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a session is told.
+
+    Attributes:
+        duration: seconds from the first picture on; None for as long as the source gives any.
+        deadline: seconds that restoring a picture may take; None for the source's frame interval.
+        record: file to record to from the beginning on.
+        folder: where recordings and snapshots go that a key starts.
+    """
+
+    duration: float | None = None
+    deadline: float | None = None
+    record: Path | None = None
+    folder: Path = Path()
+
+
+class LiveSession:
+    """Shows, records and sends what a source gives, restored.
+
+    Args:
+        capture: not yet started.
+        restorer: closed by `run`.
+        displays: closed by `run`; with none, pictures go to the outputs alone.
+        outputs: ended by `run`; one that fails before its first frame ends the session.
+        say: tells the user what happens.
+        settings: what else it is told.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        restorer: Restorer,
+        displays: Sequence[Display],
+        outputs: Sequence[Output],
+        say: Say,
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings, self._say = settings or Settings(), say
+        self._capture, self._restorer, self._displays = capture, restorer, displays
+        self._inference = Inference(capture, restorer, self._deliver, self._warn, self._settings.deadline)
+        self._outputs, self._required = tuple(outputs), tuple(outputs)
+        self._recording: Output | None = None
+        self._latency, self._rate, self._shown = Latency(), Rate(), 0
+        self._began = self._first_at = 0.0
+        self._last: LivePicture | None = None
+        self._paused = False
+        self._notice, self._notice_until = "", 0.0
+        self._stop = threading.Event()
+        self._saver = ThreadPoolExecutor(1, "rtdeblur-snapshot")
+
+    def run(self) -> LiveSummary:
+        """Run until the source ends, a display is closed, time is up, or `stop` is called.
+
+        Raises:
+            RtdeblurError: the source, the model or an output cannot begin; or nothing is left to do.
+        """
+        self._began = time.monotonic()
+        try:
+            if self._settings.record:
+                self._record(self._settings.record)
+                self._required = self._outputs
+            self._capture.start()
+            self._inference.start()
+            while not self._stop.is_set() and not self._inference.slot.closed:
+                self._step()
+        finally:
+            self._close()
+        self._raise_errors()
+        return self._summary()
+
+    def stop(self) -> None:
+        """End the session in good order; from any thread, or a signal's handler."""
+        self._stop.set()
+
+    def _step(self) -> None:
+        picture = self._inference.slot.take(_POLL_SECONDS)
+        shown = None if self._paused else picture
+        status = self._status()
+        for display in self._displays:
+            for command in display.show(shown, status):
+                self._obey(command)
+        if shown is not None:
+            self._count(shown)
+        if self._is_over():
+            self.stop()
+
+    def _is_over(self) -> bool:
+        duration = self._settings.duration
+        if self._first_at and duration is not None and time.monotonic() - self._first_at >= duration:
+            return True
+        return any(o.error and not o.frames for o in self._required) or self._is_useless()
+
+    def _is_useless(self) -> bool:
+        """True where nobody gets the pictures any more."""
+        return not self._displays and bool(self._outputs) and all(o.error for o in self._outputs)
+
+    def _count(self, shown: LivePicture) -> None:
+        now = time.monotonic()
+        if not self._first_at:
+            self._first_at = now
+            self._say("info", f"model {self._restorer.label}; {self._restorer.description}")
+            if self._settings.record:
+                self._say("info", f"recording to {self._settings.record}, without sound")
+        self._latency.add(now - shown.captured_at)
+        self._rate.tick()
+        self._shown += 1
+        self._last = shown
+
+    def _deliver(self, picture: LivePicture) -> None:
+        """Called from the inference's thread."""
+        interval = self._capture.interval.seconds
+        for output in self._outputs:
+            output.put(picture.restored, picture.captured_at, 1 / interval if interval else None)
+
+    def _obey(self, command: Command) -> None:
+        if command is Command.QUIT:
+            self.stop()
+        elif command is Command.PAUSE:
+            self._paused = not self._paused
+        elif command is Command.NEXT_MODEL:
+            self._tell(f"model: {self._restorer.next_choice()}")
+        elif command is Command.RECORD:
+            self._toggle_recording()
+        elif command is Command.SNAPSHOT and self._last is not None:
+            self._saver.submit(self._save, self._last)
+
+    def _save(self, picture: LivePicture) -> None:
+        try:
+            blurred, restored = save_snapshot(picture, self._settings.folder)
+        except (RtdeblurError, OSError) as error:
+            self._warn(str(error))
+            self._tell(str(error))
+        else:
+            self._say("info", f"saved {blurred} and {restored}")
+            self._tell(f"saved {restored.name}")
+
+    def _toggle_recording(self) -> None:
+        if self._is_recording():
+            assert self._recording is not None
+            self._recording.end()
+            self._tell(f"{self._recording.name} ended")
+            self._recording = None
+        else:
+            path = stamped(self._settings.folder, ".mkv")
+            self._record(path)
+            self._say("info", f"recording to {path}, without sound")
+            self._tell(f"recording to {path.name}")
+
+    def _record(self, path: Path) -> None:
+        self._recording = Output(f"recording {path}", record_to(path), self._warn)
+        self._outputs = (*self._outputs, self._recording)
+
+    def _is_recording(self) -> bool:
+        return self._recording is not None and self._recording.error is None
+
+    def _warn(self, line: str) -> None:
+        self._say("warning", line)
+
+    def _tell(self, notice: str) -> None:
+        """Show a line in the displays for a moment."""
+        self._notice, self._notice_until = notice, time.monotonic() + _NOTICE_SECONDS
+
+    def _status(self) -> LiveStatus:
+        interval = self._capture.interval.seconds
+        notice = self._notice if time.monotonic() < self._notice_until else ""
+        failed = next((str(output.error) for output in self._outputs if output.error), "")
+        return LiveStatus(
+            model=self._restorer.label,
+            working_size=self._restorer.working_size,
+            source_fps=1 / interval if interval else 0.0,
+            shown_fps=self._rate.per_second,
+            latency_ms=self._latency.recent,
+            dropped=self._capture.slot.dropped + self._inference.slot.dropped,
+            recording=self._is_recording(),
+            paused=self._paused,
+            message=self._capture.message or self._inference.message or notice or failed,
+        )
+
+    def _close(self) -> None:
+        self._inference.stop()
+        self._capture.stop()
+        for output in self._outputs:
+            output.end()
+        for output in self._outputs:
+            output.join()
+        self._saver.shutdown()
+        for display in self._displays:
+            display.close()
+
+    def _raise_errors(self) -> None:
+        broken = self._outputs if self._is_useless() else [o for o in self._required if not o.frames]
+        errors = [self._capture.error, self._inference.error, *(o.error for o in broken)]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _summary(self) -> LiveSummary:
+        status = self._status()
+        return LiveSummary(
+            seconds=time.monotonic() - self._began,
+            captured=self._capture.frames,
+            shown=self._shown,
+            source_fps=status.source_fps,
+            dropped=status.dropped,
+            unrestored=self._inference.unrestored,
+            latency_ms=self._latency.overall,
+            restore_ms=self._inference.times.overall,
+            model=self._restorer.label,
+            working_size=self._restorer.working_size,
+            reconnects=self._capture.reconnects,
+            outputs=tuple(
+                OutputSummary(o.name, o.frames, o.dropped, str(o.error or "")) for o in self._outputs
+            ),
+        )

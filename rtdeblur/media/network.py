@@ -1,0 +1,147 @@
+"""A live stream from a network, read for the least delay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from fractions import Fraction
+from urllib.parse import urlsplit
+
+import av
+from av.container import InputContainer
+from av.error import ExitError, FFmpegError, ProtocolNotFoundError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from rtdeblur.errors import InputError
+from rtdeblur.frames import Frame
+from rtdeblur.media.container import reason
+from rtdeblur.media.planes import colour_of, planar, planes_of
+from rtdeblur.media.sources import SourceOptions
+
+SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt", "http", "https")
+# A playlist from a network must not make FFmpeg open files of this machine.
+_PROTOCOLS = "rtp,srtp,rtmp,rtmps,rtmpt,udp,tcp,tls,srt,http,https,httpproxy,crypto"
+# Not `nobuffer`: it throws the first key frame away with the packets that were looked at.
+_LOW_DELAY = {
+    "flags": "low_delay",
+    "probesize": "32768",
+    "analyzeduration": "100000",
+    "protocol_whitelist": _PROTOCOLS,
+}
+# Where so many reads or packets in a row make no sense, the stream is lost.
+_FAILURES = 200
+
+
+class NetworkStream:
+    """The video of an address (a `LiveSource`).
+
+    Damaged packets are skipped and counted.
+
+    Args:
+        url: the address.
+        options: `transport` and `timeout_seconds`.
+
+    Attributes:
+        damaged: packets that could not be read or decoded.
+
+    Raises:
+        InputError: the scheme is unknown, nobody answers, or no video comes.
+    """
+
+    finite = False
+
+    def __init__(self, url: str, options: SourceOptions) -> None:
+        self._name, self._timeout = without_password(url), options.timeout_seconds
+        self.damaged = 0
+        scheme = check_scheme(url, self._name)
+        words = dict(_LOW_DELAY)
+        if scheme in ("rtsp", "rtsps"):
+            words |= {"rtsp_transport": options.transport, "max_delay": "100000"}
+        if scheme == "udp":
+            words |= {"overrun_nonfatal": "1"}
+        try:
+            self._container: InputContainer = av.open(
+                url, "r", container_options=words, timeout=(self._timeout, self._timeout)
+            )
+        except FFmpegError as error:
+            raise InputError(f"cannot open {self._name!r}: {self._reason(error, scheme)}") from error
+        videos = self._container.streams.video
+        if not videos:
+            held = ", ".join(s.type for s in self._container.streams)
+            self._container.close()
+            raise InputError(f"{self._name!r} sends no video, only {held or 'nothing'}; expected a video")
+        self._stream: VideoStream = videos[0]
+        self._stream.codec_context.thread_type = "SLICE"  # frame threads wait for a frame each
+        self._frames = self._decode()
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame; None where the sender ended the stream.
+
+        Raises:
+            InputError: nothing came for the time allowed, or nothing that makes sense.
+        """
+        decoded = next(self._frames, None)
+        if decoded is None:
+            return None
+        picture = planar(decoded)
+        unit = Fraction(self._stream.time_base or Fraction(1, 90_000))
+        pts = decoded.pts if decoded.pts is not None else round(time.monotonic() / unit)
+        return Frame(planes_of(picture), pts, unit, colour_of(picture))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._frames.close()
+        self._container.close()
+
+    def _decode(self) -> Generator[VideoFrame]:
+        failures = 0
+        while failures < _FAILURES:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if not packet.size:  # PyAV marks the end with an empty packet
+                        return
+                    for frame in packet.decode():
+                        failures = 0
+                        yield frame
+                return
+            except ExitError:
+                raise InputError(f"{self._name!r} was silent for {self._timeout:g} s") from None
+            except (av.error.InvalidDataError, av.error.ArgumentError):
+                failures += 1
+                self.damaged += 1
+            except FFmpegError as error:
+                raise InputError(f"{self._name!r} was lost: {reason(error)}") from error
+        raise InputError(f"{self._name!r} sends nothing that can be decoded")
+
+    def _reason(self, error: FFmpegError, scheme: str) -> str:
+        if isinstance(error, ExitError):
+            return f"nothing came within {self._timeout:g} s; check the address and the sender"
+        if isinstance(error, ProtocolNotFoundError):
+            return f"this build of PyAV has no {scheme}; try udp, rtsp or rtmp"
+        return f"{reason(error)}; check the address and the sender"
+
+
+def check_scheme(url: str, shown: str) -> str:
+    """The scheme of an address.
+
+    Args:
+        url: the address.
+        shown: the address as messages may show it.
+
+    Raises:
+        InputError: it is none that live streams use.
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme not in SCHEMES:
+        raise InputError(f"{shown!r} has the unknown scheme {scheme!r}; expected one of {', '.join(SCHEMES)}")
+    return scheme
+
+
+def without_password(url: str) -> str:
+    """The address as it may be shown."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return url
+    return url.replace(f":{password}@", ":***@", 1) if password else url

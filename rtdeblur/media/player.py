@@ -1,0 +1,47 @@
+"""A file as a live source: its frames come at its own speed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rtdeblur.frames import Frame
+from rtdeblur.media.reader import FileReader
+
+
+class FilePlayer:
+    """Plays a video file (a `LiveSource`).
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it is missing, or holds no video that can be decoded.
+    """
+
+    finite = True
+
+    def __init__(self, path: Path) -> None:
+        self._reader = FileReader(path)
+        self._frames = iter(self._reader)
+        self._closed = threading.Event()
+        self._zero: float | None = None
+
+    def read(self) -> Frame | None:
+        """Give the next frame when its time has come; None at the end."""
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        seconds = float(frame.pts * frame.time_base)
+        now = time.monotonic()
+        if self._zero is None:
+            self._zero = now - seconds
+        self._closed.wait(max(0.0, self._zero + seconds - now))
+        return replace(frame, carrier=None)
+
+    def close(self) -> None:
+        """Release the file; a `read` that waits returns at once."""
+        self._closed.set()
+        self._reader.close()

@@ -1,0 +1,71 @@
+"""Working at a lower resolution without losing detail: only the change is scaled up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from rtdeblur.frames import Frame, Plane, Planes
+from rtdeblur.media.bgr import video_frame
+from rtdeblur.media.planes import plane_views
+
+
+class Scaler:
+    """Scales frames down, and what a model changed in them up again; used by one thread."""
+
+    def __init__(self) -> None:
+        # Each keeps what swscale computed for one pair of sizes.
+        self._down, self._up = VideoReformatter(), VideoReformatter()
+
+    def down(self, frame: Frame, size: tuple[int, int]) -> Frame:
+        """The frame at another size, of the same chroma subsampling, depth and times.
+
+        Args:
+            frame: of any layout.
+            size: (height, width).
+        """
+        return _scaled(self._down, frame, size)
+
+    def with_change(self, frame: Frame, small: Frame, restored: Frame) -> Frame:
+        """Add to a frame what a model changed in a small copy of it.
+
+        Where it changed nothing, the frame stays as it is, bit for bit.
+
+        Args:
+            frame: the whole picture.
+            small: its copy as the model got it.
+            restored: and as the model gave it.
+        """
+        size = (frame.planes[0].shape[0], frame.planes[0].shape[1])
+        after, before = (_scaled(self._up, part, size) for part in (restored, small))
+        peak = frame.colour.peak
+        y, u, v = (
+            _changed(plane, b, a, peak)
+            for plane, b, a in zip(frame.planes, before.planes, after.planes, strict=True)
+        )
+        return replace(frame, planes=(y, u, v))
+
+
+def _scaled(reformatter: VideoReformatter, frame: Frame, size: tuple[int, int]) -> Frame:
+    picture = video_frame(frame)
+    scaled = reformatter.reformat(picture, size[1], size[0], interpolation=Interpolation.BICUBIC, threads=1)
+    y, u, v = plane_views(scaled)
+    planes: Planes = (y, u, v)
+    if frame.planes[1].shape == (1, 1):  # gray keeps its one neutral sample
+        planes = (y, frame.planes[1], frame.planes[2])
+    return replace(frame, planes=planes)
+
+
+def _changed(plane: Plane, before: Plane, after: Plane, peak: int) -> Plane:
+    if plane is before:
+        return plane
+    wide: Any = np.int16 if peak == 255 else np.int32
+    total: NDArray[Any] = after.astype(wide)
+    total -= before
+    total += plane
+    np.clip(total, 0, peak, out=total)
+    return total.astype(plane.dtype)

@@ -1,0 +1,76 @@
+"""Where live pictures come from: a camera, an address on a network, or a file at its own speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rtdeblur.errors import InputError
+from rtdeblur.frames import Frame
+
+
+class LiveSource(Protocol):
+    """Gives frames as they come; used by one thread."""
+
+    finite: bool
+    """True where the end is the end, as of a file; False where it means that the source was lost."""
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame; None at the end.
+
+        Times are the source's own and may jump; a frame has no carrier.
+
+        Raises:
+            InputError: the source was lost.
+        """
+
+    def close(self) -> None:
+        """Release everything; may be called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What may be asked of a source; each kind takes what concerns it.
+
+    Attributes:
+        size: (height, width) that a camera should give.
+        frame_rate: frames a second that a camera should give.
+        transport: how RTSP carries pictures.
+        timeout_seconds: how long an address may be silent before it counts as lost.
+    """
+
+    size: tuple[int, int] | None = None
+    frame_rate: float | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    timeout_seconds: float = 5.0
+
+
+def open_source(name: str, options: SourceOptions | None = None) -> LiveSource:
+    """Open a source.
+
+    Args:
+        name: a camera's number or device, an address, or a file.
+        options: what may be asked of it.
+
+    Raises:
+        InputError: there is no such source, or it gives no video.
+        DependencyError: a camera is asked for and OpenCV is not installed.
+    """
+    options = options or SourceOptions()
+    if name.isdecimal() or name.startswith("/dev/video"):
+        from rtdeblur.media.camera import Camera
+
+        return Camera(int(name) if name.isdecimal() else name, options)
+    if "://" in name:
+        from rtdeblur.media.network import NetworkStream
+
+        return NetworkStream(name, options)
+    if not Path(name).exists():
+        raise InputError(
+            f"no source {name!r}: expected a camera's number (0), an address (rtsp://…) or a file; "
+            "check the name"
+        )
+    from rtdeblur.media.player import FilePlayer
+
+    return FilePlayer(Path(name))

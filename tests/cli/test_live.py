@@ -1,0 +1,103 @@
+"""`rtdeblur live`, without a window."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from rtdeblur.cli import main
+
+
+def test_a_file_is_played_restored_and_recorded(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mkv"
+    assert main(["live", str(clip), "--no-window", "-o", str(output), "--json"]) == 0
+    said = capfd.readouterr()
+    summary = json.loads(said.out)
+    assert summary["captured"] == 10
+    assert summary["shown"] + summary["dropped"] == 10
+    assert summary["model"] == "fast (auto)"
+    assert summary["restore_ms"][0] > 0
+    with av.open(str(output)) as container:
+        assert len(list(container.decode(video=0))) == summary["outputs"][0]["frames"] == summary["shown"]
+    assert f"recording to {output}, without sound" in said.err
+    assert "model fast (auto); openvino" in said.err
+    assert "fps" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nosuch.mp4", "--no-window", "--send", "udp://127.0.0.1:9"], "no source 'nosuch.mp4'"),
+        (["foo://x", "--no-window", "--send", "udp://127.0.0.1:9"], "unknown scheme 'foo'"),
+        (["clip", "--no-window", "--send", "http://x"], "cannot send to 'http://x'"),
+        (["clip", "--no-window", "-o", "out.mp4"], "try 'out.mkv'"),
+        (["clip", "--no-window", "-o", "nowhere/out.mkv"], "no folder 'nowhere'"),
+        (["clip", "--no-window", "-o", "{clip}"], "exists; try another name or -y"),
+        (["clip", "--no-window", "-o", "{out}", "--model", "nosuch"], "no model is called 'nosuch'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    words: list[str], message: str, clip: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    named = {"{clip}": clip, "clip": clip, "{out}": tmp_path / "out.mkv"}
+    assert message in fails("live", *[named.get(word, word) for word in words])
+
+
+def test_no_camera_is_one_line(fails: Callable[..., str], tmp_path: Path) -> None:
+    line = fails("live", "97", "--no-window", "-o", tmp_path / "out.mkv")
+    assert "cannot open camera 97" in line or "pip install 'rtdeblur[live]'" in line
+
+
+@pytest.mark.parametrize(
+    "words", [["--no-window"], ["--size", "wide"], ["--deadline-ms", "0"], ["--fps", "0"]]
+)
+def test_words_that_make_no_sense_are_usage(words: list[str], clip: Path, fails: Callable[..., str]) -> None:
+    assert "Try 'rtdeblur --help'" in fails("live", clip, *words, exit_code=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_good_order(
+    number: int, long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
+) -> None:
+    output = tmp_path / "out.mkv"
+    words = ["--no-window", "-o", output, "--model", "identity", "--json"]
+    with program("live", long_clip, *words) as process:
+        deadline = time.monotonic() + 60
+        while not output.exists() or output.stat().st_size < 10_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    summary = json.loads(out)
+    with av.open(str(output)) as container:
+        assert len(list(container.decode(video=0))) == summary["outputs"][0]["frames"]
+
+
+def test_duration_counts_from_the_first_picture(long_clip: Path, tmp_path: Path) -> None:
+    words = ["--no-window", "-o", str(tmp_path / "out.mkv"), "--model", "identity", "-q"]
+    assert main(["live", str(long_clip), *words, "--duration", "0.5"]) == 0
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        last = [f.time for f in container.decode(video=0)][-1]
+    assert 0.2 < last < 5
+
+
+def test_a_second_signal_waits_for_nothing(
+    program: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    with program("live", "udp://127.0.0.1:9", "--wait", "--no-window", "-o", tmp_path / "out.mkv") as process:
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode in (0, 130)

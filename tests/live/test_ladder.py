@@ -1,0 +1,125 @@
+"""The choice of model and working resolution, on a clock and a machine that the test turns."""
+
+from collections.abc import Callable
+
+import pytest
+
+from rtdeblur.live.ladder import Candidate, Governor, rungs
+
+BUDGET = 1 / 30
+FAST, BIG = Candidate("fast", 8.0), Candidate("big", 60.0)
+
+
+class Machine:
+    """Restores so many units of cost a second, at 30 pictures a second, and notes the rungs used."""
+
+    def __init__(self, clock: Callable[[], float], speed: float, costs: list[float]) -> None:
+        self.clock, self.speed, self.costs = clock, speed, costs
+        self.governor = Governor(clock)
+        self.index = self.governor.begin(costs, BUDGET)
+        self.used = [self.index]
+
+    def run(self, seconds: float, speed: float | None = None) -> int:
+        self.speed = speed or self.speed
+        end = self.clock() + seconds
+        while self.clock() < end:
+            took = self.costs[self.index] / self.speed
+            self.clock.advance(max(took, BUDGET))
+            self.index = self.governor.observe(took, BUDGET)
+            if self.index != self.used[-1]:
+                self.used.append(self.index)
+        return self.index
+
+
+COSTS = [16.0, 9.0, 4.0, 2.25, 1.0]
+
+
+def test_a_machine_that_keeps_up_stays_at_the_best(clock) -> None:
+    machine = Machine(clock, 16 / (0.9 * BUDGET), COSTS)
+    machine.run(600)
+    assert machine.used == [0]
+
+
+def test_one_that_does_not_goes_at_once_where_it_should_fit(clock) -> None:
+    machine = Machine(clock, 3 / BUDGET, COSTS)
+    machine.run(0.5)
+    assert machine.used == [0, 3]
+
+
+def test_load_that_comes_and_goes_is_followed_down_and_up(clock) -> None:
+    machine = Machine(clock, 20 / BUDGET / 0.9, COSTS)
+    machine.run(30)
+    assert machine.index == 0
+    assert machine.run(30, speed=5 / BUDGET) == 2
+    machine.run(120, speed=22 / BUDGET)
+    assert machine.used == [0, 2, 1, 0]
+
+
+def test_just_between_two_rungs_it_does_not_flap(clock) -> None:
+    machine = Machine(clock, 15.5 / BUDGET, COSTS)  # the best takes 1.03 of the budget
+    machine.run(3600)
+    assert machine.used == [0, 1]
+
+
+def test_a_climb_that_fails_is_tried_less_and_less(clock) -> None:
+    class Deceiver(Machine):
+        def run(self, seconds: float, speed: float | None = None) -> int:
+            end = self.clock() + seconds
+            while self.clock() < end:
+                took = (0.4, 1.2)[self.index == 0] * BUDGET  # small is cheap, big is dearer than it should be
+                self.clock.advance(max(took, BUDGET))
+                self.index = self.governor.observe(took, BUDGET)
+                if self.index != self.used[-1]:
+                    self.used.append(self.index)
+            return self.index
+
+    machine = Deceiver(clock, 1.0, [16.0, 9.0])
+    machine.run(60)
+    in_a_minute = len(machine.used)
+    machine.run(3540)
+    assert in_a_minute >= 4
+    assert len(machine.used) < in_a_minute + 2 * 3540 / Governor.MOST_HOLD_SECONDS + 8
+
+
+def test_one_hiccup_changes_nothing(clock) -> None:
+    governor = Governor(clock)
+    governor.begin(COSTS, BUDGET)
+    for i in range(100):
+        clock.advance(BUDGET)
+        assert governor.observe(1.0 if i == 50 else 0.02, BUDGET) == 0
+
+
+def test_a_hopeless_model_is_left_after_two_pictures(clock) -> None:
+    governor = Governor(clock)
+    governor.begin(COSTS, BUDGET)
+    assert governor.observe(2.0, BUDGET) == 0
+    assert governor.observe(2.0, BUDGET) == len(COSTS) - 1
+
+
+def test_a_new_size_begins_where_it_should_fit(clock) -> None:
+    machine = Machine(clock, 11 / BUDGET, COSTS)
+    machine.run(5)
+    assert machine.index == 1
+    assert machine.governor.begin([36 * cost for cost in COSTS], BUDGET) == 4
+    assert machine.governor.begin(COSTS, BUDGET) == 1
+
+
+def test_the_ladder_falls_in_cost_and_never_below_a_useful_size() -> None:
+    ladder = rungs([FAST, BIG], 360, 640)
+    assert [(r.model, r.size) for r in ladder] == [
+        ("big", (360, 640)),
+        ("fast", (360, 640)),
+        ("fast", (270, 480)),
+        ("fast", (180, 320)),
+        ("fast", (136, 240)),
+    ]
+    costs = [r.cost for r in ladder]
+    assert costs == sorted(costs, reverse=True)
+    assert [r.size for r in rungs([FAST], 2160, 3840)][-1] == (270, 480)
+    assert [r.size for r in rungs([FAST], 90, 160)] == [(90, 160)]
+
+
+@pytest.mark.parametrize("size", [(361, 641), (720, 1280), (1081, 1919)])
+def test_working_sizes_are_even(size: tuple[int, int]) -> None:
+    for rung in rungs([FAST], *size)[1:]:
+        assert rung.size[0] % 2 == rung.size[1] % 2 == 0

@@ -1,0 +1,245 @@
+"""The whole session with doubles at its ends."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import pytest
+
+from rtdeblur.errors import BackendError, InputError, OutputError
+from rtdeblur.live.capture import Capture
+from rtdeblur.live.ladder import Candidate
+from rtdeblur.live.outputs import Output
+from rtdeblur.live.restorer import AUTO, Restorer
+from rtdeblur.live.session import LiveSession, Settings
+from rtdeblur.media.display import Command
+
+
+@pytest.fixture
+def make(fake: SimpleNamespace, said: Callable[..., None]) -> Callable[..., LiveSession]:
+    """A session of doubles; everything can be replaced."""
+
+    def make(source, *, backend=None, displays=(), outputs=(), model="fast", **settings) -> LiveSession:
+        backend = backend or fake.backend()
+        restorer = Restorer([model, AUTO], [Candidate("fast", 8.0)], lambda name: backend)
+        capture = Capture(lambda: source, said)
+        return LiveSession(capture, restorer, displays, outputs, said, Settings(**settings))
+
+    return make
+
+
+def test_every_picture_of_a_slow_source_is_shown_in_order(fake, make) -> None:
+    source = fake.source([fake.picture(i) for i in range(40)], finite=True, pace=0.02)
+    display = fake.display()
+    summary = make(source, displays=[display]).run()
+    pts = [p.blurred.pts for p in display.pictures]
+    assert pts == sorted(set(pts))
+    assert summary.captured == 40
+    assert summary.shown == len(pts) == 40 - summary.dropped
+    assert len(pts) >= 20  # a loaded machine may drop some
+    for shown in display.pictures:
+        assert (shown.restored.planes[0] == 101).all()
+        assert (shown.blurred.planes[0] == 100).all()
+    assert display.threads == {threading.current_thread().name}
+    assert display.closed
+    assert source.closed
+    assert summary.source_fps == pytest.approx(30)
+    assert summary.latency_ms is not None
+
+
+def test_a_slow_model_gets_the_newest_picture_and_the_rest_is_counted(fake, make) -> None:
+    source = fake.source([fake.picture(i) for i in range(300)], finite=True, pace=0.002)
+    display = fake.display()
+    summary = make(source, backend=fake.backend(lambda shape: 0.05), displays=[display]).run()
+    assert summary.captured == 300
+    assert summary.shown + summary.dropped == 300
+    assert summary.shown < 60
+    assert display.pictures[-1].blurred.pts == 299  # the last is never stale
+
+
+def test_a_slow_display_gets_the_newest_picture_and_stops_nobody(fake, make) -> None:
+    source = fake.source([fake.picture(i) for i in range(300)], finite=True, pace=0.002)
+    display = fake.display(seconds=0.05)
+    summary = make(source, displays=[display]).run()
+    assert summary.captured == 300
+    assert summary.shown + summary.dropped == 300
+    assert summary.shown < 60
+
+
+def test_auto_goes_smaller_for_a_slow_model(fake, make) -> None:
+    backend = fake.backend(lambda shape: 0.1 * shape[0] * shape[1] / (360 * 640))
+    source = fake.source([fake.picture(i, 360, 640) for i in range(200)], finite=True, pace=0.01)
+    display = fake.display()
+    summary = make(source, backend=backend, displays=[display], model=AUTO).run()
+    assert summary.working_size < (360, 640)
+    assert display.statuses[-1].model == "fast (auto)"
+    assert all(p.restored.planes[0].shape == (360, 640) for p in display.pictures)
+
+
+def test_a_sudden_4k_frame_and_a_change_of_size_pass(fake, make) -> None:
+    frames = [fake.picture(i) for i in range(20)]
+    frames += [fake.picture(20, 2160, 3840)] + [fake.picture(i, 64, 96) for i in range(21, 60)]
+    display = fake.display()
+    make(fake.source(frames, finite=True, pace=0.02), displays=[display], model=AUTO).run()
+    assert {p.restored.planes[0].shape for p in display.pictures} == {(32, 48), (2160, 3840), (64, 96)}
+    assert all(p.restored.layout == p.blurred.layout for p in display.pictures)
+
+
+def endless(fake: SimpleNamespace):
+    class Endless:
+        finite, closed, count = False, False, 0
+
+        def read(self):
+            time.sleep(0.005)
+            self.count += 1
+            return fake.picture(self.count)
+
+        def close(self) -> None:
+            self.closed = True
+
+    return Endless()
+
+
+def test_quit_ends_it(fake, make) -> None:
+    source = endless(fake)
+    display = fake.display(lambda shown, status: [Command.QUIT] if shown == 5 else [])
+    assert make(source, displays=[display]).run().shown == 5
+    assert source.closed
+    assert display.closed
+
+
+def test_duration_and_stop_end_it(fake, make) -> None:
+    assert make(endless(fake), displays=[fake.display()], duration=0.2).run().shown > 0
+    session = make(endless(fake), displays=[fake.display()])
+    threading.Timer(0.3, session.stop).start()
+    session.run()
+
+
+def test_pause_stands_still_while_outputs_go_on(fake, make, said) -> None:
+    class Sink:
+        def write(self, frame, seconds) -> None: ...
+        def close(self) -> None: ...
+
+    output = Output("sending", lambda frame, rate: Sink(), said)
+
+    def script(shown: int, status):
+        if status.paused:
+            return [Command.PAUSE] if output.frames > 40 else []
+        return [Command.PAUSE] if shown == 5 and output.frames < 40 else [Command.QUIT] * (shown == 10)
+
+    display = fake.display(script)
+    summary = make(endless(fake), displays=[display], outputs=[output]).run()
+    paused = [s for s in display.statuses if s.paused]
+    assert len(paused) > 5
+    assert summary.shown == 10
+    assert output.frames > 40
+
+
+def test_a_display_that_fails_ends_the_session_cleanly(fake, make) -> None:
+    def script(shown: int, status):
+        raise RuntimeError("no screen")
+
+    source, display = endless(fake), fake.display(script)
+    with pytest.raises(RuntimeError, match="no screen"):
+        make(source, displays=[display]).run()
+    assert source.closed
+    assert display.closed
+
+
+def test_recording_goes_on_and_off_by_a_key(fake, make, tmp_path: Path) -> None:
+    turns = iter([5, 25])
+    at = next(turns)
+
+    def script(shown: int, status):
+        nonlocal at
+        if shown >= at:
+            at = next(turns, 10**9)
+            return [Command.RECORD]
+        return [Command.QUIT] if shown == 40 else []
+
+    display = fake.display(script)
+    summary = make(endless(fake), displays=[display], folder=tmp_path).run()
+    (file,) = tmp_path.iterdir()
+    assert file.suffix == ".mkv"
+    assert {s.recording for s in display.statuses} == {True, False}
+    assert not display.statuses[-1].recording
+    with av.open(str(file)) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == summary.outputs[0].frames > 5
+    assert abs(int(frames[-1].to_ndarray()[:32].mean()) - 101) <= 2
+
+
+def test_a_snapshot_is_a_pair_of_pictures(fake, make, tmp_path: Path, said) -> None:
+    display = fake.display(
+        lambda shown, status: [Command.SNAPSHOT] if shown == 3 else [Command.QUIT] if shown == 6 else []
+    )
+    make(endless(fake), displays=[display], folder=tmp_path).run()
+    blurred, restored = sorted(tmp_path.iterdir())
+    assert blurred.name.endswith("-blurred.png")
+    assert restored.name.endswith("-restored.png")
+    grey = [next(av.open(str(path)).decode(video=0)).to_ndarray(format="gray").mean() for path in
+            (blurred, restored)]  # fmt: skip
+    assert grey[1] - grey[0] == pytest.approx(255 / 219, abs=0.6)
+    assert any("saved" in line for line in said.lines)
+
+
+def test_next_model_is_asked_for_and_shown(fake, make) -> None:
+    def script(shown: int, status):
+        return {5: [Command.NEXT_MODEL], 40: [Command.QUIT]}.get(shown, [])
+
+    display = fake.display(script)
+    make(endless(fake), displays=[display]).run()
+    models = [s.model for s in display.statuses]
+    assert models.index("fast (auto)") > 0
+    assert any(s.message == "model: auto" for s in display.statuses)
+
+
+def test_what_cannot_begin_is_an_error(fake, make, said) -> None:
+    backend = fake.backend()
+    backend.error = BackendError("a frame is too small")
+    with pytest.raises(BackendError, match="too small"):
+        make(endless(fake), backend=backend, displays=[fake.display()]).run()
+    with pytest.raises(InputError, match="the cable"):
+        make(fake.source([fake.lost("the cable is out")]), displays=[fake.display()]).run()
+
+    def refuse(frame, rate):
+        raise OutputError("cannot open 'rtmp://x': Connection refused")
+
+    output = Output("sending", refuse, said, persistent=True)
+    with pytest.raises(OutputError, match="Connection refused"):
+        make(endless(fake), displays=[fake.display()], outputs=[output]).run()
+
+
+def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, said) -> None:
+    backend = fake.backend()
+
+    def script(shown: int, status):
+        backend.error = BackendError("out of memory") if 5 <= shown < 10 else None
+        return [Command.QUIT] if shown == 20 else []
+
+    display = fake.display(script)
+    summary = make(endless(fake), backend=backend, displays=[display]).run()
+    assert summary.unrestored >= 4
+    assert summary.shown == 20
+    assert "warning: out of memory; pictures pass unrestored" in said.lines
+    assert any(s.message == "out of memory" for s in display.statuses)
+    assert display.statuses[-1].message == ""
+
+
+def test_with_nobody_left_to_take_pictures_it_ends(fake, make, said) -> None:
+    class Full:
+        written = 0
+
+        def write(self, frame, seconds) -> None:
+            self.written += 1
+            if self.written > 3:
+                raise OutputError("cannot write 'x.mkv': No space left on device")
+
+        def close(self) -> None: ...
+
+    output = Output("recording", lambda frame, rate: Full(), said)
+    with pytest.raises(OutputError, match="No space left"):
+        make(endless(fake), outputs=[output]).run()
