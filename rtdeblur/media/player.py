@@ -31,7 +31,7 @@ class FilePlayer:
 
     def read(self) -> Frame | None:
         """Give the next frame when its time has come; None at the end."""
-        frame = next(self._frames, None)
+        frame = next((item for item in self._frames if isinstance(item, Frame)), None)
         if frame is None:
             return None
         seconds = float(frame.pts * frame.time_base)
