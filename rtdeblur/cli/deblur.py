@@ -80,7 +80,13 @@ def _open_reader(request: Request, job: Job) -> FileReader:
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
     with nullcontext() if job.input.is_file() else dying():
-        return FileReader(job.input, start=request.start, duration=request.duration)
+        return FileReader(
+            job.input,
+            start=request.start,
+            duration=request.duration,
+            max_pixels=request.max_pixels,
+            strict=request.strict,
+        )
 
 
 def _open_writer(request: Request, job: Job, reader: FileReader) -> FileWriter:
@@ -169,9 +175,8 @@ def _tell(outcome: Outcome, quiet: bool) -> None:
         return
     for warning in outcome.warnings:
         say("warning", warning)
-    damage = outcome.damage
-    if damage.count:
-        say("warning", f"{damage.count} damaged packets in {outcome.job.input}: {damage.message}")
+    if outcome.damage.count:
+        say("warning", f"{outcome.job.input} is damaged: {outcome.damage}")
     if not quiet:
         say("info", outcome.as_line())
 

@@ -22,6 +22,8 @@ class Request:
     output: str
     format: str | None
     recursive: bool
+    strict: bool
+    max_pixels: int
     model: str | None
     backend: str
     precision: Precision
@@ -103,6 +105,11 @@ SECTIONS: dict[str, list[click.Option]] = {
         _flag("-r", "--recursive", help="Search the folders in a folder too, and keep their tree."),
         click.Option(["--start"], type=seconds, metavar="TIME", help="Begin at: seconds or [HH:]MM:SS[.ms]."),
         click.Option(["--duration"], type=_length, metavar="TIME", help="Take no more than this much."),
+        _flag("--strict", help="Fail at the first damage in INPUT, and write nothing; else it is counted."),
+        click.Option(
+            ["--max-pixels"], type=click.IntRange(1), metavar="N", default=8192 * 8192, show_default=True,
+            help="Refuse larger pictures, before memory is taken for them.",
+        ),
     ],
     "Deblurring": [
         click.Option(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rtdeblur.cli.report import line_of, speed
 
 if TYPE_CHECKING:
     from rtdeblur.cli.jobs import Job, Plan
-    from rtdeblur.media.demux import Damage
+    from rtdeblur.media.damage import Damage
     from rtdeblur.pipeline import PipelineStats
 
 
@@ -54,7 +54,11 @@ class Result:
                 "encode": round(stats.encode_seconds, 3),
             },
             "warnings": self.warnings,
-            "damage": asdict(self.damage),
+            "damage": {
+                "count": self.damage.count,
+                "message": self.damage.message,
+                "kinds": self.damage.kinds,
+            },
         }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
@@ -19,19 +22,36 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import InputError, NoVideoError, UsageError
 from rtdeblur.media.partfile import is_stream
 
-# A crafted playlist must not make FFmpeg fetch addresses: only files and pipes.
-_PROTOCOLS = {"protocol_whitelist": "file,pipe"}
+MAX_PIXELS = 8192 * 8192
+"""The largest picture read unless a larger one is asked for: 8K, and 360° video of 8192x8192."""
+
+# A crafted file must not make FFmpeg read others, nor fetch addresses.
+_PROTOCOLS = "file,pipe"
+_NAMING_OTHERS = {
+    "concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub",
+    "webm_dash_manifest",
+}  # fmt: skip
+
+# PyAV hands FFmpeg's log to Python's; who does not ask for it should not see it.
+av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)
+logging.getLogger("libav").addHandler(logging.NullHandler())
+
 # Tags in some old encoding come through as the bytes they are; PyAV 19 always does so.
 _OLD = int(av.__version__.split(".")[0]) < 19
 _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _OLD else {}
 _NOT_THE_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
-def open_input(path: Path) -> InputContainer:
+def open_input(path: Path, max_pixels: int = MAX_PIXELS) -> InputContainer:
     """Open a local file, or standard input for '-'.
 
+    Args:
+        path: the file.
+        max_pixels: the largest picture that may be decoded to see what the file holds.
+
     Raises:
-        InputError: it is missing, a directory, empty, not readable or no media file.
+        InputError: it is missing, neither file nor pipe, empty, not readable or no media file.
     """
     name = str(path)
     if name == "-":
@@ -40,23 +60,48 @@ def open_input(path: Path) -> InputContainer:
         raise InputError(f"input {name!r} does not exist; check the name")
     elif path.is_dir():
         raise InputError(f"input {name!r} is a directory, expected a video file")
+    elif not (path.is_file() or path.is_fifo()):
+        raise InputError(f"input {name!r} is a device or socket, expected a video file or a pipe")
     elif path.is_file() and not path.stat().st_size:
         raise InputError(f"input {name!r} is empty (0 bytes), expected a video file")
     else:
         url = str(path.absolute())  # so that no name is taken for an address
     try:
-        container: InputContainer = av.open(url, "r", container_options=_PROTOCOLS, **_TAGS)
+        with av.logging.Capture() as log:
+            container: InputContainer = av.open(
+                url,
+                "r",
+                options={"max_pixels": str(max_pixels)},
+                container_options={"protocol_whitelist": _PROTOCOLS, "format_whitelist": _self_contained()},
+                **_TAGS,
+            )
     except FFmpegError as error:
-        raise InputError(f"cannot read input {name!r}: {reason(error)}; expected a video file") from error
+        said = log[-1][2].strip() if log else ""
+        why = f"{reason(error)} ({said})" if said else reason(error)
+        if "whitelist" in said:
+            why = "a playlist or the like, which names other files"
+        raise InputError(f"cannot read input {name!r}: {why}; expected a video file") from error
     return container
 
 
-def main_video(container: InputContainer, path: Path) -> VideoStream:
+@cache
+def _self_contained() -> str:
+    """The formats that hold all that they show, as FFmpeg's option takes them."""
+    names: set[str] = set()
+    for name in av.formats_available:
+        with suppress(ValueError):  # some are for writing alone
+            names.update(ContainerFormat(name, "r").name.split(","))
+    return ",".join(sorted(names - _NAMING_OTHERS))
+
+
+def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXELS) -> VideoStream:
     """The stream that a player shows: the default video, else the first, and never cover art.
+
+    Its decoder refuses larger pictures than `max_pixels`, also where they come later.
 
     Raises:
         NoVideoError: there is none.
-        InputError: FFmpeg has no decoder for it.
+        InputError: FFmpeg has no decoder for it, or its pictures are too large.
     """
     videos = [s for s in container.streams.video if not s.disposition & _NOT_THE_PICTURE]
     if not videos:
@@ -65,6 +110,14 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
     chosen = next((s for s in videos if s.disposition & Disposition.default), videos[0])
     if chosen.codec_context is None:
         raise InputError(f"input {str(path)!r}: this build of FFmpeg cannot decode its video")
+    size = (chosen.codec_context.width, chosen.codec_context.height)
+    if size[0] * size[1] > max_pixels:
+        raise InputError(
+            f"input {str(path)!r} has pictures of {size[0]}x{size[1]}, more than {max_pixels} pixels; "
+            "if you trust it, raise --max-pixels"
+        )
+    # Decoders count the padding of lines too.
+    chosen.codec_context.options = {"max_pixels": str(2 * max_pixels + 65536)}
     return chosen
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +16,8 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from rtdeblur.media.clock import JUMP_SECONDS, Splicer
-from rtdeblur.media.container import open_input, reason
+from rtdeblur.media.container import open_input
+from rtdeblur.media.damage import MARKED, READS, Damage
 
 AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic in its stubs alone
 
@@ -30,24 +30,6 @@ _QUEUE_PACKETS, _QUEUE_BYTES = 4096, 8 << 20
 # Packets that a player decodes and does not play prime the decoder for the sound that follows; no
 # codec needs more than this (Opus, the longest: 80 ms).
 _PRIMING_SECONDS = Fraction(1, 10)
-
-
-@dataclass(slots=True)
-class Damage:
-    """What could not be read.
-
-    Attributes:
-        count: how many packets or frames failed to be read or decoded.
-        message: the first failure, mostly in FFmpeg's words.
-    """
-
-    count: int = 0
-    message: str = ""
-
-    def add(self, message: str) -> None:
-        """Count one more failure."""
-        self.count += 1
-        self.message = self.message or message
 
 
 class PacketQueue:
@@ -91,15 +73,22 @@ class Demuxer:
         stream: the video that decides where reading starts and stops.
         begin: where the part begins, in seconds of the input's clock; None for its beginning.
         end: where it ends; None for its end.
+        damage: where to count what cannot be read.
 
     Attributes:
-        damage: what could not be read or (counted by the caller) decoded.
+        video_packets: how many packets of the video were read.
     """
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, begin: Fraction | None, end: Fraction | None
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        begin: Fraction | None,
+        end: Fraction | None,
+        damage: Damage,
     ) -> None:
-        self.damage = Damage()
+        self.video_packets = 0
+        self._damage = damage
         self._container = container
         self._stream = stream
         self._time_base = Fraction(stream.time_base or 1)
@@ -118,16 +107,20 @@ class Demuxer:
 
     def _read(self) -> AnyPacket | None:
         while self._failed_reads < _READ_ATTEMPTS:
-            try:
+            failed = True
+            with self._damage.watch(READS):
                 packet = next(self._packets, None)
-            except FFmpegError as error:
-                self.damage.add(reason(error))
+                failed = False
+            if failed:
                 self._failed_reads += 1
                 self._packets = self._container.demux()
                 continue
             if packet is None or not packet.size:  # PyAV marks the end with an empty packet a stream
                 return None
             self._failed_reads = 0
+            self.video_packets += packet.stream.index == self._stream.index
+            if packet.is_corrupt:
+                self._damage.add(MARKED, f"a packet of stream #{packet.stream.index} is damaged")
             if self._splicer is not None:
                 self._splice(packet, self._splicer)
             if packet.stream_index == self._stream.index:

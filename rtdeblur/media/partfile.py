@@ -117,7 +117,8 @@ class PartFile:
                     f"output {str(target)!r} exists; try another name, or allow overwriting (-y)"
                 )
         self._target = target.resolve()  # through a link, as writing to it would go
-        self.path = self._target.with_name(f".{target.stem}.{secrets.token_hex(3)}.part{target.suffix}")
+        stem = target.stem[:40]  # a name as long as may be has no room for more
+        self.path = self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
         self.url = str(self.path)
         try:
             self.path.touch(exist_ok=False)

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from av.codec.context import Flags
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.clock import FrameClock
-from rtdeblur.media.container import main_video, open_input, reason
-from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Damage, Demuxer, PacketQueue
+from rtdeblur.media.container import MAX_PIXELS, main_video, open_input
+from rtdeblur.media.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
 from rtdeblur.media.planes import colour_of, planar, planes_of
 
 
@@ -46,6 +46,8 @@ class FileReader:
         path: the file, or '-' for standard input.
         start: seconds from the beginning of the file to the first frame wanted.
         duration: seconds to read from there.
+        max_pixels: the largest picture that is read; checked before memory is taken for one.
+        strict: raise the first damage met, instead of counting it and going on.
 
     Attributes:
         path: the file.
@@ -59,20 +61,26 @@ class FileReader:
         info: what is known of the part asked for.
 
     Raises:
-        InputError: there is no such file, or no video in it that can be decoded.
+        InputError: there is no such file, no video in it that can be decoded, or one too large.
         UsageError: `start` or `duration` makes no sense.
     """
 
     def __init__(
-        self, path: str | Path, *, start: float | None = None, duration: float | None = None
+        self,
+        path: str | Path,
+        *,
+        start: float | None = None,
+        duration: float | None = None,
+        max_pixels: int = MAX_PIXELS,
+        strict: bool = False,
     ) -> None:
         if start is not None and not 0 <= start < math.inf:
             raise UsageError(f"start is {start}, expected seconds from 0 on")
         if duration is not None and not 0 < duration < math.inf:
             raise UsageError(f"duration is {duration}, expected more than 0 seconds")
         self.path = Path(path)
-        self.container: InputContainer = open_input(self.path)
-        self.stream: VideoStream = main_video(self.container, self.path)
+        self.container: InputContainer = open_input(self.path, max_pixels)
+        self.stream: VideoStream = main_video(self.container, self.path, max_pixels)
         # Frame threads lose the end of a truncated file.
         self.stream.codec_context.thread_type = "SLICE"
         self.stream.codec_context.flags |= Flags.output_corrupt
@@ -80,10 +88,10 @@ class FileReader:
         self.end = None if duration is None else self.zero + _seconds(duration)
         self.is_trimmed = start is not None
         begin = self.zero if self.is_trimmed else None
-        self._demuxer = Demuxer(self.container, self.stream, begin, self.end)
+        self.damage = Damage(source=str(path), max_pixels=max_pixels, strict=strict)
+        self._demuxer = Demuxer(self.container, self.stream, begin, self.end, self.damage)
         if begin is not None and self.path.is_file():  # in a pipe, read on until it comes
             self._demuxer.seek_begin()
-        self.damage: Damage = self._demuxer.damage
         rate = self.stream.guessed_rate
         self._time_base = Fraction(self.stream.time_base or Fraction(1, 90_000))
         self._clock = FrameClock(self._time_base, Fraction(rate) if rate else None)
@@ -177,7 +185,9 @@ class FileReader:
             pts = self._clock.stamp(decoded.pts, decoded.duration)
             if self._demuxer.wants(pts * self._time_base):
                 if decoded.is_corrupt:
-                    self.damage.add("a frame was decoded with errors")
+                    self.damage.add(FRAMES, f"the frame at {float(pts * self._time_base):.3f} s")
+                if decoded.pts is not None and decoded.pts + 1 < pts:  # one tick apart are times too coarse
+                    self.damage.add(TIMES, f"the frame after {float(pts * self._time_base):.3f} s")
                 return self._frame(planar(decoded), pts)
         return None
 
@@ -205,10 +215,15 @@ class FileReader:
     def _decode(self, packet: AnyPacket | None) -> None:
         self._exhausted = packet is None
         self._gap_seen = False
-        try:
+        if packet is None:
+            self._count_missing()
+        with self.damage.watch(PACKETS):
             self._decoded.extend(self.stream.decode(packet))
-        except FFmpegError as error:
-            self.damage.add(reason(error))
+
+    def _count_missing(self) -> None:
+        missing = self.stream.frames - self._demuxer.video_packets
+        if missing > 0 and not self.is_trimmed and self.end is None:
+            self.damage.add(MISSING, f"the container promises {self.stream.frames} frames", missing)
 
 
 def _seconds(value: float | None) -> Fraction:

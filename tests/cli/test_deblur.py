@@ -55,7 +55,7 @@ def test_json_is_all_of_stdout(clip: Path, tmp_path: Path, capfd: pytest.Capture
     assert summary["realtime_ratio"] == pytest.approx(summary["media_seconds"] / summary["seconds"], rel=0.1)
     assert set(summary["stage_seconds"]) == {"decode", "infer", "encode"}
     assert summary["warnings"] == []
-    assert summary["damage"] == {"count": 0, "message": ""}
+    assert summary["damage"] == {"count": 0, "message": "", "kinds": {}}
 
 
 @pytest.mark.skipif(not bundled_models(), reason="no model is bundled yet")
@@ -91,15 +91,33 @@ def test_warnings_are_lines_and_survive_quiet(
     assert capfd.readouterr().err == "rtdeblur: warning: two lines\n"
 
 
-def test_damage_is_told(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def damaged(clip: Path, tmp_path: Path) -> Path:
+    """One frame of it cannot be decoded."""
     damaged = tmp_path / "damaged.mkv"
     first, second, rest = clip.read_bytes().split(JPEG_START, 2)
     headers = 1000  # up to the compressed samples, in which no decoder finds a picture
     damaged.write_bytes(first + JPEG_START + second + bytes(headers) + rest[headers - len(JPEG_START) :])
+    return damaged
+
+
+def test_damage_is_told(damaged: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([str(damaged), "-o", str(tmp_path / "out.mkv"), "--model", "identity", "-q", "--json"]) == 0
     said = capfd.readouterr()
     assert json.loads(said.out)["damage"]["count"] > 0
     assert said.err.startswith("rtdeblur: warning: ")
+    assert "damaged.mkv is damaged: " in said.err
+
+
+def test_strict_refuses_damage_and_writes_nothing(damaged: Path, tmp_path: Path, fails: Fails) -> None:
+    line = fails(damaged, "-o", tmp_path / "out.mkv", "--model", "identity", "-q", "--strict")
+    assert "is damaged" in line
+    assert str(damaged) in line
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged.mkv"]
+
+
+def test_strict_takes_what_is_whole(clip: Path, tmp_path: Path) -> None:
+    assert main([str(clip), "-o", str(tmp_path / "out.mkv"), "--model", "identity", "-q", "--strict"]) == 0
 
 
 def test_no_terminal_no_bar(clip: Path, tmp_path: Path, program: Program) -> None:
