@@ -10,7 +10,7 @@ from boot), as 24 bits along the top edge: a row of black and white blocks, and 
 bit is one where the upper block is lighter than the lower, so that brightness, compression and the model's
 changes do not matter; where two blocks hardly differ, the clock counts as not readable.
 
-`watch` runs a whole session with a display that reads the clock in each restored picture: the latency from the
+`watch` runs a session with a display that reads the clock in each restored picture: the latency from the
 moment when a picture was drawn to the moment when it was restored and handed over. What a window adds is read
 from screenshots: the clock in the picture against the clock when the screenshot was taken.
 """

@@ -102,7 +102,8 @@ def send_to(url: str) -> OpenSink:
 def _muxing(url: str, shown: str) -> Muxing:
     scheme = url.partition("://")[0].lower()
     if scheme in ("udp", "srt", "tcp"):
-        return Muxing("mpegts", {"flush_packets": "1", "muxdelay": "0"})
+        # With its length, a receiver knows that a picture is whole before the next begins.
+        return Muxing("mpegts", {"flush_packets": "1", "omit_video_pes_length": "0"})
     if scheme in ("rtmp", "rtmps"):
         return Muxing("flv", {"flvflags": "no_duration_filesize", "rw_timeout": _TIMEOUT_MICROSECONDS})
     if scheme in ("rtsp", "rtsps"):

@@ -61,9 +61,7 @@ class NetworkStream:
         if scheme == "udp":
             words |= {"overrun_nonfatal": "1"}
         try:
-            self._container: InputContainer = av.open(
-                url, "r", container_options=words, timeout=(self._timeout, self._timeout)
-            )
+            self._container = self._open(url, scheme, words)
         except FFmpegError as error:
             raise InputError(f"cannot open {self._name!r}: {self._reason(error, scheme)}") from error
         videos = self._container.streams.video
@@ -93,6 +91,24 @@ class NetworkStream:
         """Hang up."""
         self._frames.close()
         self._container.close()
+
+    def _open(self, url: str, scheme: str, words: dict[str, str]) -> InputContainer:
+        """Open the address, without FFmpeg's parser where each packet is a picture anyway.
+
+        The parser finds the end of a picture when the next begins, which costs a frame interval. In a
+        transport stream each packet holds one picture, as DVB asks (ETSI TS 101 154); whatever else comes by
+        UDP needs the parser.
+        """
+        limits = (self._timeout, self._timeout)
+        if scheme in ("udp", "srt"):
+            container: InputContainer = av.open(
+                url, "r", container_options={**words, "fflags": "noparse"}, timeout=limits
+            )
+            if container.format.name == "mpegts":
+                return container
+            container.close()
+        container = av.open(url, "r", container_options=words, timeout=limits)
+        return container
 
     def _decode(self) -> Generator[VideoFrame]:
         failures = 0

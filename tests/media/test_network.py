@@ -214,3 +214,17 @@ def test_an_address_that_takes_no_stream_is_refused(url: str) -> None:
 def test_a_recording_is_matroska() -> None:
     with pytest.raises(UsageError, match=r"try 'out.mkv'"):
         record_to(Path("out.mp4"))
+
+
+@pytest.mark.parametrize("format_name", ["mpegts", "h264"])
+def test_whatever_comes_by_udp_is_taken_apart(format_name: str, ffmpeg: Callable[..., bytes]) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    picture = ["-re", "-f", "lavfi", "-i", "testsrc2=s=160x96:r=30:d=4", "-c:v", "libx264", "-g", "10"]
+    url = f"udp://127.0.0.1:{port}?pkt_size=1316"
+    thread = threading.Thread(target=ffmpeg, args=[*picture, "-tune", "zerolatency", "-f", format_name, url])
+    thread.start()
+    source = open_source(f"udp://127.0.0.1:{port}", QUICK)
+    times = [f.pts for f in (source.read() for _ in range(20))]
+    source.close()
+    thread.join(30)
+    assert len(set(times)) == 20
