@@ -33,6 +33,8 @@ HOMES = {
     "openvino": ("rtdeblur.backends.openvino", "rtdeblur.cli.doctor"),
     "tensorrt": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
+    "filelock": ("rtdeblur.engine",),
+    "platformdirs": ("rtdeblur.engine",),
     "rich": ("rtdeblur.cli",),
     "click": ("rtdeblur.cli",),
     "torch": (),

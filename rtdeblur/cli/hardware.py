@@ -52,6 +52,14 @@ def nvidia_gpus() -> list[Gpu]:
     return gpus
 
 
+def first_gpu() -> Gpu | None:
+    """The GPU that CUDA takes by default; None where there is none, whatever the reason."""
+    try:
+        return next(iter(nvidia_gpus()), None)
+    except (OSError, AttributeError):  # no driver, or one without these functions
+        return None
+
+
 def _linux_cpuinfo() -> dict[str, str]:
     path = Path("/proc/cpuinfo")
     if not path.exists():

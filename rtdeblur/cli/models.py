@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtdeblur.cli.report import table
+
 if TYPE_CHECKING:
     from rtdeblur.model import Model
 
@@ -34,12 +36,6 @@ def _gain(score: tuple[str, dict[str, float]]) -> str:
     return f"{before:.2f} → {after:.2f} dB ({data})" if before and after else f"? ({data})"
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = (map(str.ljust, row, widths) for row in rows)
-    return "\n".join("  ".join(row).rstrip() for row in cells)
-
-
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests for programs.")
 def command(as_json: bool) -> None:
@@ -51,6 +47,6 @@ def command(as_json: bool) -> None:
         manifests = [asdict(model.manifest) | {"bytes": len(model.onnx)} for model in models]
         click.echo(json.dumps(manifests, indent=2))
     elif models:
-        click.echo(_table([_HEADERS, *map(_row, models)]))
+        click.echo(table([_HEADERS, *map(_row, models)]))
     else:
         click.echo("no model is bundled; --model takes the path of one")

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,12 @@ def speed(frames: int, media_seconds: float, wall_seconds: float) -> str:
     """Say how fast: frames a second, and seconds of video a second (1 is real time)."""
     wall_seconds = max(wall_seconds, 1e-9)
     return f"{frames / wall_seconds:.1f} fps, {media_seconds / wall_seconds:.2f}× real time"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Lay out rows of cells, the first the headers, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 @contextmanager

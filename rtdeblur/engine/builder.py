@@ -6,17 +6,16 @@ without a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from rtdeblur.dropout import INPUTS as TABLES
+from rtdeblur.dropout import DropoutSites
 from rtdeblur.engine.flavours import FLAVOURS, Flavour, Message, complaint, log_of
 from rtdeblur.engine.planes import take_uint16
 from rtdeblur.engine.progress import Progress, monitor
 from rtdeblur.engine.spec import EngineSpec, Shape
 from rtdeblur.errors import EngineError
 from rtdeblur.model import INPUTS
-
-Build = Callable[[bytes, EngineSpec, Progress | None], bytes]
 
 
 def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) -> bytes:
@@ -107,22 +106,21 @@ def _profile(builder: Any, network: Any, spec: EngineSpec) -> Any:
 
 def _fill(name: str, declared: tuple[int, ...], shape: Shape, stride: int) -> tuple[int, ...]:
     """Put sizes in the place of the unknown dimensions of an input."""
-    h, w = -(-shape.height // stride), -(-shape.width // stride)
-    sizes = {
-        "y": (shape.batch, shape.height, shape.width),
-        "u": (shape.batch, shape.chroma_height, shape.chroma_width),
-        "v": (shape.batch, shape.chroma_height, shape.chroma_width),
-        "dropout_rows": (h,),
-        "dropout_columns": (w,),
-        "dropout_plane": (h, w),
+    chroma = (shape.batch, 1, shape.chroma_height, shape.chroma_width)
+    # How many places and channels the tables have, the graph declares.
+    tables = DropoutSites(1, 1, stride).shapes(shape.height, shape.width)
+    whole = {
+        "y": (shape.batch, 1, shape.height, shape.width),
+        "u": chroma,
+        "v": chroma,
+        **dict(zip(TABLES, tables, strict=True)),
     }.get(name, ())
-    if len(sizes) != declared.count(-1):
+    if -1 in declared[len(whole) :]:
         raise EngineError(
             f"the graph's input {name!r} has shape {declared}, which is none of a video graph's "
             f"({', '.join(INPUTS)}); export the model again"
         )
-    unknown = iter(sizes)
-    return tuple(next(unknown) if size == -1 else size for size in declared)
+    return tuple(whole[i] if size == -1 else size for i, size in enumerate(declared))
 
 
 def _parser_error(parser: Any) -> str:

@@ -22,7 +22,7 @@ _LANDSCAPE = {
 SIZES = _LANDSCAPE | {f"{name}-portrait": (width, height) for name, (height, width) in _LANDSCAPE.items()}
 """Named sizes, (height, width)."""
 
-_FOLDERS = (Path(__file__).parent / "profiles", Path(__file__).parents[2] / "engines")
+_FOLDERS = (Path(__file__).parent / "classes", Path(__file__).parents[2] / "engines")
 """Of the wheel, and of a clone."""
 
 

@@ -17,6 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
+from rtdeblur.engine.builder import build
+from rtdeblur.engine.flavours import RTX, log_of
+from rtdeblur.engine.spec import EngineSpec, Shape, ShapeProfile, Target
 from rtdeblur.frames import Colour, Matrix
 from rtdeblur.model import DEFAULT_MODEL, INPUTS, Model
 from train.errors import ParityError
@@ -226,6 +229,20 @@ def test_dropout_s_mask_comes_in_by_its_tables(deblurgan: Exported, runtime: str
     assert levels(seen[0], seen[1]) == 0  # the same seed, the same bytes: a still scene stays still
     assert levels(seen[0], seen[2]) > 2
     assert levels(seen[3], by_torch(deblurgan.generator, feed_of(size))) <= 1
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_graph_with_dropout_becomes_an_engine(deblurgan: Exported, dynamic: bool) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="pip install 'rtdeblur[rtx]'")
+    shapes = [Shape.of(1, 48, 80), Shape.of(2, 72, 96)] if dynamic else [Shape.of(1, 48, 80)]
+    stride = deblurgan.generator.stride
+    profile, target = ShapeProfile.spanning(shapes), Target.of(RTX)
+    spec = EngineSpec("tiny", "0" * 64, "fp16", stride, profile, target)
+    with log_of(RTX).listening() as messages:
+        assert build(deblurgan.half.read_bytes(), spec)
+    text = next(text for _, text in messages if text.startswith("Engine Layer Information"))
+    for table in DROPOUT_INPUTS:
+        assert f"{table} (Half[" in text
 
 
 @pytest.fixture

@@ -1,0 +1,210 @@
+"""`rtdeblur build`: TensorRT engines ahead of time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rtdeblur.cli import hardware
+from rtdeblur.cli.report import say
+from rtdeblur.errors import EngineError
+
+if TYPE_CHECKING:
+    from rtdeblur.engine.cache import CachedEngine
+    from rtdeblur.engine.profiles import BuildProfile
+    from rtdeblur.engine.spec import EngineSpec, ShapeProfile, Target
+    from rtdeblur.model import Model
+
+ENGINE_DIR = click.Option(
+    ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Folder of engines; without it $RTDEBLUR_ENGINE_DIR, or the user's cache.",
+)  # fmt: skip
+
+_PARAMS: list[click.Parameter] = [
+    click.Option(["--model"], metavar="NAME|PATH", help="A bundled model, or a bundle's file."),
+    click.Option(["--profile"], metavar="NAME|PATH", help="Options for a class of GPUs; see engines/."),
+    click.Option(["--precision"], type=click.Choice(["fp16", "fp32"]), help="Of the graph.  [default: fp16]"),
+    click.Option(
+        ["--flavour"], type=click.Choice(["auto", "rtx", "tensorrt"]),
+        help="rtx builds without a GPU, tensorrt for the GPU at hand.  [default: auto]",
+    ),
+    click.Option(
+        ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
+        help="As 1280x720, 720p or 720p-portrait; more than once for more engines.  [default: 720p]",
+    ),
+    click.Option(
+        ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
+        help="Frames at once; more than once for more engines.  [default: 1]",
+    ),
+    click.Option(["--chroma"], type=click.Choice(["420", "422", "444", "gray"]), help="[default: 420]"),
+    click.Option(
+        ["--depth"], type=click.IntRange(8, 16), default=8, show_default=True, help="Bits a sample."
+    ),
+    click.Option(
+        ["--dynamic"], is_flag=True,
+        help="One engine for all between the smallest and the largest, tuned for the first.",
+    ),
+    click.Option(
+        ["--compute-capability", "compute_capabilities"], multiple=True, metavar="X.Y",
+        help="What an RTX engine is built for, as 8.9; more than once for more.  "
+        "[default: the GPU at hand; without one 8.0, 8.6, 8.9, 12.0 and maybe later]",
+    ),
+    click.Option(
+        ["--optimization-level"], type=click.IntRange(0, 5), metavar="N",
+        help="0 builds quickly, 5 runs quickly.  [default: TensorRT's, 3]",
+    ),
+    click.Option(
+        ["--workspace", "workspace_mib"], type=click.IntRange(1), metavar="MIB",
+        help="Most scratch memory of a layer.  [default: TensorRT's, all]",
+    ),
+    ENGINE_DIR,
+    click.Option(["--force"], is_flag=True, help="Build again what is there."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print what was built for programs."),
+    click.Option(["-q", "--quiet"], is_flag=True, help="Print warnings and errors only."),
+]  # fmt: skip
+
+
+def _options(profile: str | None, words: dict[str, Any]) -> BuildProfile:
+    """The options of a profile, or the usual ones, under those that were given."""
+    from rtdeblur.engine.profiles import BuildProfile, load_profile
+
+    base = load_profile(profile) if profile else BuildProfile("default", "any")
+    return replace(base, **{key: value for key, value in words.items() if value not in (None, ())})
+
+
+def _target(options: BuildProfile) -> Target:
+    from rtdeblur.engine.flavours import choose
+    from rtdeblur.engine.spec import Target
+
+    gpu = hardware.first_gpu()
+    flavour = choose(options.flavour, gpu.compute_capability if gpu else None)
+    wanted = options.compute_capabilities
+    if flavour.portable:
+        if wanted:
+            return Target(flavour.name, flavour.version, tuple(sorted(wanted, key=float)))
+        return Target.of(flavour, compute_capability=gpu.compute_capability if gpu else None)
+    if gpu is None:
+        raise EngineError(
+            f"{flavour.title} builds for the GPU at hand and finds none; "
+            "try --flavour rtx, which builds on any machine, and `rtdeblur doctor`"
+        )
+    if wanted and gpu.compute_capability not in wanted:
+        raise EngineError(
+            f"{flavour.title} builds for the GPU at hand, {gpu.name} of compute capability "
+            f"{gpu.compute_capability}; asked for was {', '.join(wanted)}"
+        )
+    return Target.of(flavour, gpu.name, gpu.compute_capability)
+
+
+def _profiles(options: BuildProfile, dynamic: bool) -> list[ShapeProfile]:
+    from rtdeblur.engine.profiles import parse_size
+    from rtdeblur.engine.spec import Shape, ShapeProfile
+
+    shapes = [
+        Shape.of(batch, *parse_size(size), options.chroma)
+        for size in options.sizes
+        for batch in options.batches
+    ]
+    if dynamic:
+        if len({*shapes}) == 1:
+            raise click.UsageError("--dynamic needs two sizes or batches at least, the ends of its range.")
+        return [ShapeProfile.spanning(shapes)]
+    return [ShapeProfile.static(shape) for shape in dict.fromkeys(shapes)]
+
+
+@contextmanager
+def _progress(name: str, shown: bool) -> Iterator[Callable[[float, str], None] | None]:
+    """A bar where stderr is a terminal; gives None elsewhere."""
+    if not (shown and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=1.0)
+
+        def update(share: float, phase: str) -> None:
+            bar.update(task, completed=share, description=f"{name}: {phase}")
+
+        yield update
+
+
+def _build(model: Model, spec: EngineSpec, folder: Path | None, force: bool, quiet: bool) -> CachedEngine:
+    from rtdeblur.engine.builder import build
+    from rtdeblur.engine.cache import EngineCache
+
+    cache = EngineCache(folder, notice=lambda line: say("warning", line))
+    if force:
+        cache.discard(spec)
+    with _progress(str(spec.profile), shown=not quiet) as on_progress:
+        engine = cache.get_or_build(spec, lambda: build(model.onnx, spec, on_progress))
+    if engine.path is None:
+        raise EngineError(f"the engine {spec.stem} was built and could not be kept in {cache.folder}")
+    return engine
+
+
+def _line(engine: CachedEngine) -> str:
+    size = f"{len(engine.data) / 1e6:.1f} MB"
+    return f"{engine.path}: {size}, " + (
+        f"built in {engine.build_seconds:.1f} s" if engine.fresh else "was there"
+    )
+
+
+def _command(
+    model: str | None,
+    profile: str | None,
+    depth: int,
+    dynamic: bool,
+    engine_dir: Path | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **words: Any,
+) -> None:
+    """Build TensorRT engines ahead of time.
+
+    Running builds what it needs by itself; this does it before, or on another machine. The RTX flavour
+    needs no GPU for it.
+    """
+    from rtdeblur.engine.spec import EngineSpec
+    from rtdeblur.model import DEFAULT_MODEL, Model
+
+    options = _options(profile, words)
+    profiles = _profiles(options, dynamic)
+    loaded = Model.load(model or DEFAULT_MODEL).variant(options.precision)
+    target = _target(options)
+    built = []
+    for shapes in profiles:
+        spec = EngineSpec.of(
+            loaded, shapes, target, planes="uint8" if depth == 8 else "uint16",
+            optimization_level=options.optimization_level, workspace_mib=options.workspace_mib,
+        )  # fmt: skip
+        engine = _build(loaded, spec, engine_dir, force, quiet)
+        built.append(engine)
+        if not (quiet or as_json):
+            say("info", _line(engine))
+    if as_json:
+        click.echo(json.dumps([_summary(engine) for engine in built], indent=2))
+
+
+def _summary(engine: CachedEngine) -> dict[str, Any]:
+    return {
+        "path": str(engine.path),
+        "bytes": len(engine.data),
+        "build_seconds": round(engine.build_seconds, 3),
+        "fresh": engine.fresh,
+        "key": engine.spec.key,
+        "spec": engine.spec.as_json(),
+    }
+
+
+command = click.Command("build", params=_PARAMS, callback=_command, help=_command.__doc__)
