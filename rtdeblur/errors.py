@@ -8,7 +8,9 @@ RtdeblurError
 │   └── ClosedPipeError  who read it went away
 ├── ModelError           a model bundle is missing, damaged or too new
 ├── BackendError         an inference backend cannot start or failed
-│   └── EngineError      a TensorRT engine cannot be built, kept or loaded
+│   ├── EngineError      a TensorRT engine cannot be built, kept or loaded
+│   └── CudaError        the GPU's driver is missing or refuses
+│       └── GpuMemoryError  the GPU's memory is short
 ├── DependencyError      an optional package is missing
 └── InterruptedRunError  a run was stopped before its end
 
@@ -50,6 +52,14 @@ class BackendError(RtdeblurError):
 
 class EngineError(BackendError):
     """A TensorRT engine cannot be built, kept or loaded."""
+
+
+class CudaError(BackendError):
+    """The GPU's driver is missing, or refuses a call; the message has CUDA's own name for it."""
+
+
+class GpuMemoryError(CudaError):
+    """The GPU's memory is short; less at once may fit."""
 
 
 class DependencyError(RtdeblurError):

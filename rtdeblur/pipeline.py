@@ -2,9 +2,10 @@
 
     source ──frames──► [decode] ──batches──► [infer] ──batches──► [encode] ──► sink
 
-A full queue blocks the stage before it, so memory stays flat however long the video is. A stage that fails
-sends its exception forward and stops the ones before it; `run` joins every thread, closes both ends, and
-raises it.
+The inference stage keeps as many batches in flight as its backend has slots, so that a GPU's copies overlap
+with its work. A full queue blocks the stage before it, so memory stays flat however long the video is. A
+stage that fails sends its exception forward and stops the ones before it; `run` joins every thread, closes
+both ends, and raises it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rtdeblur.backends import Backend
+from rtdeblur.backends import Backend, Pending
 from rtdeblur.errors import InterruptedRunError
 from rtdeblur.frames import Frame, FrameBatch, Interlude
 from rtdeblur.media import FrameSink, FrameSource
@@ -42,6 +44,7 @@ class PipelineStats:
         infer_seconds: that the inference stage was busy.
         encode_seconds: that the encode stage was busy.
         media_seconds: of video that the frames span.
+        unrestored: frames that came back from the backend as no pictures, and were left as they were.
     """
 
     frames: int
@@ -50,6 +53,7 @@ class PipelineStats:
     infer_seconds: float
     encode_seconds: float
     media_seconds: float
+    unrestored: int = 0
 
     @property
     def fps(self) -> float:
@@ -112,7 +116,7 @@ class Pipeline:
             InterruptedRunError: `stop` was called.
             RtdeblurError: what a stage raised, once all threads have ended.
         """
-        began = time.perf_counter()
+        began, unrestored = time.perf_counter(), self._backend.unrestored
         decode, infer = (
             threading.Thread(target=self._guard, args=stage, name=f"rtdeblur-{name}", daemon=True)
             for name, stage in (
@@ -141,6 +145,7 @@ class Pipeline:
             busy["infer"],
             busy["encode"],
             self._media_seconds,
+            self._backend.unrestored - unrestored,
         )
 
     def _decode(self) -> None:
@@ -149,10 +154,20 @@ class Pipeline:
             self._put(self._decoded, batch)
 
     def _infer(self) -> None:
+        flying: deque[Pending | Interlude] = deque()
         for batch in self._batches(self._decoded):
             if isinstance(batch, FrameBatch):
-                batch = self._timed("infer", self._backend.infer, batch)
-            self._put(self._restored, batch)
+                flying.append(self._timed("infer", self._backend.submit, batch))
+            else:
+                flying.append(batch)
+            if len(flying) >= self._backend.slots:
+                self._land(flying.popleft())
+        while flying:
+            self._land(flying.popleft())
+
+    def _land(self, pending: Pending | Interlude) -> None:
+        landed = pending if isinstance(pending, Interlude) else self._timed("infer", pending)
+        self._put(self._restored, landed)
 
     def _encode(self) -> None:
         first_seconds: float | None = None

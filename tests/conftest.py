@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,19 @@ from rtdeblur.media.writer import FileWriter
 
 MakeClip = Callable[..., Path]
 Rewrite = Callable[..., FileWriter]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none; under RTDEBLUR_REQUIRE_CUDA=1 it runs, and fails."""
+    if item.get_closest_marker("needs_cuda") and os.environ.get("RTDEBLUR_REQUIRE_CUDA") != "1":
+        from rtdeblur.cuda import open_driver
+        from rtdeblur.errors import RtdeblurError
+
+        try:
+            open_driver().close()
+        except RtdeblurError as error:
+            pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

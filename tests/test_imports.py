@@ -20,7 +20,7 @@ LINES = [
     {"cli"},
     {"pipeline", "live"},
     {"media", "backends", "engine"},
-    {"model"},
+    {"model", "cuda"},
     {"frames", "dropout", "errors"},
 ]
 """From the top down; a part imports lower lines alone."""
@@ -35,13 +35,15 @@ HOMES = {
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
     "filelock": ("rtdeblur.engine",),
     "platformdirs": ("rtdeblur.engine",),
+    "cuda": ("rtdeblur.cuda",),
+    "pycuda": ("rtdeblur.cuda",),
     "rich": ("rtdeblur.cli",),
     "click": ("rtdeblur.cli",),
     "torch": (),
     "onnx": (),
     "train": (),
 }
-HEAVY = {"av", "cv2", "numpy", "openvino", "rich", "tensorrt", "tensorrt_rtx", "torch"}
+HEAVY = {"av", "cv2", "numpy", "openvino", "rich", "tensorrt", "tensorrt_rtx", "torch", "cuda", "pycuda"}
 
 
 def line_of(part: str) -> int | None:

@@ -1,8 +1,9 @@
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -142,6 +143,26 @@ def test_a_failed_stage_ends_the_run(
     assert sink.closed
     assert source.closed
     assert threading.active_count() == before
+
+
+def test_batches_in_flight_are_as_many_as_the_backend_s_slots() -> None:
+    class Deep(IdentityBackend):
+        slots = 3
+        flying = most = 0
+
+        def submit(self, batch: FrameBatch) -> Callable[[], FrameBatch]:
+            self.flying += 1
+            self.most = max(self.most, self.flying)
+            return partial(self.land, batch)
+
+        def land(self, batch: FrameBatch) -> FrameBatch:
+            self.flying -= 1
+            return batch
+
+    backend, sink = Deep(), Sink()
+    Pipeline(Source(10), backend, sink).run()
+    assert sink.carriers == list(range(10))
+    assert (backend.flying, backend.most) == (0, 3)
 
 
 def test_a_failed_backend_ends_the_run() -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from rtdeblur.dropout import Dropout, Policy
-from rtdeblur.errors import BackendError, UsageError
-from rtdeblur.frames import FrameBatch
+from rtdeblur.errors import BackendError, DependencyError, UsageError
+from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Precision = Literal["auto", "fp32"]
 Mode = Literal["throughput", "latency"]
 BACKENDS = ("auto", "openvino", "tensorrt", "identity")
+
+Pending = Callable[[], FrameBatch]
+"""A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
+Notice = Callable[[str], None]
+"""Takes one line for the user."""
 
 
 class Backend(Protocol):
@@ -20,12 +32,39 @@ class Backend(Protocol):
     name: str
     description: str
     """One line for the user: what runs and why it was chosen."""
+    slots: int = 1
+    """Batches that `submit` may have in flight."""
+    unrestored: int = 0
+    """Frames so far that came back as no pictures, and were left as they were."""
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Give a batch of the same layout, times and carriers, with restored planes."""
 
+    def submit(self, batch: FrameBatch) -> Pending:
+        """Begin with a batch; by default the call that is given does all of it."""
+        return partial(self.infer, batch)
+
     def close(self) -> None:
         """Release everything; may be called twice."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the backend tensorrt goes about its engines.
+
+    Attributes:
+        flavour: rtx, tensorrt, or auto (`rtdeblur.engine.flavours.choose`).
+        folder: where engines lie; None is the user's cache.
+        driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
+        notice: is told of a build, a rebuild, or memory that is short.
+        on_progress: takes the share done of a build, 0 to 1, and the name of the phase.
+    """
+
+    flavour: str = "auto"
+    folder: Path | None = None
+    driver: str = "auto"
+    notice: Notice = lambda _: None
+    on_progress: Callable[[float, str], None] | None = None
 
 
 def open_backend(
@@ -36,19 +75,22 @@ def open_backend(
     mode: Mode = "throughput",
     dropout: Policy | None = None,
     seed: int = 0,
+    engines: EngineOptions | None = None,
 ) -> Backend:
     """Start a backend.
 
     Args:
-        name: one of BACKENDS; auto takes openvino.
+        name: one of BACKENDS; auto takes tensorrt where a GPU and TensorRT are there, else openvino.
         model: what to run; None is the identity, whatever the name.
-        precision: auto is the fastest that the processor has; fp32 is exact.
+        precision: auto is the fastest that the device has; fp32 is exact.
         mode: throughput for files, latency for live pictures.
         dropout: paper keeps one mask for the whole stream, off has none; None leaves it to the manifest.
         seed: that the mask is drawn from, 0 or more.
+        engines: how tensorrt goes about its engines.
 
     Raises:
         BackendError: unknown, or it cannot start here.
+        DependencyError: an optional package that it needs is not installed.
         UsageError: dropout is asked of a model that has none.
     """
     if name not in BACKENDS:
@@ -59,12 +101,40 @@ def open_backend(
         from rtdeblur.backends.identity import IdentityBackend
 
         return IdentityBackend()
-    if name == "tensorrt":
-        raise BackendError("the backend tensorrt is not built yet; try --backend openvino")
+    mask = _stream_dropout(model, dropout, seed)
+    reason = ""
+    if name != "openvino":
+        from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
+
+        try:
+            return TensorRTBackend.open(
+                model,
+                precision=precision,
+                slots=SLOTS if mode == "throughput" else 1,
+                dropout=mask,
+                options=engines or EngineOptions(),
+                listed_only=name == "auto",
+            )
+        except (BackendError, DependencyError) as error:
+            if name == "tensorrt":
+                raise
+            reason = f"; not tensorrt: {error}"
     from rtdeblur.backends.openvino import OpenVINOBackend
 
-    mask = _stream_dropout(model, dropout, seed)
-    return OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)
+    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)
+    backend.description += reason
+    return backend
+
+
+def colour_inputs(colour: Colour) -> dict[str, NDArray[Any]]:
+    """The inputs of a video graph that say what its code values mean."""
+    import numpy as np
+
+    return {
+        "yuv_to_rgb": colour.yuv_to_rgb(),
+        "rgb_to_yuv": colour.rgb_to_yuv(),
+        "peak": np.array([colour.peak], np.float32),
+    }
 
 
 def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout | None:

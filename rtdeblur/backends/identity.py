@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from rtdeblur.backends import Backend
 from rtdeblur.frames import FrameBatch
 
 
-class IdentityBackend:
+class IdentityBackend(Backend):
     """Frames pass unchanged."""
 
     name = "identity"

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 
-from rtdeblur.backends import Mode, Precision
+from rtdeblur.backends import Backend, Mode, Precision, colour_inputs
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
-from rtdeblur.frames import Colour, FrameBatch, Planes
+from rtdeblur.frames import FrameBatch, Planes
 from rtdeblur.model import INPUTS, Model
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
@@ -19,7 +19,7 @@ MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
 
-class OpenVINOBackend:
+class OpenVINOBackend(Backend):
     """Runs a video graph with static shapes, compiled for each size met.
 
     Frames of a batch are independent requests, so a batch gives the same bytes as its frames one by one.
@@ -63,7 +63,7 @@ class OpenVINOBackend:
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore the frames of a batch."""
         requests = self._requests(batch)
-        fixed = _colour_inputs(batch.colour)
+        fixed = colour_inputs(batch.colour)
         restored: Planes = tuple(np.empty_like(plane) for plane in batch.planes)  # type: ignore[assignment]
         try:
             for first in range(0, len(batch), len(requests)):
@@ -137,14 +137,6 @@ def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:
         cast = result.input_value(0).get_node()
         cast.set_attribute("destination_type", dtype.to_string())
     graph.validate_nodes_and_infer_types()
-
-
-def _colour_inputs(colour: Colour) -> dict[str, np.ndarray]:
-    return {
-        "yuv_to_rgb": colour.yuv_to_rgb(),
-        "rgb_to_yuv": colour.rgb_to_yuv(),
-        "peak": np.array([colour.peak], np.float32),
-    }
 
 
 def _last_line(error: Exception) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,14 +14,14 @@ import click
 from rtdeblur.cli.jobs import STANDARD, Job, Plan, plan
 from rtdeblur.cli.options import PARAMS, Bare, Request
 from rtdeblur.cli.outcome import Failure, Outcome, Result, Skipped, as_json, as_line
-from rtdeblur.cli.report import progress, say, show_traceback
+from rtdeblur.cli.report import at_times, progress, say, show_traceback
 from rtdeblur.cli.signals import Stopped, dying, handling
 from rtdeblur.errors import BackendError, DependencyError, ModelError, NoVideoError, RtdeblurError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rtdeblur.backends import Backend
+    from rtdeblur.backends import Backend, EngineOptions
     from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
@@ -51,7 +53,7 @@ class Session:
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
                 )
                 stats = _run(pipeline)
-            warnings = tuple(writer.warnings)
+            warnings = (*writer.warnings, *_unrestored(stats))
             return Result(
                 job, stats, self._model_name, backend.name, backend.description, warnings, reader.damage
             )
@@ -122,12 +124,30 @@ def _open_backend(request: Request, model: Model | None) -> Backend:
             mode="throughput",
             dropout=request.dropout,
             seed=request.seed,
+            engines=_engine_options(request),
         )
     if request.backend not in ("auto", "identity"):
         raise click.UsageError(
             f"The model 'identity' has no graph for --backend {request.backend}; leave out one of the two."
         )
     return open_backend("identity", None, precision=request.precision, mode="throughput")
+
+
+def _engine_options(request: Request) -> EngineOptions:
+    from rtdeblur.backends import EngineOptions
+
+    options = EngineOptions(request.flavour, request.engine_dir)
+    if request.quiet:
+        return options
+    return replace(options, notice=partial(say, "info"), on_progress=at_times(partial(say, "info")))
+
+
+def _unrestored(stats: PipelineStats) -> Iterator[str]:
+    if stats.unrestored:
+        yield (
+            f"{stats.unrestored} of {stats.frames} frames came back from the model without a picture and "
+            "were left as they were; try --precision fp32"
+        )
 
 
 def _run(pipeline: Pipeline) -> PipelineStats:

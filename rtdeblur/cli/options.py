@@ -30,6 +30,8 @@ class Request:
     batch: int
     dropout: Policy | None
     seed: int
+    flavour: str
+    engine_dir: Path | None
     codec: str
     crf: int | None
     preset: str | None
@@ -130,6 +132,11 @@ SECTIONS: dict[str, list[click.Option]] = {
         click.Option(
             ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
             help="Of the dropout mask: the same seed gives the same video.",
+        ),
+        _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one."),
+        click.Option(
+            ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+            help="Where TensorRT's engines are kept; the user's cache by default.",
         ),
     ],
     "Encoding": [

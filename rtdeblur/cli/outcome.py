@@ -46,6 +46,7 @@ class Result:
             "frames": stats.frames,
             "seconds": round(stats.wall_seconds, 3),
             "media_seconds": round(stats.media_seconds, 3),
+            "frames_unrestored": stats.unrestored,
             "fps": round(stats.fps, 2),
             "realtime_ratio": round(stats.media_seconds / wall, 3),
             "stage_seconds": {

@@ -35,6 +35,19 @@ def line_of(error: Exception) -> str:
     return str(error)
 
 
+def at_times(tell: Callable[[str], None], seconds: float = 5.0) -> Callable[[float, str], None]:
+    """Make lines, `seconds` apart or more, of a build's progress: one takes seconds or many minutes."""
+    last = time.monotonic()
+
+    def update(share: float, phase: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            tell(f"building the engine: {share:.0%}, {phase}")
+
+    return update
+
+
 def speed(frames: int, media_seconds: float, wall_seconds: float) -> str:
     """Say how fast: frames a second, and seconds of video a second (1 is real time)."""
     wall_seconds = max(wall_seconds, 1e-9)

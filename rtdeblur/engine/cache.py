@@ -6,6 +6,7 @@ user's own, and nothing is loaded from elsewhere.
     NAME.engine    the serialized engine
     NAME.json      its sidecar: what it was built from, and its checksum
     NAME.runtime   kernels that the RTX flavour compiled for this GPU; written by whoever runs the engine
+    NAME.parity    GPUs on which it restored the test picture as the processor does; likewise
     .NAME.lock     held while NAME is built
 """
 
@@ -240,7 +241,8 @@ class EngineCache:
         """Write an engine, then its sidecar, each under its name in one step."""
         path = self.folder / f"{spec.stem}.engine"
         try:
-            path.with_suffix(".runtime").unlink(missing_ok=True)
+            for left in (".runtime", ".parity"):
+                path.with_suffix(left).unlink(missing_ok=True)
             write_whole(path, data)
             write_whole(path.with_suffix(".json"), sidecar_of(spec, data, seconds))
         except OSError as error:
@@ -276,7 +278,7 @@ def _cached(spec: EngineSpec, data: bytes, path: Path | None, seconds: float, *,
 
 def _files(path: Path) -> tuple[Path, ...]:
     """The sidecar first: without it the engine is no longer used."""
-    return path.with_suffix(".json"), path, path.with_suffix(".runtime"), _lock_file(path)
+    return *(path.with_suffix(s) for s in (".json", ".engine", ".runtime", ".parity")), _lock_file(path)
 
 
 def _lock_file(path: Path) -> Path:
@@ -284,6 +286,6 @@ def _lock_file(path: Path) -> Path:
 
 
 def _remove(path: Path) -> None:
-    for file in _files(path)[:3]:  # a lock that somebody may hold stays
+    for file in _files(path)[:-1]:  # a lock that somebody may hold stays
         with suppress(OSError):
             file.unlink(missing_ok=True)

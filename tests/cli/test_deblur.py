@@ -13,7 +13,9 @@ from pathlib import Path
 import av
 import pytest
 
+from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.cli import main
+from rtdeblur.frames import FrameBatch
 from rtdeblur.media.writer import FileWriter
 from rtdeblur.model import DEFAULT_MODEL, bundled_models
 
@@ -99,6 +101,21 @@ def damaged(clip: Path, tmp_path: Path) -> Path:
     headers = 1000  # up to the compressed samples, in which no decoder finds a picture
     damaged.write_bytes(first + JPEG_START + second + bytes(headers) + rest[headers - len(JPEG_START) :])
     return damaged
+
+
+def test_frames_that_were_left_are_told(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infer(backend: IdentityBackend, batch: FrameBatch) -> FrameBatch:
+        backend.unrestored += 1
+        return batch
+
+    monkeypatch.setattr(IdentityBackend, "infer", infer)
+    words = ["--model", "identity", "-q", "--json", "--batch", "4"]
+    assert main([str(clip), "-o", str(tmp_path / "out.mkv"), *words]) == 0
+    said = capfd.readouterr()
+    assert "3 of 10 frames came back from the model without a picture" in said.err
+    assert json.loads(said.out)["frames_unrestored"] == 3
 
 
 def test_damage_is_told(damaged: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,83 @@
+"""Keeps half precision from doing harm.
+
+Every new engine must restore a test picture as the processor does; every frame that comes back is looked at.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
+
+LEAST_PSNR = 50.0
+"""dB against the processor's float32 result, the worst plane: a mean square error of 0.65 levels of 255,
+which no eye sees."""
+
+_STEP = 4
+"""Each fourth sample of each fourth row tells enough of a frame."""
+_BROKEN_SHARE = 0.01
+
+
+def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour) -> FrameBatch:
+    """A picture with ramps, edges, fine texture and noise, the same on every machine; a batch of one."""
+    rng = np.random.default_rng(0)
+
+    def plane(size: tuple[int, ...], low: float, high: float) -> Plane:
+        y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+        y, x = y / max(size), x / max(size)
+        waves = np.sin(40 * x + 25 * y) + np.sin(300 * x * (x + y)) + np.sign(np.sin(17 * (x - 2 * y)))
+        picture = x + y + 0.25 * waves + rng.normal(0, 0.03, size)
+        span = np.ptp(picture) or 1.0
+        code = low + (picture - picture.min()) / span * (high - low)
+        dtype = np.uint8 if colour.bit_depth == 8 else np.uint16
+        samples: Plane = np.rint(code * colour.peak).astype(dtype)
+        return samples[None, None]
+
+    planes = (plane(luma, 0.07, 0.92), plane(chroma, 0.3, 0.7), plane(chroma, 0.35, 0.65))
+    return FrameBatch(planes, (0,), Fraction(1), colour, (None,))
+
+
+def psnr(planes: Planes, reference: Planes, peak: int) -> float:
+    """Peak signal-to-noise ratio of the worst plane, dB."""
+    return min(_psnr(a, b, peak) for a, b in zip(planes, reference, strict=True))
+
+
+def _psnr(a: NDArray[np.unsignedinteger], b: NDArray[np.unsignedinteger], peak: int) -> float:
+    error = np.square(a.astype(np.float64) - b).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
+    """Whether a restored frame is none: constant, or with values that were no numbers.
+
+    A NaN leaves the graph as the lowest or the highest code, in all planes. Luma may be there; chroma, which
+    lies around the middle, never jumps there in a picture.
+
+    Args:
+        before: the frame's planes, each (1, H, W), as they went in.
+        after: as they came out.
+        peak: the largest code value.
+    """
+    luma, restored = (planes[0][..., ::_STEP, ::_STEP] for planes in (before, after))
+    if restored.min() == restored.max() and luma.min() != luma.max():
+        return True
+    for plane, other in zip(before[1:], after[1:], strict=True):
+        old, new = (p[..., ::_STEP, ::_STEP].astype(np.int32) for p in (plane, other))
+        at_an_end = (new == 0) | (new == peak)
+        if at_an_end.any() and (at_an_end & (np.abs(new - old) > peak // 4)).mean() >= _BROKEN_SHARE:
+            return True
+    return False
+
+
+def refusal(model: str, size: tuple[int, ...], precision: str, likeness: float) -> str:
+    """Say why an engine is not used, and which precision to raise."""
+    advice = "raise its convolutions to fp32 by --precision fp32"
+    if precision != "fp16":
+        advice = "try --backend openvino"
+    return (
+        f"the {precision} engine of {model!r} at {size[1]}×{size[0]} restores the test picture at "
+        f"{likeness:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
+    )

@@ -1,0 +1,296 @@
+"""Inference on an NVIDIA GPU by TensorRT, either flavour."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from rtdeblur.backends import Backend, EngineOptions, Notice, Pending, Precision, colour_inputs
+from rtdeblur.backends.safety import LEAST_PSNR, looks_broken, psnr, refusal, test_picture
+from rtdeblur.cuda import Driver, open_driver
+from rtdeblur.dropout import Dropout
+from rtdeblur.engine.builder import build
+from rtdeblur.engine.cache import CachedEngine, EngineCache
+from rtdeblur.engine.flavours import Flavour, choose
+from rtdeblur.engine.session import Arrays, Session, Ticket, load_engine
+from rtdeblur.engine.sidecar import write_whole
+from rtdeblur.engine.spec import EngineSpec, PlaneType, Shape, ShapeProfile, Target
+from rtdeblur.errors import BackendError, CudaError, EngineError, GpuMemoryError, ModelError
+from rtdeblur.frames import Colour, FrameBatch
+from rtdeblur.model import INPUTS, Model
+
+Layout = tuple[tuple[int, ...], tuple[int, ...], str]
+"""Sizes of luma and chroma, and the samples' type."""
+
+SLOTS = 2
+"""Batches in flight: while one is restored, another is copied in or out."""
+MAX_SESSIONS = 2
+"""Layouts kept ready: a stream that alternates between two does not load again."""
+
+
+@dataclass
+class _Room:
+    """What of one layout fits into the GPU's memory."""
+
+    session: Session
+    batch: int
+    fixed: dict[Colour, Arrays] = field(default_factory=dict)
+
+
+class TensorRTBackend(Backend):
+    """Runs a video graph as static engines, one for each layout met, built when first needed.
+
+    Args:
+        model: the bundle; its graph's precision is the engine's.
+        driver: of the GPU; closed with the backend.
+        flavour: that builds and runs.
+        slots: batches in flight; 1 takes the least memory.
+        dropout: the stream's mask, for a graph that takes its tables.
+        options: where engines lie, and who is told.
+    """
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        model: Model,
+        driver: Driver,
+        flavour: Flavour,
+        *,
+        slots: int,
+        dropout: Dropout | None = None,
+        options: EngineOptions,
+    ) -> None:
+        self._model, self._driver, self._flavour = model, driver, flavour
+        self._dropout, self._options = dropout, options
+        self._cache = EngineCache(options.folder, options.notice)
+        device = driver.device
+        self._target = Target.of(flavour, device.name, device.compute_capability)
+        self.slots = slots
+        self._rooms: dict[Layout, _Room] = {}
+        self._most: dict[Layout, int] = {}
+        self.description = (
+            f"tensorrt {model.manifest.precision}, {flavour.title} {flavour.version}, {device.name} "
+            f"(compute capability {device.compute_capability}, {driver.name})"
+            f"{', ' + str(dropout) if dropout else ''}"
+        )
+
+    @classmethod
+    def open(
+        cls,
+        model: Model,
+        *,
+        precision: Precision = "auto",
+        slots: int,
+        dropout: Dropout | None,
+        options: EngineOptions,
+        listed_only: bool = False,
+    ) -> TensorRTBackend:
+        """Take hold of the GPU.
+
+        Args:
+            model: either variant of a bundle.
+            precision: auto takes the fp16 variant where there is one; fp32 the float32 one.
+            slots: batches in flight.
+            dropout: the stream's mask.
+            options: where engines lie, and who is told.
+            listed_only: refuse a GPU that the flavour does not list instead of trying.
+
+        Raises:
+            DependencyError: a package is missing.
+            CudaError: there is no GPU or no driver.
+            EngineError: the flavour does not load, or does not list the GPU.
+        """
+        driver = open_driver(options.driver)
+        try:
+            capability = driver.device.compute_capability
+            flavour = choose(options.flavour, capability)
+            listed = _lists(flavour, capability)
+            if listed_only and not listed:
+                raise EngineError(
+                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name}); "
+                    "--backend tensorrt tries it"
+                )
+            variant = _variant(model, precision, options.notice)
+            return cls(variant, driver, flavour, slots=slots, dropout=dropout, options=options)
+        except BaseException:
+            driver.close()
+            raise
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        """Restore the frames of a batch."""
+        return self.submit(batch)()
+
+    def submit(self, batch: FrameBatch) -> Pending:
+        """Send a batch on its way; the call that is given waits for it."""
+        self._driver.activate()
+        parts: list[tuple[Session, Ticket]] = []
+        first = 0
+        while first < len(batch):
+            room = self._room(batch, len(batch) - first)
+            last = min(first + room.batch, len(batch))
+            planes = dict(zip(INPUTS, (plane[first:last] for plane in batch.planes), strict=False))
+            try:
+                ticket = room.session.start(planes, self._fixed(room, batch))
+            except GpuMemoryError as error:
+                self._shrink(_layout(batch), room.batch, error)
+                continue
+            parts.append((room.session, ticket))
+            first = last
+        return partial(self._collect, batch, parts)
+
+    def close(self) -> None:
+        """Release everything on the GPU; may be called twice."""
+        with suppress(CudaError):
+            self._driver.activate()
+        while self._rooms:
+            self._rooms.popitem()[1].session.close()
+        self._driver.close()
+
+    def _collect(self, batch: FrameBatch, parts: list[tuple[Session, Ticket]]) -> FrameBatch:
+        self._driver.activate()
+        finished = [session.finish(ticket) for session, ticket in parts]
+        joined = (
+            finished[0] if len(finished) == 1 else [np.concatenate(p) for p in zip(*finished, strict=True)]
+        )
+        y, u, v = joined
+        for i in range(len(batch)):
+            before, after = (tuple(plane[i] for plane in planes) for planes in (batch.planes, (y, u, v)))
+            if looks_broken(before, after, batch.colour.peak):
+                self.unrestored += 1
+                for old, new in zip(before, after, strict=True):
+                    new[...] = old
+        return replace(batch, planes=(y, u, v))
+
+    def _room(self, batch: FrameBatch, wanted: int) -> _Room:
+        """The session of a batch's layout, for `wanted` frames or as many as fit."""
+        layout = _layout(batch)
+        while True:
+            size = min(wanted, self._most.get(layout, wanted))
+            room = self._rooms.get(layout)
+            if room and room.batch >= size:
+                return room
+            self._drop(layout)
+            while len(self._rooms) >= MAX_SESSIONS:
+                self._drop(next(iter(self._rooms)))
+            try:
+                self._rooms[layout] = self._open_room(batch, layout, size)
+            except GpuMemoryError as error:
+                self._shrink(layout, size, error)
+
+    def _open_room(self, batch: FrameBatch, layout: Layout, size: int) -> _Room:
+        (height, width), (chroma_height, chroma_width), dtype = layout
+        shape = Shape(size, height, width, chroma_height, chroma_width)
+        planes: PlaneType = "uint8" if dtype == "uint8" else "uint16"
+        spec = EngineSpec.of(self._model, ShapeProfile.static(shape), self._target, planes=planes)
+        loaded = self._cache.load(spec, partial(self._build, spec), partial(load_engine, self._flavour))
+        fixed = self._fixed_inputs(batch.colour, layout)
+        shapes = {name: value.shape for name, value in fixed.items()}
+        pair = () if planes == "uint8" else (2,)  # the bytes of a sample, as the engine takes them
+        shapes["y"] = (size, 1, height, width, *pair)
+        shapes["u"] = shapes["v"] = (size, 1, chroma_height, chroma_width, *pair)
+        session = Session(self._driver, loaded, shapes, slots=self.slots, notice=self._options.notice)
+        try:
+            self._gate(session, loaded.cached, batch.colour, layout)
+        except BaseException:
+            session.close()
+            raise
+        return _Room(session, size, {batch.colour: fixed})
+
+    def _build(self, spec: EngineSpec) -> bytes:
+        what = f"{spec.model} for {spec.profile}"
+        self._options.notice(f"building the {self._flavour.title} engine of {what}; kept for the next run")
+        return build(self._model.onnx, spec, self._options.on_progress)
+
+    def _gate(self, session: Session, cached: CachedEngine, colour: Colour, layout: Layout) -> None:
+        """Refuse an engine that does not restore the test picture as the processor does; asked once a GPU."""
+        record = cached.path and cached.path.with_suffix(".parity")
+        case = f"{self._driver.device.name} {layout}"
+        passed = _read_record(record)
+        if case in passed:
+            return
+        from rtdeblur.backends.openvino import OpenVINOBackend
+
+        picture = test_picture(layout[0], layout[1], colour)
+        exact = OpenVINOBackend(self._model, precision="fp32", mode="latency", dropout=self._dropout)
+        reference = exact.infer(picture).planes
+        exact.close()
+        planes = dict(zip(INPUTS, picture.planes, strict=False))
+        y, u, v = session.finish(session.start(planes, self._fixed_inputs(colour, layout)))
+        likeness = psnr((y, u, v), reference, colour.peak)
+        if likeness < LEAST_PSNR:
+            self._cache.discard(cached.spec)
+            raise EngineError(refusal(cached.spec.model, layout[0], cached.spec.precision, likeness))
+        if record:
+            with suppress(OSError):  # then it is asked again
+                write_whole(record, json.dumps(passed | {case: min(round(likeness, 1), 99.0)}).encode())
+
+    def _fixed(self, room: _Room, batch: FrameBatch) -> Arrays:
+        if batch.colour not in room.fixed:
+            room.fixed[batch.colour] = self._fixed_inputs(batch.colour, _layout(batch))
+        return room.fixed[batch.colour]
+
+    def _fixed_inputs(self, colour: Colour, layout: Layout) -> Arrays:
+        tables = self._dropout.inputs(*layout[0]) if self._dropout else {}
+        return {**colour_inputs(colour), **tables}
+
+    def _shrink(self, layout: Layout, size: int, error: GpuMemoryError) -> None:
+        """Ask for less of the GPU's memory: other layouts first, then smaller batches, then one slot."""
+        self._drop(layout)
+        free, total = (n >> 20 for n in self._driver.memory())
+        height, width = layout[0]
+        tried = (
+            f"{size} frames of {width}×{height} in {self.slots} slots do not fit ({free} of {total} MiB free)"
+        )
+        if self._rooms:
+            while self._rooms:
+                self._drop(next(iter(self._rooms)))
+            return
+        if size > 1:
+            self._most[layout] = size // 2
+            self._options.notice(f"the GPU's memory is short: {tried}; going on with batches of {size // 2}")
+        elif self.slots > 1:
+            self.slots = 1
+            self._options.notice(f"the GPU's memory is short: {tried}; going on without overlap")
+        else:
+            raise BackendError(
+                f"the GPU's memory is short: {tried}: {error}; try --backend openvino, a smaller video, or "
+                "closing other programs that use it"
+            ) from error
+
+    def _drop(self, layout: Layout) -> None:
+        room = self._rooms.pop(layout, None)
+        if room:
+            room.session.close()
+
+
+def _layout(batch: FrameBatch) -> Layout:
+    y, u, _ = batch.planes
+    return y.shape[2:], u.shape[2:], y.dtype.name
+
+
+def _lists(flavour: Flavour, capability: str) -> bool:
+    """Whether a flavour names the GPU's compute capability; the enterprise one builds for any."""
+    known = flavour.load().ComputeCapability if flavour.portable else None
+    return known is None or hasattr(known, f"SM{capability.replace('.', '')}")
+
+
+def _variant(model: Model, precision: Precision, notice: Notice) -> Model:
+    if precision != "auto":
+        return model.variant(precision)
+    try:
+        return model.variant("fp16")
+    except ModelError as error:
+        notice(f"running {model.manifest.precision}: {error}")
+        return model
+
+
+def _read_record(path: Path | None) -> dict[str, float]:
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
+    return {}

@@ -1,0 +1,166 @@
+"""The CUDA driver by way of NVIDIA's cuda-bindings."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from cuda.bindings import driver as cuda
+from numpy.typing import NDArray
+
+from rtdeblur.cuda import Bytes, Device
+from rtdeblur.errors import CudaError, GpuMemoryError
+
+_PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
+_NAME_BYTES = 256
+
+
+class BindingsDriver:
+    """See `rtdeblur.cuda.Driver`."""
+
+    name = "cuda-bindings"
+    has_graphs = True
+
+    def __init__(self, index: int = 0) -> None:
+        try:
+            _call(cuda.cuInit, 0)
+        except RuntimeError as error:  # the library itself is not there
+            raise CudaError("no NVIDIA driver was found; to see why: nvidia-smi") from error
+        count = _call(cuda.cuDeviceGetCount)
+        if index >= count:
+            raise CudaError(f"GPU {index} was asked for, but CUDA shows {count}; see CUDA_VISIBLE_DEVICES")
+        self._device = _call(cuda.cuDeviceGet, index)
+        self.device = self._describe()
+        self._context = _call(cuda.cuDevicePrimaryCtxRetain, self._device)
+        self.activate()
+
+    def _describe(self) -> Device:
+        attribute = cuda.CUdevice_attribute
+        major, minor = (
+            _call(cuda.cuDeviceGetAttribute, which, self._device)
+            for which in (
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            )
+        )
+        name = _call(cuda.cuDeviceGetName, _NAME_BYTES, self._device)
+        version = _call(cuda.cuDriverGetVersion)
+        return Device(
+            name.split(b"\0")[0].decode(errors="replace"),
+            f"{major}.{minor}",
+            f"{version // 1000}.{version % 1000 // 10}",
+        )
+
+    def activate(self) -> None:
+        """Make the context current in the calling thread."""
+        _call(cuda.cuCtxSetCurrent, self._context)
+
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes of the device."""
+        free, total = _call(cuda.cuMemGetInfo)
+        return int(free), int(total)
+
+    def allocate(self, size: int) -> int:
+        """Address of `size` bytes of device memory."""
+        return int(_call(cuda.cuMemAlloc, size))
+
+    def free(self, address: int) -> None:
+        """Give device memory back."""
+        _call(cuda.cuMemFree, address)
+
+    def allocate_host(self, size: int) -> Bytes:
+        """`size` bytes of page-locked host memory."""
+        address = int(_call(cuda.cuMemHostAlloc, size, _PORTABLE))
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+    def free_host(self, memory: Bytes) -> None:
+        """Give page-locked memory back."""
+        _call(cuda.cuMemFreeHost, memory.ctypes.data)
+
+    def create_stream(self) -> int:
+        """A queue of work that runs in order, beside other streams."""
+        return int(_call(cuda.cuStreamCreate, _NON_BLOCKING))
+
+    def destroy_stream(self, stream: int) -> None:
+        """Drop a stream."""
+        _call(cuda.cuStreamDestroy, stream)
+
+    def synchronize(self, stream: int) -> None:
+        """Wait for all work of a stream."""
+        _call(cuda.cuStreamSynchronize, stream)
+
+    def create_event(self) -> int:
+        """A point in a stream's work."""
+        return int(_call(cuda.cuEventCreate, 0))
+
+    def destroy_event(self, event: int) -> None:
+        """Drop an event."""
+        _call(cuda.cuEventDestroy, event)
+
+    def record(self, event: int, stream: int) -> None:
+        """Put an event behind what a stream has to do so far."""
+        _call(cuda.cuEventRecord, event, stream)
+
+    def wait(self, event: int) -> None:
+        """Wait until an event is reached."""
+        _call(cuda.cuEventSynchronize, event)
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        """Milliseconds on the device between two events that were reached."""
+        return float(_call(cuda.cuEventElapsedTime, start, end))
+
+    def upload(self, address: int, source: NDArray[Any], stream: int) -> None:
+        """Copy a C-contiguous array to the device, in a stream."""
+        _call(cuda.cuMemcpyHtoDAsync, address, source.ctypes.data, source.nbytes, stream)
+
+    def download(self, target: NDArray[Any], address: int, stream: int) -> None:
+        """Fill a C-contiguous array from the device, in a stream."""
+        _call(cuda.cuMemcpyDtoHAsync, target.ctypes.data, address, target.nbytes, stream)
+
+    def begin_capture(self, stream: int) -> None:
+        """Note a stream's work from here on instead of doing it."""
+        # Of this thread alone: decoders and encoders of other threads may allocate meanwhile.
+        mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        _call(cuda.cuStreamBeginCapture, stream, mode)
+
+    def end_capture(self, stream: int) -> int:
+        """Make a graph of what was noted."""
+        graph = _call(cuda.cuStreamEndCapture, stream)
+        try:
+            return int(_call(cuda.cuGraphInstantiate, graph, 0))
+        finally:
+            _call(cuda.cuGraphDestroy, graph)
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Do what a graph says, in a stream."""
+        _call(cuda.cuGraphLaunch, graph, stream)
+
+    def destroy_graph(self, graph: int) -> None:
+        """Drop a graph."""
+        _call(cuda.cuGraphExecDestroy, graph)
+
+    def close(self) -> None:
+        """Release the primary context; may be called twice."""
+        if self._context is not None:
+            self._context = None
+            _call(cuda.cuDevicePrimaryCtxRelease, self._device)
+
+
+def _call(function: Callable[..., Any], *args: Any) -> Any:
+    """Give what a driver function gives behind its result code; raise where that is an error."""
+    code, *values = function(*args)
+    if code != cuda.CUresult.CUDA_SUCCESS:
+        raise _error(function.__name__, code)
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _error(function: str, code: Any) -> CudaError:
+    name, text = (
+        value.decode() if status == cuda.CUresult.CUDA_SUCCESS else str(code)
+        for status, value in (cuda.cuGetErrorName(code), cuda.cuGetErrorString(code))
+    )
+    short = code == cuda.CUresult.CUDA_ERROR_OUT_OF_MEMORY
+    return (GpuMemoryError if short else CudaError)(f"CUDA's {function} failed: {name} ({text})")

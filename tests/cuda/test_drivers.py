@@ -1,0 +1,202 @@
+"""One contract suite, run over every driver; those of a real GPU where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from fake_gpu import FakeDriver
+
+from rtdeblur.cuda import DRIVERS, Driver, installed, open_driver
+from rtdeblur.errors import CudaError, DependencyError, GpuMemoryError
+
+SIZE = 1 << 16
+
+
+@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.needs_cuda) for name in DRIVERS)])
+def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    if request.param == "fake":
+        opened: Driver = FakeDriver()
+    elif request.param == "pycuda" and not installed("pycuda"):
+        pytest.skip("pycuda is optional and not installed")  # also on a machine that must have a GPU
+    else:
+        opened = open_driver(request.param)
+    yield opened
+    opened.close()
+
+
+def test_says_which_gpu(driver: Driver) -> None:
+    assert driver.device.name
+    major, minor = driver.device.compute_capability.split(".")
+    assert int(major) >= 5
+    assert int(minor) >= 0
+    free, total = driver.memory()
+    assert 0 < free <= total
+
+
+def test_a_round_trip_gives_the_bytes_back(driver: Driver) -> None:
+    stream, event = driver.create_stream(), driver.create_event()
+    there, back = driver.allocate_host(SIZE), driver.allocate_host(SIZE)
+    memory = driver.allocate(SIZE)
+    there[:] = np.random.default_rng(0).integers(0, 256, SIZE)
+    back[:] = 0
+    driver.upload(memory, there, stream)
+    driver.download(back, memory, stream)
+    driver.record(event, stream)
+    driver.wait(event)
+    np.testing.assert_array_equal(there, back)
+    driver.free(memory)
+    driver.free_host(there)
+    driver.free_host(back)
+    driver.destroy_event(event)
+    driver.destroy_stream(stream)
+
+
+def test_a_stream_is_in_order_and_is_waited_for(driver: Driver) -> None:
+    stream = driver.create_stream()
+    first, second, back = (driver.allocate_host(SIZE) for _ in range(3))
+    memory = driver.allocate(SIZE)
+    first[:], second[:] = 1, 2
+    for source in (first, second):
+        driver.upload(memory, source, stream)
+    driver.download(back, memory, stream)
+    driver.synchronize(stream)
+    assert (back == 2).all()
+    driver.free(memory)
+    for host in (first, second, back):
+        driver.free_host(host)
+    driver.destroy_stream(stream)
+
+
+def test_time_between_events(driver: Driver) -> None:
+    stream, start, end = driver.create_stream(), driver.create_event(), driver.create_event()
+    driver.record(start, stream)
+    driver.record(end, stream)
+    driver.wait(start)
+    driver.wait(end)
+    assert driver.elapsed_ms(start, end) >= 0
+    driver.destroy_event(start)
+    driver.destroy_event(end)
+    driver.destroy_stream(stream)
+
+
+def test_a_graph_does_again_what_was_captured(driver: Driver) -> None:
+    if not driver.has_graphs:
+        with pytest.raises(CudaError, match="no CUDA graphs"):
+            driver.begin_capture(0)
+        return
+    stream = driver.create_stream()
+    there, back = driver.allocate_host(SIZE), driver.allocate_host(SIZE)
+    memory = driver.allocate(SIZE)
+    there[:], back[:] = 7, 0
+    driver.begin_capture(stream)
+    driver.upload(memory, there, stream)
+    driver.download(back, memory, stream)
+    graph = driver.end_capture(stream)
+    driver.synchronize(stream)
+    assert (back == 0).all()  # noted, not done
+    for value in (7, 8):
+        there[:] = value
+        driver.launch(graph, stream)
+        driver.synchronize(stream)
+        assert (back == value).all()
+    driver.destroy_graph(graph)
+    driver.free(memory)
+    driver.free_host(there)
+    driver.free_host(back)
+    driver.destroy_stream(stream)
+
+
+def test_too_much_memory_is_refused_by_name(driver: Driver) -> None:
+    with pytest.raises(GpuMemoryError, match="out of memory"):
+        driver.allocate(driver.memory()[1] * 4)
+    driver.free(driver.allocate(SIZE))  # and the next call works
+
+
+def test_closing_twice_is_no_harm(driver: Driver) -> None:
+    driver.close()
+    driver.close()
+
+
+@pytest.mark.needs_cuda
+def test_no_memory_is_lost_over_many_opens() -> None:
+    def free_after_use() -> int:
+        driver = open_driver()
+        driver.free(driver.allocate(64 << 20))
+        free = driver.memory()[0]
+        driver.close()
+        return free
+
+    before = free_after_use()
+    for _ in range(50):
+        after = free_after_use()
+    assert before - after < 8 << 20
+
+
+def test_a_package_that_is_not_there_names_its_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtdeblur.cuda.installed", lambda package: False)
+    with pytest.raises(DependencyError, match=r"'cuda-bindings'.*pip install 'rtdeblur\[rtx\]'"):
+        open_driver()
+    with pytest.raises(DependencyError, match=r"'pycuda'.*pip install 'rtdeblur\[pycuda\]'"):
+        open_driver("pycuda")
+    with pytest.raises(CudaError, match="'opencl'; try one of auto, cuda-bindings, pycuda"):
+        open_driver("opencl")
+
+
+def test_pycuda_serves_where_it_alone_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("rtdeblur.cuda.installed", lambda package: package == "pycuda")
+    stand_in = type("M", (), {"PycudaDriver": lambda index: opened.append("pycuda")})
+    monkeypatch.setitem(__import__("sys").modules, "rtdeblur.cuda.pycuda", stand_in)
+    open_driver()
+    assert opened == ["pycuda"]
+
+
+@pytest.mark.skipif(not installed("cuda.bindings"), reason="cuda-bindings is not installed")
+class TestBindings:
+    """What can be seen of cuda-bindings without a GPU."""
+
+    def test_an_error_has_cuda_s_own_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from cuda.bindings import driver as cuda
+
+        from rtdeblur.cuda import bindings
+
+        good = cuda.CUresult.CUDA_SUCCESS
+        monkeypatch.setattr(cuda, "cuGetErrorName", lambda code: (good, code.name.encode()))
+        monkeypatch.setattr(cuda, "cuGetErrorString", lambda code: (good, b"as CUDA says"))
+
+        def cuMemAlloc(size: int) -> tuple[object]:  # noqa: N802
+            return (cuda.CUresult(2),)
+
+        def cuMemFree(address: int) -> tuple[object]:  # noqa: N802
+            return (cuda.CUresult.CUDA_ERROR_INVALID_VALUE,)
+
+        with pytest.raises(GpuMemoryError, match=r"cuMemAlloc failed: CUDA_ERROR_OUT_OF_MEMORY \(as"):
+            bindings._call(cuMemAlloc, 1)
+        with pytest.raises(CudaError, match="cuMemFree failed: CUDA_ERROR_INVALID_VALUE") as caught:
+            bindings._call(cuMemFree, 1)
+        assert not isinstance(caught.value, GpuMemoryError)
+
+    def test_every_function_that_is_called_exists(self) -> None:
+        import re
+        from pathlib import Path
+
+        from cuda.bindings import driver as cuda
+
+        from rtdeblur.cuda import bindings
+
+        called = set(re.findall(r"cuda\.(cu\w+)", Path(bindings.__file__).read_text()))
+        assert len(called) > 25
+        assert [name for name in called if not hasattr(cuda, name)] == []
+
+    def test_without_a_driver_one_line_says_so(self) -> None:
+        import ctypes
+
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            with pytest.raises(CudaError, match="no NVIDIA driver was found; to see why: nvidia-smi"):
+                open_driver("cuda-bindings")
+        else:
+            pytest.skip("there is a driver")

@@ -1,0 +1,352 @@
+"""A GPU that is none: a driver that does its work late, and a TensorRT that runs on it.
+
+Work that is put into a stream is done when somebody waits for it, from the host memory as it is *then*: who
+touches a buffer too early, or reads one too early, gets wrong bytes. Every call is noted.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from rtdeblur.cuda import Bytes, Device
+from rtdeblur.engine.flavours import Flavour
+from rtdeblur.engine.spec import EngineSpec
+from rtdeblur.errors import CudaError, GpuMemoryError
+
+Work = Callable[[], None]
+
+
+class FakeDriver:
+    """See `rtdeblur.cuda.Driver`; `room` is the device's memory in bytes."""
+
+    name = "fake"
+    has_graphs = True
+
+    def __init__(self, room: int = 1 << 30) -> None:
+        self.device = Device("Fake GPU", "8.9", "13.0")
+        self.room = room
+        self.calls: list[tuple[Any, ...]] = []
+        self.device_memory: dict[int, np.ndarray] = {}
+        self.host_memory: dict[int, Bytes] = {}
+        self.streams: dict[int, deque[Work]] = {}
+        self.events: dict[int, int] = {}
+        self.reached: dict[int, bool] = {}
+        self.graphs: dict[int, list[Work]] = {}
+        self.closed = 0
+        self._capturing: dict[int, list[Work]] = {}
+        self._handles = iter(range(1 << 20, 1 << 60, 1 << 12))
+        self._current = threading.local()
+        self._current.set = True  # as whoever opens a driver has it
+
+    @property
+    def alive(self) -> int:
+        """How much was taken and not given back."""
+        kinds = (self.device_memory, self.host_memory, self.streams, self.events, self.graphs)
+        return sum(map(len, kinds))
+
+    def note(self, *call: Any) -> None:
+        assert not self.closed, f"{call} after close"
+        assert getattr(self._current, "set", False), f"{call} without a context in this thread"
+        self.calls.append(call)
+
+    def activate(self) -> None:
+        self._current.set = True
+
+    def memory(self) -> tuple[int, int]:
+        self.note("memory")
+        return self.room - sum(m.size for m in self.device_memory.values()), self.room
+
+    def allocate(self, size: int) -> int:
+        free, _ = self.memory()
+        if size > free:
+            raise GpuMemoryError("CUDA's cuMemAlloc failed: CUDA_ERROR_OUT_OF_MEMORY (out of memory)")
+        self.note("allocate", size)
+        address = next(self._handles)
+        self.device_memory[address] = np.zeros(size, np.uint8)
+        return address
+
+    def free(self, address: int) -> None:
+        self.note("free", address)
+        del self.device_memory[address]
+
+    def allocate_host(self, size: int) -> Bytes:
+        self.note("allocate_host", size)
+        memory = np.zeros(size, np.uint8)
+        self.host_memory[memory.ctypes.data] = memory
+        return memory
+
+    def free_host(self, memory: Bytes) -> None:
+        self.note("free_host", memory.size)
+        del self.host_memory[memory.ctypes.data]
+
+    def create_stream(self) -> int:
+        self.note("create_stream")
+        stream = next(self._handles)
+        self.streams[stream] = deque()
+        return stream
+
+    def destroy_stream(self, stream: int) -> None:
+        self.note("destroy_stream", stream)
+        assert not self.streams.pop(stream), "a stream was dropped with work in it"
+
+    def synchronize(self, stream: int) -> None:
+        self.note("synchronize", stream)
+        while self.streams[stream]:
+            self.streams[stream].popleft()()
+
+    def create_event(self) -> int:
+        self.note("create_event")
+        event = next(self._handles)
+        self.events[event] = 0
+        return event
+
+    def destroy_event(self, event: int) -> None:
+        self.note("destroy_event", event)
+        del self.events[event]
+
+    def record(self, event: int, stream: int) -> None:
+        self.note("record", event, stream)
+        self.events[event] = stream
+        self.reached[event] = False
+        self.put(stream, lambda: self.reached.__setitem__(event, True))
+
+    def wait(self, event: int) -> None:
+        self.note("wait", event)
+        while not self.reached[event]:
+            self.streams[self.events[event]].popleft()()
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        self.note("elapsed_ms", start, end)
+        assert self.reached[start]
+        assert self.reached[end]
+        return 1.0
+
+    def upload(self, address: int, source: np.ndarray, stream: int) -> None:
+        self.note("upload", stream, source.nbytes)
+        assert any(np.shares_memory(source, m) for m in self.host_memory.values()), "not page-locked"
+        assert source.nbytes <= self.device_memory[address].size
+        copy = source.reshape(-1).view(np.uint8)
+        self.put(stream, lambda: self.device_memory[address].__setitem__(slice(copy.size), copy))
+
+    def download(self, target: np.ndarray, address: int, stream: int) -> None:
+        self.note("download", stream, target.nbytes)
+        assert any(np.shares_memory(target, m) for m in self.host_memory.values()), "not page-locked"
+        assert target.nbytes <= self.device_memory[address].size
+        copy = target.reshape(-1).view(np.uint8)
+        self.put(stream, lambda: copy.__setitem__(slice(None), self.device_memory[address][: copy.size]))
+
+    def begin_capture(self, stream: int) -> None:
+        self.note("begin_capture", stream)
+        self._capturing[stream] = []
+
+    def end_capture(self, stream: int) -> int:
+        self.note("end_capture", stream)
+        graph = next(self._handles)
+        self.graphs[graph] = self._capturing.pop(stream)
+        return graph
+
+    def launch(self, graph: int, stream: int) -> None:
+        self.note("launch", stream)
+        self.streams[stream].extend(self.graphs[graph])
+
+    def destroy_graph(self, graph: int) -> None:
+        self.note("destroy_graph", graph)
+        del self.graphs[graph]
+
+    def close(self) -> None:
+        if not self.closed:
+            assert not self.alive, f"{self.alive} things were not given back"
+        self.closed += 1
+
+    def put(self, stream: int, work: Work) -> None:
+        """Queue work, or note it for a graph."""
+        self._capturing.get(stream, self.streams[stream]).append(work)  # type: ignore[union-attr]
+
+
+class FakeTensorRT:
+    """The part of TensorRT that runs engines; its engines add 1 to every sample, up to the peak.
+
+    Attributes:
+        driver: whose memory it works on.
+        built: specs of the engines that were built.
+        refuse_load: message with which an engine does not load; None loads it.
+        refuse_run: message with which the next run fails.
+        scratch: bytes that a context takes for each sample of luma.
+        restore: what an engine does to a plane of code values; takes the plane and the peak.
+        kernels: what the runtime cache holds.
+    """
+
+    def __init__(self, driver: FakeDriver, *, portable: bool = True) -> None:
+        self.driver = driver
+        self.built: list[EngineSpec] = []
+        self.refuse_load: str | None = None
+        self.refuse_run: str | None = None
+        self.scratch = 0
+        self.restore: Callable[[np.ndarray, float], np.ndarray] = lambda p, peak: np.minimum(p + 1, peak)
+        self.contexts = 0
+        self.kernels: bytes | None = None
+        self.said: Callable[[str], None] = lambda _: None
+        self.module = _module(self)
+        name = "rtx" if portable else "tensorrt"
+        self.flavour = Flavour(name, "Fake TensorRT", self.module.__name__, name, portable=portable)
+
+    def build(self, onnx: bytes, spec: EngineSpec, on_progress: Any = None) -> bytes:
+        """Stands for `rtdeblur.engine.builder.build`."""
+        self.built.append(spec)
+        return json.dumps(spec.as_json()).encode()
+
+
+class _Engine:
+    def __init__(self, fake: FakeTensorRT, spec: EngineSpec) -> None:
+        self.fake, self.spec = fake, spec
+        self.names = ["y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak", "y_out", "u_out", "v_out"]
+        self.num_io_tensors = len(self.names)
+
+    def get_tensor_name(self, index: int) -> str:
+        return self.names[index]
+
+    def get_tensor_dtype(self, name: str) -> type:
+        return np.uint8 if name[0] in "yuv" and name != "yuv_to_rgb" else np.float32
+
+    def create_runtime_config(self) -> Any:
+        return _Config(self.fake)
+
+    def create_execution_context(self, config: _Config | None = None) -> Any:
+        if self.fake.flavour.portable:
+            assert config
+            assert config.cuda_graph_strategy == "WHOLE_GRAPH_CAPTURE"
+            self.fake.kernels = b"kernels"
+        shape = self.spec.profile.max
+        context = _Context(self)
+        try:
+            context.scratch = self.fake.driver.allocate(
+                1 + self.fake.scratch * shape.batch * shape.height * shape.width
+            )
+        except GpuMemoryError:
+            self.fake.said("Requested amount of GPU memory could not be allocated: out of memory")
+            return None
+        self.fake.contexts += 1
+        return context
+
+
+class _Context:
+    scratch: int | None = None
+
+    def __init__(self, engine: _Engine) -> None:
+        self.engine, self.fake = engine, engine.fake
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def __del__(self) -> None:
+        if self.scratch is not None:
+            self.fake.contexts -= 1
+            self.fake.driver.device_memory.pop(self.scratch, None)
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        low, high = self.engine.spec.profile.min, self.engine.spec.profile.max
+        if name == "y" and not low.batch <= shape[0] <= high.batch:
+            self.fake.said(f"set_input_shape: {shape} is not in the profile")
+            return False
+        self.shapes[name] = tuple(shape)
+        return True
+
+    def infer_shapes(self) -> list[str]:
+        return [name for name in self.engine.names[:6] if name not in self.shapes]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes[name.removesuffix("_out")]
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address in self.fake.driver.device_memory
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        self.fake.driver.note("execute", stream)
+        if self.fake.refuse_run:
+            self.fake.said(self.fake.refuse_run)
+            return False
+        assert set(self.addresses) == set(self.engine.names)
+        self.fake.driver.put(stream, self._run)
+        return True
+
+    def _run(self) -> None:
+        memory = self.fake.driver.device_memory
+        peak = float(memory[self.addresses["peak"]].view(np.float32)[0])
+        kind = np.uint8 if self.engine.spec.planes == "uint8" else np.uint16
+        for name in ("y", "u", "v"):
+            plane = memory[self.addresses[name]].view(kind).astype(np.float64)
+            restored = self.fake.restore(plane, peak).astype(kind)
+            memory[self.addresses[f"{name}_out"]][:] = restored.view(np.uint8)
+
+
+class _Config:
+    def __init__(self, fake: FakeTensorRT) -> None:
+        self.fake = fake
+        self.cuda_graph_strategy = self.dynamic_shapes_kernel_specialization_strategy = ""
+
+    def create_runtime_cache(self) -> Any:
+        return _Cache(self.fake)
+
+    def set_runtime_cache(self, cache: _Cache) -> bool:
+        return True
+
+
+class _Cache:
+    def __init__(self, fake: FakeTensorRT) -> None:
+        self.fake = fake
+
+    def deserialize(self, blob: bytes) -> bool:
+        return blob == b"kernels"
+
+    def serialize(self) -> bytes:
+        return self.fake.kernels or b""
+
+
+def _module(fake: FakeTensorRT) -> ModuleType:
+    """What `import` of the flavour gives."""
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            fake.said = lambda text: logger.log(Severity.ERROR, text)
+
+        def deserialize_cuda_engine(self, data: bytes) -> Any:
+            if fake.refuse_load is not None:
+                fake.said(fake.refuse_load)
+                return None
+            return _Engine(fake, EngineSpec.from_json(json.loads(data)))
+
+    class ILogger:
+        pass
+
+    Severity = enum.Enum("Severity", ["ERROR"])  # noqa: N806
+    name = f"fake_tensorrt_{id(fake)}"
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    names: dict[str, Any] = {
+        "__version__": "1.7.1", "Runtime": Runtime, "ILogger": ILogger, "nptype": lambda dtype: dtype,
+        "CudaGraphStrategy": enum.StrEnum("C", {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE"}),
+        "DynamicShapesKernelSpecializationStrategy": enum.StrEnum("D", {"EAGER": "EAGER"}),
+        "ComputeCapability": enum.Enum("ComputeCapability", ["SM86", "SM89"]),
+    }  # fmt: skip
+    for key, value in names.items():
+        setattr(module, key, value)
+    sys.modules[name] = module
+    return module
+
+
+class Broken(FakeDriver):
+    """A driver whose device fails at the next wait, as after a faulty kernel."""
+
+    def wait(self, event: int) -> None:
+        raise CudaError("CUDA's cuEventSynchronize failed: CUDA_ERROR_ILLEGAL_ADDRESS (an illegal address)")
