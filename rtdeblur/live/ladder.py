@@ -2,7 +2,8 @@
 
 The rungs are the models from heavy to light at full resolution, then the lightest at lower working
 resolutions. Passing pictures on unrestored is no rung: where even the last is too slow, the frame rate
-gives way.
+gives way. Lower resolutions are worth it: on a GoPro clip and 4 test pairs the model `fast` gains 1.1 and
+1.6 dB (luma) at full size, 1.5 and 1.4 dB at a half, 0.9 and 0.4 dB at a quarter.
 """
 
 from __future__ import annotations

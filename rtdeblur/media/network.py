@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import av
 from av.container import InputContainer
 from av.error import ExitError, FFmpegError, ProtocolNotFoundError
+from av.format import Flags
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -71,6 +72,8 @@ class NetworkStream:
             raise InputError(f"{self._name!r} sends no video, only {held or 'nothing'}; expected a video")
         self._stream: VideoStream = videos[0]
         self._stream.codec_context.thread_type = "SLICE"  # frame threads wait for a frame each
+        # What FFmpeg makes up for bare MJPEG or H.264 counts pictures at a rate of its own.
+        self._untimed = bool(Flags(self._container.format.flags) & Flags.no_timestamps)
         self._frames = self._decode()
 
     def read(self) -> Frame | None:
@@ -83,8 +86,9 @@ class NetworkStream:
         if decoded is None:
             return None
         picture = planar(decoded)
-        unit = Fraction(self._stream.time_base or Fraction(1, 90_000))
-        pts = decoded.pts if decoded.pts is not None else round(time.monotonic() / unit)
+        unit, pts = Fraction(self._stream.time_base or Fraction(1, 90_000)), decoded.pts
+        if pts is None or self._untimed:
+            pts = round(time.monotonic() / unit)
         return Frame(planes_of(picture), pts, unit, colour_of(picture))
 
     def close(self) -> None:
