@@ -19,6 +19,7 @@ from rtdeblur.errors import UsageError
 
 if TYPE_CHECKING:
     from rtdeblur.backends import Backend, Precision
+    from rtdeblur.dropout import Policy
     from rtdeblur.live.ladder import Candidate
     from rtdeblur.live.outputs import Output
     from rtdeblur.live.restorer import Restorer
@@ -41,6 +42,8 @@ class Request:
     model: str
     backend: str
     precision: Precision
+    dropout: Policy | None
+    seed: int
     deadline_ms: float | None
     no_window: bool
     web: str | None
@@ -109,7 +112,14 @@ def _restorer(request: Request) -> Restorer:
 
         model = None if "identity" in (name, request.backend) else Model.load(name)
         choice = "identity" if name == "identity" else request.backend
-        return backends.open_backend(choice, model, precision=request.precision, mode="latency")
+        return backends.open_backend(
+            choice,
+            model,
+            precision=request.precision,
+            mode="latency",
+            dropout=request.dropout,
+            seed=request.seed,
+        )
 
     choices = list(dict.fromkeys([request.model, AUTO, *bundled_models(), "identity"]))
     return Restorer(choices, _candidates(), open_backend)
@@ -199,6 +209,19 @@ def _size(text: str) -> tuple[int, int]:
     default="auto",
     show_default=True,
     help="auto: bfloat16 where the processor has it.",
+)
+@click.option(
+    "--dropout",
+    type=click.Choice(["paper", "off"]),
+    help="paper: one mask for the whole session, as in the paper; the model's own choice by default.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of the dropout mask.",
 )
 @click.option(
     "--deadline-ms",

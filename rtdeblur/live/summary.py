@@ -62,6 +62,9 @@ class LiveSummary:
 
     def lines(self) -> Iterator[str]:
         """Say it to a person."""
+        if not self.shown:
+            yield f"no picture came in {self.seconds:.1f} s"
+            return
         height, width = self.working_size
         yield (
             f"{self.shown} pictures in {self.seconds:.1f} s, {self.fps:.1f} fps "
