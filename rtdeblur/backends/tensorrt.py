@@ -52,6 +52,7 @@ class TensorRTBackend(Backend):
         slots: batches in flight; 1 takes the least memory.
         dropout: the stream's mask, for a graph that takes its tables.
         options: where engines lie, and who is told.
+        target: what engines are built for; None is `Target.of` the GPU.
     """
 
     name = "tensorrt"
@@ -65,12 +66,13 @@ class TensorRTBackend(Backend):
         slots: int,
         dropout: Dropout | None = None,
         options: EngineOptions,
+        target: Target | None = None,
     ) -> None:
         self._model, self._driver, self._flavour = model, driver, flavour
         self._dropout, self._options = dropout, options
         self._cache = EngineCache(options.folder, options.notice)
         device = driver.device
-        self._target = Target.of(flavour, device.name, device.compute_capability)
+        self._target = target or Target.of(flavour, device.name, device.compute_capability)
         self.slots = slots
         self._rooms: dict[Layout, _Room] = {}
         self._most: dict[Layout, int] = {}
@@ -276,8 +278,7 @@ def _layout(batch: FrameBatch) -> Layout:
 
 def _lists(flavour: Flavour, capability: str) -> bool:
     """Whether a flavour names the GPU's compute capability; the enterprise one builds for any."""
-    known = flavour.load().ComputeCapability if flavour.portable else None
-    return known is None or hasattr(known, f"SM{capability.replace('.', '')}")
+    return not flavour.portable or capability in flavour.targets
 
 
 def _variant(model: Model, precision: Precision, notice: Notice) -> Model:

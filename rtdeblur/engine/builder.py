@@ -10,7 +10,7 @@ from typing import Any
 
 from rtdeblur.dropout import INPUTS as TABLES
 from rtdeblur.dropout import DropoutSites
-from rtdeblur.engine.flavours import FLAVOURS, Flavour, Message, complaint, log_of
+from rtdeblur.engine.flavours import CURRENT, FLAVOURS, Flavour, Message, complaint, log_of
 from rtdeblur.engine.planes import take_uint16
 from rtdeblur.engine.progress import Progress, monitor
 from rtdeblur.engine.spec import EngineSpec, Shape
@@ -82,12 +82,12 @@ def _config(trt: Any, builder: Any, spec: EngineSpec) -> Any:
     if flavour.portable and spec.target.compute_capabilities:
         config.num_compute_capabilities = len(spec.target.compute_capabilities)
         for index, capability in enumerate(spec.target.compute_capabilities):
-            if capability not in flavour.targets:
+            if capability not in (*flavour.targets, CURRENT):
                 raise EngineError(
                     f"{flavour.title} {spec.target.version} cannot build for compute capability "
                     f"{capability}; it knows {', '.join(flavour.targets)}"
                 )
-            name = f"SM{capability.replace('.', '')}"
+            name = capability if capability == CURRENT else f"SM{capability.replace('.', '')}"
             config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
     return config
 

@@ -16,6 +16,8 @@ from rtdeblur.errors import DependencyError, EngineError
 Message = tuple[str, str]
 """What TensorRT said: severity (ERROR, WARNING, INFO, VERBOSE, INTERNAL_ERROR) and text."""
 
+CURRENT = "CURRENT"
+"""The GPU at hand, whether TensorRT-RTX knows its compute capability by name or not."""
 PORTABLE = ("8.0", "8.6", "8.9", "12.0")
 """Compute capabilities of an RTX engine for which none was named ("CPU-Only AOT and TensorRT-RTX Engines");
 later ones may run it as well."""

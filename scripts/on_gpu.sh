@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Everything that needs an NVIDIA GPU, one step a call; the steps after `install` run on the machine that has it.
+#
+#   pack       with network: wheels that a GPU machine without network lacks, in parts of $PART_MIB MiB, to gpu-parts/
+#   take DIR   on the GPU machine: keep the parts in DIR; once for all parts, or as they come
+#   install    join the parts that were taken, and install the wheels in them to $SITE
+#   engine     engines for the default targets and for this GPU, against the CPU's fp32 result (at least 50 dB)
+#   test       the GPU tests; a missing GPU is a failure
+#   train      the weights, as CONFIG says (train/configs/fast.toml); checkpoint and report to $RESULTS
+#   bench      figures of this GPU, appended to docs/benchmarks.md
+#   all        engine, test and bench
+#
+# Without network, a machine that keeps what it was given between calls:
+#   here:   scripts/on_gpu.sh pack
+#   there:  scripts/on_gpu.sh take gpu-parts      (repeat, if only some parts can be sent at a time)
+#           scripts/on_gpu.sh install all
+# With network: pip install -e '.[rtx,train]' --group dev, then `scripts/on_gpu.sh all`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+STORE=${STORE:-/tmp/rtdeblur-gpu}
+SITE=${SITE:-$STORE/site}
+RESULTS=${RESULTS:-runs/gpu}
+PART_MIB=${PART_MIB:-24}
+PYTHON_VERSION=${PYTHON_VERSION:-3.12} # of the GPU machine
+CONFIG=${CONFIG:-train/configs/fast.toml}
+VIDEO=${VIDEO:-}                       # a real clip for `engine` and `bench`; a generated picture without
+
+# What an image with PyTorch and CUDA lacks; NumPy, click, rich, pytest and cuda-bindings it has.
+RTX=1.7.1.116
+WHEELS=(av==18.1.0 openvino==2026.4.0 openvino-telemetry "tensorrt-rtx-cu13-bindings==$RTX"
+    "tensorrt-rtx-cu13-libs==$RTX" platformdirs lightning-fabric)
+
+step_pack() {
+    rm -rf gpu-parts && mkdir -p gpu-parts/wheels
+    local platforms=() n
+    for n in 17 24 27 28 31 34 35; do platforms+=(--platform "manylinux_2_${n}_x86_64"); done
+    python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version "$PYTHON_VERSION" \
+        --implementation cp "${platforms[@]}" --platform manylinux2014_x86_64 -d gpu-parts/wheels "${WHEELS[@]}"
+    # Its own package is a source one, of a few kilobytes, and the same for every Python.
+    python3 -m pip wheel --quiet --no-deps -w gpu-parts/wheels "tensorrt-rtx-cu13==$RTX"
+    tar -C gpu-parts/wheels -cf - . |
+        split --bytes="${PART_MIB}M" --numeric-suffixes --suffix-length=2 - gpu-parts/part-
+    (cd gpu-parts && sha256sum part-* >SHA256SUMS)
+    rm -r gpu-parts/wheels
+    ls -l gpu-parts
+}
+
+step_take() {
+    mkdir -p "$STORE/parts"
+    cp "$1"/* "$STORE/parts/"
+    ls "$STORE/parts"
+}
+
+step_install() {
+    (cd "$STORE/parts" && sha256sum --quiet --check SHA256SUMS)
+    mkdir -p "$STORE/wheels"
+    cat "$STORE"/parts/part-* | tar -C "$STORE/wheels" -xf -
+    python3 -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade \
+        --target "$SITE" "$STORE"/wheels/*.whl
+    # This package runs from here; what it is asked for is its version.
+    mkdir -p "$SITE/rtdeblur.dist-info"
+    sed -n 's/^\(name\|version\) = "\(.*\)"/\1: \2/p' pyproject.toml >"$SITE/rtdeblur.dist-info/METADATA"
+}
+
+step_engine() { python3 scripts/check_engine.py ${VIDEO:+"$VIDEO"} | tee "$RESULTS/engine.txt"; }
+
+step_test() {
+    RTDEBLUR_REQUIRE_CUDA=1 python3 -m pytest -q -m needs_cuda -p no:cacheprovider tests/cuda tests/backends |
+        tee "$RESULTS/test.txt"
+}
+
+step_train() {
+    python3 -m train fit "$CONFIG" | tee "$RESULTS/train.txt"
+    cp -r "$(sed -n 's/^output *= *"\(.*\)"/\1/p' "$CONFIG")" "$RESULTS/"
+}
+
+step_bench() {
+    {
+        echo
+        echo "## $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader --id=0), $(date -u +%F)"
+        echo
+        python3 -m rtdeblur bench --backend tensorrt ${VIDEO:+"$VIDEO"}
+    } | tee "$RESULTS/bench.md" | tee -a docs/benchmarks.md
+}
+
+if [ $# -eq 0 ]; then
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exit 2
+fi
+mkdir -p "$RESULTS"
+export PYTHONPATH="$SITE:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+while [ $# -gt 0 ]; do
+    case $1 in
+    pack | install | engine | test | train | bench) "step_$1" ;;
+    take)
+        step_take "$2"
+        shift
+        ;;
+    all)
+        step_engine
+        step_test
+        step_bench
+        ;;
+    *)
+        echo "no step is called $1; run $0 without words to see them" >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
