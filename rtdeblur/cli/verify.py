@@ -1,0 +1,75 @@
+"""`rtdeblur verify INPUT OUTPUT`: whether an output kept all that it should."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rtdeblur.cli.options import as_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rtdeblur.media.compare import Check
+
+_COLOURS = {"same": "green", "different": "red", "not held": "yellow"}
+
+
+@click.command("verify")
+@click.argument("before", metavar="INPUT", type=as_path)
+@click.argument("after", metavar="OUTPUT", type=as_path)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison for programs.")
+@click.option("-q", "--quiet", is_flag=True, help="Print differences only.")
+@click.pass_context
+def command(ctx: click.Context, before: Path, after: Path, as_json: bool, quiet: bool) -> None:
+    """Compare a restored video with its source: frames, times, sound, streams, tags, colour.
+
+    Exits with 0 if all is the same, or missing only where the container of OUTPUT cannot hold it; else
+    with 1.
+    """
+    if Path("-") in (before, after):
+        raise click.UsageError("Both files are read whole and compared; a pipe cannot be.")
+    from rtdeblur.media.compare import compare
+    from rtdeblur.media.contents import read_contents
+    from rtdeblur.media.plaincopy import plain_copy
+
+    checks = compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
+    different = any(check.status == "different" for check in checks)
+    if as_json:
+        summary = {"input": str(before), "output": str(after), "same": not different}
+        click.echo(json.dumps({**summary, "checks": [asdict(check) for check in checks]}, indent=2))
+    else:
+        _show([check for check in checks if not (quiet and check.status == "same")])
+        if not quiet:
+            counts = Counter[str](check.status for check in checks)
+            click.echo(", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]))
+    if different:
+        ctx.exit(1)
+
+
+def _show(checks: Sequence[Check]) -> None:
+    """A table on a terminal, else lines that a search finds whole."""
+    if not sys.stdout.isatty():
+        for check in checks:
+            change = (
+                check.before if check.status == "same" else f"{check.before or '-'} → {check.after or '-'}"
+            )
+            click.echo(f"{check.status:9}  {check.name}: {change or '-'}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "what", "input", "output")
+    for check in checks:
+        texts = (
+            Text(part.encode(errors="replace").decode()) for part in (check.name, check.before, check.after)
+        )
+        table.add_row(Text(check.status, style=_COLOURS[check.status]), *texts)
+    Console().print(table)
