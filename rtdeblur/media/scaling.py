@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
 from rtdeblur.frames import Frame, Plane, Planes
 from rtdeblur.media.bgr import video_frame
@@ -61,11 +59,17 @@ def _scaled(reformatter: VideoReformatter, frame: Frame, size: tuple[int, int]) 
 
 
 def _changed(plane: Plane, before: Plane, after: Plane, peak: int) -> Plane:
+    """`plane + after - before`, clipped to 0..peak; spends `before` and `after`.
+
+    Unsigned and in place, which is several times faster than signed integers in new memory.
+    """
     if plane is before:
         return plane
-    wide: Any = np.int16 if peak == 255 else np.int32
-    total: NDArray[Any] = after.astype(wide)
-    total -= before
-    total += plane
-    np.clip(total, 0, peak, out=total)
-    return total.astype(plane.dtype)
+    changed = np.maximum(after, before)
+    less = np.subtract(changed, after, out=after)
+    more = np.subtract(changed, before, out=changed)
+    room = np.subtract(peak, plane, out=before)
+    np.minimum(more, room, out=more)
+    np.add(plane, more, out=changed)
+    np.minimum(less, changed, out=less)
+    return np.subtract(changed, less, out=changed)
