@@ -42,6 +42,7 @@ class Capture:
         interval: between frames, by the source's own clock.
         frames: how many came.
         reconnects: how many times a lost source came back.
+        damaged: packets or pictures that could not be read or decoded.
         error: what ended the capture, if not the source's end.
     """
 
@@ -51,7 +52,7 @@ class Capture:
         self._open_source, self._say, self._patient = open_source, say, patient
         self.slot: Newest[Captured] = Newest()
         self.interval = FrameInterval()
-        self.frames = self.reconnects = 0
+        self.frames = self.reconnects = self.damaged = 0
         self.error: BaseException | None = None
         self._delay = FIRST_DELAY
         self._problem = "opening the source"
@@ -98,6 +99,7 @@ class Capture:
                         raise InputError("the sender ended the stream")
                     self._take(frame)
             finally:
+                self.damaged += source.damaged
                 source.close()
         except InputError as error:
             if not self.frames and not self._patient:

@@ -238,6 +238,7 @@ class LiveSession:
             shown=self._shown,
             source_fps=status.source_fps,
             dropped=status.dropped,
+            damaged=self._capture.damaged,
             unrestored=self._inference.unrestored,
             latency_ms=self._latency.overall,
             restore_ms=self._inference.times.overall,

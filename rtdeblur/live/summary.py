@@ -33,6 +33,7 @@ class LiveSummary:
         shown: pictures shown; without a display, pictures that left inference.
         source_fps: frames a second by the source's own clock, 0 where unknown.
         dropped: frames never shown, because a newer one was there first.
+        damaged: packets or frames that could not be read or decoded.
         unrestored: frames that the model failed on, shown as they came.
         latency_ms: median and 95th percentile, capture to display; None where nothing was shown.
         restore_ms: median and 95th percentile of the time that the model took.
@@ -47,6 +48,7 @@ class LiveSummary:
     shown: int
     source_fps: float
     dropped: int
+    damaged: int
     unrestored: int
     latency_ms: tuple[float, float] | None
     restore_ms: tuple[float, float] | None
@@ -78,6 +80,8 @@ class LiveSummary:
             )
         if self.reconnects:
             yield f"the source was lost and came back {self.reconnects} times"
+        if self.damaged:
+            yield f"{self.damaged} packets or pictures of the source were damaged"
         if self.unrestored:
             yield f"{self.unrestored} pictures passed unrestored"
         for output in self.outputs:

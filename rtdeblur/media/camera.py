@@ -26,6 +26,9 @@ class Camera:
         device: its number, or the name of its device.
         options: `size` and `frame_rate` are asked for; a camera takes the nearest that it has.
 
+    Attributes:
+        damaged: pictures that it failed to give.
+
     Raises:
         DependencyError: OpenCV is not installed.
         InputError: there is no such camera, or another program uses it.
@@ -35,7 +38,7 @@ class Camera:
 
     def __init__(self, device: int | str, options: SourceOptions) -> None:
         self._cv2 = _import_cv2()
-        self._device = device
+        self._device, self.damaged = device, 0
         self._capture = self._cv2.VideoCapture(device)
         if not self._capture.isOpened():
             self.close()
@@ -55,6 +58,7 @@ class Camera:
             good, bgr = self._capture.read()
             if good:
                 return self._frame(bgr)
+            self.damaged += 1
         raise InputError(f"camera {self._device} gives no pictures any more")
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class NetworkStream:
         options: `transport` and `timeout_seconds`.
 
     Attributes:
-        damaged: packets that could not be read or decoded.
+        damaged: packets that were incomplete, or could not be read or decoded.
 
     Raises:
         InputError: the scheme is unknown, nobody answers, or no video comes.
@@ -65,11 +65,11 @@ class NetworkStream:
             self._container = self._open(url, scheme, words)
         except FFmpegError as error:
             raise InputError(f"cannot open {self._name!r}: {self._reason(error, scheme)}") from error
-        videos = self._container.streams.video
+        videos = [s for s in self._container.streams.video if s.codec_context is not None]
         if not videos:
             held = ", ".join(s.type for s in self._container.streams)
             self._container.close()
-            raise InputError(f"{self._name!r} sends no video, only {held or 'nothing'}; expected a video")
+            raise InputError(f"{self._name!r} sends no video that can be decoded, only {held or 'nothing'}")
         self._stream: VideoStream = videos[0]
         self._stream.codec_context.thread_type = "SLICE"  # frame threads wait for a frame each
         # What FFmpeg makes up for bare MJPEG or H.264 counts pictures at a rate of its own.
@@ -121,6 +121,7 @@ class NetworkStream:
                 for packet in self._container.demux(self._stream):
                     if not packet.size:  # PyAV marks the end with an empty packet
                         return
+                    self.damaged += packet.is_corrupt
                     for frame in packet.decode():
                         failures = 0
                         yield frame

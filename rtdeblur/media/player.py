@@ -29,6 +29,11 @@ class FilePlayer:
         self._closed = threading.Event()
         self._zero: float | None = None
 
+    @property
+    def damaged(self) -> int:
+        """Packets or frames that could not be read or decoded so far."""
+        return self._reader.damage.count
+
     def read(self) -> Frame | None:
         """Give the next frame when its time has come; None at the end."""
         frame = next((item for item in self._frames if isinstance(item, Frame)), None)

@@ -16,6 +16,10 @@ class LiveSource(Protocol):
     finite: bool
     """True where the end is the end, as of a file; False where it means that the source was lost."""
 
+    @property
+    def damaged(self) -> int:
+        """Packets or pictures that could not be read or decoded so far."""
+
     def read(self) -> Frame | None:
         """Wait for the next frame; None at the end.
 

@@ -46,6 +46,7 @@ class FakeSource:
     def __init__(self, items: list[Frame | Exception], *, finite: bool = False, pace: float = 0.002) -> None:
         self._items: Iterator[Frame | Exception] = iter(items)
         self.finite, self._pace, self.read_count, self.closed = finite, pace, 0, False
+        self.damaged = 0
 
     def read(self) -> Frame | None:
         time.sleep(self._pace)

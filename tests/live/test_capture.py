@@ -41,11 +41,13 @@ def test_a_finite_source_ends(fake, said) -> None:
 
 def test_a_lost_source_is_opened_again_and_said_once_each_way(fake, said) -> None:
     first = fake.source([fake.picture(0), fake.lost("the cable is out")])
+    first.damaged = 7
     second = fake.source([fake.picture(1), fake.picture(2)])  # its end is no end: a stream has none
     third = fake.source([fake.picture(3)], finite=True)
     capture = run([lambda: first, refused, refused, lambda: second, refused, lambda: third], said)
     assert capture.frames == 4
     assert capture.reconnects == 2
+    assert capture.damaged == 7
     assert capture.error is None
     assert first.closed
     assert second.closed

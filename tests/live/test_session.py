@@ -90,7 +90,7 @@ def test_a_sudden_4k_frame_and_a_change_of_size_pass(fake, make) -> None:
 
 def endless(fake: SimpleNamespace):
     class Endless:
-        finite, closed, count = False, False, 0
+        finite, closed, count, damaged = False, False, 0, 0
 
         def read(self):
             time.sleep(0.005)

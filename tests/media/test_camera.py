@@ -76,6 +76,7 @@ def test_a_dropped_picture_is_passed_over_and_an_unplugged_camera_is_lost(fake: 
     camera = open_source("1", SourceOptions())
     assert camera.read() is not None
     assert camera.read() is not None
+    assert camera.damaged == 2
     with pytest.raises(InputError, match="camera 1 gives no pictures any more"):
         camera.read()
 

@@ -113,6 +113,7 @@ def test_garbage_costs_pictures_and_not_the_stream() -> None:
         frames = read_all(source)
         source.close()
     assert 20 <= len(frames) <= 60  # the second half is whole
+    assert source.damaged > 0
     assert [int(f.planes[0].mean()) for f in frames[-10:]] == pytest.approx(range(85, 135, 5), abs=2)
 
 
