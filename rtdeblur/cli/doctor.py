@@ -122,6 +122,32 @@ def _backend(name: str, module: str, package: str, install: str) -> Finding:
     return Finding(name, True, "installed")
 
 
+def _live() -> Iterator[Finding]:
+    install = "pip install 'rtdeblur[live]'"
+    yield _module("cameras", "cv2", install)
+    # They share one folder: what was installed last overwrites the other, and headless has no windows.
+    packages = [name for name in ("opencv-python", "opencv-python-headless") if _is_installed(name)]
+    if "opencv-python-headless" in packages:
+        advice = f"pip uninstall -y {' '.join(packages)} && pip install opencv-python"
+        yield Finding("windows", False, f"hidden by {packages[-1]}", advice)
+    else:
+        yield _module("windows", "cv2", install)
+    yield _module("virtual camera", "pyvirtualcam", "pip install 'rtdeblur[virtual-camera]'")
+
+
+def _module(name: str, module: str, install: str) -> Finding:
+    found = find_spec(module) is not None
+    return Finding(name, found, "installed" if found else "not installed", install)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def _models() -> Iterator[Finding]:
     from rtdeblur.model import bundled_models
 
@@ -148,6 +174,7 @@ _PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "GPU": _gpu,
     "Backends": _backends,
     "FFmpeg": _ffmpeg,
+    "Live": _live,
     "Models": _models,
 }
 

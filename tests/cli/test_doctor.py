@@ -17,7 +17,7 @@ def test_every_finding_is_a_marked_line(capsys: pytest.CaptureFixture[str]) -> N
     main(["doctor"])
     lines = capsys.readouterr().out.splitlines()
     titles = [line for line in lines if not line.startswith("  ")]
-    assert titles == ["Software", "Processor", "OpenVINO", "GPU", "Backends", "FFmpeg", "Models"]
+    assert titles == ["Software", "Processor", "OpenVINO", "GPU", "Backends", "FFmpeg", "Live", "Models"]
     assert all(line[2] in "✓✗" for line in lines if line.startswith("  "))
     assert "  ✓ encoder libx264: found" in lines
     assert "  ✓ --precision auto: " in "\n".join(lines)
@@ -152,3 +152,23 @@ def test_no_cuda_driver_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(hardware.ctypes, "CDLL", missing)
     assert [finding.ok for finding in doctor._gpu()] == [False]
+
+
+@pytest.mark.parametrize(
+    ("installed", "ok", "value"),
+    [
+        (("opencv-python",), True, "installed"),
+        (("opencv-python-headless",), False, "hidden by opencv-python-headless"),
+        (("opencv-python", "opencv-python-headless"), False, "hidden by opencv-python-headless"),
+    ],
+)
+def test_a_headless_opencv_has_no_windows(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], ok: bool, value: str
+) -> None:
+    monkeypatch.setattr(doctor, "_is_installed", lambda package: package in installed)
+    monkeypatch.setattr(doctor, "find_spec", lambda module: module == "cv2")
+    cameras, windows, virtual = doctor._live()
+    assert cameras.ok
+    assert (windows.ok, windows.value) == (ok, value)
+    assert not virtual.ok
+    assert "rtdeblur[virtual-camera]" in virtual.advice
