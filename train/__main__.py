@@ -52,20 +52,34 @@ def evaluate(checkpoint: Path, pairs: Path, output: Path, **options: Any) -> Non
 @click.argument("checkpoint", type=FILE)
 @click.argument("folder", type=FOLDER)
 @click.option("--name", required=True, help="Of the model.")
-@click.option("--pictures", type=FOLDER, required=True, help="Real frames on which the graphs are compared.")
-@click.option("--licence", required=True, help="Of the weights, an SPDX name.")
+@click.option("--pictures", type=FOLDER, help="Real frames on which the graphs are compared.")
+@click.option("--licence", help="Of the weights, an SPDX name.")
 @click.option("--dropout", type=click.Choice(["off", "paper"]), default="off", show_default=True)
 @click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
 @click.option("--manifest", type=FILE, help="An earlier manifest: take over its training and scores.")
+@click.option(
+    "--engine",
+    metavar="NxHxW",
+    help="An engine for this GPU by torch-tensorrt, as 1x720x1280; no bundle.",
+)
 def export(
     checkpoint: Path,
     folder: Path,
     config: Path | None,
-    pictures: Path,
+    pictures: Path | None,
     manifest: Path | None,
+    engine: str | None,
     **facts: Any,
 ) -> None:
     """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, if they compute what they should."""
+    if engine:
+        from train.engine import export_engine
+
+        name, dropout = facts["name"], facts["dropout"]
+        click.echo(export_engine(checkpoint, folder, name, engine, dropout=dropout, config=config))
+        return
+    if not pictures or not facts["licence"]:
+        raise click.UsageError("A bundle needs --pictures and --licence.")
     from train.export import Bundle, export_checkpoint
 
     for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
