@@ -13,7 +13,8 @@ Plane = NDArray[np.unsignedinteger[Any]]
 Planes = tuple[Plane, Plane, Plane]
 """y (H, W), u and v (Hc, Wc): uint8 for 8 bits a sample, uint16 (low bits used) for more."""
 
-Matrix = Literal["bt601", "bt709", "bt2020"]
+Matrix = Literal["bt601", "bt709", "bt2020", "rgb"]
+"""What y, u, v are made of; under "rgb" they are green, blue and red (H.273, MatrixCoefficients 0)."""
 
 # Luma weights (Kr, Kb): ITU-T H.273 table 4.
 _LUMA_WEIGHTS: dict[str, tuple[float, float]] = {
@@ -38,10 +39,15 @@ class Colour:
     bit_depth: int = 8
 
     def __post_init__(self) -> None:
-        if self.matrix not in _LUMA_WEIGHTS:
-            raise ValueError(f"matrix is {self.matrix!r}, expected one of {', '.join(_LUMA_WEIGHTS)}")
+        if self.matrix not in (*_LUMA_WEIGHTS, "rgb"):
+            raise ValueError(f"matrix is {self.matrix!r}, expected rgb, {', '.join(_LUMA_WEIGHTS)}")
         if not 8 <= self.bit_depth <= 16:
             raise ValueError(f"bit_depth is {self.bit_depth}, expected 8 to 16")
+
+    @property
+    def name(self) -> str:
+        """The matrix and range in words."""
+        return f"{self.matrix} {'full' if self.full_range else 'limited'} range"
 
     @property
     def peak(self) -> int:
@@ -59,13 +65,16 @@ class Colour:
         return self._rgb_to_yuv().astype(np.float32)
 
     def _rgb_to_yuv(self) -> NDArray[np.float64]:
+        unit = 1 << (self.bit_depth - 8)
+        luma_span, chroma_span = (self.peak, self.peak) if self.full_range else (219 * unit, 224 * unit)
+        black = 0 if self.full_range else 16 * unit
+        if self.matrix == "rgb":
+            green_blue_red = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
+            return np.hstack([green_blue_red * luma_span, np.full((3, 1), black)])
         kr, kb = _LUMA_WEIGHTS[self.matrix]
         luma = np.array([kr, 1 - kr - kb, kb])
         cb = (np.array([0.0, 0.0, 1.0]) - luma) / (2 * (1 - kb))
         cr = (np.array([1.0, 0.0, 0.0]) - luma) / (2 * (1 - kr))
-        unit = 1 << (self.bit_depth - 8)
-        luma_span, chroma_span = (self.peak, self.peak) if self.full_range else (219 * unit, 224 * unit)
-        black = 0 if self.full_range else 16 * unit
         scaled = np.vstack([luma * luma_span, cb * chroma_span, cr * chroma_span])
         return np.hstack([scaled, np.array([[black], [128 * unit], [128 * unit]])])
 
@@ -75,7 +84,7 @@ class Frame:
     """One decoded picture; its time in seconds is `pts * time_base`.
 
     Attributes:
-        planes: y, u, v; a grey picture has u and v of one neutral sample, shape (1, 1).
+        planes: y, u, v (see `Matrix`); a grey picture has u and v of one neutral sample, shape (1, 1).
         pts: presentation time in units of `time_base`.
         time_base: seconds a unit.
         colour: what the code values mean.

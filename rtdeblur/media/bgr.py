@@ -6,17 +6,12 @@ import threading
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from rtdeblur.frames import Frame, Matrix
-from rtdeblur.media.planes import plane_views
+from rtdeblur.frames import Frame
+from rtdeblur.media.planes import COLORSPACES, plane_views
 
-_MATRICES: dict[Matrix, Colorspace] = {
-    "bt601": Colorspace.ITU601,
-    "bt709": Colorspace.ITU709,
-    "bt2020": Colorspace.BT2020,
-}
 # Columns and rows of luma for one sample of chroma, and FFmpeg's name of it.
 _SUBSAMPLINGS = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (1, 2): "440", (4, 1): "411", (4, 4): "410"}
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -43,7 +38,7 @@ def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint
         width,
         height,
         "gbrp",
-        src_colorspace=_MATRICES[frame.colour.matrix],
+        src_colorspace=COLORSPACES[frame.colour.matrix],
         src_color_range=ColorRange.JPEG if frame.colour.full_range else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=(Interpolation.AREA if height < rows else Interpolation.BILINEAR) | _EXACT,
@@ -68,7 +63,8 @@ def video_frame(frame: Frame) -> VideoFrame:
     )
     depth = frame.colour.bit_depth
     suffix = "" if depth == 8 else f"{depth}le"
-    video = VideoFrame(columns, rows, f"yuv{subsampling}p{suffix}")
+    name = "gbrp" if frame.colour.matrix == "rgb" else f"yuv{subsampling}p"
+    video = VideoFrame(columns, rows, name + suffix)
     for view, plane in zip(plane_views(video), frame.planes, strict=True):
         np.copyto(view, plane)
     return video

@@ -188,7 +188,9 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
     return container.format.name if holds_video else None
 
 
-def refusal(format_name: str, add: Callable[[OutputContainer], object]) -> str | None:
+def refusal(
+    format_name: str, add: Callable[[OutputContainer], object], options: dict[str, str] | None = None
+) -> str | None:
     """Why a container cannot be written with what `add` puts into it; None if it can.
 
     Muxers know only when they write the header, so one is written, to memory.
@@ -196,8 +198,9 @@ def refusal(format_name: str, add: Callable[[OutputContainer], object]) -> str |
     Args:
         format_name: FFmpeg's name of the container.
         add: adds streams.
+        options: options of the muxer.
     """
-    scratch = open_output(BytesIO(), format_name)
+    scratch = open_output(BytesIO(), format_name, options)
     try:
         add(scratch)
         scratch.start_encoding()

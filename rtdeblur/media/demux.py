@@ -115,9 +115,11 @@ class Demuxer:
                 self._failed_reads += 1
                 self._packets = self._container.demux()
                 continue
-            if packet is None or not packet.size:  # PyAV marks the end with an empty packet a stream
+            if packet is None:
                 return None
             self._failed_reads = 0
+            if not packet.size:  # PyAV marks the end with some; FLAC in NUT has one amidst
+                continue
             self.video_packets += packet.stream.index == self._stream.index
             if packet.is_corrupt:
                 self._damage.add(MARKED, f"a packet of stream #{packet.stream.index} is damaged")

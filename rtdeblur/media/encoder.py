@@ -10,12 +10,13 @@
 Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults.
 
 The pixel format is the source's where the encoder has it, else the nearest with no less depth and no less
-chroma. H.264 and HEVC cannot halve odd sizes: these get full chroma in that direction.
+chroma; RGB becomes full-range BT.709 where the encoder has no RGB. H.264 and HEVC cannot halve odd sizes:
+these get full chroma in that direction.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
@@ -31,9 +32,10 @@ from av.video.reformatter import ColorRange, ColorTrc
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import OutputError, UsageError
+from rtdeblur.frames import Colour
 from rtdeblur.media import hdr
 from rtdeblur.media.container import open_output, refusal
-from rtdeblur.media.planes import PLANAR, depth_of, has_alpha, is_full_range, is_rgb
+from rtdeblur.media.planes import COLORSPACES, PLANAR, colour_of, depth_of, has_alpha
 from rtdeblur.media.reader import FileReader
 
 _DEFAULTS: dict[str, dict[str, str]] = {
@@ -80,12 +82,14 @@ class Encoding:
         pix_fmt: what it encodes.
         options: its options.
         lost: what of the source `pix_fmt` cannot hold.
+        colour: what its code values mean.
     """
 
     codec: str
     pix_fmt: str
     options: dict[str, str]
     lost: PixFmtLoss
+    colour: Colour
 
     def add_to(self, container: OutputContainer, reader: FileReader) -> VideoStream:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
@@ -105,7 +109,9 @@ class Encoding:
         context.sample_aspect_ratio = reader.stream.sample_aspect_ratio or Fraction(0, 1)
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
         context.colorspace, context.color_range = frame.colorspace, frame.color_range
-        if is_full_range(frame):
+        if frame.format.is_rgb and self.colour.matrix != "rgb":
+            context.colorspace = COLORSPACES[self.colour.matrix]
+        if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the name of the format may have implied it
         context.flags |= Flags.frame_duration
         if not _has_times(container):
@@ -126,8 +132,9 @@ class Encoding:
             for loss, what in _LOSS_NAMES.items()
             if self.lost & loss
         ]
-        if is_rgb(VideoFormat(source)):
-            lost.append(f"the colours of {source} are encoded as {self.pix_fmt}, rounded to code values")
+        if frame.format.is_rgb and self.colour.matrix != "rgb":
+            what = f"the colours of {source} are encoded as {self.pix_fmt}, rounded to code values"
+            lost.append(f"{what}; ffv1 in .mkv keeps them")
         elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
             size = f"{frame.width}x{frame.height}"
             lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
@@ -166,7 +173,7 @@ def choose(
     hdr.add_params(name, frame, options)
     problem: str | None = None
     for pix_fmt, lost in _ranked(frame.format, encoder):
-        encoding = Encoding(name, pix_fmt, options, lost)
+        encoding = Encoding(name, pix_fmt, options, lost, _colour(frame, pix_fmt))
         refused = refusal(format_name, partial(encoding.add_to, reader=reader))
         if refused is None:
             return encoding
@@ -175,6 +182,13 @@ def choose(
     asked = " and ".join(f"{k} {v}" for k, v in (("crf", crf), ("preset", preset)) if v is not None)
     hint = f"leave out {asked}" if asked else "try another codec or container"
     raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; {hint}")
+
+
+def _colour(frame: VideoFrame, pix_fmt: str) -> Colour:
+    colour = colour_of(frame)
+    if colour.matrix == "rgb" and not VideoFormat(pix_fmt).is_rgb:
+        return replace(colour, matrix="bt709", full_range=True)  # full range keeps all levels
+    return colour
 
 
 def _auto(frame: VideoFrame, format_name: str) -> str:
@@ -222,7 +236,7 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
 
 
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
-    """The YUV and gray formats of an encoder, best first by FFmpeg's judgement, and what each loses."""
+    """The formats that an encoder offers for a source, best first by FFmpeg's judgement, and what is lost."""
     offered = [f.name for f in encoder.video_formats or [source] if _is_candidate(f, source)]
     # Among equals FFmpeg takes the first: what needs no conversion, then planar before nv12.
     offered.sort(key=lambda name: (name != source.name, not PLANAR.fullmatch(name)))
@@ -240,7 +254,9 @@ def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]
 
 
 def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
-    if not offered.components or is_rgb(offered):  # on a device, or no YUV
+    if not offered.components or offered.has_palette:  # on a device, or too few colours
+        return False
+    if offered.is_rgb and not source.is_rgb:
         return False
     jpeg_range, alpha = offered.name.startswith("yuvj"), has_alpha(offered)
     return (not jpeg_range or source.name.startswith("yuvj")) and (not alpha or has_alpha(source))

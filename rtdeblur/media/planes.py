@@ -3,12 +3,15 @@
 | source                                      | becomes            | how                                    |
 |---------------------------------------------|--------------------|----------------------------------------|
 | planar YUV of 8 to 16 bits, any subsampling | itself             | views on the decoded frame             |
+| planar RGB of 8 to 16 bits                  | itself             | views: y, u, v are green, blue, red    |
 | the same with alpha                         | itself             | views; alpha stays in the frame        |
 | gray of 8 to 16 bits                        | itself             | view; u, v are one neutral sample      |
 | big-endian or MSB-aligned samples           | same, little-endian| bit exact                              |
 | nv12, p010, yuyv422 and their like          | planar, same depth | bit exact                              |
-| RGB, palette, Bayer, XYZ                    | yuv444p, same depth| full range (keeps all levels), BT.709  |
-| gray with alpha, one bit a pixel            | gray               | alpha is lost                          |
+| packed RGB, with alpha or without           | planar, same depth | bit exact                              |
+| palette, Bayer, XYZ                         | planar RGB         | what swscale makes of it               |
+| gray with alpha                             | yuva420p           | bit exact                              |
+| one bit a pixel                             | gray               | bit exact                              |
 | 11, 13, 15 bits; more than 16 or floating   | next depth up; 16  |                                        |
 """
 
@@ -24,7 +27,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from rtdeblur.frames import Colour, Matrix, Plane, Planes
 
-PLANAR = re.compile(r"(yuv[ja]?4\d\dp|gray)(\d+le)?")
+PLANAR = re.compile(r"(yuv[ja]?4\d\dp|gbra?p|gray)(\d+le)?")
 _DEPTHS = (8, 9, 10, 12, 14, 16)
 
 # ITU-T H.273 table 4, MatrixCoefficients (AVColorSpace has the same numbers). SMPTE 240M (7) differs
@@ -38,6 +41,14 @@ _MATRICES: dict[int, Matrix] = {
     9: "bt2020",
     10: "bt2020",
 }
+COLORSPACES: dict[Matrix, Colorspace] = {
+    "bt601": Colorspace.ITU601,
+    "bt709": Colorspace.ITU709,
+    "bt2020": Colorspace.BT2020,
+    "rgb": Colorspace.ITU709,  # what it becomes where it must
+}
+"""What swscale calls a matrix."""
+
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
@@ -52,11 +63,11 @@ def has_alpha(pix_fmt: VideoFormat) -> bool:
 
 
 def is_full_range(frame: VideoFrame) -> bool:
-    """True where black is 0: the frame says so, or its format does (yuvj, untagged gray)."""
+    """True where black is 0: the frame says so, or its format does (yuvj, untagged gray and RGB)."""
     if frame.format.name.startswith("yuvj"):
         return True
     if frame.color_range == ColorRange.UNSPECIFIED:
-        return frame.format.name.startswith("gray") or frame.format.is_rgb
+        return frame.format.name.startswith(("gray", "ya")) or frame.format.is_rgb
     return frame.color_range == ColorRange.JPEG
 
 
@@ -65,6 +76,8 @@ def colour_of(frame: VideoFrame) -> Colour:
 
     An untagged matrix is guessed as players do: BT.709 for 720 lines and more, else BT.601.
     """
+    if frame.format.is_rgb:
+        return Colour("rgb", is_full_range(frame), depth_of(frame.format))
     guess: Matrix = "bt709" if frame.height >= 720 else "bt601"
     matrix = _MATRICES.get(int(frame.colorspace), guess)
     return Colour(matrix, is_full_range(frame), depth_of(frame.format))
@@ -75,18 +88,13 @@ def planar(frame: VideoFrame) -> VideoFrame:
     source = frame.format
     if PLANAR.fullmatch(source.name):
         return frame
-    name = _planar_name(source)
-    coloured = name.startswith("yuv") and is_rgb(source)
-    scale = ColorRange.JPEG if coloured or is_full_range(frame) else ColorRange.MPEG
+    scale = ColorRange.JPEG if is_rgb(source) or is_full_range(frame) else ColorRange.MPEG
     converted = frame.reformat(
-        format=name,
-        interpolation=_EXACT,
-        dst_colorspace=Colorspace.ITU709 if coloured else None,
-        src_color_range=scale,
-        dst_color_range=scale,
+        format=_planar_name(source), interpolation=_EXACT, src_color_range=scale, dst_color_range=scale
     )
-    if not coloured:  # the tags of the source, of which swscale knows too few
-        converted.colorspace, converted.color_range = frame.colorspace, frame.color_range
+    # The tags of the source, of which swscale knows too few.
+    converted.colorspace = frame.colorspace
+    converted.color_range = scale if is_full_range(frame) else frame.color_range
     return converted
 
 
@@ -98,19 +106,24 @@ def is_rgb(pix_fmt: VideoFormat) -> bool:
 def _planar_name(source: VideoFormat) -> str:
     bits = next((d for d in _DEPTHS if d >= depth_of(source)), 16)
     suffix = "" if bits == 8 else f"{bits}le"
-    colours = [c for c in source.components if not c.is_alpha]
-    if len(colours) == 1 and not is_rgb(source):
+    alpha = "a" if has_alpha(source) else ""
+    if is_rgb(source):
+        return f"gbr{alpha}p{suffix}"
+    if len(source.components) == 1:
         return f"gray{suffix}"
+    if len(source.components) == 2:
+        return f"yuva420p{suffix}"
     chroma = (source.chroma_width(4), source.chroma_height(4))
-    subsampling = "444" if is_rgb(source) else {(2, 2): "420", (2, 4): "422"}.get(chroma, "444")
-    return f"yuv{subsampling}p{suffix}"
+    subsampling = {(2, 2): "420", (2, 4): "422"}.get(chroma, "444")
+    return f"yuv{alpha}{subsampling}p{suffix}"
 
 
 def plane_views(frame: VideoFrame) -> tuple[Plane, ...]:
     """Views on the colour planes of a planar frame, without the padding of its lines.
 
     Returns:
-        y, u, v of (H, W), (Hc, Wc), (Hc, Wc), or y alone for gray; uint8, or uint16 above 8 bits.
+        y, u, v of (H, W), (Hc, Wc), (Hc, Wc), green, blue, red for RGB, or y alone for gray; uint8, or
+        uint16 above 8 bits.
         Writing to them writes to the frame.
     """
     dtype: Any = np.uint8 if depth_of(frame.format) == 8 else "<u2"

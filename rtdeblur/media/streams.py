@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from operator import methodcaller
 
+from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 from av.format import Flags
@@ -77,6 +78,8 @@ class Track:
             packet.dts = packet.dts if 0 <= ahead < _LONGEST_REORDERING_SECONDS else packet.pts
         packet.rescale_ts(AVRational(unit))
         if packet.dts is not None:
+            if not packet.duration and self.last_dts is not None and isinstance(self.stream, AudioStream):
+                packet.duration = packet.dts - self.last_dts  # the last of a track in mp4 would not be played
             step = 0 if Flags.ts_nonstrict in Flags(self.stream.container.format.flags) else 1
             if self.last_dts is not None and packet.dts < self.last_dts + step:
                 packet.dts = self.last_dts + step
@@ -106,7 +109,7 @@ def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> 
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
     else:
-        copy = container.add_stream_from_template(stream, opaque=True)
+        copy = _copied(container, stream)
         track = Track(copy)
     copy.metadata.update(clean_tags(stream.metadata))
     copy.disposition = stream.disposition
@@ -114,7 +117,9 @@ def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> 
 
 
 def _codec(stream: Stream) -> str:
-    return stream.codec_context.codec.canonical_name if stream.codec_context else stream.name or "unknown"
+    if stream.codec_context:
+        return stream.codec_context.codec.canonical_name
+    return getattr(stream, "name", None) or "unknown"  # sound of no known codec has none
 
 
 def _refuses(format_name: str, stream: Stream) -> bool:
@@ -122,10 +127,17 @@ def _refuses(format_name: str, stream: Stream) -> bool:
         return True
     if stream.type == "attachment" and format_name != "matroska":
         return True
-    return (
-        refusal(format_name, lambda scratch: scratch.add_stream_from_template(stream, opaque=True))
-        is not None
-    )
+    # mp4 looks at a channel layout when it writes its index: here in front, or it would be too late.
+    options = {"movflags": "empty_moov"} if format_name in MOV and _codec(stream).startswith("pcm_") else {}
+    return refusal(format_name, lambda scratch: _copied(scratch, stream), options) is not None
+
+
+def _copied(container: OutputContainer, stream: Stream) -> Stream:
+    copy = container.add_stream_from_template(stream, opaque=True)
+    if isinstance(copy, AudioStream) and copy.codec_context.layout.name.endswith(" channels"):
+        # Which is where the source does not say; then it is FFmpeg's default, as players guess.
+        copy.codec_context.layout = f"{copy.codec_context.channels}c"
+    return copy
 
 
 def _is_remade(stream: Stream, reader: FileReader) -> bool:

@@ -24,7 +24,7 @@ from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.encoder import Encoding, choose
 from rtdeblur.media.hdr import side_data
 from rtdeblur.media.partfile import is_stream, open_target
-from rtdeblur.media.planes import is_full_range, plane_views
+from rtdeblur.media.planes import COLORSPACES, colour_of, plane_views
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.streams import Track, add_copy
 from rtdeblur.media.tags import MATROSKA, MOV, copy_tags, muxer_options, video_tags
@@ -71,7 +71,6 @@ class FileWriter:
         self._file = open_target(self._path, source=reader.path, overwrite=overwrite)
         self._container: OutputContainer | None = None
         self._lock = threading.RLock()
-        self._resized = False
         try:
             self.encoding: Encoding = choose(reader, format_name, codec, crf, preset)
             options = muxer_options(reader, format_name, seekable=not is_stream(self._path))
@@ -185,26 +184,33 @@ class FileWriter:
         self._opened().mux([self._picture.place(p) for p in self._video.encode(fitted)])
 
     def _fit(self, frame: VideoFrame) -> VideoFrame:
-        """The frame in the size and pixel format of the encoder, its range untouched."""
-        context = self._video.codec_context
+        """The frame in the size, pixel format and colour that the encoder was told."""
+        context, source, target = self._video.codec_context, colour_of(frame), self.encoding.colour
         resized = (frame.width, frame.height) != (context.width, context.height)
-        if not resized and frame.format.name == context.pix_fmt:
+        changed = (source.matrix, source.full_range) != (target.matrix, target.full_range)
+        if not resized and not changed and frame.format.name == context.pix_fmt:
             return frame
-        if resized and not self._resized:
-            self._resized = True
+        if resized:
             size = f"{context.width}x{context.height}"
-            self.warnings.append(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
-        scale = ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG
+            self._warn_once(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
+        if changed and source.matrix != "rgb":
+            self._warn_once(f"the colour changes to {source.name}: converted to {target.name}")
         fitted = frame.reformat(
             context.width,
             context.height,
             context.pix_fmt,
+            src_colorspace=COLORSPACES[source.matrix],
+            dst_colorspace=COLORSPACES[target.matrix],
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-            src_color_range=scale,
-            dst_color_range=scale,
+            src_color_range=ColorRange.JPEG if source.full_range else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG if target.full_range else ColorRange.MPEG,
         )
-        fitted.colorspace, fitted.color_range = frame.colorspace, context.color_range
+        fitted.colorspace, fitted.color_range = context.colorspace, context.color_range
         return fitted
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
 
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
         """Copy packets of the input to their tracks."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rtdeblur.errors import OutputError, RtdeblurError, UsageError
-from rtdeblur.frames import FrameBatch
+from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 
@@ -36,7 +36,19 @@ def plane_bytes(plane: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p16le", "yuva420p", "gray", "gray12le", "yuv411p"]
+    "pix_fmt",
+    [
+        "yuv420p",
+        "yuv422p10le",
+        "yuv444p16le",
+        "yuva420p",
+        "gray",
+        "gray12le",
+        "yuv411p",
+        "bgr0",
+        "bgra",
+        "gbrp16le",
+    ],
 )
 def test_lossless_is_bit_exact(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, pix_fmt: str) -> None:
     source = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", pix_fmt, size="98x66", frames=4)
@@ -97,6 +109,37 @@ def test_what_the_encoder_cannot_hold_is_said(make_clip: MakeClip, rewrite: Rewr
     deep = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "yuv444p16le", frames=2)
     warnings = rewrite(deep, "deep.mp4").warnings
     assert [warning.split(":")[0] for warning in warnings] == ["the bit depth of yuv444p16le is not kept"]
+
+
+def test_rgb_is_kept_where_the_encoder_has_it(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    source = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "bgr0", size="64x48", frames=2)
+    kept = rewrite(source, "kept.mkv", codec="libx264rgb")
+    assert (kept.encoding.pix_fmt, kept.warnings) == ("bgr24", [])
+    writer = rewrite(source, "out.mp4")
+    assert writer.warnings == [
+        "the colours of bgr0 are encoded as yuv444p, rounded to code values; ffv1 in .mkv keeps them"
+    ]
+    before, after = next(iter(FileReader(source))), next(iter(FileReader(tmp_path / "out.mp4")))
+    assert after.colour == Colour("bt709", full_range=True)
+    matrix = after.colour.yuv_to_rgb()
+    rgb = np.tensordot(matrix[:, :3], np.stack(after.planes).astype(np.float32), 1) + matrix[:, 3, None, None]
+    # crf 16 on a test picture with hard edges: what counts is that no channel moved.
+    np.testing.assert_allclose(
+        (rgb * 255).mean((1, 2)), np.stack([before.planes[i] for i in (2, 0, 1)]).mean((1, 2)), atol=1.5
+    )
+
+
+def test_a_change_of_colour_is_converted_and_said(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    tags = [("-colorspace", "bt709", "-color_range", range) for range in ("tv", "pc")]
+    flat = "geq=lum=235:cb=128:cr=128,format=yuv420p"
+    parts = [make_clip(".ts", *tag, frames=4, filters=flat, sound=False).read_bytes() for tag in tags]
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    writer = rewrite(tmp_path / "both.ts", "out.mkv", codec="ffv1")
+    assert writer.warnings == ["the colour changes to bt709 full range: converted to bt709 limited range"]
+    levels = [round(frame.planes[0].mean()) for frame in FileReader(tmp_path / "out.mkv")]
+    assert levels == [235] * 4 + [16 + round(235 * 219 / 255)] * 4
 
 
 def test_a_change_of_size_is_scaled_and_said(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:

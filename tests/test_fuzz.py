@@ -1,0 +1,39 @@
+"""A few damaged files through the whole command; `scripts/fuzz.py` makes thousands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FUZZ = Path(__file__).parent.parent / "scripts" / "fuzz.py"
+
+
+def test_damaged_files_end_well() -> None:
+    done = subprocess.run([sys.executable, FUZZ, "--count", "40"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 inputs from" in done.stdout
+
+
+def test_the_fuzzer_sees_a_fault(tmp_path: Path) -> None:
+    """A program that leaves something behind is told from one that does not."""
+    (tmp_path / "rtdeblur").mkdir()
+    real = FUZZ.parent.parent / "rtdeblur"
+    for entry in real.iterdir():
+        if entry.name != "cli" and entry.name != "__pycache__":
+            (tmp_path / "rtdeblur" / entry.name).symlink_to(entry)
+    broken = tmp_path / "rtdeblur" / "cli"
+    broken.mkdir()
+    (broken / "__init__.py").write_text(
+        "import os, pathlib\n"
+        "def main(words):\n"
+        "    pathlib.Path(words[2]).with_suffix('.left').touch()\n"
+        "    os.write(2, b'rtdeblur: error: no\\n')\n"
+        "    return 1\n"
+    )
+    words = [sys.executable, FUZZ, "--count", "3"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "left behind ['out.left']" in done.stdout
