@@ -6,8 +6,8 @@
 Small clips of every common container are generated with `ffmpeg`, and cut from the videos of a folder if one
 is given. Each input is one of them with flipped bits, lost, doubled or zeroed pieces, edited numbers near its
 header or its end, a cut, or a piece of another file in its middle. A run must end with 0 and a readable
-output, or with 1, one line, and nothing left behind; it must not crash, hang or show a traceback. Exit status:
-0 if all runs do.
+output, or with 1, one line, and nothing left behind; it must not crash, hang or show a traceback. Exit
+status: 0 if all runs do.
 """
 
 from __future__ import annotations

@@ -240,8 +240,9 @@ def check_sound(before: Seen, after: Seen) -> None:
     assert len(after.sounds) == len(before.sounds)
     shift = after.times[0] - before.times[0]
     for was, now in zip(before.sounds, after.sounds, strict=True):
-        # Other containers play what mp4 hides in front, to prime the decoder.
-        now = now[max(0, len(now) - len(was)) :]
+        # mp4 hides what primes the decoder, in front; other containers play it.
+        assert all(time < before.times[0] for time, _ in was[: len(was) - len(now)])
+        now, was = now[-len(was) :], was[-len(now) :]
         assert len(now) == len(was)
         for (time, data), (copied_time, copied) in zip(was, now, strict=True):
             assert data == copied or data[ADTS_BYTES:] == copied

@@ -107,6 +107,8 @@ class FileReader:
             problem = self.damage.message or "no frame in the part asked for"
             hint = "" if self.path.is_file() else "; mp4 from a pipe needs its index in front (faststart)"
             raise InputError(f"cannot decode the video of {str(path)!r}: {problem}{hint}")
+        if not self.is_trimmed:  # FFmpeg leaves a video out of it that ends before the sound begins
+            self.zero = min(self.zero, self._ahead.pts * self._time_base)
         self.first: Carried = self._ahead.carrier
         self.info: VideoInfo = self._describe()
 
