@@ -149,7 +149,7 @@ class Pipeline:
         )
 
     def _decode(self) -> None:
-        batches = _in_batches(iter(self._source), self._batch_size)
+        batches = in_batches(iter(self._source), self._batch_size)
         while (batch := self._timed("decode", next, batches, None)) is not None:
             self._put(self._decoded, batch)
 
@@ -226,7 +226,7 @@ class Pipeline:
             self._busy[stage] += time.perf_counter() - began
 
 
-def _in_batches(frames: Iterator[Frame | Interlude], size: int) -> Iterator[FrameBatch | Interlude]:
+def in_batches(frames: Iterator[Frame | Interlude], size: int) -> Iterator[FrameBatch | Interlude]:
     """Stack consecutive frames of one layout, up to `size`."""
     waiting: list[Frame] = []
     for frame in frames:

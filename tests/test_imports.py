@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 LINES = [
     {"__main__"},
     {"cli"},
+    {"bench"},
     {"pipeline", "live"},
     {"media", "backends", "engine"},
     {"model", "cuda"},

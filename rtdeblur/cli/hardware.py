@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,40 @@ def first_gpu() -> Gpu | None:
         return next(iter(nvidia_gpus()), None)
     except (OSError, AttributeError):  # no driver, or one without these functions
         return None
+
+
+def nvidia_driver() -> str | None:
+    """Version of NVIDIA's driver, as 580.95.05; None where its management library is not there."""
+    text = ctypes.create_string_buffer(96)
+    with suppress(OSError, AttributeError):
+        nvml = _nvml()
+        if not nvml.nvmlSystemGetDriverVersion(text, len(text)):
+            return text.value.decode(errors="replace") or None
+    return None
+
+
+class _NvmlMemory(ctypes.Structure):
+    """nvmlMemory_t of nvml.h, in bytes."""
+
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+def gpu_memory_used_mib(index: int = 0) -> int | None:
+    """Memory in use on a GPU, by all programs together; None where the driver does not say."""
+    memory, device = _NvmlMemory(), ctypes.c_void_p()
+    with suppress(OSError, AttributeError):
+        nvml = _nvml()
+        failed = nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
+        if not failed and not nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)):
+            return int(memory.used >> 20)
+    return None
+
+
+def _nvml() -> ctypes.CDLL:
+    nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+    if code := nvml.nvmlInit_v2():
+        raise OSError(f"NVIDIA's management library does not start: code {code}")
+    return nvml
 
 
 def _linux_cpuinfo() -> dict[str, str]:

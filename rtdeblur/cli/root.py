@@ -8,7 +8,7 @@ import click
 
 from rtdeblur.cli.options import VERSION
 
-_VERBS = ("verify", "live", "models", "doctor", "build", "engines")
+_VERBS = ("live", "verify", "models", "doctor", "build", "engines", "bench")
 _BARE = "deblur"
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

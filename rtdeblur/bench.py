@@ -1,0 +1,199 @@
+"""Frames a second of each stage alone and of the whole pipeline, in one run on one machine.
+
+All stages share the cores. No stage can pass the rate at which it ran alone; together they cannot spend more
+core-seconds a second than there are cores. So the limit of the whole is
+
+    min( fps of the slowest stage alone,  cores / sum of the core-seconds that each stage spends on a frame )
+
+and the efficiency is the whole's rate over that limit. Compare figures of one run only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtdeblur.backends import Backend, Pending
+from rtdeblur.frames import Colour, FrameBatch, Interlude
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
+from rtdeblur.pipeline import Pipeline, in_batches
+
+WARM_UP = 2
+"""Batches before the clock starts: the first compiles, the second finds all caches warm."""
+LEAST_CALLS = 5
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a backend does with batches that lie in memory, planes in and planes out.
+
+    Attributes:
+        calls: batches timed.
+        median_ms: of a batch, from its planes to its restored planes, in milliseconds.
+        p95_ms: 19 of 20 batches took no longer.
+        fps: frames a second, with as many batches in flight as the backend has slots.
+        first_seconds: that the first batch took, with all that is done once: compiling, building an engine.
+    """
+
+    calls: int
+    median_ms: float
+    p95_ms: float
+    fps: float
+    first_seconds: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Frames a second of wall time, and core-seconds a frame, of one stage alone or of the whole."""
+
+    fps: float
+    core_seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """All stages over one file.
+
+    Attributes:
+        frames: of the file.
+        decode: frames to planes, alone.
+        inference: alone.
+        encode: planes to a file, alone.
+        whole: the three at once.
+        limit_fps: what the whole cannot pass.
+        efficiency: the whole's rate over that.
+    """
+
+    frames: int
+    decode: Stage
+    inference: Stage
+    encode: Stage
+    whole: Stage
+    limit_fps: float
+    efficiency: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self)
+
+
+def noise(batch: int, height: int, width: int) -> FrameBatch:
+    """A batch of random 4:2:0 pictures of 8 bits; what they show costs no backend anything."""
+    rng = np.random.default_rng(0)
+    sizes = (height, width), (-(-height // 2), -(-width // 2)), (-(-height // 2), -(-width // 2))
+    y, u, v = (rng.integers(16, 236, (batch, 1, *size), np.uint8) for size in sizes)
+    return FrameBatch((y, u, v), tuple(range(batch)), Fraction(1, 30), Colour(), (None,) * batch)
+
+
+def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Inference:
+    """Time a backend on one batch again and again.
+
+    A call gives planes in the host's memory, so it ends after all that it started.
+
+    Args:
+        backend: open; warmed up here.
+        batch: what to restore.
+        seconds: how long each of the two parts lasts at least; and at least LEAST_CALLS calls.
+    """
+
+    def call() -> float:
+        began = time.perf_counter()
+        backend.infer(batch)
+        return time.perf_counter() - began
+
+    first_seconds = call()
+    for _ in range(WARM_UP - 1):
+        call()
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < LEAST_CALLS:
+        times.append(call())
+    fps = len(batch) * len(times) / sum(times)
+    if backend.slots > 1:
+        began = time.perf_counter()
+        done = sum(map(len, _restored(backend, itertools.repeat(batch, len(times)))))
+        fps = done / (time.perf_counter() - began)
+    median, p95 = (float(np.percentile(times, share)) * 1000 for share in (50, 95))
+    return Inference(len(times), median, p95, fps, first_seconds)
+
+
+def time_pipeline(video: Path, backend: Backend, batch_size: int, folder: Path, cores: int) -> Run:
+    """Time every stage alone, then the whole; the frames are held in memory meanwhile.
+
+    Args:
+        video: what to restore.
+        backend: open.
+        batch_size: frames a batch.
+        folder: takes the outputs.
+        cores: that the process may use.
+    """
+    reader = FileReader(video)
+    kept: list[FrameBatch | Interlude] = []
+    decode = _measure(lambda: kept.extend(in_batches(iter(reader), batch_size)))
+    batches = [item for item in kept if isinstance(item, FrameBatch)]
+    frames = sum(map(len, batches))
+    for batch in {len(batch): batch for batch in batches}.values():  # compile each shape
+        backend.infer(batch)
+    inference = _measure(lambda: deque(_restored(backend, batches), maxlen=0))
+    encode = _measure(lambda: _encode(FileWriter(reader, folder / "encode.mp4", overwrite=True), kept))
+    kept.clear()
+    batches.clear()
+    reader.close()
+    source = FileReader(video)
+    sink = FileWriter(source, folder / "whole.mp4", overwrite=True)
+    whole = _measure(Pipeline(source, backend, sink, batch_size=batch_size).run)
+    alone = [Stage(frames / wall, cpu / frames) for wall, cpu in (decode, inference, encode)]
+    together = Stage(frames / whole[0], whole[1] / frames)
+    limit = min(*(s.fps for s in alone), cores / max(1e-9, sum(s.core_seconds for s in alone)))
+    return Run(frames, alone[0], alone[1], alone[2], together, limit, together.fps / limit)
+
+
+def reset_peak_memory() -> bool:
+    """Forget the process's peak of memory, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory the process had, since its begin or `reset_peak_memory`; None where unknown."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _measure(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall seconds, and processor seconds of all threads."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _restored(backend: Backend, batches: Iterable[FrameBatch]) -> Iterator[FrameBatch]:
+    """Restore batches as the pipeline does, with all slots in flight."""
+    flying: deque[Pending] = deque()
+    for batch in batches:
+        flying.append(backend.submit(batch))
+        if len(flying) >= backend.slots:
+            yield flying.popleft()()
+    while flying:
+        yield flying.popleft()()
+
+
+def _encode(writer: FileWriter, items: list[FrameBatch | Interlude]) -> None:
+    for item in items:
+        writer.write(item)
+    writer.commit()
+    writer.close()

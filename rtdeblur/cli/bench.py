@@ -1,0 +1,209 @@
+"""`rtdeblur bench`: how fast this machine is, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rtdeblur.cli import hardware
+from rtdeblur.cli.build import ENGINE_DIR
+from rtdeblur.cli.report import say, table
+
+if TYPE_CHECKING:
+    from rtdeblur.backends import Backend, Precision
+    from rtdeblur.bench import Inference, Run
+    from rtdeblur.model import Model
+
+_HEADERS = (
+    "size", "batch", "median ms", "p95 ms", "inference fps", "decode fps", "encode fps", "whole fps",
+    "limit fps", "of limit", "first s", "memory MiB", "GPU MiB",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was measured of one size and batch.
+
+    Attributes:
+        height: of the frames.
+        width: of the frames.
+        batch: frames at once.
+        inference: of the backend alone.
+        run: of all stages over a file; None where it was left out.
+        memory_mib: the process's most, None where the system does not say.
+        gpu_memory_mib: in use on the whole GPU afterwards, None without one.
+    """
+
+    height: int
+    width: int
+    batch: int
+    inference: Inference
+    run: Run | None
+    memory_mib: float | None
+    gpu_memory_mib: int | None
+
+    def as_row(self) -> tuple[str, ...]:
+        """Say it in a table."""
+        inference, run = self.inference, self.run
+        stages = (run.decode.fps, run.encode.fps, run.whole.fps, run.limit_fps) if run else (None,) * 4
+        return (
+            f"{self.width}x{self.height}",
+            str(self.batch),
+            f"{inference.median_ms:.2f}",
+            f"{inference.p95_ms:.2f}",
+            f"{inference.fps:.2f}",
+            *(_number(fps, 2) for fps in stages),
+            f"{run.efficiency:.0%}" if run else "-",
+            f"{inference.first_seconds:.2f}",
+            _number(self.memory_mib, 0),
+            _number(self.gpu_memory_mib, 0),
+        )
+
+
+def _table(cases: list[Case]) -> str:
+    """Leave out what was measured of no case."""
+    columns = zip(_HEADERS, *(case.as_row() for case in cases), strict=True)
+    return table([*zip(*(cells for cells in columns if {*cells[1:]} != {"-"}), strict=True)])
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _machine(backend: Backend, model: str) -> dict[str, Any]:
+    """What the figures depend on."""
+    gpu = hardware.first_gpu() if backend.name == "tensorrt" else None
+    return {
+        "model": model,
+        "backend": backend.name,
+        "device": backend.description,
+        "processor": hardware.cpu_name(),
+        "cores": hardware.usable_cores(),
+        "gpu": asdict(gpu) if gpu else None,
+        "driver": hardware.nvidia_driver() if gpu else None,
+    }
+
+
+def _measure(backend: Backend, size: tuple[int, int], batch: int, words: _Words) -> Case:
+    from rtdeblur import bench
+    from rtdeblur.media.testclip import write_test_clip
+
+    bench.reset_peak_memory()
+    inference = bench.time_inference(backend, bench.noise(batch, *size), words.seconds)
+    run = None
+    if words.frames:
+        with tempfile.TemporaryDirectory() as folder:
+            video = words.video or Path(folder, "clip.mp4")
+            if words.video is None:
+                write_test_clip(video, *size, words.frames)
+            run = bench.time_pipeline(video, backend, batch, Path(folder), hardware.usable_cores())
+    gpu_memory_mib = hardware.gpu_memory_used_mib() if backend.name == "tensorrt" else None
+    return Case(*size, batch, inference, run, bench.peak_memory_mib(), gpu_memory_mib)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What was asked for."""
+
+    video: Path | None
+    model: str | None
+    backend: str
+    precision: Precision
+    sizes: tuple[str, ...]
+    batches: tuple[int, ...]
+    frames: int
+    seconds: float
+    engine_dir: Path | None
+    as_json: bool
+
+    def resolutions(self) -> list[tuple[int, int]]:
+        """(height, width) of each case: the video's own, or those named."""
+        from rtdeblur.engine.profiles import parse_size
+
+        if self.video is None:
+            return [parse_size(size) for size in self.sizes or ("720p",)]
+        if self.sizes:
+            raise click.UsageError("VIDEO has a size of its own; leave out --size or the video.")
+        from rtdeblur.media.reader import FileReader
+
+        with closing(FileReader(self.video)) as reader:
+            return [(reader.info.height, reader.info.width)]
+
+    def open(self) -> tuple[str, Backend]:
+        """The model's name and the backend that runs it."""
+        from rtdeblur.backends import EngineOptions, open_backend
+        from rtdeblur.model import DEFAULT_MODEL, Model
+
+        model: Model | None = None
+        if self.model != "identity" and self.backend != "identity":
+            model = Model.load(self.model or DEFAULT_MODEL)
+        engines = EngineOptions(folder=self.engine_dir, notice=lambda line: say("info", line))
+        name = self.backend if model else "identity"
+        backend = open_backend(name, model, precision=self.precision, engines=engines)
+        return model.manifest.name if model else "identity", backend
+
+
+def _command(**given: Any) -> None:
+    """Measure how fast this machine restores video.
+
+    Inference alone, on frames in memory: median and 95th percentile of a batch, and frames a second. Then
+    decoding and encoding alone, and the whole, on VIDEO or a clip that is made for it. The stages share the
+    cores: the limit of the whole is the slowest stage alone, or the cores over the core-seconds that all
+    stages spend on a frame. Compare figures of one run only.
+    """
+    words = _Words(**given)
+    sizes = words.resolutions()
+    name, backend = words.open()
+    with closing(backend):
+        machine = _machine(backend, name)
+        if not words.as_json:
+            click.echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
+            if machine["driver"]:
+                click.echo(f"driver {machine['driver']}")
+        cases = [_measure(backend, size, batch, words) for size in sizes for batch in words.batches or (1,)]
+    if words.as_json:
+        click.echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
+    else:
+        click.echo(_table(cases))
+
+
+command = click.Command(
+    "bench",
+    params=[
+        click.Argument(
+            ["video"], required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+        ),
+        click.Option(["--model"], metavar="NAME|PATH", help="A bundled model, a bundle's file, or identity."),
+        click.Option(
+            ["--backend"], type=click.Choice(["auto", "openvino", "tensorrt", "identity"]), default="auto",
+            show_default=True,
+        ),
+        click.Option(["--precision"], type=click.Choice(["auto", "fp32"]), default="auto", show_default=True),
+        click.Option(
+            ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
+            help="As 1280x720 or 720p; more than once for more rows.  [default: 720p]",
+        ),
+        click.Option(
+            ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
+            help="Frames at once; more than once for more rows.  [default: 1]",
+        ),
+        click.Option(
+            ["--frames"], type=click.IntRange(0), default=60, show_default=True,
+            help="Length of the clip; 0 measures inference alone.",
+        ),
+        click.Option(
+            ["--seconds"], type=click.FloatRange(0), default=3.0, show_default=True,
+            help="How long inference alone is measured, at least.",
+        ),
+        ENGINE_DIR,
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the figures for programs."),
+    ],
+    callback=_command,
+    help=_command.__doc__,
+)  # fmt: skip

@@ -1,0 +1,136 @@
+"""`rtdeblur bench` on small clips: what it reports and how it waits, not how fast a test machine is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rtdeblur import bench
+from rtdeblur.backends import Backend, Pending
+from rtdeblur.cli import hardware, main
+from rtdeblur.frames import FrameBatch
+
+QUICK = ["--frames", "6", "--seconds", "0"]
+
+
+def test_a_table_of_every_size_and_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--size", "64x48", "--size", "96x64", "--batch", "1", "--batch", "4"]
+    assert main(["bench", "--backend", "openvino", *sizes, *QUICK]) == 0
+    title, headers, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith("fast on openvino")
+    assert [tuple(row.split()[:2]) for row in rows] == [
+        ("64x48", "1"), ("64x48", "4"), ("96x64", "1"), ("96x64", "4"),
+    ]  # fmt: skip
+    for column in ("median ms", "p95 ms", "inference fps", "whole fps", "limit fps", "memory MiB"):
+        assert column in headers
+    assert "GPU" not in headers  # nothing of what was not measured
+
+
+def test_json_holds_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--model", "identity", "--size", "64x48", *QUICK, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (case,) = report["cases"]
+    run, inference = case["run"], case["inference"]
+    assert (report["backend"], report["gpu"], report["cores"]) == ("identity", None, hardware.usable_cores())
+    assert run["frames"] == 6
+    assert inference["calls"] >= bench.LEAST_CALLS
+    assert 0 < inference["median_ms"] <= inference["p95_ms"]
+    stages = [run[name] for name in ("decode", "inference", "encode")]
+    cores = report["cores"] / sum(stage["core_seconds"] for stage in stages)
+    assert run["limit_fps"] == pytest.approx(min(cores, *(stage["fps"] for stage in stages)))
+    assert run["efficiency"] == pytest.approx(run["whole"]["fps"] / run["limit_fps"])
+
+
+def test_a_video_of_ones_own(make_clip: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    clip = make_clip(".mkv", size="98x66", frames=9)
+    assert main(["bench", str(clip), "--model", "identity", "--batch", "4", "--seconds", "0", "--json"]) == 0
+    (case,) = json.loads(capsys.readouterr().out)["cases"]
+    assert (case["width"], case["height"], case["run"]["frames"]) == (98, 66, 9)
+
+
+def test_inference_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--model", "identity", "--size", "64x48", "--frames", "0", "--seconds", "0"]
+    assert main(words) == 0
+    assert "whole" not in capsys.readouterr().out
+
+
+def test_a_video_has_a_size(make_clip: Callable[..., Path], fails: Callable[..., str]) -> None:
+    clip = make_clip(".mkv", size="98x66", frames=9)
+    assert "has a size of its own" in fails("bench", clip, "--size", "720p", exit_code=2)
+
+
+class Slow(Backend):
+    """Compiles for long, then has its batches at once; tells how many were in flight together."""
+
+    name = description = "slow"
+    slots = 2
+
+    def __init__(self) -> None:
+        self.calls = self.flying = self.most = 0
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        return self.submit(batch)()
+
+    def submit(self, batch: FrameBatch) -> Pending:
+        self.calls += 1
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        if self.calls == 1:
+            time.sleep(0.2)
+        return partial(self._land, batch)
+
+    def _land(self, batch: FrameBatch) -> FrameBatch:
+        self.flying -= 1
+        return batch
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_first_call_is_no_part_of_the_rest_and_slots_overlap() -> None:
+    backend = Slow()
+    measured = bench.time_inference(backend, bench.noise(3, 48, 64), seconds=0)
+    assert measured.first_seconds > 0.19
+    assert measured.median_ms < measured.first_seconds * 1000
+    assert backend.calls == bench.WARM_UP + 2 * measured.calls
+    assert (backend.most, backend.flying) == (2, 0)
+
+
+class Nvml:
+    """NVIDIA's management library, of a card that uses 3 GiB."""
+
+    def __init__(self, name: str) -> None:
+        assert "nvidia-ml" in name or name == "nvml.dll"
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802
+        return 0
+
+    def nvmlSystemGetDriverVersion(self, text: object, length: int) -> int:  # noqa: N802
+        text.value = b"580.95.05"  # type: ignore[attr-defined]
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index: int, out: object) -> int:  # noqa: N802
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, device: object, out: object) -> int:  # noqa: N802
+        out._obj.used = 3 << 30  # type: ignore[attr-defined]
+        return 0
+
+
+def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.ctypes, "CDLL", Nvml)
+    assert hardware.nvidia_driver() == "580.95.05"
+    assert hardware.gpu_memory_used_mib() == 3072
+
+
+def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(hardware.ctypes, "CDLL", missing)
+    assert (hardware.nvidia_driver(), hardware.gpu_memory_used_mib()) == (None, None)
