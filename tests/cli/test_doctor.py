@@ -166,7 +166,7 @@ def test_a_headless_opencv_has_no_windows(
     monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], ok: bool, value: str
 ) -> None:
     monkeypatch.setattr(doctor, "_is_installed", lambda package: package in installed)
-    monkeypatch.setattr(doctor, "find_spec", lambda module: module == "cv2")
+    monkeypatch.setattr(doctor, "find_spec", lambda module: True if module == "cv2" else None)
     cameras, windows, virtual = doctor._live()
     assert cameras.ok
     assert (windows.ok, windows.value) == (ok, value)
