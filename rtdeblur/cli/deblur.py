@@ -81,7 +81,7 @@ def _open_reader(request: Request, job: Job) -> FileReader:
     if job.input == STANDARD and os.isatty(0):
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
-    with nullcontext() if job.input.is_file() else dying():
+    with nullcontext() if job.input.is_file() and job.input != STANDARD else dying():
         return FileReader(
             job.input,
             start=request.start,

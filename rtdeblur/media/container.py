@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -26,7 +27,7 @@ MAX_PIXELS = 8192 * 8192
 """The largest picture read unless a larger one is asked for: 8K, and 360° video of 8192x8192."""
 
 # A crafted file must not make FFmpeg read others, nor fetch addresses.
-_PROTOCOLS = "file,pipe"
+_PROTOCOLS = "file,pipe,fd"
 _NAMING_OTHERS = {
     "concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub",
     "webm_dash_manifest",
@@ -43,6 +44,11 @@ _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _OLD else {}
 _NOT_THE_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
+def is_seekable(path: Path) -> bool:
+    """True for a file that has a name, not for a pipe nor standard input ('-')."""
+    return path != Path("-") and path.is_file()
+
+
 def open_input(path: Path, max_pixels: int = MAX_PIXELS) -> InputContainer:
     """Open a local file, or standard input for '-'.
 
@@ -55,7 +61,8 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS) -> InputContainer:
     """
     name = str(path)
     if name == "-":
-        url = "pipe:0"
+        # A file that was redirected can be searched; a pipe cannot.
+        url = "fd:" if stat.S_ISREG(os.fstat(0).st_mode) else "pipe:0"
     elif not path.exists():
         raise InputError(f"input {name!r} does not exist; check the name")
     elif path.is_dir():

@@ -150,7 +150,9 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
                 sizes.append((frame.width, frame.height))
     main = tracks.pop(video.index)
     tags = {key.lower(): value for key, value in container.metadata.items()}
-    streams = [container.metadata, *(stream.metadata for stream in container.streams)]
+    everywhere = {
+        key.lower(): value for stream in container.streams for key, value in stream.metadata.items()
+    }
     return Contents(
         format=container.format.name,
         main=main,
@@ -160,7 +162,7 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
         tracks=list(tracks.values()),
         chapters=_chapters(container),
         tags=_told(container.metadata),
-        timecode=next((held["timecode"] for held in streams if "timecode" in held), ""),
+        timecode=(everywhere | tags).get("timecode", ""),
         created=tags.get("creation_time", ""),
     )
 

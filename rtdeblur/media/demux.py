@@ -16,7 +16,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from rtdeblur.media.clock import JUMP_SECONDS, Splicer
-from rtdeblur.media.container import open_input
+from rtdeblur.media.container import is_seekable, open_input
 from rtdeblur.media.damage import MARKED, READS, Damage
 
 AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic in its stubs alone
@@ -139,7 +139,7 @@ class Demuxer:
         """
         # A pipe cannot be read twice, and the clock of a transport stream may start again.
         latest = self._latest
-        if latest is None or self._splicer is not None or not path.is_file():
+        if latest is None or self._splicer is not None or not is_seekable(path):
             return False
         with closing(open_input(path)) as ahead:
             for stream in ahead.streams:

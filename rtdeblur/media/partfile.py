@@ -110,7 +110,7 @@ class PartFile:
             raise OutputError(f"output {str(target)!r} is a directory, expected the name of a file")
         if target.exists():
             # Symbolic links, hard links and 'a/../a' all name one file: ask the file system.
-            if source is not None and source.exists() and target.samefile(source):
+            if source not in (None, Path("-")) and source.exists() and target.samefile(source):
                 raise UsageError(f"output {str(target)!r} is the input itself; try another name")
             if not overwrite:
                 raise UsageError(

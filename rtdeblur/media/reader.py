@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.clock import FrameClock
-from rtdeblur.media.container import MAX_PIXELS, main_video, open_input
+from rtdeblur.media.container import MAX_PIXELS, is_seekable, main_video, open_input
 from rtdeblur.media.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
 from rtdeblur.media.planes import colour_of, planar, planes_of
@@ -90,7 +90,7 @@ class FileReader:
         begin = self.zero if self.is_trimmed else None
         self.damage = Damage(source=str(path), max_pixels=max_pixels, strict=strict)
         self._demuxer = Demuxer(self.container, self.stream, begin, self.end, self.damage)
-        if begin is not None and self.path.is_file():  # in a pipe, read on until it comes
+        if begin is not None and is_seekable(self.path):  # in a pipe, read on until it comes
             self._demuxer.seek_begin()
         rate = self.stream.guessed_rate
         self._time_base = Fraction(self.stream.time_base or Fraction(1, 90_000))
@@ -105,7 +105,7 @@ class FileReader:
         if not isinstance(self._ahead, Frame):
             self.close()
             problem = self.damage.message or "no frame in the part asked for"
-            hint = "" if self.path.is_file() else "; mp4 from a pipe needs its index in front (faststart)"
+            hint = "" if is_seekable(self.path) else "; mp4 from a pipe needs its index in front (faststart)"
             raise InputError(f"cannot decode the video of {str(path)!r}: {problem}{hint}")
         if not self.is_trimmed:  # FFmpeg leaves a video out of it that ends before the sound begins
             self.zero = min(self.zero, self._ahead.pts * self._time_base)

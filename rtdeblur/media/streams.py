@@ -44,11 +44,13 @@ class Track:
         stream: the stream of the output.
         bitstream_filter: what packets pass through on their way.
         last_dts: the time of the last packet, in units of the stream's time base.
+        next_dts: the time expected of the next packet, in units of the input's time base.
     """
 
     stream: Stream
     bitstream_filter: BitStreamFilterContext | None = None
     last_dts: int | None = None
+    next_dts: int | None = None
 
     def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
         """Packets to mux for one packet of the input.
@@ -59,7 +61,8 @@ class Track:
         """
         shift = round(zero / Fraction(packet.time_base))
         packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        packet.dts = self._decoding_time(packet) if packet.dts is None else packet.dts - shift
+        self.next_dts = None if packet.dts is None else packet.dts + (packet.duration or 1)
         if self.bitstream_filter is None:
             return [self.place(packet)]
         unit = packet.time_base
@@ -67,6 +70,16 @@ class Track:
         for new in filtered:
             new.time_base = unit
         return [self.place(new) for new in filtered]
+
+    def _decoding_time(self, packet: AnyPacket) -> int | None:
+        """A time for a packet that has none, as Matroska leaves out the first of reordered pictures."""
+        if packet.pts is None or not isinstance(packet.stream, VideoStream):
+            return packet.pts
+        if self.next_dts is not None:
+            return min(packet.pts, self.next_dts)
+        context = packet.stream.codec_context
+        ahead = context.has_b_frames if context is not None else 0
+        return packet.pts - ahead * (packet.duration or 1)
 
     def place(self, packet: AnyPacket) -> AnyPacket:
         """Put a packet into the stream, after its predecessor even where their clock is too coarse."""

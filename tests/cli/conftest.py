@@ -104,6 +104,6 @@ def program() -> Callable[..., subprocess.Popen[str]]:
     def start(*args: object, **options: Any) -> subprocess.Popen[str]:
         words = [sys.executable, "-m", "rtdeblur", *map(str, args)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(words, cwd=ROOT, text=True, **pipes | options)
+        return subprocess.Popen(words, **{"cwd": ROOT, "text": True} | pipes | options)
 
     return start

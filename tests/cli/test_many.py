@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from rtdeblur.cli.jobs import plan
 
 Fails = Callable[..., str]
 Program = Callable[..., "subprocess.Popen[str]"]
+ROOT = Path(__file__).parents[2]
 IDENTITY = ("--model", "identity")
 
 
@@ -158,6 +162,57 @@ def test_from_pipe_to_pipe(clip: Path, tmp_path: Path, program: Program) -> None
         file.write(process.stdout.buffer.read())
     assert process.returncode == 0
     assert count_frames(path) == 10
+
+
+def test_a_redirected_file_can_be_searched(
+    clip: Path, tmp_path: Path, program: Program, ffmpeg: Callable[..., bytes]
+) -> None:
+    index_last = tmp_path / "in.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=0.4", "-c:v", "libx264", index_last)
+    (tmp_path / "-").write_text("no video, and in the way")
+    with index_last.open("rb") as file:
+        words = ("-", "-o", tmp_path / "out.mkv", "-q", "--start", "0.2", *IDENTITY)
+        with program(
+            *words, stdin=file, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        ) as process:
+            assert process.wait(timeout=60) == 0
+    assert count_frames(tmp_path / "out.mkv") == 5
+
+
+def test_a_signal_ends_all_and_keeps_what_is_done(
+    clip: Path, long_clip: Path, tmp_path: Path, program: Program
+) -> None:
+    for name, source in (("a.mkv", clip), ("b.mkv", long_clip), ("c.mkv", clip)):
+        (tmp_path / name).symlink_to(source)
+    out = tmp_path / "out"
+    process = program(tmp_path, "-o", f"{out}/", "--json", "--preset", "placebo", *IDENTITY)
+    deadline = time.monotonic() + 60
+    while not (out / "a.mkv").exists() or len(list(out.iterdir())) < 2:
+        assert time.monotonic() < deadline, "the second never began"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    printed, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert names(out) == ["a.mkv"]
+    assert json.loads(printed)["not_begun"] == [str(tmp_path / name) for name in ("b.mkv", "c.mkv")]
+    assert "1 of 3 videos restored, 2 not begun" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+def test_a_full_disk_costs_one_file(clip: Path, long_clip: Path, tmp_path: Path, program: Program) -> None:
+    def little_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+
+    out = tmp_path / "out"
+    process = program(
+        long_clip, clip, "-o", f"{out}/", "-q", "--preset", "ultrafast", *IDENTITY, preexec_fn=little_disk
+    )
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert names(out) == ["clip.mkv"]
+    assert err.count("\n") == 1
+    assert "File too large" in err
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly(long_clip: Path, program: Program) -> None:

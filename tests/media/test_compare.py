@@ -194,6 +194,19 @@ def test_sound_from_a_transport_stream_is_the_same(
     assert differences(clip, tmp_path / f"out{ending}") == set()
 
 
+@pytest.mark.parametrize("ending", [".mkv", ".mp4"])
+def test_a_second_video_keeps_its_times(
+    ending: str, make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    first, second = (
+        make_clip(".mkv", "-bf", "3", "-b_strategy", "0", size=s, frames=25) for s in ("64x64", "96x96")
+    )
+    both = tmp_path / "both.mkv"
+    ffmpeg("-i", first, "-i", second, "-map", 0, "-map", "1:v", "-c", "copy", both)
+    rewrite(both, f"out{ending}")
+    assert differences(both, tmp_path / f"out{ending}") == set()
+
+
 def test_a_check_says_what_was_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     copy = tmp_path / "copy.mkv"
     ffmpeg("-i", rich, "-map", 0, "-c", "copy", "-bsf:a:0", "setts=ts=TS+7", copy)
