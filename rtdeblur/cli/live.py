@@ -59,6 +59,8 @@ class Request:
 
 def live(request: Request) -> LiveSummary:
     """Run a session to its end."""
+    if not request.no_window:
+        import rtdeblur.media.window  # noqa: F401 - OpenCV's windows hang where PyAV was loaded first
     from rtdeblur.live.capture import Capture
     from rtdeblur.live.session import LiveSession, Settings
     from rtdeblur.media.sources import SourceOptions, open_source
@@ -137,8 +139,12 @@ def _candidates() -> list[Candidate]:
 def _displays(request: Request, inform: Callable[[str], None]) -> list[Display]:
     """The window and the web page."""
     displays: list[Display] = []
-    if not request.no_window or request.web:
-        raise click.UsageError("The window and the web page are not built yet; leave them out (--no-window).")
+    if request.web:
+        raise click.UsageError("The web page is not built yet; leave it out.")
+    if not request.no_window:
+        from rtdeblur.media.window import Window
+
+        displays.append(Window())
     return displays
 
 
