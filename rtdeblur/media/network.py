@@ -16,7 +16,9 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError
 from rtdeblur.frames import Frame
+from rtdeblur.media.backlog import Backlog
 from rtdeblur.media.container import reason
+from rtdeblur.media.pace import Pace
 from rtdeblur.media.planes import colour_of, planar, planes_of
 from rtdeblur.media.sources import SourceOptions
 
@@ -37,7 +39,7 @@ _FAILURES = 200
 class NetworkStream:
     """The video of an address (a `LiveSource`).
 
-    Damaged packets are skipped and counted.
+    Damaged packets are skipped and counted; a decoder that is too slow skips to key frames.
 
     Args:
         url: the address.
@@ -74,6 +76,9 @@ class NetworkStream:
         self._stream.codec_context.thread_type = "SLICE"  # frame threads wait for a frame each
         # What FFmpeg makes up for bare MJPEG or H.264 counts pictures at a rate of its own.
         self._untimed = bool(Flags(self._container.format.flags) & Flags.no_timestamps)
+        self._backlog = Backlog(self._stream.codec_context)
+        # Segments come whole, seconds at a time.
+        self._pace = Pace() if self._container.format.name in ("hls", "dash") else None
         self._frames = self._decode()
 
     def read(self) -> Frame | None:
@@ -89,6 +94,8 @@ class NetworkStream:
         unit, pts = Fraction(self._stream.time_base or Fraction(1, 90_000)), decoded.pts
         if pts is None or self._untimed:
             pts = round(time.monotonic() / unit)
+        elif self._pace:
+            self._pace.wait(float(pts * unit))
         return Frame(planes_of(picture), pts, unit, colour_of(picture))
 
     def close(self) -> None:
@@ -122,7 +129,10 @@ class NetworkStream:
                     if not packet.size:  # PyAV marks the end with an empty packet
                         return
                     self.damaged += packet.is_corrupt
+                    if packet.dts is not None and not self._untimed and not self._pace:
+                        self._backlog.before(float(packet.dts * packet.time_base))
                     for frame in packet.decode():
+                        self._backlog.after()
                         failures = 0
                         yield frame
                 return

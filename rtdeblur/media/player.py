@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from rtdeblur.frames import Frame
+from rtdeblur.media.pace import Pace
 from rtdeblur.media.reader import FileReader
 
 
@@ -26,8 +25,7 @@ class FilePlayer:
     def __init__(self, path: Path) -> None:
         self._reader = FileReader(path)
         self._frames = iter(self._reader)
-        self._closed = threading.Event()
-        self._zero: float | None = None
+        self._pace = Pace()
 
     @property
     def damaged(self) -> int:
@@ -39,14 +37,10 @@ class FilePlayer:
         frame = next((item for item in self._frames if isinstance(item, Frame)), None)
         if frame is None:
             return None
-        seconds = float(frame.pts * frame.time_base)
-        now = time.monotonic()
-        if self._zero is None:
-            self._zero = now - seconds
-        self._closed.wait(max(0.0, self._zero + seconds - now))
+        self._pace.wait(float(frame.pts * frame.time_base))
         return replace(frame, carrier=None)
 
     def close(self) -> None:
         """Release the file; a `read` that waits returns at once."""
-        self._closed.set()
+        self._pace.stop()
         self._reader.close()

@@ -183,6 +183,18 @@ def test_a_playlist_opens_no_file_of_this_machine(tmp_path: Path) -> None:
         read_all(open_source(url.replace(".ts", ".m3u8"), QUICK))
 
 
+def test_segments_play_at_their_own_speed() -> None:
+    playlist = b"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.5,\na.ts\n#EXT-X-ENDLIST\n"
+    with http_server(playlist, *[transport_stream([(160, 96)])] * 3) as url:
+        source = open_source(url.replace(".ts", ".m3u8"), QUICK)
+        began = time.monotonic()
+        frames = read_all(source)
+        took = time.monotonic() - began
+        source.close()
+    assert len(frames) == 15
+    assert took >= 14 / 30 - 0.02
+
+
 def test_a_name_that_is_nothing_is_said() -> None:
     with pytest.raises(InputError, match=r"no source 'nosuch.mp4': expected a camera's number"):
         open_source("nosuch.mp4", QUICK)
