@@ -27,6 +27,8 @@ _READ_ATTEMPTS = 16
 INTERLEAVE_SECONDS = 1
 # What may wait for a picture: sound of minutes, until the video goes on or has ended.
 _QUEUE_PACKETS, _QUEUE_BYTES = 4096, 8 << 20
+# Few subtitles are shown for longer: what began so long before a part is looked for.
+_SUBTITLE_SECONDS = 10
 # Packets that a player decodes and does not play prime the decoder for the sound that follows; no
 # codec needs more than this (Opus, the longest: 80 ms).
 _PRIMING_SECONDS = Fraction(1, 10)
@@ -97,6 +99,7 @@ class Demuxer:
         self._ended = False
         self._failed_reads = 0
         self._latest: int | None = None
+        self._skip_before: int | None = None
         self._packets = container.demux()
 
     def read(self) -> AnyPacket | None:
@@ -118,6 +121,8 @@ class Demuxer:
             if packet is None:
                 return None
             self._failed_reads = 0
+            if self._is_skipped(packet):
+                continue
             if not packet.size:  # PyAV marks the end with some; FLAC in NUT has one amidst
                 continue
             self.video_packets += packet.stream.index == self._stream.index
@@ -170,7 +175,29 @@ class Demuxer:
         time = packet.pts * Fraction(packet.time_base)
         if packet.is_discard:
             return zero - _PRIMING_SECONDS <= time < zero
+        if packet.stream.type == "subtitle":
+            return self._cut(packet)
         return self.wants(time)
+
+    def _cut(self, packet: AnyPacket) -> bool:
+        """Cut the time that a subtitle is shown to the part asked for; False where nothing is left."""
+        unit = Fraction(packet.time_base)
+        shown, length = packet.pts or 0, packet.duration or 0
+        begin = shown if self._begin is None else max(shown, round(self._begin / unit))
+        end = shown + length if self._end is None else min(shown + length, round(self._end / unit))
+        if not length or begin >= end:
+            return self.wants(shown * unit)
+        packet.pts = packet.dts = begin
+        packet.duration = end - begin
+        return True
+
+    def _is_skipped(self, packet: AnyPacket) -> bool:
+        """True for video in front of the key frame where decoding starts; read for its subtitles alone."""
+        if self._skip_before is None or packet.stream_index != self._stream.index or not packet.size:
+            return False
+        if packet.is_keyframe and packet.pts == self._skip_before:
+            self._skip_before = None
+        return self._skip_before is not None
 
     def _is_past(self, packet: AnyPacket) -> bool:
         if self._end is None or packet.dts is None or packet.stream.index != self._stream.index:
@@ -200,9 +227,11 @@ class Demuxer:
         while begin - back > start:
             if not self._seek(begin - back):
                 return  # not seekable: read on from the beginning
-            landed = self._key_frame_time()
+            landed = self._key_frame_pts()
             self._seek(begin - back)
-            if landed <= begin:
+            if landed is not None and landed * self._time_base <= begin:
+                if self._container.streams.subtitles and self._seek(begin - back - _SUBTITLE_SECONDS):
+                    self._skip_before = landed
                 return
             back *= 4
         if back > 1:
@@ -216,14 +245,14 @@ class Demuxer:
         self._packets = self._container.demux()
         return True
 
-    def _key_frame_time(self) -> float:
+    def _key_frame_pts(self) -> int | None:
         try:
             for packet in self._container.demux(self._stream):
                 if packet.is_keyframe and packet.pts is not None:
-                    return float(packet.pts * self._time_base)
+                    return packet.pts
         except FFmpegError:
             pass
-        return math.inf
+        return None
 
 
 def _shown(packet: AnyPacket) -> int | None:

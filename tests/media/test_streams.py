@@ -5,6 +5,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from rtdeblur.frames import Frame, Interlude
+from rtdeblur.frames import Frame, FrameBatch, Interlude
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 
@@ -226,6 +227,42 @@ def test_a_part_has_the_chapters_of_the_part(rich: Path, rewrite: Rewrite, tmp_p
         (chapter,) = container.chapters()
     assert chapter["metadata"] == {"title": "Two"}
     assert (chapter["start"], chapter["end"] * chapter["time_base"]) == (0, Fraction(18, 100))
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Path:
+    """Key frames each second, and lines that are shown from 2 s to 7.5 s, and from 8 s to 9 s."""
+    folder = tmp_path_factory.mktemp("captioned")
+    lines = ("00:00:02,000 --> 00:00:07,500\nlong\n", "00:00:08,000 --> 00:00:09,000\nlate\n")
+    (folder / "s.srt").write_text("".join(f"{i}\n{line}\n" for i, line in enumerate(lines, 1)))
+    words = ["-f", "lavfi", "-i", "testsrc2=s=98x66:r=10:d=10", "-i", folder / "s.srt"]
+    ffmpeg(*words, "-c:v", "libx264", "-g", 10, "-c:s", "srt", folder / "captioned.mkv")
+    return folder / "captioned.mkv"
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4"])
+def test_a_part_has_the_subtitles_that_are_shown_in_it(
+    captioned: Path, rewrite: Rewrite, tmp_path: Path, ending: str
+) -> None:
+    source, output = captioned, tmp_path / "out.mkv"
+    if ending == ".mp4":
+        source = tmp_path / "captioned.mp4"
+        rewrite(captioned, source)
+    reader = FileReader(source, start=7, duration=1.5)
+    with closing(FileWriter(reader, output)) as writer:
+        times = [
+            frame.pts * frame.time_base for frame in reader if not writer.write(FrameBatch.stack([frame]))
+        ]
+        writer.commit()
+    reader.close()
+    assert times == [7 + Fraction(i, 10) for i in range(15)]
+    with av.open(str(output)) as container:
+        shown = [
+            (p.pts * p.time_base, p.duration * p.time_base, bytes(p))
+            for p in container.demux(subtitles=0)
+            if p.size
+        ]
+    assert shown == [(0, Fraction(1, 2), b"long"), (1, Fraction(1, 2), b"late")]
 
 
 def test_mp4_converts_or_says_what_it_cannot_hold(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
