@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
 
 from rtdeblur.cli import main
@@ -262,8 +262,11 @@ def check_sound(before: Seen, after: Seen) -> None:
 def test_any_file_keeps_all_it_holds(clip: Clip) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / f"in{clip.ending}", Path(folder) / f"out{clip.output}"
-        write(clip, source)
-        before = Seen.of(source)
+        try:
+            write(clip, source)
+            before = Seen.of(source)
+        except (ValueError, av.FFmpegError):  # FFmpeg writes or reads no such file
+            reject()
         words = ["--model", "identity", "--codec", OUTPUTS[clip.output], "-q"]
         words += ["--preset", "ultrafast"] if clip.output != ".mkv" else []
         assert main([str(source), "-o", str(output), *words]) == 0

@@ -88,6 +88,7 @@ def _open_reader(request: Request, job: Job) -> FileReader:
             duration=request.duration,
             max_pixels=request.max_pixels,
             strict=request.strict,
+            deinterlace=request.deinterlace,
         )
 
 

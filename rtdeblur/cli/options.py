@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from rtdeblur.backends import Precision
     from rtdeblur.dropout import Policy
+    from rtdeblur.media.deinterlace import Deinterlacing
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Request:
     output: str
     format: str | None
     recursive: bool
+    deinterlace: Deinterlacing | None
     strict: bool
     max_pixels: int
     model: str | None
@@ -114,6 +116,10 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
     ],
     "Deblurring": [
+        click.Option(
+            ["--deinterlace"], type=click.Choice(("frame", "field")),
+            help="Make whole pictures of fields first: one a frame, or one a field at twice the rate.",
+        ),
         click.Option(
             ["--model"], metavar="NAME|PATH",
             help="A bundled model (see `rtdeblur models`), a bundle's .json or .onnx file, or `identity`, "

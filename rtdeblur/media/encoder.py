@@ -264,13 +264,13 @@ def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
 
 def _frame_rate(reader: FileReader) -> Fraction:
     """A hint for rate control and players; the frames have their own times."""
-    rate = reader.stream.average_rate or reader.stream.guessed_rate
+    rate = reader.info.frame_rate or reader.stream.guessed_rate
     return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
 
 
 def _time_base(container: OutputContainer, reader: FileReader) -> Fraction:
     if _has_times(container):
-        return Fraction(reader.stream.time_base or Fraction(1, 90_000))
+        return reader.time_base
     return 1 / _frame_rate(reader)
 
 

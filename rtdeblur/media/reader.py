@@ -20,6 +20,7 @@ from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.clock import FrameClock
 from rtdeblur.media.container import MAX_PIXELS, is_seekable, main_video, open_input
 from rtdeblur.media.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
 from rtdeblur.media.planes import colour_of, planar, planes_of
 
@@ -48,9 +49,11 @@ class FileReader:
         duration: seconds to read from there.
         max_pixels: the largest picture that is read; checked before memory is taken for one.
         strict: raise the first damage met, instead of counting it and going on.
+        deinterlace: make whole pictures of fields, one a frame or one a field; None leaves them.
 
     Attributes:
         path: the file.
+        time_base: seconds a unit of the times of frames.
         container: the open input, for sinks that copy its streams.
         stream: the main video in it.
         first: what the first frame carries.
@@ -73,6 +76,7 @@ class FileReader:
         duration: float | None = None,
         max_pixels: int = MAX_PIXELS,
         strict: bool = False,
+        deinterlace: Deinterlacing | None = None,
     ) -> None:
         if start is not None and not 0 <= start < math.inf:
             raise UsageError(f"start is {start}, expected seconds from 0 on")
@@ -93,7 +97,12 @@ class FileReader:
         if begin is not None and is_seekable(self.path):  # in a pipe, read on until it comes
             self._demuxer.seek_begin()
         rate = self.stream.guessed_rate
-        self._time_base = Fraction(self.stream.time_base or Fraction(1, 90_000))
+        self._time_base = self.time_base = Fraction(self.stream.time_base or Fraction(1, 90_000))
+        self._deinterlacer = Deinterlacer(deinterlace, self._time_base) if deinterlace else None
+        if self._deinterlacer is not None:
+            self.time_base = self._deinterlacer.time_base
+        self._frames_each = 2 if deinterlace == "field" else 1
+        self._pictures: deque[VideoFrame] = deque()
         self._clock = FrameClock(self._time_base, Fraction(rate) if rate else None)
         self._decoded: deque[VideoFrame] = deque()
         self._waiting = PacketQueue()
@@ -108,7 +117,7 @@ class FileReader:
             hint = "" if is_seekable(self.path) else "; mp4 from a pipe needs its index in front (faststart)"
             raise InputError(f"cannot decode the video of {str(path)!r}: {problem}{hint}")
         if not self.is_trimmed:  # FFmpeg leaves a video out of it that ends before the sound begins
-            self.zero = min(self.zero, self._ahead.pts * self._time_base)
+            self.zero = min(self.zero, self._ahead.pts * self.time_base)
         self.first: Carried = self._ahead.carrier
         self.info: VideoInfo = self._describe()
 
@@ -139,7 +148,8 @@ class FileReader:
                 self._lock.release()
 
     def _describe(self) -> VideoInfo:
-        rate = Fraction(self.stream.average_rate) if self.stream.average_rate else None
+        rate = self.stream.average_rate
+        rate = Fraction(rate) * self._frames_each if rate else None
         start = Fraction(self.container.start_time or 0, 1_000_000)
         ends = [self.end]
         if self.container.duration is not None:
@@ -149,7 +159,7 @@ class FileReader:
         seconds = min((end - self.zero for end in ends if end is not None), default=None)
         count = None if seconds is None or rate is None else max(1, round(seconds * rate))
         if self.stream.frames and self.zero == start and self.end is None:
-            count = self.stream.frames
+            count = self.stream.frames * self._frames_each
         return VideoInfo(
             height=self.first.frame.height,
             width=self.first.frame.width,
@@ -176,8 +186,13 @@ class FileReader:
 
     def _read(self) -> Frame | Interlude | None:
         while not self._closed:
+            if self._pictures:
+                return self._frame(self._pictures.popleft())
             if not self._decoded:
                 if self._exhausted:
+                    self._pictures.extend(self._deinterlacer.flush() if self._deinterlacer else ())
+                    if self._pictures:
+                        continue
                     return None
                 if self._begun and self._waiting.is_full and not self._ends_here():
                     return Interlude(self._waiting.take())
@@ -190,14 +205,16 @@ class FileReader:
                     self.damage.add(FRAMES, f"the frame at {float(pts * self._time_base):.3f} s")
                 if decoded.pts is not None and decoded.pts + 1 < pts:  # one tick apart are times too coarse
                     self.damage.add(TIMES, f"the frame after {float(pts * self._time_base):.3f} s")
-                return self._frame(planar(decoded), pts)
+                picture = planar(decoded)
+                picture.pts, picture.time_base = pts, self._time_base
+                self._pictures.extend(self._deinterlacer.push(picture) if self._deinterlacer else (picture,))
         return None
 
-    def _frame(self, picture: VideoFrame, pts: int) -> Frame:
-        picture.pts, picture.time_base = pts, self._time_base
-        until = pts * self._time_base + INTERLEAVE_SECONDS
-        carried = Carried(picture, self._waiting.take(until))
-        return Frame(planes_of(picture), pts, self._time_base, colour_of(picture), carried)
+    def _frame(self, picture: VideoFrame) -> Frame:
+        assert picture.pts is not None
+        pts = picture.pts
+        carried = Carried(picture, self._waiting.take(pts * self.time_base + INTERLEAVE_SECONDS))
+        return Frame(planes_of(picture), pts, self.time_base, colour_of(picture), carried)
 
     def _ends_here(self) -> bool:
         """End the video where all that follows is sound; False in a gap."""

@@ -284,3 +284,40 @@ def test_close_ends_a_reader_in_another_thread(make_clip: MakeClip) -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert 0 < counts[0] <= 200
+
+
+@pytest.fixture
+def fields(make_clip: MakeClip) -> Path:
+    """Top field first, and a line that moves 8 pixels a field: combed wherever it is."""
+    words = ("-c:v", "ffv1", "-pix_fmt", "yuv420p", "-field_order", "tt")
+    bar = "format=gray,geq=lum='if(between(X,8*N,8*N+7),235,16)',tinterlace=interleave_top,setfield=tff"
+    return make_clip(".mkv", *words, size="128x32", frames=12, filters=bar, sound=False)
+
+
+def combed(planes: Planes) -> float:
+    """How much lines differ from those two above, relative to those one above; 1 for a whole picture."""
+    y = planes[0].astype(float)
+    return float(np.abs(y[1:] - y[:-1]).mean()) / 219
+
+
+def test_fields_become_whole_pictures(fields: Path) -> None:
+    before = list(FileReader(fields))
+    assert min(combed(frame.planes) for frame in before) > 0.1
+    whole = FileReader(fields, deinterlace="frame")
+    frames = list(whole)
+    assert [f.pts * f.time_base for f in frames] == [f.pts * f.time_base for f in before]
+    # The first and last have no neighbour in time on one side.
+    assert max(combed(frame.planes) for frame in frames[1:-1]) < 0.05
+    assert not whole.first.frame.interlaced_frame
+
+
+def test_each_field_can_become_a_picture(fields: Path) -> None:
+    times = [frame.pts * frame.time_base for frame in FileReader(fields)]
+    reader = FileReader(fields, deinterlace="field")
+    frames = list(reader)
+    half = (times[1] - times[0]) / 2
+    assert [f.pts * f.time_base for f in frames] == [t + i * half for t in times for i in range(2)]
+    assert reader.info.frame_rate == 2 * FileReader(fields).info.frame_rate
+    # The bar has moved by 8 pixels from each picture to the next.
+    places = [frame.planes[0][16].argmax() for frame in frames[1:-1]]
+    assert set(np.diff(places)) == {8}
