@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from rtdeblur.media.container import refusal
 from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.reader import FileReader
-from rtdeblur.media.tags import MOV, clean_tags
+from rtdeblur.media.tags import COVERS, MOV, clean_tags
 
 # Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
 _TEXT_FILTERS = {
@@ -113,7 +113,7 @@ def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> 
     if isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic:
         if name == "matroska":
             return _attach(container, stream, reader)
-        if name not in MOV:
+        if name not in COVERS:
             return _not_kept(stream, name)
     if _refuses(name, stream):
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # PyAV has it in its stubs alone
 MOV = frozenset({"mov", "mp4", "ipod", "3gp", "3g2"})
 MATROSKA = frozenset({"matroska", "webm"})
 _TIMECODES = MOV | MATROSKA | {"mxf"}
-_CHAPTERS = MOV | MATROSKA | {"nut", "ogg"}
+COVERS = MOV - {"mov"}  # where a picture among the streams becomes the cover
+_CHAPTERS = MOV | MATROSKA | {"nut", "ogg", "asf"}
 # What the muxer writes itself, or mkvmerge computed from packets.
 _STALE_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration"}
 _STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
@@ -53,7 +54,7 @@ def muxer_options(reader: FileReader, format_name: str, seekable: bool = True) -
         return {}
     options = {"movie_timescale": "90000"}  # else start offsets are rounded to a millisecond
     flags = [] if seekable else list(_FRAGMENTED)
-    if _free_tags(reader) and not _has_cover(reader):
+    if _free_tags(reader) and not (format_name in COVERS and _has_cover(reader)):
         flags.append("use_metadata_tags")
     return options | ({"movflags": "+".join(flags)} if flags else {})
 
@@ -74,7 +75,7 @@ def copy_tags(container: OutputContainer, reader: FileReader) -> list[str]:
     """
     name, warnings = container.format.name, []
     container.metadata.update(clean_tags(reader.container.metadata))
-    if name in MOV and _has_cover(reader) and (free := _free_tags(reader)):
+    if name in COVERS and _has_cover(reader) and (free := _free_tags(reader)):
         tags = ", ".join(sorted(free))
         warnings.append(f"tags are not kept: {name} cannot hold {tags} beside cover art; .mkv can")
     timecode = _timecode(reader)

@@ -12,10 +12,11 @@ from rtdeblur.media.compare import Check, compare
 from rtdeblur.media.container import open_input
 from rtdeblur.media.contents import read_contents
 from rtdeblur.media.plaincopy import plain_copy
+from rtdeblur.media.writer import FileWriter
 
 MakeClip = Callable[..., Path]
 Ffmpeg = Callable[..., bytes]
-Rewrite = Callable[..., object]
+Rewrite = Callable[..., FileWriter]
 
 SUBTITLES = "1\n00:00:00,100 --> 00:00:00,300\nhéllo\n\n2\n00:00:00,400 --> 00:00:00,800\nworld\n"
 ABOUT = (
@@ -205,6 +206,31 @@ def test_a_second_video_keeps_its_times(
     ffmpeg("-i", first, "-i", second, "-map", 0, "-map", "1:v", "-c", "copy", both)
     rewrite(both, f"out{ending}")
     assert differences(both, tmp_path / f"out{ending}") == set()
+
+
+def test_a_cover_that_mov_cannot_hold_is_told(
+    rich: Path, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    cover, path = tmp_path / "cover.jpg", tmp_path / "cover.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", 1, cover)
+    words = (
+        "-map",
+        "0:v",
+        "-map",
+        "1:v",
+        "-c",
+        "copy",
+        "-disposition:v:1",
+        "attached_pic",
+        "-metadata",
+        "mood=calm",
+    )
+    ffmpeg("-i", rich, "-i", cover, *words, path)
+    writer = rewrite(path, "out.mov")
+    assert any("cover art" in warning for warning in writer.warnings)
+    assert differences(path, tmp_path / "out.mov") == set()
+    rewrite(path, "out.mp4")
+    assert "cover 1" not in differences(path, tmp_path / "out.mp4")
 
 
 def test_a_check_says_what_was_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
