@@ -112,11 +112,11 @@ def _restorer(request: Request) -> Restorer:
     def open_backend(name: str) -> Backend:
         from rtdeblur import backends
 
-        model = None if "identity" in (name, request.backend) else Model.load(name)
-        choice = "identity" if name == "identity" else request.backend
+        if name == "identity":
+            return backends.open_backend("identity", None)
         return backends.open_backend(
-            choice,
-            model,
+            request.backend,
+            Model.load(name),
             precision=request.precision,
             mode="latency",
             dropout=request.dropout,
@@ -124,6 +124,8 @@ def _restorer(request: Request) -> Restorer:
         )
 
     choices = list(dict.fromkeys([request.model, AUTO, *bundled_models(), "identity"]))
+    if request.backend == "identity":
+        choices = ["identity"]
     return Restorer(choices, _candidates(), open_backend)
 
 

@@ -101,3 +101,13 @@ def test_a_second_signal_waits_for_nothing(
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode in (0, 130)
+
+
+def test_the_backend_that_changes_nothing_says_so(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--no-window", "-o", str(tmp_path / "out.mkv"), "--backend", "identity", "--json"]
+    assert main(["live", str(clip), *words]) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["model"] == "identity"
+    assert "model identity; identity: frames pass unchanged" in said.err
