@@ -152,8 +152,9 @@ def _displays(request: Request, inform: Callable[[str], None]) -> list[Display]:
 
 def _outputs(request: Request, warn: Callable[[str], None]) -> list[Output]:
     from rtdeblur.live.outputs import Output
-    from rtdeblur.media.live_sink import send_to, virtual_camera
+    from rtdeblur.media.live_sink import send_to
     from rtdeblur.media.network import without_password
+    from rtdeblur.media.virtual_camera import virtual_camera
 
     outputs = []
     # Two may wait: a receiver wants the newest picture, as a display does.

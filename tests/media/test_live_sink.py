@@ -1,8 +1,10 @@
 """Recordings, receivers and virtual cameras of a live session."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 
 from rtdeblur.errors import DependencyError, OutputError
 from rtdeblur.frames import Colour, Frame
-from rtdeblur.media.live_sink import record_to, send_to, virtual_camera
+from rtdeblur.media.live_sink import record_to, send_to
+from rtdeblur.media.virtual_camera import virtual_camera
 
 
 def frame(value: int = 100, size: tuple[int, int] = (64, 96), colour: Colour | None = None) -> Frame:
@@ -114,9 +117,6 @@ def test_nobody_at_the_other_end_is_said_without_the_password() -> None:
 
 def test_rtsp_reaches_a_listener(tmp_path: Path, ffmpeg: Callable[..., bytes]) -> None:
     path = tmp_path / "received.mkv"
-    import socket
-    import time
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
