@@ -2,6 +2,7 @@
 
 RtdeblurError
 ├── UsageError           the request itself makes no sense
+│   └── FinishedError    what should be resumed is done
 ├── InputError           the input cannot be read or holds no video
 │   └── NoVideoError     it can be read, and holds none
 ├── OutputError          the output cannot be written
@@ -24,6 +25,10 @@ class RtdeblurError(Exception):
 
 class UsageError(RtdeblurError):
     """The request itself makes no sense."""
+
+
+class FinishedError(UsageError):
+    """What should be resumed is done."""
 
 
 class InputError(RtdeblurError):

@@ -154,10 +154,15 @@ class Pipeline:
             self._put(self._decoded, batch)
 
     def _infer(self) -> None:
-        flying: deque[Pending | Interlude] = deque()
+        first = 0
+        flying: deque[Pending | FrameBatch | Interlude] = deque()
         for batch in self._batches(self._decoded):
             if isinstance(batch, FrameBatch):
-                flying.append(self._timed("infer", self._backend.submit, batch))
+                indices = range(first, first + len(batch))
+                first = indices.stop
+                # Whole batches, as in an uninterrupted run: fewer frames may be other arithmetic.
+                needed = any(map(self._sink.needs, indices))
+                flying.append(self._timed("infer", self._backend.submit, batch) if needed else batch)
             else:
                 flying.append(batch)
             if len(flying) >= self._backend.slots:
@@ -165,8 +170,8 @@ class Pipeline:
         while flying:
             self._land(flying.popleft())
 
-    def _land(self, pending: Pending | Interlude) -> None:
-        landed = pending if isinstance(pending, Interlude) else self._timed("infer", pending)
+    def _land(self, pending: Pending | FrameBatch | Interlude) -> None:
+        landed = self._timed("infer", pending) if callable(pending) else pending
         self._put(self._restored, landed)
 
     def _encode(self) -> None:

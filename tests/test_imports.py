@@ -34,7 +34,7 @@ HOMES = {
     "openvino": ("rtdeblur.backends.openvino", "rtdeblur.cli.doctor"),
     "tensorrt": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
-    "filelock": ("rtdeblur.engine",),
+    "filelock": ("rtdeblur.engine", "rtdeblur.media.jobfolder"),
     "platformdirs": ("rtdeblur.engine",),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),

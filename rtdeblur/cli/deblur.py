@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, nullcontext
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,14 @@ from rtdeblur.cli.options import PARAMS, Bare, Request
 from rtdeblur.cli.outcome import Failure, Outcome, Result, Skipped, as_json, as_line
 from rtdeblur.cli.report import at_times, progress, say, show_traceback
 from rtdeblur.cli.signals import Stopped, dying, handling
-from rtdeblur.errors import BackendError, DependencyError, ModelError, NoVideoError, RtdeblurError
+from rtdeblur.errors import (
+    BackendError,
+    DependencyError,
+    FinishedError,
+    ModelError,
+    NoVideoError,
+    RtdeblurError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +34,15 @@ if TYPE_CHECKING:
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
     from rtdeblur.pipeline import Pipeline, PipelineStats
+
+
+_WITHOUT_EFFECT = {
+    "inputs", "output", "format", "recursive", "overwrite", "resume", "strict", "max_pixels", "quiet", "json",
+    "codec", "crf", "preset", "start", "duration",  # the writer knows what came of these
+}  # fmt: skip
+"""Options that change nothing about the pictures of one file."""
+
+_RUNTIMES = ("openvino", "tensorrt", "tensorrt_rtx")
 
 
 class Session:
@@ -46,8 +63,9 @@ class Session:
             reader = stack.enter_context(closing(_open_reader(request, job)))
             if self._model is None:
                 self._model = _load_model(request)
-            writer = stack.enter_context(closing(_open_writer(request, job, reader)))
+            writer = stack.enter_context(_open_writer(request, job, reader))
             backend = self._open_backend()
+            self._begin(writer, job)
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
@@ -57,6 +75,13 @@ class Session:
             return Result(
                 job, stats, self._model_name, backend.name, backend.description, warnings, reader.damage
             )
+
+    def _begin(self, writer: FileWriter, job: Job) -> None:
+        """Go on with what an earlier run finished, where that was asked for."""
+        assert self.backend is not None
+        done = writer.begin(_restoration(self._request, self._model, self.backend))
+        if done and not self._request.quiet:
+            say("info", f"{job.output}: {done} frames are done already")
 
     def close(self) -> None:
         """Release the model."""
@@ -92,10 +117,11 @@ def _open_reader(request: Request, job: Job) -> FileReader:
         )
 
 
-def _open_writer(request: Request, job: Job, reader: FileReader) -> FileWriter:
+@contextmanager
+def _open_writer(request: Request, job: Job, reader: FileReader) -> Iterator[FileWriter]:
     from rtdeblur.media.writer import FileWriter
 
-    return FileWriter(
+    writer = FileWriter(
         reader,
         job.output,
         codec=request.codec,
@@ -103,7 +129,25 @@ def _open_writer(request: Request, job: Job, reader: FileReader) -> FileWriter:
         preset=request.preset,
         overwrite=request.overwrite,
         format_name=request.format,
+        resume=request.resume,
     )
+    try:
+        yield writer
+    finally:
+        writer.close()
+        if writer.kept:
+            say("info", f"{job.output}: {writer.kept} frames are done and kept; --resume continues")
+
+
+def _restoration(request: Request, model: Model | None, backend: Backend) -> dict[str, str]:
+    """All that decides what becomes of the pictures; an option counts unless it is known not to."""
+    decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
+    runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
+    return decided | {
+        "model": model.manifest.sha256 if model else "identity",
+        "backend": backend.description,
+        "runtime": ", ".join(runtimes),
+    }
 
 
 def _load_model(request: Request) -> Model | None:
@@ -172,7 +216,10 @@ def _run(pipeline: Pipeline) -> PipelineStats:
 def _outcomes(session: Session, planned: Plan) -> Iterator[Outcome]:
     """Restore every file; one that fails does not stop the others."""
     if not planned.many:
-        yield session.restore(planned.jobs[0])
+        try:
+            yield session.restore(planned.jobs[0])
+        except FinishedError as error:
+            yield Skipped(planned.jobs[0], error)
         return
     for number, job in enumerate(planned.jobs, 1):
         try:
@@ -184,7 +231,7 @@ def _outcomes(session: Session, planned: Plan) -> Iterator[Outcome]:
             if isinstance(error, BackendError) and session.backend is None:
                 raise
             show_traceback(error)
-            skip = job.found and isinstance(error, NoVideoError)
+            skip = isinstance(error, FinishedError) or (job.found and isinstance(error, NoVideoError))
             yield Skipped(job, error) if skip else Failure(job, error)
 
 

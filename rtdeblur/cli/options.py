@@ -38,6 +38,7 @@ class Request:
     crf: int | None
     preset: str | None
     overwrite: bool
+    resume: bool
     start: float | None
     duration: float | None
     quiet: bool
@@ -102,6 +103,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Video to write: a file, - for standard output, or a folder with a slash at its end.",
         ),
         _flag("-y", "--overwrite", help="Replace OUTPUT if it is there."),
+        _flag("--resume", help="Go on with work that was cut off, and keep it should this run fail too."),
         click.Option(
             ["--format"], metavar="NAME",
             help="Container, as mkv or mp4, whatever the name of OUTPUT ends in; mkv on standard output.",

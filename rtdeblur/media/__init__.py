@@ -25,6 +25,12 @@ class FrameSource(Protocol):
 class FrameSink(Protocol):
     """Takes restored frames in presentation order; nothing is visible before `commit`."""
 
+    def needs(self, index: int) -> bool:
+        """False where the index-th frame may come as it was decoded, since an earlier run finished it.
+
+        From any thread; the answer never changes.
+        """
+
     def write(self, batch: FrameBatch | Interlude) -> None:
         """Take the frames of a batch, or an interlude; the carriers come from the matching source."""
 

@@ -12,14 +12,24 @@ from pathlib import Path
 from rtdeblur.errors import OutputError, UsageError
 
 
-def open_target(path: Path, *, source: Path | None, overwrite: bool) -> PartFile | StreamTarget:
+def open_target(
+    path: Path, *, source: Path | None, overwrite: bool, part: Path | None = None
+) -> PartFile | StreamTarget:
     """Open the place that an output is written to.
+
+    Args:
+        path: the output.
+        source: the file being read.
+        overwrite: replace an existing file.
+        part: where a file grows, under a lock of the caller's; None chooses a new name.
 
     Raises:
         UsageError: it is the source, a terminal, or exists and `overwrite` is False.
         OutputError: it cannot be written.
     """
-    return StreamTarget(path) if is_stream(path) else PartFile(path, source=source, overwrite=overwrite)
+    if is_stream(path):
+        return StreamTarget(path)
+    return PartFile(path, source=source, overwrite=overwrite, part=part)
 
 
 def is_stream(path: Path) -> bool:
@@ -95,6 +105,7 @@ class PartFile:
         target: the name to appear in the end.
         source: the file being read, which the target must not be.
         overwrite: replace an existing target.
+        part: the hidden file, which a killed program may have left; None chooses a new name.
 
     Attributes:
         path: the hidden file, which exists and is empty.
@@ -105,7 +116,9 @@ class PartFile:
         OutputError: the folder is missing or not writable.
     """
 
-    def __init__(self, target: Path, *, source: Path | None, overwrite: bool) -> None:
+    def __init__(
+        self, target: Path, *, source: Path | None, overwrite: bool, part: Path | None = None
+    ) -> None:
         if target.is_dir():
             raise OutputError(f"output {str(target)!r} is a directory, expected the name of a file")
         if target.exists():
@@ -118,10 +131,10 @@ class PartFile:
                 )
         self._target = target.resolve()  # through a link, as writing to it would go
         stem = target.stem[:40]  # a name as long as may be has no room for more
-        self.path = self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
+        self.path = part or self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
         self.url = str(self.path)
         try:
-            self.path.touch(exist_ok=False)
+            self.path.touch(exist_ok=part is not None)
         except OSError as error:
             folder = str(self._target.parent)
             message = f"cannot write into folder {folder!r}: {error.strerror}; try another folder"
@@ -137,9 +150,21 @@ class PartFile:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
             self.path.replace(self._target)
+            sync_folder(self._target.parent)
         except OSError as error:
             raise OutputError(f"cannot write {str(self._target)!r}: {error.strerror}") from error
 
     def discard(self) -> None:
         """Remove what was not committed; does nothing after `commit` or a second time."""
         self.path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system has a way to ask for it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

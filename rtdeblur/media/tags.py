@@ -50,9 +50,11 @@ def muxer_options(reader: FileReader, format_name: str, seekable: bool = True) -
         format_name: FFmpeg's name of the container.
         seekable: False for a pipe, where mp4 needs fragments, as it cannot go back to write its index.
     """
+    # Else Matroska and others write random numbers, and no two runs give the same bytes.
+    options = {"fflags": "+bitexact"}
     if format_name not in MOV:
-        return {}
-    options = {"movie_timescale": "90000"}  # else start offsets are rounded to a millisecond
+        return options
+    options["movie_timescale"] = "90000"  # else start offsets are rounded to a millisecond
     flags = [] if seekable else list(_FRAGMENTED)
     if _free_tags(reader) and not (format_name in COVERS and _has_cover(reader)):
         flags.append("use_metadata_tags")

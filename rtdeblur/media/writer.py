@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
+import av
 import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
@@ -17,15 +21,17 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from rtdeblur.errors import ClosedPipeError, OutputError
-from rtdeblur.frames import FrameBatch, Interlude
+from rtdeblur.errors import ClosedPipeError, FinishedError, OutputError, UsageError
+from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.container import format_of, open_output, reason
 from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.encoder import Encoding, choose
 from rtdeblur.media.hdr import side_data
-from rtdeblur.media.partfile import is_stream, open_target
+from rtdeblur.media.jobfolder import JobFolder, folder_of, identity_of, was_committed
+from rtdeblur.media.partfile import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.media.planes import COLORSPACES, colour_of, plane_views
 from rtdeblur.media.reader import FileReader
+from rtdeblur.media.segments import Passage, Segments, segment_frames
 from rtdeblur.media.streams import Track, add_copy
 from rtdeblur.media.tags import MATROSKA, MOV, copy_tags, muxer_options, video_tags
 
@@ -43,13 +49,18 @@ class FileWriter:
         preset: the encoder's name of a speed; None for the codec's default.
         overwrite: replace an existing file.
         format_name: FFmpeg's name of the container, or its usual ending; None takes the path's ending.
+        resume: None encodes in one go. Otherwise finished segments outlive a killed program once `begin` was
+            called; True goes on with those of an earlier run, and leaves them where this one fails.
 
     Attributes:
         encoding: codec, pixel format and options chosen.
         warnings: one line for each thing that the output does not keep.
+        kept: frames that are left for another run, known once this one is closed.
 
     Raises:
-        UsageError: the request makes no sense: unknown container or codec, existing output, the input itself.
+        UsageError: the request makes no sense: unknown container or codec, existing output, the input itself,
+            unfinished work that should neither be resumed nor overwritten.
+        FinishedError: there is nothing to resume, since the output is whole.
         OutputError: the folder or the encoder refuses.
     """
 
@@ -63,15 +74,22 @@ class FileWriter:
         preset: str | None = None,
         overwrite: bool = False,
         format_name: str | None = None,
+        resume: bool | None = None,
     ) -> None:
         self._path = Path(path)
         self._reader = reader
         self.warnings: list[str] = []
+        self.kept = 0
         format_name = format_of(self._path, format_name)
-        self._file = open_target(self._path, source=reader.path, overwrite=overwrite)
         self._container: OutputContainer | None = None
+        self._file: PartFile | StreamTarget | None = None
+        self._job: JobFolder | None = None
+        self._segments: Segments | None = None
         self._lock = threading.RLock()
+        self._resume, self._overwrite = bool(resume), overwrite
         try:
+            part = None if resume is None else self._open_job()
+            self._file = open_target(self._path, source=reader.path, overwrite=overwrite, part=part)
             self.encoding: Encoding = choose(reader, format_name, codec, crf, preset)
             options = muxer_options(reader, format_name, seekable=not is_stream(self._path))
             self._container = open_output(self._file.url, format_name, options)
@@ -84,9 +102,41 @@ class FileWriter:
         except BaseException:
             self.close()
             raise
-        self._picture = Track(self._video)
+        self._track = Track(self._video)
         self._time_base = Fraction(self._video.codec_context.time_base)
         self._last_pts: int | None = None
+
+    def begin(self, restoration: Mapping[str, str]) -> int:
+        """Keep finished segments from here on; before the first `write`, of a writer made with `resume`.
+
+        Args:
+            restoration: names and values of all that decides what becomes of the pictures.
+
+        Returns:
+            How many frames are finished already.
+
+        Raises:
+            UsageError: what is to be resumed is another job.
+        """
+        with self._lock, self._errors():
+            if self._job is None:
+                return 0
+            identity = {**identity_of(self._reader.path), **self._identity(), **restoration}
+            kept = self._job.open(identity, resume=self._resume, overwrite=self._overwrite)
+            self.warnings += self._job.warnings
+            frame = self._reader.first.frame
+            self._segments = Segments(
+                self._job,
+                kept,
+                partial(self.encoding.new_encoder, self._opened().format.name, self._reader),
+                segment_frames(frame.height, frame.width),
+                self._time_base,
+            )
+            return sum(segment.frames for segment in kept.values())
+
+    def needs(self, index: int) -> bool:
+        """False for a frame that an earlier run finished: its picture is not looked at."""
+        return self._segments is None or self._segments.needs(index)
 
     def write(self, batch: FrameBatch | Interlude) -> None:
         """Encode the frames of a batch, after the packets that belong before each.
@@ -97,14 +147,19 @@ class FileWriter:
         with self._lock:
             if isinstance(batch, Interlude):
                 with self._errors():
+                    if self._segments is not None:
+                        self._pass(self._segments.cut())  # the packets of a long gap would fill the memory
                     return self._mux(batch.carrier)
             for index, carried in enumerate(batch.carriers):
                 with self._errors():
-                    self._mux(carried.packets)
-                    views = plane_views(_writable(carried.frame))
-                    for view, plane in zip(views, batch.planes, strict=False):  # gray has one view
-                        np.copyto(view, plane[index, 0])
-                    self._encode(carried.frame, batch.pts[index] * batch.time_base)
+                    self._opened()
+                    pts = self._stamp(carried.frame, batch.pts[index] * batch.time_base)
+                    picture = partial(self._picture, carried.frame, [p[index, 0] for p in batch.planes])
+                    if self._segments is None:
+                        self._mux(carried.packets)
+                        self._mux_video(self._video.encode(picture()))
+                    else:
+                        self._pass(self._segments.add(picture, pts, carried.packets))
 
     def commit(self) -> None:
         """Flush encoder and container, and put the file under its name.
@@ -114,11 +169,18 @@ class FileWriter:
         """
         with self._lock, self._errors():
             container = self._opened()
-            container.mux([self._picture.place(p) for p in self._video.encode(None)])
+            if self._segments is None:
+                self._mux_video(self._video.encode(None))
+            else:
+                self._pass(self._segments.cut())
             self._mux(self._reader.remaining_packets())
             self._container = None
             container.close()
+            if self._job is not None:
+                self._job.commit()
+            assert self._file is not None
             self._file.commit()
+            self._resume = False
 
     def close(self) -> None:
         """Release everything and discard what was not committed; safe from any thread, and twice."""
@@ -127,7 +189,48 @@ class FileWriter:
             if container is not None:
                 with suppress(FFmpegError):  # the trailer of a file that goes away
                     container.close()
-            self._file.discard()
+            if self._file is not None:
+                self._file.discard()
+            if self._segments is not None:
+                self._segments.close()
+            job, self._job = self._job, None
+            if job is not None:
+                self.kept = job.close(keep=self._resume)
+
+    def _open_job(self) -> Path | None:
+        """Lock the output for this process; give the name under which it grows."""
+        if is_stream(self._path) or not self._reader.path.is_file():
+            if self._resume:
+                raise UsageError("only work from a file to a file can be resumed; leave out --resume")
+            return None
+        if self._resume and not self._overwrite and was_committed(self._path):
+            if folder_of(self._path).is_dir():  # killed while it cleaned
+                JobFolder(self._path).discard()
+            raise FinishedError(f"output {str(self._path)!r} is there, with nothing to resume")
+        self._job = JobFolder(self._path)
+        if (done := self._job.unfinished) and not (self._resume or self._overwrite):
+            raise UsageError(
+                f"unfinished work for {str(self._path)!r} is kept ({done} frames done); "
+                "--resume continues it, -y starts over"
+            )
+        return self._job.part
+
+    def _identity(self) -> dict[str, str]:
+        """What decides the bytes of the encoded video, given its pictures."""
+        encoding, reader = self.encoding, self._reader
+        frame = reader.first.frame
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return {
+            "rtdeblur": version("rtdeblur"),
+            "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
+            "part": f"{reader.zero} to {reader.end}",
+            "container": self._opened().format.name,
+            "codec": encoding.codec,
+            "pixel format": encoding.pix_fmt,
+            "encoder options": " ".join(f"{k}={v}" for k, v in sorted(encoding.options.items())),
+            "frames a segment": str(segment_frames(frame.height, frame.width)),
+            "processor cores": str(cores),  # encoders share a picture among them
+        }
 
     def _opened(self) -> OutputContainer:
         if self._container is None:
@@ -140,7 +243,7 @@ class FileWriter:
             yield
         except BrokenPipeError as error:
             raise ClosedPipeError(f"nobody reads {str(self._path)!r} any more") from error
-        except FFmpegError as error:
+        except (FFmpegError, OSError) as error:  # of the container, of a segment
             raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
 
     def _add_streams(self, container: OutputContainer) -> VideoStream:
@@ -172,7 +275,8 @@ class FileWriter:
         self.warnings += self.encoding.losses(reader)
         return video
 
-    def _encode(self, frame: VideoFrame, seconds: Fraction) -> None:
+    def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
+        """Give a frame its time in the output."""
         unit = self._time_base
         pts = round((seconds - self._reader.zero) / unit)
         if self._last_pts is not None:
@@ -180,8 +284,14 @@ class FileWriter:
         self._last_pts = pts
         frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
-        fitted = self._fit(frame)
-        self._opened().mux([self._picture.place(p) for p in self._video.encode(fitted)])
+        return pts
+
+    def _picture(self, frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
+        """The decoded frame with restored planes, as the encoder takes it."""
+        frame.make_writable()
+        for view, plane in zip(plane_views(frame), planes, strict=False):  # gray has one view
+            np.copyto(view, plane)
+        return self._fit(frame)
 
     def _fit(self, frame: VideoFrame) -> VideoFrame:
         """The frame in the size, pixel format and colour that the encoder was told."""
@@ -212,6 +322,15 @@ class FileWriter:
         if message not in self.warnings:
             self.warnings.append(message)
 
+    def _pass(self, passages: Iterable[Passage]) -> None:
+        for packets, encoded in passages:
+            self._mux(packets)
+            if encoded is not None:
+                self._mux_video([encoded])
+
+    def _mux_video(self, packets: Iterable[AnyPacket]) -> None:
+        self._opened().mux([self._track.place(packet) for packet in packets])
+
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
         """Copy packets of the input to their tracks."""
         container = self._opened()
@@ -219,8 +338,3 @@ class FileWriter:
             track = self._tracks.get(packet.stream_index)
             if track is not None:
                 container.mux(track.convert(packet, self._reader.zero))
-
-
-def _writable(frame: VideoFrame) -> VideoFrame:
-    frame.make_writable()
-    return frame

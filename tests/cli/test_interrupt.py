@@ -31,7 +31,7 @@ def test_a_run_ends_at_once_and_leaves_what_was_there(
     output = tmp_path / "out.mkv"
     output.write_bytes(b"precious")
     process = program(long_clip, "-o", output, "--model", "identity", "-y", "--preset", "placebo")
-    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    wait_until(lambda: len(list(tmp_path.iterdir())) > 1)
     time.sleep(0.5)  # into the run
     assert process.poll() is None
     process.send_signal(number)

@@ -1,0 +1,130 @@
+"""A killed run goes on where it was, and gives the bytes of a run that nobody killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.cli import main
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
+
+# Runs the program with short segments; kills it at the n-th touch of a file that belongs to the job.
+KILLED = """
+import os, signal, sys
+from rtdeblur.media import segments
+segments._FRAMES = segments._FEWEST_FRAMES = 25
+left = int(sys.argv.pop(1))
+touches = 0
+def watch(event, args):
+    global touches
+    if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir") and ".rtdeblur" in str(args):
+        touches += 1
+        if touches == left:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+from rtdeblur.cli import main
+code = main(sys.argv[1:])
+print(touches)
+sys.exit(code)
+"""
+
+
+def run(kill_at: int, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", KILLED, str(kill_at), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def clip(make_clip: Callable[..., Path]) -> Path:
+    """Five segments, with sound and B-frames, its times not evenly spaced."""
+    filters = "setpts='(N+0.4*mod(N,3))/25/TB'"
+    words = ("-preset", "medium", "-fps_mode", "passthrough", "-enc_time_base", "1:1000")
+    return make_clip(".mkv", *words, frames=110, filters=filters)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_killed_again_and_again(clip: Path, tmp_path: Path, ending: str) -> None:
+    words = ("--model", "identity", "-q", "--preset", "medium")
+    whole = tmp_path / f"whole.{ending}"
+    uninterrupted = run(0, clip, "-o", whole, *words)
+    touches = int(uninterrupted.stdout)
+    assert touches > 20
+    draw = random.Random(ending)
+    # Anywhere, in one job; then in what follows the last segment: commit, renaming, cleaning.
+    for points in ([draw.randint(3, touches - 5) for _ in range(2)], [touches - draw.randint(0, 8)]):
+        target = tmp_path / f"out.{ending}"
+        target.unlink(missing_ok=True)
+        for point in points:
+            killed = run(point, clip, "-o", target, *words, "--resume")
+            assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
+        done = run(0, clip, "-o", target, *words, "--resume")
+        assert done.returncode == 0, done.stderr
+        assert target.read_bytes() == whole.read_bytes(), f"killed at {points} of {touches}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"out.{ending}", f"whole.{ending}"]
+
+
+def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    words = (clip, "-o", target, "--model", "identity")
+    assert run(10, *words).returncode == -signal.SIGKILL
+    refused = run(0, *words)
+    assert refused.returncode == 1
+    assert "unfinished work" in refused.stderr
+    assert "(25 frames done); --resume continues it, -y starts over" in refused.stderr
+    other = run(0, *words, "--resume", "--crf", "30")
+    assert other.returncode == 1
+    assert "is of another job (encoder options was " in other.stderr
+    resumed = run(0, *words, "--resume")
+    assert f"{target}: 25 frames are done already" in resumed.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    again = run(0, *words, "--resume")
+    assert again.returncode == 0
+    assert "is there, with nothing to resume; skipped" in again.stderr
+
+
+def test_starting_over(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    words = (clip, "-o", target, "--model", "identity", "-y")
+    assert run(10, *words).returncode == -signal.SIGKILL
+    begun_anew = run(0, *words)
+    assert begun_anew.returncode == 0
+    assert "done already" not in begun_anew.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_ctrl_c_keeps_what_is_done_where_asked(
+    long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]], kept: bool
+) -> None:
+    words = ("--model", "identity", "-q", "--preset", "slow", *(["--resume"] if kept else []))
+    with program(long_clip, "-o", tmp_path / "out.mkv", *words) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("*/*.segment")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "no segment was finished"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert ("frames are done and kept; --resume continues" in err) is kept
+    assert (list(tmp_path.iterdir()) != []) is kept
+
+
+def test_a_pipe_cannot_be_resumed(
+    clip: Path, capfd: pytest.CaptureFixture[str], fails: Callable[..., str], tmp_path: Path
+) -> None:
+    if os.isatty(1):
+        pytest.skip("needs standard output to be no terminal")
+    line = fails(clip, "-o", "-", "--model", "identity", "--resume")
+    assert "only work from a file to a file can be resumed" in line
+    assert main([str(clip), "-o", str(tmp_path / "out.mkv"), "--model", "identity", "-q", "--resume"]) == 0
+    assert capfd.readouterr().err == ""
