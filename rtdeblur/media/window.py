@@ -82,25 +82,28 @@ class Window:
 
     def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
         """Draw what is new, and give what keys asked for (see `Display.show`)."""
+        if not self._is_visible():
+            return [Command.QUIT]
         if picture is not None:
             self._picture = picture
             if not self._sized:
                 self._resize(_shape(picture))
                 self._sized = True
         self._draw(status)
-        commands = self._keys()
-        if not self._open or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
-            commands.append(Command.QUIT)
-        return commands
+        return self._keys()
 
     def close(self) -> None:
         """Destroy the window; may be called twice."""
-        if not self._open:
-            return
-        self._open = False
-        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1:
+        if self._is_visible():
             cv2.destroyWindow(self._title)
-        cv2.waitKey(1)  # the window goes when events are handled
+            cv2.waitKey(1)  # it goes when events are handled
+        self._open = False
+
+    def _is_visible(self) -> bool:
+        try:
+            return self._open and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt has gone with its last window
+            return False
 
     def _resize(self, shape: tuple[int, int]) -> None:
         box = fit(shape, Box(0, 0, _FIRST_SIZE[1], _FIRST_SIZE[0]))

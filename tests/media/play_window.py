@@ -1,5 +1,7 @@
 """Run by test_window.py in a process of its own: drives a window as a user does, and looks at the screen."""
 
+# ruff: noqa: T201
+
 from __future__ import annotations
 
 import subprocess
@@ -62,7 +64,7 @@ def until(
     window: Window, holds: Callable[[NDArray[np.uint8]], Any], shown: LivePicture, **state: Any
 ) -> None:
     """Show a picture until the screen has what it should; slow machines take their time."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     while True:
         for _ in range(3):
             assert window.show(shown, status(**state)) == []
@@ -79,7 +81,7 @@ def border(seen: NDArray[np.uint8]) -> float:
 
 def received(window: Window, key: str) -> Command:
     xdotool("key", key)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         commands = window.show(None, status())
         if commands:
