@@ -31,6 +31,7 @@ EXCEPTIONS = {("rtdeblur.backends.tensorrt", "engine")}
 HOMES = {
     "av": ("rtdeblur.media", "rtdeblur.cli.doctor"),  # the doctor looks at the library itself
     "cv2": ("rtdeblur.media",),
+    "aiohttp": ("rtdeblur.media.web",),
     "openvino": ("rtdeblur.backends.openvino", "rtdeblur.cli.doctor"),
     "tensorrt": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
@@ -44,7 +45,19 @@ HOMES = {
     "onnx": (),
     "train": (),
 }
-HEAVY = {"av", "cv2", "numpy", "openvino", "rich", "tensorrt", "tensorrt_rtx", "torch", "cuda", "pycuda"}
+HEAVY = {
+    "aiohttp",
+    "av",
+    "cv2",
+    "numpy",
+    "openvino",
+    "rich",
+    "tensorrt",
+    "tensorrt_rtx",
+    "torch",
+    "cuda",
+    "pycuda",
+}
 
 
 def line_of(part: str) -> int | None:

@@ -15,7 +15,7 @@ import click
 from rtdeblur.cli.options import seconds
 from rtdeblur.cli.report import say
 from rtdeblur.cli.signals import Stopped, handling
-from rtdeblur.errors import UsageError
+from rtdeblur.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from rtdeblur.backends import Backend, Precision
@@ -76,7 +76,7 @@ def live(request: Request) -> LiveSummary:
     session = LiveSession(
         Capture(lambda: open_source(request.source, options), warn, patient=request.wait),
         _restorer(request),
-        _displays(request, partial(tell, "info")),
+        _displays(request, tell),
         _outputs(request, warn),
         tell,
         Settings(
@@ -138,16 +138,33 @@ def _candidates() -> list[Candidate]:
     return [Candidate(m.name, float(m.architecture.get("gflop_256", 1.0))) for m in manifests]
 
 
-def _displays(request: Request, inform: Callable[[str], None]) -> list[Display]:
-    """The window and the web page."""
+def _displays(request: Request, tell: Callable[[str, str], None]) -> list[Display]:
+    """The web page and the window; the page alone where both are asked for and no window can be had."""
     displays: list[Display] = []
     if request.web:
-        raise click.UsageError("The web page is not built yet; leave it out.")
+        from rtdeblur.media.web.server import WebPage
+
+        page = WebPage(*_address(request.web))
+        tell("info", f"web page: {page.url}")
+        displays.append(page)
     if not request.no_window:
         from rtdeblur.media.window import Window
 
-        displays.append(Window())
+        try:
+            displays.append(Window())
+        except OutputError as error:
+            if not displays:
+                raise
+            tell("warning", f"no window: {error}")
     return displays
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Host and port of `[HOST:]PORT`."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"--web is {text!r}, expected PORT or HOST:PORT, as 8765 or 0.0.0.0:8765.")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _outputs(request: Request, warn: Callable[[str], None]) -> list[Output]:
