@@ -180,7 +180,7 @@ def _outputs(request: Request, warn: Callable[[str], None]) -> list[Output]:
         outputs.append((name, send_to(request.send)))
     if _camera(request):
         outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
-    return [Output(name, sink, warn, depth=2, persistent=True) for name, sink in outputs]
+    return [Output(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
 
 
 def _run(session: LiveSession) -> LiveSummary:

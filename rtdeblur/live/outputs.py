@@ -24,6 +24,8 @@ class Output:
         say: called with one line when it fails and when it is back.
         depth: frames that may wait.
         persistent: open it again when it fails, as a receiver that may come back; else give up.
+        required: a session without it makes no sense: where it fails before its first frame, that is not
+            said, since the session ends with its error.
 
     Attributes:
         frames: frames written.
@@ -39,8 +41,10 @@ class Output:
         *,
         depth: int = 8,
         persistent: bool = False,
+        required: bool = False,
     ) -> None:
-        self.name, self._open_sink, self._say, self._persistent = name, open_sink, say, persistent
+        self.name, self._open_sink, self._say = name, open_sink, say
+        self._persistent, self._required = persistent, required
         self.frames = self.dropped = 0
         self.error: OutputError | None = None
         self._depth = depth
@@ -77,6 +81,11 @@ class Output:
         """Wait, within reason, until all is written."""
         self._thread.join(_CLOSE_SECONDS)
 
+    @property
+    def is_stillborn(self) -> bool:
+        """True where it was required and failed before its first frame."""
+        return self._required and self.error is not None and not self.frames
+
     def _run(self) -> None:
         sink: LiveSink | None = None
         zero, delay = 0.0, FIRST_DELAY
@@ -110,7 +119,8 @@ class Output:
     def _fail(self, error: OutputError, delay: float) -> None:
         if not (self._persistent and self.frames):
             self.error = error
-            self._say(str(error))
+            if not self.is_stillborn:
+                self._say(str(error))
             with self._changed:
                 self._ended = True
                 self._waiting.clear()

@@ -57,7 +57,7 @@ class LiveSession:
         capture: not yet started.
         restorer: closed by `run`.
         displays: closed by `run`; with none, pictures go to the outputs alone.
-        outputs: ended by `run`; one that fails before its first frame ends the session.
+        outputs: ended by `run`.
         say: tells the user what happens.
         settings: what else it is told.
     """
@@ -74,7 +74,7 @@ class LiveSession:
         self._settings, self._say = settings or Settings(), say
         self._capture, self._restorer, self._displays = capture, restorer, displays
         self._inference = Inference(capture, restorer, self._deliver, self._warn, self._settings.deadline)
-        self._outputs, self._required = tuple(outputs), tuple(outputs)
+        self._outputs = tuple(outputs)
         self._recording: Output | None = None
         self._latency, self._rate, self._shown = Latency(), Rate(), 0
         self._began = self._first_at = 0.0
@@ -93,8 +93,7 @@ class LiveSession:
         self._began = time.monotonic()
         try:
             if self._settings.record:
-                self._record(self._settings.record)
-                self._required = self._outputs
+                self._record(self._settings.record, required=True)
             self._capture.start()
             self._inference.start()
             while not self._stop.is_set() and not self._inference.slot.closed:
@@ -124,7 +123,7 @@ class LiveSession:
         duration = self._settings.duration
         if self._first_at and duration is not None and time.monotonic() - self._first_at >= duration:
             return True
-        return any(o.error and not o.frames for o in self._required) or self._is_useless()
+        return any(o.is_stillborn for o in self._outputs) or self._is_useless()
 
     def _is_useless(self) -> bool:
         """True where nobody gets the pictures any more."""
@@ -182,8 +181,8 @@ class LiveSession:
             self._say("info", f"recording to {path}, without sound")
             self._tell(f"recording to {path.name}")
 
-    def _record(self, path: Path) -> None:
-        self._recording = Output(f"recording {path}", record_to(path), self._warn)
+    def _record(self, path: Path, *, required: bool = False) -> None:
+        self._recording = Output(f"recording {path}", record_to(path), self._warn, required=required)
         self._outputs = (*self._outputs, self._recording)
 
     def _is_recording(self) -> bool:
@@ -224,7 +223,7 @@ class LiveSession:
             display.close()
 
     def _raise_errors(self) -> None:
-        broken = self._outputs if self._is_useless() else [o for o in self._required if not o.frames]
+        broken = self._outputs if self._is_useless() else [o for o in self._outputs if o.is_stillborn]
         errors = [self._capture.error, self._inference.error, *(o.error for o in broken)]
         for error in errors:
             if error is not None:

@@ -51,7 +51,7 @@ class VirtualCamera:
         except (RuntimeError, OSError) as error:
             why = " ".join(str(error).split())
             hint = "on Linux load v4l2loopback, elsewhere install OBS"
-            raise OutputError(f"cannot open the virtual camera {device or ''}: {why}; {hint}") from error
+            raise OutputError(f"cannot open {device or 'a virtual camera'}: {why}; {hint}") from error
         self._reformatter = VideoReformatter()
 
     def write(self, frame: Frame, seconds: float) -> None:

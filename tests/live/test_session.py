@@ -208,9 +208,22 @@ def test_what_cannot_begin_is_an_error(fake, make, said) -> None:
     def refuse(frame, rate):
         raise OutputError("cannot open 'rtmp://x': Connection refused")
 
-    output = Output("sending", refuse, said, persistent=True)
+    output = Output("sending", refuse, said, persistent=True, required=True)
     with pytest.raises(OutputError, match="Connection refused"):
         make(endless(fake), displays=[fake.display()], outputs=[output]).run()
+    assert not any("refused" in line for line in said.lines)  # the error says it
+
+
+def test_a_recording_that_a_key_starts_and_that_fails_is_said(fake, make, tmp_path: Path, said) -> None:
+    folder = tmp_path / "gone"
+
+    def script(shown: int, status):
+        return {5: [Command.RECORD], 60: [Command.QUIT]}.get(shown, [])
+
+    display = fake.display(script)
+    assert make(endless(fake), displays=[display], folder=folder).run().shown == 60
+    assert any(line.startswith(f"warning: cannot open '{folder}") for line in said.lines)
+    assert not display.statuses[-1].recording
 
 
 def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, said) -> None:
