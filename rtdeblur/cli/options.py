@@ -153,7 +153,8 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="FFmpeg's name of a video encoder, as libx265.",
         ),
         click.Option(
-            ["--crf"], type=click.IntRange(0, 63), metavar="N", help="Quality: less is better and larger.",
+            ["--crf"], type=click.IntRange(0, 63), metavar="N",
+            help="Quality: less is better and larger; 0 is lossless.",
         ),
         click.Option(["--preset"], metavar="NAME", help="Speed against size, in the encoder's own words."),
     ],

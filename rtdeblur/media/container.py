@@ -14,10 +14,12 @@ from typing import Any
 
 import av
 import av.logging
+from av.codec.context import CodecContext, Flags
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, NoVideoError, UsageError
@@ -126,6 +128,23 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
     # Decoders count the padding of lines too.
     chosen.codec_context.options = {"max_pixels": str(2 * max_pixels + 65536)}
     return chosen
+
+
+def decoder(stream: VideoStream) -> VideoCodecContext:
+    """The decoder of a stream, set up to give all that can be decoded.
+
+    FFmpeg's own decoders of VP8 and VP9 do not see transparency; libvpx does.
+    """
+    context = stream.codec_context
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if name and tags.get("alpha_mode") == "1":
+        created = CodecContext.create(name, "r")
+        assert isinstance(created, VideoCodecContext)
+        created.extradata, context = context.extradata, created
+    context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
+    context.flags |= Flags.output_corrupt
+    return context
 
 
 def open_output(

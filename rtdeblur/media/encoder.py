@@ -7,7 +7,8 @@
 | libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
 | ffv1       | never; lossless, for mkv                     |               |                     |
 
-Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults.
+Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults. crf 0 is lossless in the
+first three.
 
 The pixel format is the source's where the encoder has it, else the nearest with no less depth and no less
 chroma; RGB becomes full-range BT.709 where the encoder has no RGB. H.264 and HEVC cannot halve odd sizes:
@@ -50,6 +51,13 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 # With AVX-512, the macroblock trees of x264 (164 and 165) give other bytes in each run of some pictures; with
 # AVX2 they never did, and it is a twentieth slower. There is no way to switch off AVX-512 alone.
 _X264_REPEATABLE = {"x264-params": "asm=avx2,fma3,bmi2"}
+# What makes them lossless at any depth; their crf 0 is that for 8-bit H.264 alone.
+_LOSSLESS = {
+    "libx264": {"qp": "0"},
+    "libx264rgb": {"qp": "0"},
+    "libx265": {"x265-params": "log-level=none:lossless=1"},
+    "libvpx-vp9": {"lossless": "1"},
+}
 # x264 and x265 take any text and complain on stderr, once for each pixel format tried.
 _X26X_PRESETS = [
     "ultrafast",
@@ -246,6 +254,9 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
         if quality is None:
             raise UsageError(f"codec {name!r} has no crf, got {crf}; leave it out")
         options[quality] = f"{crf:g}"
+        if crf == 0 and name in _LOSSLESS:
+            del options[quality]
+            options |= _LOSSLESS[name]
     if preset is not None:
         if "preset" not in known:
             raise UsageError(f"codec {name!r} has no presets, got {preset!r}; leave it out")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -18,7 +17,7 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.clock import FrameClock
-from rtdeblur.media.container import MAX_PIXELS, is_seekable, main_video, open_input
+from rtdeblur.media.container import MAX_PIXELS, decoder, is_seekable, main_video, open_input
 from rtdeblur.media.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
@@ -85,9 +84,7 @@ class FileReader:
         self.path = Path(path)
         self.container: InputContainer = open_input(self.path, max_pixels)
         self.stream: VideoStream = main_video(self.container, self.path, max_pixels)
-        # Frame threads lose the end of a truncated file.
-        self.stream.codec_context.thread_type = "SLICE"
-        self.stream.codec_context.flags |= Flags.output_corrupt
+        self._decoder = decoder(self.stream)
         self.zero = Fraction(self.container.start_time or 0, 1_000_000) + _seconds(start)
         self.end = None if duration is None else self.zero + _seconds(duration)
         self.is_trimmed = start is not None
@@ -163,7 +160,7 @@ class FileReader:
         return VideoInfo(
             height=self.first.frame.height,
             width=self.first.frame.width,
-            pix_fmt=self.stream.codec_context.pix_fmt or self.first.frame.format.name,
+            pix_fmt=self._decoder.pix_fmt or self.first.frame.format.name,
             frame_rate=rate,
             duration_seconds=None if seconds is None else max(0.0, float(seconds)),
             frame_count=count,
@@ -237,7 +234,7 @@ class FileReader:
         if packet is None:
             self._count_missing()
         with self.damage.watch(PACKETS):
-            self._decoded.extend(self.stream.decode(packet))
+            self._decoded.extend(self._decoder.decode(packet))
 
     def _count_missing(self) -> None:
         missing = self.stream.frames - self._demuxer.video_packets

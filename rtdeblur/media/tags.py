@@ -19,7 +19,15 @@ _TIMECODES = MOV | MATROSKA | {"mxf"}
 COVERS = MOV - {"mov"}  # where a picture among the streams becomes the cover
 _CHAPTERS = MOV | MATROSKA | {"nut", "ogg", "asf"}
 # What the muxer writes itself, or mkvmerge computed from packets.
-_STALE_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration"}
+_STALE_TAGS = {
+    "alpha_mode",
+    "encoder",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "vendor_id",
+    "duration",
+}
 _STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
 # Without delay_moov the sound would be moved by its priming.
 _FRAGMENTED = ("frag_keyframe", "delay_moov", "default_base_moof")

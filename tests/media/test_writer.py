@@ -58,6 +58,48 @@ def test_lossless_is_bit_exact(make_clip: MakeClip, rewrite: Rewrite, tmp_path: 
     assert pictures(tmp_path / "out.mkv") == pictures(source)
 
 
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"),
+    [
+        ("libx264", "yuv420p"),
+        ("libx264", "yuv444p10le"),
+        ("libx264rgb", "bgr0"),
+        ("libx265", "yuv420p10le"),
+        ("libx265", "gbrp12le"),
+        ("libvpx-vp9", "yuv420p"),
+        ("libvpx-vp9", "gbrp"),
+    ],
+)
+def test_crf_0_is_bit_exact(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, codec: str, pix_fmt: str
+) -> None:
+    clip, stored = (".nut", "rawvideo") if pix_fmt == "gbrp" else (".mkv", "ffv1")
+    source = make_clip(clip, "-c:v", stored, "-pix_fmt", pix_fmt, size="98x66", frames=4, sound=False)
+    assert rewrite(source, "out.mkv", codec=codec, crf=0).warnings == []
+    for before, after in zip(FileReader(source), FileReader(tmp_path / "out.mkv"), strict=True):
+        for was, now in zip(before.planes, after.planes, strict=True):
+            np.testing.assert_array_equal(was, now)
+
+
+def test_transparency_of_vp9_is_read_and_written(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    ramp = "format=yuva420p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='2*X'"
+    words = ["-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-deadline", "realtime"]
+    source = make_clip(".webm", *words, size="64x64", frames=3, filters=ramp, sound=False)
+    for output in ("out.webm", "out.mkv"):
+        codec = "auto" if output.endswith("webm") else "ffv1"
+        assert rewrite(source, output, codec=codec).warnings == []
+        reader = FileReader(tmp_path / output)
+        assert reader.info.pix_fmt == "yuva420p"
+        alpha = reader.first.frame.planes[3]
+        levels = np.frombuffer(alpha, np.uint8).reshape(alpha.height, -1)[:, : alpha.width]
+        np.testing.assert_allclose(levels[5], 2 * np.arange(64), atol=8)  # twice lossy
+    assert rewrite(source, "out.mp4").warnings == [
+        "the transparency of yuva420p is not kept: libx264 encodes yuv420p; ffv1 in .mkv keeps it"
+    ]
+
+
 def test_the_restored_planes_are_what_is_written(make_clip: MakeClip, tmp_path: Path) -> None:
     reader = FileReader(make_clip(".mp4", frames=5))
     writer = FileWriter(reader, tmp_path / "out.mkv", codec="ffv1")
