@@ -20,6 +20,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from rtdeblur.errors import InputError
 from rtdeblur.media.appearance import appearance
 from rtdeblur.media.container import main_video, open_input
 
@@ -120,10 +121,13 @@ def read_contents(path: Path) -> Contents:
     """Read a whole file.
 
     Raises:
-        InputError: it cannot be read, or holds no video.
+        InputError: it cannot be read, or holds no video, or none of which a frame can be decoded.
     """
     with closing(open_input(path)) as container:
-        return _read(container, main_video(container, path))
+        contents = _read(container, main_video(container, path))
+    if not contents.frames:
+        raise InputError(f"cannot decode any frame of {str(path)!r}; nothing to compare")
+    return contents
 
 
 def _read(container: InputContainer, video: VideoStream) -> Contents:
@@ -158,7 +162,7 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
         main=main,
         frames=frames,
         sizes=sizes,
-        picture={} if first is None else appearance(video, first),
+        picture=appearance(video, first) if first else {},
         tracks=list(tracks.values()),
         chapters=_chapters(container),
         tags=_told(container.metadata),
@@ -189,7 +193,9 @@ def _track(stream: Stream) -> Track:
     context = stream.codec_context
     track = Track(
         kind="cover" if picture else stream.type,
-        codec=context.codec.canonical_name if context is not None else stream.name or "unknown",
+        codec=context.codec.canonical_name
+        if context is not None
+        else getattr(stream, "name", None) or "unknown",
         language="" if language == "und" else language,
         tags=_told(stream.metadata),
         disposition=frozenset(d.name for d in Disposition if d & stream.disposition and d.name),

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
+from rtdeblur.errors import InputError
 from rtdeblur.media.compare import Check, compare
 from rtdeblur.media.container import open_input
 from rtdeblur.media.contents import read_contents
@@ -231,6 +232,24 @@ def test_a_cover_that_mov_cannot_hold_is_told(
     assert differences(path, tmp_path / "out.mov") == set()
     rewrite(path, "out.mp4")
     assert "cover 1" not in differences(path, tmp_path / "out.mp4")
+
+
+def test_a_codec_that_nobody_knows(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+    odd = tmp_path / "odd.mkv"
+    odd.write_bytes(rich.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    assert differences(odd, odd) == set()
+    assert "audio 1 packets" not in differences(rich, odd)
+    writer = rewrite(odd, "out.mkv")
+    assert any("not kept" in warning for warning in writer.warnings)
+    assert "audio 1" in differences(odd, tmp_path / "out.mkv", "not held")
+
+
+def test_a_video_without_a_frame(make_clip: MakeClip, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.mkv"
+    clip = make_clip(".mkv", "-c:v", "mjpeg", sound=False)
+    empty.write_bytes(clip.read_bytes().replace(b"\xff\xc0", bytes(2)))
+    with pytest.raises(InputError, match="any frame"):
+        read_contents(empty)
 
 
 def test_a_check_says_what_was_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
