@@ -29,7 +29,9 @@ STATUS = LiveStatus("fast", (36, 64), 30.0, 29.0, (40.0, 50.0), 3, False, False,
 
 def flat(level: int, size: tuple[int, int] = (36, 64)) -> Frame:
     chroma = np.full((1, 1), 128, np.uint8)
-    return Frame((np.full(size, level, np.uint8), chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True))
+    return Frame(
+        (np.full(size, level, np.uint8), chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True)
+    )
 
 
 def picture(blurred: int = 50, restored: int = 200) -> LivePicture:
@@ -96,7 +98,10 @@ def test_a_browser_sees_the_newest_picture_and_asks(page: WebPage) -> None:
 
 def test_a_slow_browser_gets_only_what_it_draws_and_then_the_newest(page: WebPage) -> None:
     async def visit(session: Any) -> None:
-        async with session.ws_connect(f"{page.url}live") as slow, session.ws_connect(f"{page.url}live") as quick:
+        async with (
+            session.ws_connect(f"{page.url}live") as slow,
+            session.ws_connect(f"{page.url}live") as quick,
+        ):
             await until(lambda: page.viewers == 2)
             for level in range(20, 220, 20):
                 page.show(picture(level, level), STATUS)
@@ -134,7 +139,10 @@ def test_nothing_is_encoded_without_a_viewer(page: WebPage, monkeypatch: pytest.
         async with session.get(page.url):
             pass
         assert encoded == []
-        async with session.ws_connect(f"{page.url}live") as first, session.ws_connect(f"{page.url}live") as second:
+        async with (
+            session.ws_connect(f"{page.url}live") as first,
+            session.ws_connect(f"{page.url}live") as second,
+        ):
             await first.receive_bytes()
             await second.receive_bytes()
         assert len(encoded) == 1
@@ -169,7 +177,12 @@ async def status_of(session: Any, url: str, **headers: str) -> int:
 @pytest.mark.parametrize("path", ["", "page.js", "live"])
 @pytest.mark.parametrize(
     "headers",
-    [{"Host": "evil.example"}, {"Host": "evil.example:80"}, {"Host": "[::"}, {"Origin": "http://evil.example"}],
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80"},
+        {"Host": "[::"},
+        {"Origin": "http://evil.example"},
+    ],
 )
 def test_foreign_names_and_pages_are_refused(page: WebPage, path: str, headers: dict[str, str]) -> None:
     assert browse(lambda session: status_of(session, page.url + path, **headers)) == 403
@@ -240,7 +253,9 @@ def test_closing_ends_connections_and_frees_the_port(page: WebPage) -> None:
 
 def test_a_port_in_use_is_one_clear_line(page: WebPage) -> None:
     port = int(page.url.rsplit(":", 1)[1].strip("/"))
-    with pytest.raises(OutputError, match=f"cannot serve the web page on 127.0.0.1 port {port}: .*another port"):
+    with pytest.raises(
+        OutputError, match=f"cannot serve the web page on 127.0.0.1 port {port}: .*another port"
+    ):
         WebPage(port=port)
 
 
