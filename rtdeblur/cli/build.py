@@ -41,7 +41,7 @@ _PARAMS: list[click.Parameter] = [
     ),
     click.Option(
         ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
-        help="Frames at once; more than once for more engines.  [default: 1]",
+        help="Frames at once; more than once for more engines.  [default: 1, live pictures, and 4, files]",
     ),
     click.Option(["--chroma"], type=click.Choice(["420", "422", "444", "gray"]), help="[default: 420]"),
     click.Option(

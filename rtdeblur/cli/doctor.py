@@ -6,39 +6,21 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Literal
 
 import click
 
-from rtdeblur.cli import hardware
+from rtdeblur.cli import doctor_gpu, hardware
+from rtdeblur.cli.finding import Finding
 from rtdeblur.errors import ModelError
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
 _FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16", "AMX bf16": "amx_bf16"}
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "h264_nvenc", "hevc_nvenc")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "ffv1")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked for.
-
-    Attributes:
-        name: what was looked for.
-        ok: whether it is there and works.
-        value: what was found.
-        advice: what to do where it is not ok.
-        needed: whether nothing can be deblurred without it.
-    """
-
-    name: str
-    ok: bool
-    value: str
-    advice: str = ""
-    needed: bool = False
 
 
 def _software() -> Iterator[Finding]:
@@ -96,30 +78,17 @@ def _openvino() -> Iterator[Finding]:
     yield Finding("--precision auto", True, precision)
 
 
-def _gpu() -> Iterator[Finding]:
-    try:
-        gpus = hardware.nvidia_gpus()
-    except (OSError, AttributeError) as error:  # no library, no device, an older driver
-        yield Finding("NVIDIA GPU", False, str(error), "on a machine that has one: install NVIDIA's driver")
-        return
-    for gpu in gpus:
-        what = f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_mib / 1024:.0f} GiB"
-        yield Finding("NVIDIA GPU", True, f"{what}, driver for CUDA {gpu.driver_cuda}")
-
-
 def _backends() -> Iterator[Finding]:
     yield Finding("identity", True, "always")
-    yield _backend("openvino", "openvino", "openvino", _REINSTALL)
-    yield _backend("tensorrt (RTX)", "tensorrt", "tensorrt_rtx", "pip install 'rtdeblur[rtx]'")
-    yield _backend("tensorrt (enterprise)", "tensorrt", "tensorrt", "pip install 'rtdeblur[tensorrt]'")
+    yield Finding("openvino", *_found("openvino"), _REINSTALL)
+    missing = [f.name for probe in (doctor_gpu.gpu, doctor_gpu.tensorrt) for f in probe() if not f.ok]
+    lacks = f"lacks: {', '.join(dict.fromkeys(missing))}; see GPU and TensorRT"
+    yield Finding("tensorrt", not missing, lacks if missing else "ready")
 
 
-def _backend(name: str, module: str, package: str, install: str) -> Finding:
-    if find_spec(f"rtdeblur.backends.{module}") is None:
-        return Finding(name, False, "not in this version of rtdeblur")
-    if find_spec(package) is None:
-        return Finding(name, False, "not installed", install)
-    return Finding(name, True, "installed")
+def _found(module: str) -> tuple[bool, str]:
+    found = find_spec(module) is not None
+    return found, "installed" if found else "not installed"
 
 
 def _live() -> Iterator[Finding]:
@@ -136,8 +105,7 @@ def _live() -> Iterator[Finding]:
 
 
 def _module(name: str, module: str, install: str) -> Finding:
-    found = find_spec(module) is not None
-    return Finding(name, found, "installed" if found else "not installed", install)
+    return Finding(name, *_found(module), install)
 
 
 def _is_installed(package: str) -> bool:
@@ -171,7 +139,8 @@ _PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "Software": _software,
     "Processor": _processor,
     "OpenVINO": _openvino,
-    "GPU": _gpu,
+    "GPU": doctor_gpu.gpu,
+    "TensorRT": doctor_gpu.tensorrt,
     "Backends": _backends,
     "FFmpeg": _ffmpeg,
     "Live": _live,

@@ -12,6 +12,9 @@ from pathlib import Path
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR in cuda.h
 
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI: the vendor, and the first byte of a display controller's class
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -24,7 +27,7 @@ class Gpu:
 
 
 def nvidia_gpus() -> list[Gpu]:
-    """Ask the CUDA driver, by ctypes, for its devices.
+    """Ask the CUDA driver, by ctypes, for its devices; none where it finds none.
 
     Raises:
         OSError: there is no driver, or it does not start.
@@ -38,7 +41,10 @@ def nvidia_gpus() -> list[Gpu]:
             raise OSError(f"the CUDA driver's {function} failed with code {code}")
         return value.value
 
-    if code := cuda.cuInit(0):
+    code = cuda.cuInit(0)
+    if code == _NO_DEVICE:
+        return []
+    if code:
         raise OSError(f"the CUDA driver does not start: cuInit failed with code {code}")
     version = number("cuDriverGetVersion")
     gpus = []
@@ -59,6 +65,16 @@ def first_gpu() -> Gpu | None:
         return next(iter(nvidia_gpus()), None)
     except (OSError, AttributeError):  # no driver, or one without these functions
         return None
+
+
+def has_nvidia_card() -> bool:
+    """Whether the machine's bus shows an NVIDIA GPU, driver or not; False too where the system hides it."""
+    for device in Path("/sys/bus/pci/devices").glob("*"):
+        with suppress(OSError):
+            vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+            if vendor == _NVIDIA and kind.startswith(_DISPLAY):
+                return True
+    return False
 
 
 def nvidia_driver() -> str | None:

@@ -211,13 +211,19 @@ class EngineCache:
         return removed
 
     def _find(self, spec: EngineSpec) -> CachedEngine | None:
-        """As `find`, but EngineError for a damaged one."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return _read(self.folder / f"{spec.stem}.engine")
+        """As `find`, but EngineError where the spec's own is damaged."""
+        own = self.folder / f"{spec.stem}.engine"
+        served: list[tuple[bool, int, bool, Path]] = []
         for entry in self.entries():
+            if entry.problem and entry.path == own:
+                raise EngineError(entry.problem)
             if entry.spec and not entry.problem and entry.spec.serves(spec):
-                with suppress(FileNotFoundError):
-                    return _read(entry.path)
+                # Rather one for this shape alone, built with more effort, and its own.
+                fits = entry.spec.profile == spec.profile
+                served.append((fits, entry.spec.optimization_level or 0, entry.path == own, entry.path))
+        for *_, path in sorted(served, reverse=True):
+            with suppress(FileNotFoundError):
+                return _read(path)
         return None
 
     def _lock(self, spec: EngineSpec, stack: ExitStack) -> bool:

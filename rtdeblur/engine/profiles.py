@@ -51,7 +51,7 @@ class BuildProfile:
             enterprise flavour builds for the GPU at hand, which must be one of them.
         precision: fp16 or fp32.
         sizes: a static engine each.
-        batches: frames at once, a static engine each.
+        batches: frames at once, a static engine each; what running takes: 1 for live pictures, 4 for files.
         chroma: 420, 422, 444 or gray.
         optimization_level: 0 (quick build) to 5 (quick engine), None for TensorRT's default.
         workspace_mib: most scratch memory that one layer may take, None for TensorRT's default.
@@ -63,7 +63,7 @@ class BuildProfile:
     compute_capabilities: tuple[str, ...] = ()
     precision: str = "fp16"
     sizes: tuple[str, ...] = ("720p",)
-    batches: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1, 4)
     chroma: str = "420"
     optimization_level: int | None = None
     workspace_mib: int | None = None

@@ -217,9 +217,14 @@ class EngineSpec:
         )
 
     def serves(self, wanted: EngineSpec) -> bool:
-        """Whether an engine of this spec does what one of `wanted` would: its shapes and GPUs may be more."""
-        same = replace(self, profile=wanted.profile, target=wanted.target) == wanted
-        return same and self.profile.covers(wanted.profile) and self.target.serves(wanted.target)
+        """Whether an engine of this spec does what one of `wanted` would.
+
+        Its shapes and GPUs may be more, and how it was built is its own where `wanted` asks for nothing.
+        """
+        free = ("optimization_level", "workspace_mib")
+        unasked: dict[str, Any] = {name: None for name in free if getattr(wanted, name) is None}
+        like = replace(self, profile=wanted.profile, target=wanted.target, **unasked)
+        return like == wanted and self.profile.covers(wanted.profile) and self.target.serves(wanted.target)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> EngineSpec:

@@ -12,7 +12,7 @@ import pytest
 from rtdeblur.cli import hardware, main
 from rtdeblur.cli.hardware import Gpu
 
-SMALL = ["--size", "96x64"]
+SMALL = ["--size", "96x64", "--batch", "1"]
 
 
 @pytest.fixture
@@ -72,7 +72,19 @@ def test_an_engine_of_another_version_is_stale(folder: Path, capfd: pytest.Captu
 
 
 def test_a_dynamic_engine_of_more_bits(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["--size", "128x96", "--size", "96x64", "--dynamic", "--depth", 10, "--precision", "fp32"]
+    words = [
+        "--size",
+        "128x96",
+        "--size",
+        "96x64",
+        "--batch",
+        1,
+        "--dynamic",
+        "--depth",
+        10,
+        "--precision",
+        "fp32",
+    ]
     (entry,) = built(capfd, *words, "-o", folder)
     profile = entry["spec"]["profile"]
     assert [profile[name]["width"] for name in ("min", "opt", "max")] == [96, 128, 128]
@@ -105,7 +117,7 @@ def test_a_gpu_at_hand_is_built_for(
     [
         (["--size", "big"], "size is 'big'; try WIDTHxHEIGHT", 1),
         (["--size", "8x8"], "8×8 is too small for 'fast-fp16', which needs at least 16×16", 1),
-        (["--dynamic"], "--dynamic needs two sizes or batches", 2),
+        (["--dynamic", "--batch", "1"], "--dynamic needs two sizes or batches", 2),
         (["--compute-capability", "6.1"], "cannot build for compute capability 6.1; it knows 7.5", 1),
         (["--profile", "volta"], "no build profile is called 'volta'", 1),
         (["--model", "none"], "no model is called 'none'", 1),

@@ -76,6 +76,18 @@ def test_a_wider_profile_serves_only_what_it_covers(cache: Cache, make_spec: Mak
     assert cache.find(make_spec(Shape.of(2, 128, 128), precision="fp32")) is None
 
 
+def test_how_it_was_built_is_its_own_unless_asked(cache: Cache, make_spec: MakeSpec) -> None:
+    cache.get_or_build(make_spec(), cache.build)
+    for level in (5, 1):
+        cache.get_or_build(make_spec(optimization_level=level, workspace_mib=64), cache.build)
+    assert cache.builds == 3
+    found = cache.find(make_spec())
+    assert found is not None
+    assert found.spec.optimization_level == 5  # the one that most effort went into
+    assert cache.find(make_spec(optimization_level=1, workspace_mib=32)) is None
+    assert cache.find(make_spec(optimization_level=0)) is None
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
