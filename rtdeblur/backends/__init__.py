@@ -118,7 +118,7 @@ def open_backend(
         except (BackendError, DependencyError) as error:
             if name == "tensorrt":
                 raise
-            reason = f"; not tensorrt: {error}"
+            reason = f"; not tensorrt: {str(error).partition(';')[0]}"
     from rtdeblur.backends.openvino import OpenVINOBackend
 
     backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _WITHOUT_EFFECT = {
-    "inputs", "output", "format", "recursive", "overwrite", "resume", "strict", "max_pixels", "quiet", "json",
+    "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels", "quiet", "json",
     "codec", "crf", "preset", "start", "duration",  # the writer knows what came of these
 }  # fmt: skip
 """Options that change nothing about the pictures of one file."""
@@ -64,7 +64,8 @@ class Session:
             if self._model is None:
                 self._model = _load_model(request)
             writer = stack.enter_context(_open_writer(request, job, reader))
-            backend = self._open_backend()
+            path = f"decoded by {reader.device}, encoded by {writer.encoding.codec}"
+            backend = self._open_backend(path)
             self._begin(writer, job)
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
@@ -73,7 +74,15 @@ class Session:
                 stats = _run(pipeline)
             warnings = (*writer.warnings, *_unrestored(stats))
             return Result(
-                job, stats, self._model_name, backend.name, backend.description, warnings, reader.damage
+                job,
+                stats,
+                self._model_name,
+                backend.name,
+                backend.description,
+                warnings,
+                reader.damage,
+                reader.device,
+                writer.encoding.codec,
             )
 
     def _begin(self, writer: FileWriter, job: Job) -> None:
@@ -92,11 +101,11 @@ class Session:
     def _model_name(self) -> str:
         return self._model.manifest.name if self._model else "identity"
 
-    def _open_backend(self) -> Backend:
+    def _open_backend(self, path: str) -> Backend:
         if self.backend is None:
             self.backend = _open_backend(self._request, self._model)
             if not self._request.quiet:
-                say("info", f"model {self._model_name}; {self.backend.description}")
+                say("info", f"model {self._model_name}; {self.backend.description}; {path}")
         return self.backend
 
 
@@ -114,6 +123,7 @@ def _open_reader(request: Request, job: Job) -> FileReader:
             max_pixels=request.max_pixels,
             strict=request.strict,
             deinterlace=request.deinterlace,
+            device="cuda" if request.decoder == "cuda" else "cpu",
         )
 
 

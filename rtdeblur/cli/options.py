@@ -34,6 +34,7 @@ class Request:
     seed: int
     flavour: str
     engine_dir: Path | None
+    decoder: str
     codec: str
     crf: int | None
     preset: str | None
@@ -141,6 +142,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
             help="Of the dropout mask: the same seed gives the same video.",
         ),
+        _choice("--decoder", ("auto", "cpu", "cuda"), "cuda: decode on the GPU; auto is cpu so far."),
         _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one."),
         click.Option(
             ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
@@ -150,7 +152,7 @@ SECTIONS: dict[str, list[click.Option]] = {
     "Encoding": [
         click.Option(
             ["--codec"], metavar="NAME", default="auto", show_default=True,
-            help="FFmpeg's name of a video encoder, as libx265.",
+            help="FFmpeg's name of a video encoder, as libx265; auto prefers the GPU's (NVENC).",
         ),
         click.Option(
             ["--crf"], type=click.IntRange(0, 63), metavar="N",

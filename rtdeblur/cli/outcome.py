@@ -26,6 +26,8 @@ class Result:
     device: str
     warnings: tuple[str, ...]
     damage: Damage
+    decoder: str
+    encoder: str
 
     def as_line(self) -> str:
         """Say it to a person."""
@@ -43,6 +45,8 @@ class Result:
             "model": self.model,
             "backend": self.backend,
             "device": self.device,
+            "decoder": self.decoder,
+            "encoder": self.encoder,
             "frames": stats.frames,
             "seconds": round(stats.wall_seconds, 3),
             "media_seconds": round(stats.media_seconds, 3),

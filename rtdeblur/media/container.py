@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -10,11 +11,12 @@ from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.logging
 from av.codec.context import CodecContext, Flags
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
@@ -27,6 +29,8 @@ from rtdeblur.media.partfile import is_stream
 
 MAX_PIXELS = 8192 * 8192
 """The largest picture read unless a larger one is asked for: 8K, and 360° video of 8192x8192."""
+
+Device = Literal["cpu", "cuda"]
 
 # A crafted file must not make FFmpeg read others, nor fetch addresses.
 _PROTOCOLS = "file,pipe,fd"
@@ -51,15 +55,17 @@ def is_seekable(path: Path) -> bool:
     return path != Path("-") and path.is_file()
 
 
-def open_input(path: Path, max_pixels: int = MAX_PIXELS) -> InputContainer:
+def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu") -> InputContainer:
     """Open a local file, or standard input for '-'.
 
     Args:
         path: the file.
         max_pixels: the largest picture that may be decoded to see what the file holds.
+        device: that decodes: cpu, or cuda: the GPU (NVDEC), whose frames come back to the host.
 
     Raises:
-        InputError: it is missing, neither file nor pipe, empty, not readable or no media file.
+        InputError: it is missing, neither file nor pipe, empty, not readable or no media file; or no GPU
+            decodes here.
     """
     name = str(path)
     if name == "-":
@@ -75,16 +81,21 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS) -> InputContainer:
         raise InputError(f"input {name!r} is empty (0 bytes), expected a video file")
     else:
         url = str(path.absolute())  # so that no name is taken for an address
+    # Cover art may be of a kind that the GPU does not decode: `main_video` looks at the video itself.
+    accelerator = HWAccel("cuda", allow_software_fallback=True) if device == "cuda" else None
     try:
         with av.logging.Capture() as log:
             container: InputContainer = av.open(
                 url,
                 "r",
+                hwaccel=accelerator,
                 options={"max_pixels": str(max_pixels)},
                 container_options={"protocol_whitelist": _PROTOCOLS, "format_whitelist": _self_contained()},
                 **_TAGS,
             )
     except FFmpegError as error:
+        if accelerator and error.errno == errno.EPERM:  # what FFmpeg makes of a GPU that is not there
+            raise InputError("no GPU decodes here, as --decoder cuda asks; try --decoder cpu") from error
         said = log[-1][2].strip() if log else ""
         why = f"{reason(error)} ({said})" if said else reason(error)
         if "whitelist" in said:

@@ -3,6 +3,7 @@
 | codec      | auto chooses it for                          | quality (crf) | preset              |
 |------------|----------------------------------------------|---------------|---------------------|
 | libx265    | HDR, and more than 10 bits a sample          | 16            | superfast           |
+| h264_nvenc | 8-bit 4:2:0, where the GPU encodes (`nvenc`) | 19 (cq)       | p4                  |
 | libx264    | everything else                              | 16            | veryfast            |
 | libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
 | ffv1       | never; lossless, for mkv                     |               |                     |
@@ -36,12 +37,13 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.frames import Colour
-from rtdeblur.media import hdr
+from rtdeblur.media import hdr, nvenc
 from rtdeblur.media.container import open_output, refusal
 from rtdeblur.media.planes import COLORSPACES, PLANAR, colour_of, depth_of, has_alpha
 from rtdeblur.media.reader import FileReader
 
 _DEFAULTS: dict[str, dict[str, str]] = {
+    nvenc.ENCODER: nvenc.OPTIONS,
     "libx264": {"crf": "16", "preset": "veryfast"},
     "libx265": {"crf": "16", "preset": "superfast", "x265-params": "log-level=none"},
     "libvpx-vp9": {"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
@@ -190,7 +192,9 @@ def choose(
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
     frame = reader.first.frame
-    name = _auto(frame, format_name) if codec == "auto" else codec
+    # A crf or a preset on its own is meant for the processor's encoders.
+    gpu = crf is None and preset is None and nvenc.suits(frame)
+    name = _auto(frame, format_name, gpu) if codec == "auto" else codec
     encoder = _encoder(name)
     if name == "libx265" and min(frame.width, frame.height) < _X265_MIN_SIZE:
         size = f"{frame.width}x{frame.height}"
@@ -217,9 +221,11 @@ def _colour(frame: VideoFrame, pix_fmt: str) -> Colour:
     return colour
 
 
-def _auto(frame: VideoFrame, format_name: str) -> str:
+def _auto(frame: VideoFrame, format_name: str, gpu: bool) -> str:
     deep = depth_of(frame.format) > 10 or frame.color_trc in _HDR_TRANSFERS
     tiny = min(frame.width, frame.height) < _X265_MIN_SIZE
+    if gpu and not deep and _holds(format_name, "libx264") and nvenc.opens():
+        return nvenc.ENCODER
     for name in ("libx265", "libx264") if deep and not tiny else ("libx264",):
         if _holds(format_name, name):
             return name

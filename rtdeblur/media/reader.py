@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.clock import FrameClock
-from rtdeblur.media.container import MAX_PIXELS, decoder, is_seekable, main_video, open_input
+from rtdeblur.media.container import MAX_PIXELS, Device, decoder, is_seekable, main_video, open_input
 from rtdeblur.media.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
@@ -49,9 +49,11 @@ class FileReader:
         max_pixels: the largest picture that is read; checked before memory is taken for one.
         strict: raise the first damage met, instead of counting it and going on.
         deinterlace: make whole pictures of fields, one a frame or one a field; None leaves them.
+        device: that decodes: cpu, or cuda: the GPU (NVDEC), whose frames come back to the host.
 
     Attributes:
         path: the file.
+        device: that decodes, cpu or cuda.
         time_base: seconds a unit of the times of frames.
         container: the open input, for sinks that copy its streams.
         stream: the main video in it.
@@ -76,14 +78,19 @@ class FileReader:
         max_pixels: int = MAX_PIXELS,
         strict: bool = False,
         deinterlace: Deinterlacing | None = None,
+        device: Device = "cpu",
     ) -> None:
         if start is not None and not 0 <= start < math.inf:
             raise UsageError(f"start is {start}, expected seconds from 0 on")
         if duration is not None and not 0 < duration < math.inf:
             raise UsageError(f"duration is {duration}, expected more than 0 seconds")
-        self.path = Path(path)
-        self.container: InputContainer = open_input(self.path, max_pixels)
+        self.path, self.device = Path(path), device
+        self.container: InputContainer = open_input(self.path, max_pixels, device)
         self.stream: VideoStream = main_video(self.container, self.path, max_pixels)
+        if device == "cuda" and not self.stream.codec_context.is_hwaccel:
+            self.container.close()
+            codec = self.stream.codec_context.name
+            raise InputError(f"the GPU decodes no {codec}, as of {str(path)!r}; try --decoder cpu")
         self._decoder = decoder(self.stream)
         self.zero = Fraction(self.container.start_time or 0, 1_000_000) + _seconds(start)
         self.end = None if duration is None else self.zero + _seconds(duration)

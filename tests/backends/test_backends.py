@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rtdeblur.backends import Backend, open_backend
+from rtdeblur.backends import Backend, EngineOptions, open_backend
+from rtdeblur.backends.safety import LEAST_PSNR, psnr
+from rtdeblur.cuda import open_driver
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import DEFAULT_MODEL, Model
@@ -18,10 +23,18 @@ def model() -> Model:
     return Model.load(DEFAULT_MODEL)
 
 
-@pytest.fixture(params=["identity", "openvino auto", "openvino fp32"], scope="module")
-def backend(request: pytest.FixtureRequest, model: Model) -> Backend:
+ON_GPU = [pytest.param(f"tensorrt {p}", marks=pytest.mark.needs_cuda) for p in ("auto", "fp32")]
+
+
+@pytest.fixture(params=["identity", "openvino auto", "openvino fp32", *ON_GPU], scope="module")
+def backend(
+    request: pytest.FixtureRequest, model: Model, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
     name, _, precision = request.param.partition(" ")
-    return open_backend(name, model, precision=precision or "auto")  # type: ignore[arg-type]
+    engines = EngineOptions(folder=tmp_path_factory.mktemp("engines"))
+    opened = open_backend(name, model, precision=precision or "auto", engines=engines)  # type: ignore[arg-type]
+    yield opened
+    opened.close()
 
 
 def make_batch(
@@ -103,6 +116,35 @@ def test_bf16_stays_near_fp32(model: Model) -> None:
     )
     # bf16 keeps 8 bits of each activation; 40 dB is what its rounding noise leaves on a hard-edged picture.
     assert 10 * np.log10(255**2 / max((error**2).mean(), 1e-9)) > 40
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+@pytest.mark.parametrize("depth", [8, 10])
+def test_a_gpu_stays_near_fp32(model: Model, tmp_path: Path, precision: str, depth: int) -> None:
+    batch = make_batch(2, (720, 1280), (360, 640), Colour(bit_depth=depth))
+    engines = EngineOptions(folder=tmp_path)
+    exact = open_backend("openvino", model, precision="fp32")
+    quick = open_backend("tensorrt", model, precision=precision, engines=engines)  # type: ignore[arg-type]
+    assert psnr(quick.infer(batch).planes, exact.infer(batch).planes, batch.colour.peak) >= LEAST_PSNR
+    quick.close()
+
+
+@pytest.mark.needs_cuda
+def test_a_gpu_s_memory_comes_back_and_the_next_start_is_warm(model: Model, tmp_path: Path) -> None:
+    batch = make_batch(1, (360, 640), (180, 320))
+    free, seconds = [], []
+    for _ in range(12):
+        began = time.perf_counter()
+        backend = open_backend("tensorrt", model, engines=EngineOptions(folder=tmp_path))
+        backend.infer(batch)
+        seconds.append(time.perf_counter() - began)
+        backend.close()
+        driver = open_driver()
+        free.append(driver.memory()[0])
+        driver.close()
+    assert free[2] - free[-1] < 8 << 20  # libraries keep something of the first
+    assert min(seconds[1:]) < 2
 
 
 def test_latency_mode_gives_the_same_fp32_bytes(model: Model) -> None:

@@ -52,6 +52,8 @@ def test_json_is_all_of_stdout(clip: Path, tmp_path: Path, capfd: pytest.Capture
     assert summary["input"] == str(clip)
     assert summary["output"] == str(output)
     assert (summary["model"], summary["backend"]) == ("identity", "identity")
+    assert summary["decoder"] == "cpu"
+    assert summary["encoder"] in ("libx264", "h264_nvenc")
     assert summary["frames"] == 10
     assert summary["fps"] == pytest.approx(10 / summary["seconds"], rel=0.1)
     assert summary["realtime_ratio"] == pytest.approx(summary["media_seconds"] / summary["seconds"], rel=0.1)
