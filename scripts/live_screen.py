@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Latency of `rtdeblur live` glass to glass: the clock in the window against the clock when the screen was read.
+"""Latency of `rtdeblur live` glass to glass: the clock in the window against the time of reading it.
 
     python scripts/live_screen.py [--seconds 40] [--shots 150] [--model auto] [--rate 30] [--size 640x360]
 
-Sends the clock of `live_clock.py` over loopback (UDP), shows it under Xvfb, and reads Xvfb's screen. Needs Xvfb
-and xdotool. Two ages are told: of what the screen shows at any moment (a screenshot, which holds half a frame
-interval of waiting on average), and of each picture when it appears.
+Sends the clock of `live_clock.py` over loopback (UDP), shows it under Xvfb, and reads Xvfb's screen. Needs
+Xvfb and xdotool. Two ages are told: of what the screen shows at any moment (as a screenshot, which holds half
+a frame interval of waiting on average), and of each picture when it appears.
 """
 
 from __future__ import annotations

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-aiohttp = pytest.importorskip("aiohttp")
-cv2 = pytest.importorskip("cv2")
+pytest.importorskip("aiohttp")
+pytest.importorskip("cv2")
+
+import aiohttp
+import cv2
 
 from rtdeblur.errors import OutputError
 from rtdeblur.frames import Colour, Frame
