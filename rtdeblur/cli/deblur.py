@@ -66,7 +66,7 @@ class Session:
             writer = stack.enter_context(_open_writer(request, job, reader))
             path = f"decoded by {reader.device}, encoded by {writer.encoding.codec}"
             backend = self._open_backend(path)
-            self._begin(writer, job)
+            done = self._begin(writer, job)
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
@@ -83,14 +83,16 @@ class Session:
                 reader.damage,
                 reader.device,
                 writer.encoding.codec,
+                done,
             )
 
-    def _begin(self, writer: FileWriter, job: Job) -> None:
-        """Go on with what an earlier run finished, where that was asked for."""
+    def _begin(self, writer: FileWriter, job: Job) -> int:
+        """Go on with what an earlier run finished, where that was asked for; give how many frames it did."""
         assert self.backend is not None
         done = writer.begin(_restoration(self._request, self._model, self.backend))
         if done and not self._request.quiet:
             say("info", f"{job.output}: {done} frames are done already")
+        return done
 
     def close(self) -> None:
         """Release the model."""

@@ -28,10 +28,14 @@ class Result:
     damage: Damage
     decoder: str
     encoder: str
+    resumed: int
 
     def as_line(self) -> str:
         """Say it to a person."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
+        if self.resumed:
+            earlier = f"{self.resumed} of them by an earlier run"
+            return f"{self.job.output}: {frames} frames, {earlier}, in {wall_seconds:.1f} s"
         pace = speed(frames, self.stats.media_seconds, wall_seconds)
         return f"{self.job.output}: {frames} frames in {wall_seconds:.1f} s, {pace}"
 
@@ -48,6 +52,7 @@ class Result:
             "decoder": self.decoder,
             "encoder": self.encoder,
             "frames": stats.frames,
+            "frames_resumed": self.resumed,
             "seconds": round(stats.wall_seconds, 3),
             "media_seconds": round(stats.media_seconds, 3),
             "frames_unrestored": stats.unrestored,

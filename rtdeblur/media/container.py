@@ -174,7 +174,7 @@ def open_output(
 
 def reason(error: Exception) -> str:
     """What went wrong, in FFmpeg's words and one line."""
-    if isinstance(error, FFmpegError) and error.strerror:
+    if isinstance(error, FFmpegError | OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rtdeblur.errors import OutputError, UsageError
+from rtdeblur.media.partfile import sync_folder
 from rtdeblur.media.segmentfile import Segment, SegmentWriter, examine, glance
 
 _SAMPLE_BYTES = 1 << 20
@@ -94,6 +95,7 @@ class JobFolder:
             if path.name != "lock" and not any(path == segment.path for segment in kept.values()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (self._path / "job.json").write_text(json.dumps(dict(identity), indent=1))
+        sync_folder(self._path.parent)
         return kept
 
     def new_segment(self, first: int) -> SegmentWriter:

@@ -85,6 +85,7 @@ def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
     assert "is of another job (encoder options was " in other.stderr
     resumed = run(0, *words, "--resume")
     assert f"{target}: 25 frames are done already" in resumed.stderr
+    assert f"{target}: 110 frames, 25 of them by an earlier run, in " in resumed.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
     again = run(0, *words, "--resume")
     assert again.returncode == 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import pytest
 
-from rtdeblur.errors import FinishedError, UsageError
+from rtdeblur.errors import FinishedError, OutputError, UsageError
 from rtdeblur.frames import FrameBatch
 from rtdeblur.media import segments
 from rtdeblur.media.reader import FileReader
@@ -195,6 +197,25 @@ def test_a_failed_run_leaves_nothing_unless_asked(clip: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
     rewrite(clip, target, stop=20)  # no segment is finished
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_costs_no_finished_segment(clip: Path, tmp_path: Path) -> None:
+    whole, target = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    rewrite(clip, whole, codec="ffv1")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole.stat().st_size // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"out\.mkv': File too large"):
+            rewrite(clip, target, codec="ffv1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not target.exists()
+    done = min(FRAMES, len(kept(target)) * 25)
+    assert done > 0
+    assert rewrite(clip, target, codec="ffv1")[0] == done
+    assert target.read_bytes() == whole.read_bytes()
 
 
 def test_large_pictures_make_short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
