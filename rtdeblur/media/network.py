@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
-from av.error import ExitError, FFmpegError, ProtocolNotFoundError
+from av.error import ArgumentError, ExitError, FFmpegError, InvalidDataError, ProtocolNotFoundError
 from av.format import Flags
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -32,8 +33,11 @@ _LOW_DELAY = {
     "analyzeduration": "100000",
     "protocol_whitelist": _PROTOCOLS,
 }
-# Where so many reads or packets in a row make no sense, the stream is lost.
-_FAILURES = 200
+# Where so many reads in a row make no sense, the stream is lost.
+_FAILED_READS = 200
+# Key frames are seldom further apart.
+_PICTURELESS_SECONDS = 30
+_NONSENSE = (InvalidDataError, ArgumentError)
 
 
 class NetworkStream:
@@ -56,13 +60,14 @@ class NetworkStream:
 
     def __init__(self, url: str, options: SourceOptions) -> None:
         self._name, self._timeout = without_password(url), options.timeout_seconds
-        self.damaged = 0
+        self.damaged, self._pictured = 0, False
         scheme = check_scheme(url, self._name)
         words = dict(_LOW_DELAY)
         if scheme in ("rtsp", "rtsps"):
             words |= {"rtsp_transport": options.transport, "max_delay": "100000"}
         if scheme == "udp":
-            words |= {"overrun_nonfatal": "1"}
+            # A busy machine reads late; the system may allow less.
+            words |= {"overrun_nonfatal": "1", "buffer_size": str(2 << 20)}
         try:
             self._container = self._open(url, scheme, words)
         except FFmpegError as error:
@@ -122,28 +127,44 @@ class NetworkStream:
         return container
 
     def _decode(self) -> Generator[VideoFrame]:
+        pictured_at = time.monotonic()
+        for packet in self._packets():
+            self.damaged += self._pictured and packet.is_corrupt
+            if packet.dts is not None and not self._untimed and not self._pace:
+                self._backlog.before(float(packet.dts * packet.time_base))
+            try:
+                decoded = packet.decode()
+            except _NONSENSE:
+                self.damaged += self._pictured  # before the first key frame it is no damage
+                decoded = []
+            for frame in decoded:
+                self._pictured, pictured_at = True, time.monotonic()
+                self._backlog.after()
+                yield frame
+            if time.monotonic() - pictured_at > _PICTURELESS_SECONDS:
+                raise InputError(
+                    f"{self._name!r} sent no picture that can be decoded for {_PICTURELESS_SECONDS} s"
+                )
+
+    def _packets(self) -> Generator[Packet[VideoStream]]:
+        """Read until the sender ends the stream."""
         failures = 0
-        while failures < _FAILURES:
+        while failures < _FAILED_READS:
             try:
                 for packet in self._container.demux(self._stream):
                     if not packet.size:  # PyAV marks the end with an empty packet
                         return
-                    self.damaged += packet.is_corrupt
-                    if packet.dts is not None and not self._untimed and not self._pace:
-                        self._backlog.before(float(packet.dts * packet.time_base))
-                    for frame in packet.decode():
-                        self._backlog.after()
-                        failures = 0
-                        yield frame
+                    failures = 0
+                    yield packet
                 return
             except ExitError:
                 raise InputError(f"{self._name!r} was silent for {self._timeout:g} s") from None
-            except (av.error.InvalidDataError, av.error.ArgumentError):
+            except _NONSENSE:
                 failures += 1
                 self.damaged += 1
             except FFmpegError as error:
                 raise InputError(f"{self._name!r} was lost: {reason(error)}") from error
-        raise InputError(f"{self._name!r} sends nothing that can be decoded")
+        raise InputError(f"{self._name!r} sends nothing that can be read")
 
     def _reason(self, error: FFmpegError, scheme: str) -> str:
         if isinstance(error, ExitError):

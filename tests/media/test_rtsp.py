@@ -24,15 +24,15 @@ SDP = (
 )
 
 
-def encoded(frames: int) -> list[bytes]:
+def encoded(frames: int, key_every: int = 10) -> list[bytes]:
     """H.264 pictures that grow lighter, each with its start codes."""
     context = av.CodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt = 160, 96, "yuv420p"
     context.time_base, context.options = Fraction(1, 30), {"tune": "zerolatency", "preset": "ultrafast"}
-    context.gop_size = 10
+    context.gop_size = key_every
     pictures = []
     for i in range(frames):
-        frame = av.VideoFrame.from_ndarray(np.full((144, 160), 60 + i, np.uint8), "yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.full((144, 160), (60 + i) % 256, np.uint8), "yuv420p")
         frame.pts = i
         pictures += [bytes(packet) for packet in context.encode(frame)]
     return pictures
@@ -99,8 +99,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(frames: int, *, hang_up: bool = True) -> Iterator[str]:
-    server = Server(encoded(frames), hang_up)
+def serving(pictures: list[bytes], *, hang_up: bool = True) -> Iterator[str]:
+    server = Server(pictures, hang_up)
     try:
         yield server.url
     finally:
@@ -108,7 +108,7 @@ def serving(frames: int, *, hang_up: bool = True) -> Iterator[str]:
 
 
 def test_pictures_arrive_in_order_and_a_sender_that_hangs_up_ends_them() -> None:
-    with serving(60) as url:
+    with serving(encoded(60)) as url:
         source = open_source(url, QUICK)
         means = [round(float(f.planes[0].mean())) for f in iter(source.read, None)]
         source.close()
@@ -121,8 +121,17 @@ def test_pictures_arrive_in_order_and_a_sender_that_hangs_up_ends_them() -> None
 
 
 def test_a_camera_that_falls_silent_is_lost() -> None:
-    with serving(30, hang_up=False) as url:
+    with serving(encoded(30), hang_up=False) as url:
         source = open_source(url, SourceOptions(timeout_seconds=1))
         with pytest.raises(InputError, match=r"'rtsp://me:\*\*\*@127.*' was silent for 1 s"):
             list(iter(source.read, None))
         source.close()
+
+
+def test_who_joins_late_waits_for_the_next_key_frame() -> None:
+    with serving(encoded(300, key_every=250)[1:]) as url:
+        source = open_source(url, QUICK)
+        frames = list(iter(source.read, None))
+        source.close()
+    assert 40 <= len(frames) <= 50
+    assert source.damaged == 0
