@@ -18,10 +18,10 @@ import click
 import numpy as np
 import torch
 
+from rtdeblur.backends import colour_inputs
 from rtdeblur.bench import noise
 from rtdeblur.engine.profiles import parse_size
 from train.config import load_config
-from train.export import to_feed
 from train.graph import VideoGraph
 
 WARM_UP = 3
@@ -59,8 +59,9 @@ def main(config: Path, size: str, batch: int, seconds: float, device: str) -> No
     generator.to(device, dtype)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     graph = VideoGraph(generator).eval().to(device)
-    colours = list(to_feed(generator, np.zeros((height, width, 3), np.uint8)).values())[3:]
-    arrays = [*noise(batch, height, width).planes, *colours]
+    frames = noise(batch, height, width)
+    tables = generator.sites.off(height, width) if generator.sites else ()
+    arrays = [*frames.planes, *colour_inputs(frames.colour).values(), *tables]
     inputs = [torch.from_numpy(array).to(device) for array in arrays]
     compiled = torch.compile(graph)
     with torch.inference_mode():

@@ -80,7 +80,15 @@ step_bench() {
         echo
         echo "## $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader --id=0), $(date -u +%F)"
         echo
-        python3 -m rtdeblur bench --backend tensorrt ${VIDEO:+"$VIDEO"}
+        echo '```'
+        if [ -n "$VIDEO" ]; then what=("$VIDEO"); else what=(--size 720p --size 1080p); fi
+        python3 -m rtdeblur bench --backend tensorrt --batch 1 --batch 4 "${what[@]}"
+        # PyTorch runs the same network in the same call, where it is installed.
+        if python3 -c 'import torch, train.graph' 2>/dev/null; then
+            python3 scripts/bench_torch.py train/configs/fast.toml --size 720p
+            python3 scripts/bench_torch.py train/configs/fast.toml --size 1080p
+        fi
+        echo '```'
     } | tee "$RESULTS/bench.md" | tee -a docs/benchmarks.md
 }
 

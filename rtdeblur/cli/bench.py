@@ -6,6 +6,7 @@ import json
 import tempfile
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from rtdeblur.cli import hardware
 from rtdeblur.cli.build import ENGINE_DIR
-from rtdeblur.cli.report import say, table
+from rtdeblur.cli.report import at_times, say, table
 
 if TYPE_CHECKING:
     from rtdeblur.backends import Backend, Precision
@@ -143,7 +144,8 @@ class _Words:
         model: Model | None = None
         if self.model != "identity" and self.backend != "identity":
             model = Model.load(self.model or DEFAULT_MODEL)
-        engines = EngineOptions(folder=self.engine_dir, notice=lambda line: say("info", line))
+        tell = partial(say, "info")
+        engines = EngineOptions(folder=self.engine_dir, notice=tell, on_progress=at_times(tell))
         name = self.backend if model else "identity"
         backend = open_backend(name, model, precision=self.precision, engines=engines)
         return model.manifest.name if model else "identity", backend

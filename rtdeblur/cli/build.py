@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rtdeblur.cli import hardware
-from rtdeblur.cli.report import say
+from rtdeblur.cli.report import at_times, say
 from rtdeblur.errors import EngineError
 
 if TYPE_CHECKING:
@@ -121,9 +122,9 @@ def _profiles(options: BuildProfile, dynamic: bool) -> list[ShapeProfile]:
 
 @contextmanager
 def _progress(name: str, shown: bool) -> Iterator[Callable[[float, str], None] | None]:
-    """A bar where stderr is a terminal; gives None elsewhere."""
+    """A bar where stderr is a terminal, lines elsewhere; gives None where nothing is to be shown."""
     if not (shown and sys.stderr.isatty()):
-        yield None
+        yield at_times(partial(say, "info")) if shown else None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
