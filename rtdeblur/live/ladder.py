@@ -20,6 +20,7 @@ from rtdeblur.live.meters import Clock
 SCALES = (Fraction(3, 4), Fraction(1, 2), Fraction(3, 8), Fraction(1, 4), Fraction(3, 16), Fraction(1, 8))
 _SMALLEST_SIDE = 120
 """In lines; below it there is little blur left that a model could see."""
+_FIRST_PIXELS = 1280 * 720
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ def rungs(candidates: Sequence[Candidate], height: int, width: int) -> tuple[Run
     return tuple(Rung(model.name, size, model.cost * size[0] * size[1]) for model, size in steps)
 
 
+def first_guess(ladder: Sequence[Rung]) -> int:
+    """The rung to try on a machine of which nothing is known: 720p at most, for memory's sake too."""
+    fitting = (i for i, rung in enumerate(ladder) if rung.size[0] * rung.size[1] <= _FIRST_PIXELS)
+    return next(fitting, len(ladder) - 1)
+
+
 def _scaled(height: int, width: int, scale: Fraction) -> tuple[int, int]:
     """Even sides, which every subsampling of chroma divides."""
     return round(height * scale / 2) * 2, round(width * scale / 2) * 2
@@ -92,18 +99,19 @@ class Governor:
         self._climbed = False
         self._hold = self.HOLD_SECONDS
 
-    def begin(self, costs: Sequence[float], budget: float) -> int:
+    def begin(self, costs: Sequence[float], budget: float, guess: int = 0) -> int:
         """Start on a new ladder, because the picture's size changed.
 
         Args:
             costs: of each rung, falling.
             budget: seconds that restoring a picture may take.
+            guess: the rung to try where nothing is known yet.
 
         Returns:
-            The first rung that should fit; the best one where nothing is known yet.
+            The first rung that should fit.
         """
         self._costs = costs
-        self._move(0 if self._seconds_per_cost is None else self._fitting(0, budget))
+        self._move(guess if self._seconds_per_cost is None else self._fitting(0, budget))
         return self._index
 
     def observe(self, seconds: float, budget: float) -> int:

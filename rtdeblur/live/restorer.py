@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rtdeblur.backends import Backend
 from rtdeblur.frames import Frame, FrameBatch
-from rtdeblur.live.ladder import Candidate, Governor, Rung, rungs
+from rtdeblur.live.ladder import Candidate, Governor, Rung, first_guess, rungs
 from rtdeblur.live.meters import Clock
 from rtdeblur.media.scaling import Scaler
 
@@ -107,7 +107,8 @@ class Restorer:
         ladder = rungs(self._candidates, height, width)
         if ladder != self._ladder:
             self._ladder = ladder
-            self._index = self._governor.begin([rung.cost for rung in ladder], budget)
+            costs = [rung.cost for rung in ladder]
+            self._index = self._governor.begin(costs, budget, first_guess(ladder))
         return self._ladder[self._index]
 
     def _run(self, backend: Backend, frame: Frame, size: tuple[int, int]) -> Frame:

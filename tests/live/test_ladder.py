@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rtdeblur.live.ladder import Candidate, Governor, rungs
+from rtdeblur.live.ladder import Candidate, Governor, first_guess, rungs
 
 BUDGET = 1 / 30
 FAST, BIG = Candidate("fast", 8.0), Candidate("big", 60.0)
@@ -117,6 +117,18 @@ def test_the_ladder_falls_in_cost_and_never_below_a_useful_size() -> None:
     assert costs == sorted(costs, reverse=True)
     assert [r.size for r in rungs([FAST], 2160, 3840)][-1] == (270, 480)
     assert [r.size for r in rungs([FAST], 90, 160)] == [(90, 160)]
+
+
+def test_nothing_larger_than_720p_is_tried_on_an_unknown_machine(clock) -> None:
+    ladder = rungs([FAST], 2160, 3840)
+    assert ladder[first_guess(ladder)].size == (540, 960)
+    assert first_guess(rungs([FAST], 720, 1280)) == 0
+    governor = Governor(clock)
+    assert governor.begin([r.cost for r in ladder], BUDGET, first_guess(ladder)) == first_guess(ladder)
+    for _ in range(5000):  # a fast one climbs from there
+        clock.advance(BUDGET)
+        index = governor.observe(0.001, BUDGET)
+    assert index == 0
 
 
 @pytest.mark.parametrize("size", [(361, 641), (720, 1280), (1081, 1919)])
