@@ -90,7 +90,7 @@ def kill_in_commit(process: subprocess.Popen[str], target: Path) -> None:
     """Kill a run as soon as it is about to give the output its name."""
     mark = target.with_name(f".{target.name}.rtdeblur") / "committed"
     while process.poll() is None and not mark.exists():
-        pass
+        time.sleep(0.0005)
     process.kill()
 
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 
 _WITHOUT_EFFECT = {
-    "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels", "quiet", "json",
+    "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels",
+    "quiet", "json",
     "codec", "crf", "preset", "start", "duration",  # the writer knows what came of these
 }  # fmt: skip
 """Options that change nothing about the pictures of one file."""

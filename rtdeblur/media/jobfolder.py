@@ -21,13 +21,49 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rtdeblur.errors import OutputError, UsageError
-from rtdeblur.media.partfile import sync_folder
+from rtdeblur.errors import FinishedError, OutputError, UsageError
+from rtdeblur.media.partfile import is_stream, sync_folder
 from rtdeblur.media.segmentfile import Segment, SegmentWriter, examine, glance
 
 _SAMPLE_BYTES = 1 << 20
 # In characters, of which some take four of the 255 bytes that file systems allow.
 _LONGEST_NAME = 50
+
+
+def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> JobFolder | None:
+    """Lock an output for this process.
+
+    Args:
+        target: the output.
+        source: the input.
+        resume: go on with unfinished work.
+        overwrite: start over where it should not be gone on with.
+
+    Returns:
+        The folder; None for pipes, where nothing can be kept.
+
+    Raises:
+        UsageError: there is unfinished work, and it is not said what to do with it; a pipe should be resumed;
+            another process is writing the output.
+        FinishedError: there is nothing to resume, since the output is whole.
+        OutputError: the folder cannot be made.
+    """
+    if is_stream(target) or not source.is_file():
+        if resume:
+            raise UsageError("only work from a file to a file can be resumed; leave out --resume")
+        return None
+    if resume and not overwrite and _was_committed(target) and not target.samefile(source):
+        if folder_of(target).is_dir():  # killed while it cleaned
+            JobFolder(target).discard()
+        raise FinishedError(f"output {str(target)!r} is there, with nothing to resume")
+    folder = JobFolder(target)
+    if (done := folder.unfinished) and not (resume or overwrite):
+        folder.close(keep=True)
+        raise UsageError(
+            f"unfinished work for {str(target)!r} is kept ({done} frames done); "
+            "--resume continues it, -y starts over"
+        )
+    return folder
 
 
 class JobFolder:
@@ -88,7 +124,7 @@ class JobFolder:
         """
         digest = hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()
         kept: dict[int, Segment] = {}
-        if resume and self.unfinished:
+        if resume and any(self._path.glob("*.segment")):
             kept = self._examined(identity, digest, overwrite)
         self._digest = digest
         for path in self._path.iterdir():
@@ -164,7 +200,7 @@ def folder_of(target: Path) -> Path:
     return target.with_name(f".{name}.rtdeblur")
 
 
-def was_committed(target: Path) -> bool:
+def _was_committed(target: Path) -> bool:
     """True where an output is whole, and at most the cleaning was cut off."""
     folder = folder_of(target)
     if not target.is_file():

@@ -27,7 +27,8 @@ from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.partfile import sync_folder
 
 _FORMAT = "rtdeblur segment 1"
-_COUNTS = struct.Struct(">II")
+_COUNTS = struct.Struct(">4sII")
+_MARK = b"seal"
 _DIGEST_BYTES = 32
 _SEAL_BYTES = _COUNTS.size + _DIGEST_BYTES
 _CHUNK = 1 << 20
@@ -112,7 +113,7 @@ class SegmentWriter:
         """
         begin = min((pts for pts, _ in self._times), default=0)
         delay = max(delay, sum(dts < begin for _, dts in self._times))
-        self._put(_COUNTS.pack(frames, delay))
+        self._put(_COUNTS.pack(_MARK, frames, delay))
         self._file.write(self._digest.digest())
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -137,10 +138,10 @@ def glance(path: Path) -> int:
     try:
         with path.open("rb") as file:
             file.seek(-_SEAL_BYTES, os.SEEK_END)
-            frames: int = _COUNTS.unpack(file.read(_COUNTS.size))[0]
+            mark, frames, _ = _COUNTS.unpack(file.read(_COUNTS.size))
     except OSError:
         return 0
-    return frames
+    return int(frames) if mark == _MARK else 0
 
 
 def examine(path: Path, job: str) -> Segment | None:
@@ -157,7 +158,7 @@ def examine(path: Path, job: str) -> Segment | None:
             if file.read() != digest.digest() or header["format"] != _FORMAT or header["job"] != job:
                 return None
             file.seek(-_SEAL_BYTES, os.SEEK_END)
-            frames, delay = _COUNTS.unpack(file.read(_COUNTS.size))
+            _, frames, delay = _COUNTS.unpack(file.read(_COUNTS.size))
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return Segment(path, header["first"], frames, delay)

@@ -21,13 +21,13 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from rtdeblur.errors import ClosedPipeError, FinishedError, OutputError, UsageError
+from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.container import format_of, open_output, reason
 from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.encoder import Encoding, choose
 from rtdeblur.media.hdr import side_data
-from rtdeblur.media.jobfolder import JobFolder, folder_of, identity_of, was_committed
+from rtdeblur.media.jobfolder import JobFolder, identity_of, open_job
 from rtdeblur.media.partfile import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.media.planes import COLORSPACES, colour_of, plane_views
 from rtdeblur.media.reader import FileReader
@@ -88,7 +88,9 @@ class FileWriter:
         self._lock = threading.RLock()
         self._resume, self._overwrite = bool(resume), overwrite
         try:
-            part = None if resume is None else self._open_job()
+            if resume is not None:
+                self._job = open_job(self._path, reader.path, resume=resume, overwrite=overwrite)
+            part = self._job.part if self._job else None
             self._file = open_target(self._path, source=reader.path, overwrite=overwrite, part=part)
             self.encoding: Encoding = choose(reader, format_name, codec, crf, preset)
             options = muxer_options(reader, format_name, seekable=not is_stream(self._path))
@@ -196,24 +198,6 @@ class FileWriter:
             job, self._job = self._job, None
             if job is not None:
                 self.kept = job.close(keep=self._resume)
-
-    def _open_job(self) -> Path | None:
-        """Lock the output for this process; give the name under which it grows."""
-        if is_stream(self._path) or not self._reader.path.is_file():
-            if self._resume:
-                raise UsageError("only work from a file to a file can be resumed; leave out --resume")
-            return None
-        if self._resume and not self._overwrite and was_committed(self._path):
-            if folder_of(self._path).is_dir():  # killed while it cleaned
-                JobFolder(self._path).discard()
-            raise FinishedError(f"output {str(self._path)!r} is there, with nothing to resume")
-        self._job = JobFolder(self._path)
-        if (done := self._job.unfinished) and not (self._resume or self._overwrite):
-            raise UsageError(
-                f"unfinished work for {str(self._path)!r} is kept ({done} frames done); "
-                "--resume continues it, -y starts over"
-            )
-        return self._job.part
 
     def _identity(self) -> dict[str, str]:
         """What decides the bytes of the encoded video, given its pictures."""

@@ -119,6 +119,16 @@ def test_damage_costs_the_damaged_part(clip: Path, tmp_path: Path, damage: Calla
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
+def test_where_all_is_damaged_it_is_said(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=30)
+    cut(kept(target)[0])
+    assert rewrite(clip, target) == (
+        0,
+        ["1 of 2 files of the unfinished work are damaged; what they held is done again"],
+    )
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\0\0"])
 def test_a_damaged_description_costs_nothing(clip: Path, tmp_path: Path, text: str) -> None:
     target = tmp_path / "out.mp4"
@@ -189,6 +199,21 @@ def test_what_is_whole_is_not_done_again(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(FinishedError, match="nothing to resume"):
         rewrite(clip, target)
     assert rewrite(clip, target, overwrite=True)[0] == 0
+
+
+def test_the_input_is_never_the_output(clip: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(clip.read_bytes())
+    with pytest.raises(UsageError, match="is the input itself"):
+        rewrite(source, source)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_name_as_long_as_may_be(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / f"{'ü' * 125}.mp4"
+    rewrite(clip, target, stop=60)
+    assert rewrite(clip, target)[0] == 50
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_failed_run_leaves_nothing_unless_asked(clip: Path, tmp_path: Path) -> None:
