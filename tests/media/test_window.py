@@ -68,7 +68,8 @@ def test_a_session_with_the_window(tmp_path: Path) -> None:
             with os.fdopen(read) as lines:
                 number = lines.readline().strip()
             play = [sys.executable, str(PLAY), str(tmp_path / "Xvfb_screen0")]
-            environment = os.environ | {"DISPLAY": f":{number}", "PYTHONPATH": str(ROOT)}
+            path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+            environment = os.environ | {"DISPLAY": f":{number}", "PYTHONPATH": path}
             done = subprocess.run(play, env=environment, capture_output=True, text=True, timeout=250)
         finally:
             server.terminate()
