@@ -156,6 +156,9 @@ def loaded(code: str) -> set[str]:
         "from rtdeblur import RtdeblurError",
         "from rtdeblur.cli import main; main(['--help'])",
         "from rtdeblur.cli import main; main(['models', '--help'])",
+        "from rtdeblur.cli import main; main(['build', '--help'])",
+        "from rtdeblur.cli import main; main(['engines', '--help'])",
+        "from rtdeblur.cli import main; main(['bench', '--help'])",
         "from rtdeblur.cli import main; main(['clip.mp4'])",
     ],
 )

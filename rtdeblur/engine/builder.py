@@ -6,6 +6,7 @@ without a GPU.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from rtdeblur.dropout import INPUTS as TABLES
@@ -17,15 +18,20 @@ from rtdeblur.engine.spec import EngineSpec, Shape
 from rtdeblur.errors import EngineError
 from rtdeblur.model import INPUTS
 
+_POLL_SECONDS = 0.1
+
 
 def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) -> bytes:
     """Build an engine.
 
+    It is built in a thread of its own: an exception that a signal raises inside TensorRT's calls to us would
+    be lost there. One that reaches the caller ends the build.
+
     Args:
         onnx: the video graph that `spec` names.
         spec: what to build.
-        on_progress: called with the share done, 0 to 1, and the name of the phase, from this thread; what it
-            raises ends the build and is raised from here.
+        on_progress: called with the share done, 0 to 1, and the name of the phase, from the build's thread;
+            what it raises ends the build and is raised from here.
 
     Returns:
         the serialized engine.
@@ -35,12 +41,29 @@ def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) ->
         EngineError: it is of another version, or refuses the graph; with TensorRT's own message.
     """
     flavour = FLAVOURS[spec.target.flavour]
-    trt = flavour.load()
     if flavour.version != spec.target.version:
         raise EngineError(
             f"the engine is for {flavour.title} {spec.target.version}, but {flavour.version} is installed"
         )
-    log = log_of(flavour)
+    watch = monitor(flavour.load(), on_progress)
+    with ThreadPoolExecutor(1, "engine-build") as pool:
+        future = pool.submit(_build, onnx, spec, flavour, watch)
+        try:
+            while not future.done():
+                wait([future], timeout=_POLL_SECONDS)  # without an end, Windows would wait for Ctrl-C too
+        except BaseException as error:
+            watch.error = error  # the next step of the build is its last
+            raise
+    if watch.error:
+        raise watch.error
+    engine = future.result()
+    if on_progress:
+        on_progress(1.0, "done")
+    return engine
+
+
+def _build(onnx: bytes, spec: EngineSpec, flavour: Flavour, watch: Any) -> bytes:
+    trt, log = flavour.load(), log_of(flavour)
     with log.listening() as messages:
         builder = trt.Builder(log.logger)
         if builder is None:
@@ -52,17 +75,11 @@ def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) ->
         constants = take_uint16(trt, network) if spec.planes == "uint16" else []
         config = _config(trt, builder, spec)
         config.add_optimization_profile(_profile(builder, network, spec))
-        watch = monitor(trt, on_progress) if on_progress else None
-        if watch:
-            config.progress_monitor = watch
+        config.progress_monitor = watch
         engine = builder.build_serialized_network(network, config)
         del constants  # TensorRT reads their memory until here
-        if watch and watch.error:
-            raise watch.error
         if engine is None:
             raise _failure(spec, flavour, messages)
-        if on_progress:
-            on_progress(1.0, "done")
         return bytes(engine)
 
 

@@ -52,8 +52,11 @@ class Phases:
         return [phase for phase in self._running.values() if phase.parent == parent]
 
 
-def monitor(trt: Any, on_progress: Progress) -> Any:
-    """Make an IProgressMonitor of a callback; what that raises cancels the build and is its `error`."""
+def monitor(trt: Any, on_progress: Progress | None) -> Any:
+    """Make an IProgressMonitor of a callback.
+
+    Its `error` cancels the build: what the callback raised, or what somebody else put there.
+    """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -74,10 +77,10 @@ def monitor(trt: Any, on_progress: Progress) -> Any:
             self._phases.finish(phase_name)
 
         def _tell(self, phase_name: str) -> None:
-            if self.error is None:
+            if on_progress and self.error is None:
                 try:
                     on_progress(self._phases.share, phase_name)
-                except BaseException as error:  # must not pass through TensorRT; Ctrl-C arrives here too
+                except BaseException as error:  # must not pass through TensorRT
                     self.error = error
 
     return Monitor()

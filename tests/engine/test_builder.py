@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 
 import numpy as np
@@ -110,6 +111,27 @@ def test_what_progress_raises_ends_the_build(model: Model) -> None:
 
     with pytest.raises(Enough):
         build(model.onnx, spec_of(model), stop)
+
+
+def test_an_interrupt_ends_the_build(model: Model) -> None:
+    """Sent from inside the build, it arrives while TensorRT runs; a lost one would let the build end."""
+    shares: list[float] = []
+
+    def interrupt(share: float, phase: str) -> None:
+        if not shares:
+            signal.raise_signal(signal.SIGINT)
+        shares.append(share)
+
+    def stop(signum: int, frame: object) -> None:
+        raise InterruptedError("asked to")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        with pytest.raises(InterruptedError, match="asked to"):
+            build(model.onnx, spec_of(model, DYNAMIC), interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert shares[-1] < 1.0
 
 
 def test_options_reach_tensorrt(model: Model) -> None:
