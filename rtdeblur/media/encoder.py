@@ -52,7 +52,10 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 }
 # With AVX-512, the macroblock trees of x264 (164 and 165) give other bytes in each run of some pictures; with
 # AVX2 they never did, and it is a twentieth slower. There is no way to switch off AVX-512 alone.
-_X264_REPEATABLE = {"x264-params": "asm=avx2,fma3,bmi2"}
+_X264_REPEATABLE = "asm=avx2,fma3,bmi2"
+# Freed before its end, x264 complains from a thread that it waits for, and PyAV would make that thread wait
+# for the one that frees it, for ever. Errors of its options are FFmpeg's words, and still come.
+_X264_SILENT = "log=-1"
 # What makes them lossless at any depth; their crf 0 is that for 8-bit H.264 alone.
 _LOSSLESS = {
     "libx264": {"qp": "0"},
@@ -253,8 +256,8 @@ def _encoder(name: str) -> Codec:
 def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]:
     known = {o.name for o in CodecContext.create(name, "w").supported_options.private}
     options = dict(_DEFAULTS.get(name, {}))
-    if name == "libx264" and _has_avx512():
-        options |= _X264_REPEATABLE
+    if name in ("libx264", "libx264rgb"):
+        options["x264-params"] = ":".join([_X264_SILENT, *([_X264_REPEATABLE] if _has_avx512() else [])])
     if crf is not None:
         quality = next((key for key in ("crf", "cq") if key in known), None)
         if quality is None:

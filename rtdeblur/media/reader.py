@@ -23,6 +23,9 @@ from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
 from rtdeblur.media.planes import colour_of, planar, planes_of
 
+# A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
+_KEYLESS_FRAMES = 600
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -112,6 +115,7 @@ class FileReader:
         self._waiting = PacketQueue()
         # A gap in the video is looked into once; `_begun` says that the first picture was found.
         self._exhausted = self._closed = self._begun = self._gap_seen = False
+        self._keyless = 0
         self._lock = threading.Lock()
         self._ahead = self._next()
         self._begun = True
@@ -207,12 +211,19 @@ class FileReader:
             if self._demuxer.wants(pts * self._time_base):
                 if decoded.is_corrupt:
                     self.damage.add(FRAMES, f"the frame at {float(pts * self._time_base):.3f} s")
+                if self._misses_its_key(decoded):
+                    continue
                 if decoded.pts is not None and decoded.pts + 1 < pts:  # one tick apart are times too coarse
                     self.damage.add(TIMES, f"the frame after {float(pts * self._time_base):.3f} s")
                 picture = planar(decoded)
                 picture.pts, picture.time_base = pts, self._time_base
                 self._pictures.extend(self._deinterlacer.push(picture) if self._deinterlacer else (picture,))
         return None
+
+    def _misses_its_key(self, frame: VideoFrame) -> bool:
+        """True for what a recording that begins amidst pictures shows until its first key frame."""
+        self._keyless = self._keyless - 1 if frame.is_corrupt else 0
+        return self._keyless > 0
 
     def _frame(self, picture: VideoFrame) -> Frame:
         assert picture.pts is not None
@@ -231,6 +242,8 @@ class FileReader:
     def _read_packet(self) -> None:
         packet = self._demuxer.read()
         if packet is None or packet.stream_index == self.stream.index:
+            if packet is not None and not packet.is_keyframe and self._demuxer.video_packets == 1:
+                self._keyless = _KEYLESS_FRAMES
             self._decode(packet)
         elif self._demuxer.carries(packet, self.zero):
             self._waiting.add(packet)

@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.sidedata.sidedata import Type
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.container import format_of, open_output, reason
+from rtdeblur.media.damage import PACKETS
 from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.encoder import Encoding, choose
 from rtdeblur.media.hdr import side_data
@@ -322,5 +323,9 @@ class FileWriter:
         container = self._opened()
         for packet in packets:
             track = self._tracks.get(packet.stream_index)
-            if track is not None:
+            if track is None:
+                continue
+            try:
                 container.mux(track.convert(packet, self._reader.zero))
+            except InvalidDataError as error:  # of this packet: muxers parse what they repack
+                self._reader.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")

@@ -321,3 +321,31 @@ def test_each_field_can_become_a_picture(fields: Path) -> None:
     # The bar has moved by 8 pixels from each picture to the next.
     places = [frame.planes[0][16].argmax() for frame in frames[1:-1]]
     assert set(np.diff(places)) == {8}
+
+
+def test_a_recording_that_begins_amidst_pictures(make_clip: MakeClip, tmp_path: Path) -> None:
+    data = make_clip(".ts", "-bf", "2", "-g", "15", frames=50).read_bytes()
+    path = tmp_path / "amidst.ts"
+    path.write_bytes(data[len(data) // 188 // 3 * 188 :])
+    with av.open(str(path)) as container:
+        expected = [frame.pts for frame in container.decode(video=0)]
+    reader = FileReader(path)
+    frames = list(reader)
+    assert [frame.pts for frame in frames] == expected
+    assert not any(frame.carrier.frame.is_corrupt for frame in frames)
+    assert reader.damage.count > 0
+
+
+@pytest.mark.parametrize("part", [{}, {"start": 1.2}])
+def test_a_clock_that_wraps_around(
+    make_clip: MakeClip, ffmpeg: Callable[..., bytes], tmp_path: Path, part: dict[str, float]
+) -> None:
+    """The 33 bits of a transport stream's clock are full after 26.5 hours: here after one second."""
+    plain, wrapped = make_clip(".ts", "-g", "10", frames=50), tmp_path / "wrapped.ts"
+    ffmpeg("-i", plain, "-c", "copy", "-output_ts_offset", 2**33 / 90_000 - 3.4, wrapped)
+    times = []
+    for path in (plain, wrapped):
+        reader = FileReader(path, **part)
+        times.append([frame.pts * frame.time_base - reader.zero for frame in reader])
+    assert times[1] == times[0]
+    assert len(times[0]) == (20 if part else 50)

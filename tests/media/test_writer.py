@@ -3,8 +3,11 @@ from __future__ import annotations
 import re
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +287,37 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(
     with pytest.raises(OutputError, match="File too large"):
         rewrite(source, "out.mkv", codec="ffv1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_packet_that_a_muxer_refuses_is_damage(make_clip: MakeClip, tmp_path: Path) -> None:
+    reader = FileReader(make_clip(".ts", "-c:a", "aac", frames=30))
+    with closing(FileWriter(reader, tmp_path / "out.mp4")) as writer:
+        frames = list(reader)
+        sound = [packet for frame in frames for packet in frame.carrier.packets]
+        sound[5].update(b"\xff\xf1" + b"\xff" * (sound[5].size - 2))  # a header of AAC that means nothing
+        for frame in frames:
+            writer.write(FrameBatch.stack([frame]))
+        writer.commit()
+    assert reader.damage.count == 1
+    assert frames_in(tmp_path / "out.mp4") == 30
+
+
+def frames_in(path: Path) -> int:
+    return sum(1 for _ in FileReader(path))
+
+
+def test_an_encoder_that_is_left_ends(make_clip: MakeClip, tmp_path: Path) -> None:
+    """x264 is freed with pictures in its hands; that once waited for ever, most of the time."""
+    program = (
+        "from rtdeblur.frames import FrameBatch\n"
+        "from rtdeblur.media.reader import FileReader\n"
+        "from rtdeblur.media.writer import FileWriter\n"
+        "for _ in range(8):\n"
+        f"    reader = FileReader({str(make_clip('.ts', frames=30))!r})\n"
+        f"    writer = FileWriter(reader, {str(tmp_path / 'out.mp4')!r})\n"
+        "    for frame, _ in zip(reader, range(15)):\n"
+        "        writer.write(FrameBatch.stack([frame]))\n"
+        "    writer.close()\n"
+        "    del writer\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
