@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kill real runs with SIGKILL at random moments, resume them, and compare with a run that nobody killed.
 
-    scripts/kill_test.py [--kills N] [--seed N] [--case NAME] [--folder DIR]
+    scripts/kill_test.py [--kills N] [--seed N] [--case NAME] [--seconds N] [--folder DIR]
 
 Each job is killed one to three times and then left to end. Every fourth kill waits for the commit, when the
 whole output is renamed and the work cleaned away. The bytes of every job must be those of the first run.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -140,8 +140,9 @@ def test_case(case: Case, kills: int, draw: random.Random, folder: Path) -> Tall
 @click.option("--kills", default=7, show_default=True, help="Of each case, at least.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--case", "names", multiple=True, type=click.Choice([case.name for case in _CASES]))
+@click.option("--seconds", type=int, help="Of video, instead of those of the case.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work; a temporary one by default.")
-def main(kills: int, seed: int, names: tuple[str, ...], folder: Path | None) -> None:
+def main(kills: int, seed: int, names: tuple[str, ...], seconds: int | None, folder: Path | None) -> None:
     """Kill real runs at random moments, resume them, and compare bytes."""
     draw = random.Random(seed)
     total = failed = 0
@@ -150,6 +151,7 @@ def main(kills: int, seed: int, names: tuple[str, ...], folder: Path | None) -> 
         for case in _CASES:
             if names and case.name not in names:
                 continue
+            case = replace(case, seconds=seconds or case.seconds)
             tally = test_case(case, kills, draw, (folder or Path(temporary)) / case.name)
             found = f"{min(tally.resumed_frames, default=0)}..{max(tally.resumed_frames, default=0)}"
             result = "; ".join(tally.faults) or "identical"
