@@ -32,6 +32,7 @@ from pathlib import Path
 CPU_SECONDS = 60  # undamaged, each takes less than one
 WALL_SECONDS = 300
 MEMORY_BYTES = 6 << 30
+TINY_TS_BYTES = 4096  # FFmpeg itself opens no transport stream of one or two small frames
 OUTPUTS = (".mp4", ".mkv", ".mkv", ".mov", ".ts")
 
 _X264 = "-c:v libx264 -preset ultrafast -bf 2 -g 6"
@@ -204,6 +205,8 @@ def _readable(path: Path) -> bool:
     from rtdeblur.errors import InputError
     from rtdeblur.media.container import open_input
 
+    if path.suffix == ".ts" and path.stat().st_size < TINY_TS_BYTES:
+        return True
     try:
         with open_input(path) as container:
             return next(container.decode(video=0), None) is not None
