@@ -173,6 +173,9 @@ def test_the_pipeline_keeps_order_and_overlaps(gpu: Gpu) -> None:
     class Sink:
         batches: list[FrameBatch] = []  # noqa: RUF012
 
+        def needs(self, index: int) -> bool:
+            return True
+
         def write(self, batch: FrameBatch) -> None:
             self.batches.append(batch)
 
