@@ -145,7 +145,7 @@ def _displays(request: Request, tell: Callable[[str, str], None]) -> list[Displa
         from rtdeblur.media.web.server import WebPage
 
         page = WebPage(*_address(request.web))
-        tell("info", f"web page: {page.url}")
+        say("info", f"web page: {page.url}")  # even with --quiet: it may hold a token
         displays.append(page)
     if not request.no_window:
         from rtdeblur.media.window import Window

@@ -111,3 +111,15 @@ def test_the_backend_that_changes_nothing_says_so(
     said = capfd.readouterr()
     assert json.loads(said.out)["model"] == "identity"
     assert "model identity; identity: frames pass unchanged" in said.err
+
+
+@pytest.mark.parametrize("web", ["nonsense", "127.0.0.1:", "70000"])
+def test_an_address_that_is_none(web: str, clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", str(clip), "--no-window", "--web", web]) == 2
+    assert f"--web is {web!r}, expected PORT or HOST:PORT" in capfd.readouterr().err
+
+
+def test_the_page_is_told_even_quietly(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("aiohttp")
+    assert main(["live", str(clip), "--no-window", "--web", "0.0.0.0:0", "-q"]) == 0
+    assert "?token=" in capfd.readouterr().err

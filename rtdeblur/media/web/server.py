@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ except ImportError as error:
     raise DependencyError(error.name or "aiohttp", "live", "the web page") from error
 
 _FILES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+_EVERYWHERE = ("0.0.0.0", "::")
 _LARGEST = (1080, 1920)
 _QUALITY = 85
 _MOST_CLIENTS = 8
@@ -62,7 +64,8 @@ class WebPage:
             raise OutputError(
                 f"cannot serve the web page on {host} port {port}: {problem}; try another port"
             ) from self._error
-        address = f"[{host}]" if ":" in host else host
+        name = _outward_address() if host in _EVERYWHERE else host
+        address = f"[{name}]" if ":" in name else name
         query = f"?token={self._guard.token}" if self._guard.token else ""
         self.url = f"http://{address}:{self._port}/{query}"
 
@@ -108,17 +111,27 @@ class WebPage:
     async def _live(self, request: web.Request) -> web.StreamResponse:
         if len(self._sockets) >= _MOST_CLIENTS:
             return web.Response(status=503, text=f"rtdeblur: {_MOST_CLIENTS} browsers look already\n")
-        socket = web.WebSocketResponse(
+        viewer = web.WebSocketResponse(
             heartbeat=_HEARTBEAT_SECONDS, timeout=_CLOSE_SECONDS, max_msg_size=1024, compress=False
         )
-        self._sockets.add(socket)
+        self._sockets.add(viewer)
         try:
-            await socket.prepare(request)
-            await serve(socket, self._newest, self._commands.append)
-            await socket.close()
+            await viewer.prepare(request)
+            await serve(viewer, self._newest, self._commands.append)
+            await viewer.close()
         finally:
-            self._sockets.discard(socket)
-        return socket
+            self._sockets.discard(viewer)
+        return viewer
+
+
+def _outward_address() -> str:
+    """The address by which others most likely reach this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # for documentation (RFC 5737); nothing is sent
+        except OSError:  # no network
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 async def _file(request: web.Request) -> web.Response:
