@@ -11,7 +11,7 @@ import torch
 
 from train.checkpoint import load_generator
 from train.config import load_config
-from train.detection import Detections, hog_people
+from train.detection import Detections, Detector, hog_people
 from train.evaluate import Restore, Row, Table, evaluate, flicker, mean, restore_with
 from train.journal import sheet
 from train.pictures import Pair, Picture, find_pairs, read_picture, write_picture
@@ -45,9 +45,10 @@ def report(checkpoint: Path, folder: Path, output: Path, measures: Measures) -> 
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        DataError: the pairs are missing or damaged.
+        DataError: the pairs are missing or damaged, or OpenCV has no detector of people.
     """
     pairs = find_pairs(folder)
+    detect = hog_people() if measures.detect else None  # may be missing: say so before minutes of work
     config = load_config(measures.config) if measures.config else None
     generator, _ = load_generator(checkpoint, config)
     generator.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -57,8 +58,8 @@ def report(checkpoint: Path, folder: Path, output: Path, measures: Measures) -> 
     results: dict[str, Row] = {"mean": mean(table)}
     if measures.clip:
         results["flicker"] = _flicker(restore, pairs)
-    if measures.detect:
-        results |= _detect(restore, pairs)
+    if detect:
+        results |= _detect(restore, pairs, detect)
     output.mkdir(parents=True, exist_ok=True)
     document = {"checkpoint": checkpoint.name, "pictures": table, **results}
     (output / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -110,8 +111,7 @@ def _flicker(restore: Restore, pairs: Iterable[Pair]) -> Row:
     return flicker(frames, [restore(frame) for frame in frames])
 
 
-def _detect(restore: Restore, pairs: Iterable[Pair]) -> dict[str, Row]:
-    detect = hog_people()
+def _detect(restore: Restore, pairs: Iterable[Pair], detect: Detector) -> dict[str, Row]:
     before, after = Detections(), Detections()
     for path, twin in pairs:
         blurred, reference = read_picture(path), detect(read_picture(twin))

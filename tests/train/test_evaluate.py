@@ -123,6 +123,14 @@ def test_the_people_detector_runs_or_says_which_opencv_has_it() -> None:
     assert hog_people()(np.full((160, 160, 3), 90, np.uint8)) == []
 
 
+def test_a_missing_detector_is_said_before_anything_is_measured(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(cv2, "HOGDescriptor", raising=False)
+    with pytest.raises(DataError, match="has no HOG people detector"):  # not the lost checkpoint
+        report(tmp_path / "none.safetensors", make_pairs(1), tmp_path / "report", Measures(detect=True))
+
+
 def test_a_report_is_json_markdown_and_a_sheet(make_pairs: MakePairs, tmp_path: Path) -> None:
     folder, checkpoint = make_pairs(3), tmp_path / "last.safetensors"
     config = tmp_path / "run.toml"
