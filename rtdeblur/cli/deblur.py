@@ -16,7 +16,7 @@ from rtdeblur.cli.jobs import STANDARD, Job, Plan, plan
 from rtdeblur.cli.options import PARAMS, Bare, Request
 from rtdeblur.cli.outcome import Failure, Outcome, Result, Skipped, as_json, as_line
 from rtdeblur.cli.report import at_times, progress, say, show_traceback
-from rtdeblur.cli.signals import Stopped, dying, handling
+from rtdeblur.cli.signals import Stopped, dying, stopping
 from rtdeblur.errors import (
     BackendError,
     DependencyError,
@@ -209,15 +209,7 @@ def _unrestored(stats: PipelineStats) -> Iterator[str]:
 
 
 def _run(pipeline: Pipeline) -> PipelineStats:
-    received: list[int] = []
-
-    def stop(signum: int) -> None:
-        if received:  # asked a second time: wait for nothing
-            raise Stopped(signum)
-        received.append(signum)
-        pipeline.stop()
-
-    with handling(stop):
+    with stopping(pipeline.stop) as received:
         try:
             return pipeline.run()
         except RtdeblurError:

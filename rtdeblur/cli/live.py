@@ -14,7 +14,7 @@ import click
 
 from rtdeblur.cli.options import seconds
 from rtdeblur.cli.report import say
-from rtdeblur.cli.signals import Stopped, handling
+from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rtdeblur.live.ladder import Candidate
     from rtdeblur.live.outputs import Output
     from rtdeblur.live.restorer import Restorer
-    from rtdeblur.live.session import LiveSession
     from rtdeblur.live.summary import LiveSummary
     from rtdeblur.media.display import Display
 
@@ -86,7 +85,8 @@ def live(request: Request) -> LiveSummary:
             request.record_dir,
         ),
     )
-    return _run(session)
+    with stopping(session.stop):
+        return session.run()
 
 
 def _check(request: Request) -> None:
@@ -181,19 +181,6 @@ def _outputs(request: Request, warn: Callable[[str], None]) -> list[Output]:
     if _camera(request):
         outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
     return [Output(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
-
-
-def _run(session: LiveSession) -> LiveSummary:
-    received: list[int] = []
-
-    def stop(signum: int) -> None:
-        if received:  # asked a second time: wait for nothing
-            raise Stopped(signum)
-        received.append(signum)
-        session.stop()
-
-    with handling(stop):
-        return session.run()
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -24,6 +24,21 @@ def handling(act: Callable[[int], None]) -> Iterator[None]:
 
 
 @contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call `stop` on the first signal; a second one waits for nothing. Gives the signals received so far."""
+    received: list[int] = []
+
+    def act(signum: int) -> None:
+        if received:
+            raise Stopped(signum)
+        received.append(signum)
+        stop()
+
+    with handling(act):
+        yield received
+
+
+@contextmanager
 def dying() -> Iterator[None]:
     """Let a signal end the program on the spot, even where it waits inside FFmpeg; nothing is cleaned up."""
     with _handlers(signal.SIG_DFL):
