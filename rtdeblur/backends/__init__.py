@@ -58,6 +58,7 @@ class EngineOptions:
         driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
         notice: is told of a build, a rebuild, or memory that is short.
         on_progress: takes the share done of a build, 0 to 1, and the name of the phase.
+        stopped: asked again and again during a build; True gives it up, and raises InterruptedRunError.
     """
 
     flavour: str = "auto"
@@ -65,6 +66,7 @@ class EngineOptions:
     driver: str = "auto"
     notice: Notice = lambda _: None
     on_progress: Callable[[float, str], None] | None = None
+    stopped: Callable[[], bool] = lambda: False
 
 
 def open_backend(

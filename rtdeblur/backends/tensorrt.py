@@ -20,7 +20,14 @@ from rtdeblur.engine.flavours import Flavour, choose
 from rtdeblur.engine.session import Arrays, Session, Ticket, load_engine
 from rtdeblur.engine.sidecar import write_whole
 from rtdeblur.engine.spec import EngineSpec, PlaneType, Shape, ShapeProfile, Target
-from rtdeblur.errors import BackendError, CudaError, EngineError, GpuMemoryError, ModelError
+from rtdeblur.errors import (
+    BackendError,
+    CudaError,
+    EngineError,
+    GpuMemoryError,
+    InterruptedRunError,
+    ModelError,
+)
 from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import INPUTS, Model
 
@@ -70,7 +77,7 @@ class TensorRTBackend(Backend):
     ) -> None:
         self._model, self._driver, self._flavour = model, driver, flavour
         self._dropout, self._options = dropout, options
-        self._cache = EngineCache(options.folder, options.notice)
+        self._cache = EngineCache(options.folder, options.notice, options.stopped)
         device = driver.device
         self._target = target or Target.of(flavour, device.name, device.compute_capability)
         self.slots = slots
@@ -207,7 +214,11 @@ class TensorRTBackend(Backend):
     def _build(self, spec: EngineSpec) -> bytes:
         what = f"{spec.model} for {spec.profile}"
         self._options.notice(f"building the {self._flavour.title} engine of {what}; kept for the next run")
-        return build(self._model.onnx, spec, self._options.on_progress)
+        try:
+            return build(self._model.onnx, spec, self._options.on_progress, self._options.stopped)
+        except InterruptedRunError as error:
+            self._options.notice(str(error))  # whoever stopped the run does not wait for its error
+            raise
 
     def _gate(self, session: Session, cached: CachedEngine, colour: Colour, layout: Layout) -> None:
         """Refuse an engine that does not restore the test picture as the processor does; asked once a GPU."""

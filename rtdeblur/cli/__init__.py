@@ -42,7 +42,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     try:
         with handling(stop):
-            return int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
+            code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
+        return _leave(code) if _runs("rtdeblur-build") else code
     except Stopped as stopped:
         return _leave(stopped.exit_code)
     except (click.ClickException, RtdeblurError, OSError) as error:
@@ -63,7 +64,12 @@ def _fail(error: Exception) -> int:
 
 
 def _leave(exit_code: int) -> int:
-    """End by a signal, without waiting for a stage of the pipeline that waits for a silent pipe."""
-    if any(thread.name.startswith("rtdeblur-") for thread in threading.enumerate()):
+    """End without waiting for a stage that waits for a silent pipe, or a build that was given up."""
+    if _runs("rtdeblur-"):
         os._exit(exit_code)
     return exit_code
+
+
+def _runs(name: str) -> bool:
+    """Whether a thread runs whose name begins so."""
+    return any(thread.name.startswith(name) for thread in threading.enumerate())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -52,6 +53,7 @@ class Session:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._model: Model | None = None
+        self._stop = threading.Event()
         self.backend: Backend | None = None
 
     def restore(self, job: Job, title: str = "") -> Result:
@@ -72,7 +74,7 @@ class Session:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
                 )
-                stats = _run(pipeline)
+                stats = self._run(pipeline)
             warnings = (*writer.warnings, *_unrestored(stats))
             return Result(
                 job,
@@ -95,6 +97,19 @@ class Session:
             say("info", f"{job.output}: {done} frames are done already")
         return done
 
+    def _run(self, pipeline: Pipeline) -> PipelineStats:
+        def stop() -> None:
+            self._stop.set()  # first: what builds an engine looks at it
+            pipeline.stop()
+
+        with stopping(stop) as received:
+            try:
+                return pipeline.run()
+            except RtdeblurError:
+                if received:
+                    raise Stopped(received[0]) from None
+                raise
+
     def close(self) -> None:
         """Release the model."""
         if self.backend is not None:
@@ -106,7 +121,7 @@ class Session:
 
     def _open_backend(self, path: str) -> Backend:
         if self.backend is None:
-            self.backend = _open_backend(self._request, self._model)
+            self.backend = _open_backend(self._request, self._model, self._stop.is_set)
             if not self._request.quiet:
                 say("info", f"model {self._model_name}; {self.backend.description}; {path}")
         return self.backend
@@ -171,7 +186,7 @@ def _load_model(request: Request) -> Model | None:
     return Model.load(request.model or DEFAULT_MODEL)
 
 
-def _open_backend(request: Request, model: Model | None) -> Backend:
+def _open_backend(request: Request, model: Model | None, stopped: Callable[[], bool]) -> Backend:
     from rtdeblur.backends import open_backend
 
     if model:
@@ -182,7 +197,7 @@ def _open_backend(request: Request, model: Model | None) -> Backend:
             mode="throughput",
             dropout=request.dropout,
             seed=request.seed,
-            engines=_engine_options(request),
+            engines=_engine_options(request, stopped),
         )
     if request.backend not in ("auto", "identity"):
         raise click.UsageError(
@@ -191,10 +206,10 @@ def _open_backend(request: Request, model: Model | None) -> Backend:
     return open_backend("identity", None, precision=request.precision, mode="throughput")
 
 
-def _engine_options(request: Request) -> EngineOptions:
+def _engine_options(request: Request, stopped: Callable[[], bool]) -> EngineOptions:
     from rtdeblur.backends import EngineOptions
 
-    options = EngineOptions(request.flavour, request.engine_dir)
+    options = EngineOptions(request.flavour, request.engine_dir, stopped=stopped)
     if request.quiet:
         return options
     return replace(options, notice=partial(say, "info"), on_progress=at_times(partial(say, "info")))
@@ -206,16 +221,6 @@ def _unrestored(stats: PipelineStats) -> Iterator[str]:
             f"{stats.unrestored} of {stats.frames} frames came back from the model without a picture and "
             "were left as they were; try --precision fp32"
         )
-
-
-def _run(pipeline: Pipeline) -> PipelineStats:
-    with stopping(pipeline.stop) as received:
-        try:
-            return pipeline.run()
-        except RtdeblurError:
-            if received:
-                raise Stopped(received[0]) from None
-            raise
 
 
 def _outcomes(session: Session, planned: Plan) -> Iterator[Outcome]:

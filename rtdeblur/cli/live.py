@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from rtdeblur.cli.options import seconds
-from rtdeblur.cli.report import say
+from rtdeblur.cli.report import at_times, say
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
@@ -114,6 +114,10 @@ def _restorer(request: Request) -> Restorer:
 
         if name == "identity":
             return backends.open_backend("identity", None)
+        tell = (lambda _: None) if request.quiet else partial(say, "info")
+        engines = backends.EngineOptions(
+            notice=tell, on_progress=at_times(tell), stopped=lambda: restorer.stopped
+        )
         return backends.open_backend(
             request.backend,
             Model.load(name),
@@ -121,12 +125,14 @@ def _restorer(request: Request) -> Restorer:
             mode="latency",
             dropout=request.dropout,
             seed=request.seed,
+            engines=engines,
         )
 
     choices = list(dict.fromkeys([request.model, AUTO, *bundled_models(), "identity"]))
     if request.backend == "identity":
         choices = ["identity"]
-    return Restorer(choices, _candidates(), open_backend)
+    restorer = Restorer(choices, _candidates(), open_backend)
+    return restorer
 
 
 def _candidates() -> list[Candidate]:

@@ -6,7 +6,9 @@ without a GPU.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Any
 
 from rtdeblur.dropout import INPUTS as TABLES
@@ -15,23 +17,30 @@ from rtdeblur.engine.flavours import CURRENT, FLAVOURS, Flavour, Message, compla
 from rtdeblur.engine.planes import take_uint16
 from rtdeblur.engine.progress import Progress, monitor
 from rtdeblur.engine.spec import EngineSpec, Shape
-from rtdeblur.errors import EngineError
+from rtdeblur.errors import EngineError, InterruptedRunError
 from rtdeblur.model import INPUTS
 
 _POLL_SECONDS = 0.1
 
 
-def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) -> bytes:
+def build(
+    onnx: bytes,
+    spec: EngineSpec,
+    on_progress: Progress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bytes:
     """Build an engine.
 
     It is built in a thread of its own: an exception that a signal raises inside TensorRT's calls to us would
-    be lost there. One that reaches the caller ends the build.
+    be lost there, and TensorRT may take long steps, between which alone it can be told to end. Whoever does
+    not want the engine any more does not wait for that.
 
     Args:
         onnx: the video graph that `spec` names.
         spec: what to build.
         on_progress: called with the share done, 0 to 1, and the name of the phase, from the build's thread;
             what it raises ends the build and is raised from here.
+        stopped: asked again and again; True ends the build.
 
     Returns:
         the serialized engine.
@@ -39,6 +48,7 @@ def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) ->
     Raises:
         DependencyError: the flavour is not installed.
         EngineError: it is of another version, or refuses the graph; with TensorRT's own message.
+        InterruptedRunError: `stopped` said so.
     """
     flavour = FLAVOURS[spec.target.flavour]
     if flavour.version != spec.target.version:
@@ -46,20 +56,35 @@ def build(onnx: bytes, spec: EngineSpec, on_progress: Progress | None = None) ->
             f"the engine is for {flavour.title} {spec.target.version}, but {flavour.version} is installed"
         )
     watch = monitor(flavour.load(), on_progress)
-    with ThreadPoolExecutor(1, "engine-build") as pool:
-        future = pool.submit(_build, onnx, spec, flavour, watch)
-        try:
-            while not future.done():
-                wait([future], timeout=_POLL_SECONDS)  # without an end, Windows would wait for Ctrl-C too
-        except BaseException as error:
-            watch.error = error  # the next step of the build is its last
-            raise
+    future = _in_a_thread(lambda: _build(onnx, spec, flavour, watch))
+    try:
+        while not future.done() and watch.error is None:
+            if stopped():
+                raise InterruptedRunError("the build of an engine was interrupted; nothing of it is kept")
+            wait([future], timeout=_POLL_SECONDS)  # without an end, Windows would wait for Ctrl-C too
+    except BaseException as error:
+        watch.error = error  # the next step of the build is its last
+        raise
     if watch.error:
         raise watch.error
     engine = future.result()
     if on_progress:
         on_progress(1.0, "done")
     return engine
+
+
+def _in_a_thread(work: Callable[[], bytes]) -> Future[bytes]:
+    """Begin with work; it may be left alone, and ends before the interpreter does."""
+    future: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="rtdeblur-build").start()
+    return future
 
 
 def _build(onnx: bytes, spec: EngineSpec, flavour: Flavour, watch: Any) -> bytes:

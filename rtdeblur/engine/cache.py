@@ -18,15 +18,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rtdeblur.engine.sidecar import read_sidecar, sidecar_of, write_whole
 from rtdeblur.engine.spec import EngineSpec
-from rtdeblur.errors import EngineError
+from rtdeblur.errors import EngineError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 T = TypeVar("T")
 
 FOLDER_VARIABLE = "RTDEBLUR_ENGINE_DIR"
+_POLL_SECONDS = 0.1
 _ORPHAN_SECONDS = 3600.0
 """A part file of this age belongs to no build that still runs."""
 
@@ -89,11 +93,17 @@ class EngineCache:
     Args:
         folder: made on first use, for its owner alone; `default_folder` where None.
         notice: takes one line for the user: a rebuild and its reason, a wait, an engine that cannot be kept.
+        stopped: asked while another process builds; True ends the wait.
     """
 
-    def __init__(self, folder: Path | None = None, notice: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.folder = folder or default_folder()
-        self._notice = notice or (lambda _: None)
+        self._notice, self._stopped = notice, stopped
 
     def find(self, spec: EngineSpec) -> CachedEngine | None:
         """Give the engine of a spec, or else one that serves as well; None where none is whole."""
@@ -112,6 +122,9 @@ class EngineCache:
         Args:
             spec: what is wanted.
             build: gives the serialized engine; what it raises passes through, and nothing is kept.
+
+        Raises:
+            InterruptedRunError: the wait for another process was ended.
         """
         try:
             if found := self._find(spec):
@@ -237,11 +250,20 @@ class EngineCache:
                 stack.enter_context(lock.acquire(timeout=0))
             except Timeout:
                 self._notice("another process builds this engine; waiting for it")
-                stack.enter_context(lock.acquire())
+                self._wait_for(lock, stack)
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             self._cannot_keep(error)
             return False
         return True
+
+    def _wait_for(self, lock: BaseFileLock, stack: ExitStack) -> None:
+        from filelock import Timeout
+
+        while not self._stopped():
+            with suppress(Timeout):
+                stack.enter_context(lock.acquire(timeout=_POLL_SECONDS))
+                return
+        raise InterruptedRunError("the wait for an engine that another process builds was interrupted")
 
     def _keep(self, spec: EngineSpec, data: bytes, seconds: float) -> Path | None:
         """Write an engine, then its sidecar, each under its name in one step."""

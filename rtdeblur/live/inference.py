@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import InterruptedRunError, RtdeblurError
 from rtdeblur.frames import Frame
 from rtdeblur.live.capture import Capture
 from rtdeblur.live.meters import Latency
@@ -65,6 +65,7 @@ class Inference:
     def stop(self) -> None:
         """End after the frame that is being restored."""
         self._stop.set()
+        self._restorer.stop()
         self._capture.slot.close()
         if self._thread.ident is not None:
             self._thread.join(_CLOSE_SECONDS)
@@ -76,6 +77,8 @@ class Inference:
                 picture = LivePicture(captured.frame, self._restore(captured.frame), captured.at)
                 self._deliver(picture)
                 self.slot.put(picture)
+        except InterruptedRunError as error:
+            self.error = None if self._stop.is_set() else error
         except BaseException as error:  # a thread has nobody else to tell
             self.error = error
         finally:
@@ -87,6 +90,8 @@ class Inference:
         began = time.monotonic()
         try:
             restored = self._restorer.restore(frame, budget)
+        except InterruptedRunError:
+            raise
         except RtdeblurError as error:
             if not self.restored:
                 raise

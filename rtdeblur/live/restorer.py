@@ -27,6 +27,7 @@ class Restorer:
         model: what restored the last frame.
         working_size: (height, width) that it worked at.
         description: of the backend that did it, one line.
+        stopped: True once `stop` was called, for backends that build something for long.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Restorer:
         self._scaler = Scaler()
         self.model, self.description = self._choices[0], ""
         self.working_size = (0, 0)
+        self.stopped = False
 
     @property
     def label(self) -> str:
@@ -93,6 +95,10 @@ class Restorer:
         self._met, self.model, self.working_size = met, rung.model, rung.size
         self.description = backend.description
         return restored
+
+    def stop(self) -> None:
+        """Give up what takes long, from any thread; `restore` may raise InterruptedRunError then."""
+        self.stopped = True
 
     def close(self) -> None:
         """Release the backends."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,42 @@ def test_a_signal_that_a_library_swallows_still_counts(monkeypatch: pytest.Monke
 def test_a_signal_outside_a_run_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(root, "invoke", lambda ctx: os.kill(os.getpid(), signal.SIGINT))
     assert main(["models"]) == 130
+
+
+WITHOUT_A_GPU = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1] / "doubles")!r})
+from fake_gpu import FakeDriver
+import rtdeblur.backends.tensorrt
+rtdeblur.backends.tensorrt.open_driver = lambda name: FakeDriver()
+from rtdeblur.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="pip install 'rtdeblur[rtx]'")
+@pytest.mark.parametrize("live", [False, True], ids=["a file", "live"])
+def test_an_engine_is_not_built_to_its_end(live: bool, long_clip: Path, tmp_path: Path) -> None:
+    """On a first run: TensorRT builds for the GPU that the driver plays."""
+    folder, output = tmp_path / "engines", tmp_path / "out.mkv"
+    words: list[object] = [long_clip, "-o", output, "--codec", "libx264", "--backend", "tensorrt"]
+    if live:
+        words = ["live", long_clip, "-o", output, "--no-window", "--backend", "tensorrt", "--model", "fast"]
+    said = []
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_A_GPU, *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RTDEBLUR_ENGINE_DIR": str(folder)},
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            said.append(line)
+            if "building the TensorRT-RTX engine" in line:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == (0 if live else 130)  # what is live ends so in good order
+    (line,) = (line for line in said if "interrupted" in line)
+    assert line == "rtdeblur: info: the build of an engine was interrupted; nothing of it is kept\n"
+    assert [path.suffix for path in folder.iterdir()] == [".lock"]
+    assert [path.name for path in tmp_path.iterdir()] == ["engines"]
+    assert not any("error" in line for line in said)

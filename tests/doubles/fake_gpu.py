@@ -200,7 +200,7 @@ class FakeTensorRT:
         name = "rtx" if portable else "tensorrt"
         self.flavour = Flavour(name, "Fake TensorRT", self.module.__name__, name, portable=portable)
 
-    def build(self, onnx: bytes, spec: EngineSpec, on_progress: Any = None) -> bytes:
+    def build(self, onnx: bytes, spec: EngineSpec, *_: Any) -> bytes:
         """Stands for `rtdeblur.engine.builder.build`."""
         self.built.append(spec)
         return json.dumps(spec.as_json()).encode()

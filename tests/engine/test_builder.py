@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 import time
 
 import numpy as np
@@ -13,7 +14,7 @@ from rtdeblur.engine.builder import build
 from rtdeblur.engine.flavours import RTX, log_of
 from rtdeblur.engine.progress import Phases
 from rtdeblur.engine.spec import EngineSpec, PlaneType, Shape, ShapeProfile, Target
-from rtdeblur.errors import EngineError
+from rtdeblur.errors import EngineError, InterruptedRunError
 from rtdeblur.model import INPUTS, OUTPUTS, Model, bundled_models
 
 pytest.importorskip("tensorrt_rtx", reason="pip install 'rtdeblur[rtx]'")
@@ -132,6 +133,25 @@ def test_an_interrupt_ends_the_build(model: Model) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert shares[-1] < 1.0
+
+
+def test_a_build_that_nobody_wants_any_more_is_not_waited_for(model: Model) -> None:
+    """TensorRT asks only between its steps, and waits for an answer here: so long, a step may last."""
+    reached, answered = threading.Event(), threading.Event()
+    shares: list[float] = []
+
+    def hold(share: float, phase: str) -> None:
+        shares.append(share)
+        reached.set()
+        assert answered.wait(60)
+
+    with pytest.raises(InterruptedRunError, match="build of an engine was interrupted; nothing of it"):
+        build(model.onnx, spec_of(model), hold, reached.is_set)
+    (left,) = (thread for thread in threading.enumerate() if thread.name == "rtdeblur-build")
+    answered.set()
+    left.join(60)
+    assert not left.is_alive()
+    assert shares[-1] < 1.0  # the build ended at the next step
 
 
 def test_options_reach_tensorrt(model: Model) -> None:

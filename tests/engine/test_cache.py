@@ -15,7 +15,7 @@ import pytest
 
 from rtdeblur.engine.cache import CachedEngine, EngineCache, default_folder
 from rtdeblur.engine.spec import EngineSpec, Shape
-from rtdeblur.errors import EngineError
+from rtdeblur.errors import EngineError, InterruptedRunError
 
 MakeSpec = Callable[..., EngineSpec]
 DATA = b"engine" * 1000
@@ -282,6 +282,19 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     outputs = sorted(process.communicate(timeout=120)[0] for process in (first, second))
     assert outputs == ["6000 False\n", "6000 True\n"]
     assert (tmp_path / "builds").read_text() == "b"
+
+
+def test_waiting_for_another_process_ends_when_asked(tmp_path: Path, make_spec: MakeSpec) -> None:
+    told: list[str] = []
+    holder, waiter = EngineCache(tmp_path), EngineCache(tmp_path, told.append, lambda: bool(told))
+
+    def build() -> bytes:
+        with pytest.raises(InterruptedRunError, match="another process builds was interrupted"):
+            waiter.get_or_build(make_spec(), lambda: b"never")
+        return DATA
+
+    assert holder.get_or_build(make_spec(), build).fresh
+    assert told == ["another process builds this engine; waiting for it"]
 
 
 def test_prune_removes_the_damaged_the_stale_the_unused_and_the_surplus(
