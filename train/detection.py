@@ -39,6 +39,24 @@ class Detections:
         return {"precision": precision, "recall": recall, "f1": f1, "boxes": float(self.found)}
 
 
+class People:
+    """What a detector finds on blurred and on restored pictures, against the sharp ones."""
+
+    def __init__(self, detect: Detector) -> None:
+        self._detect = detect
+        self._before, self._after = Detections(), Detections()
+
+    def add(self, blurred: Picture, restored: Picture, sharp: Picture) -> None:
+        """See the next picture."""
+        reference = self._detect(sharp)
+        self._before.add(self._detect(blurred), reference)
+        self._after.add(self._detect(restored), reference)
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """`detection_in` and `detection_out`: the scores of the blurred and of the restored pictures."""
+        return {"detection_in": self._before.scores(), "detection_out": self._after.scores()}
+
+
 def overlap(a: Box, b: Box) -> float:
     """Intersection over union."""
     width = min(a[2], b[2]) - max(a[0], b[0])
@@ -75,7 +93,11 @@ def hog_people() -> Detector:
     hog = cv2.HOGDescriptor()
     hog.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())  # type: ignore[attr-defined]
 
+    width, height = hog.winSize
+
     def detect(picture: Picture) -> list[Box]:
+        if picture.shape[0] < height or picture.shape[1] < width:
+            return []  # OpenCV would crash
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         found, weights = hog.detectMultiScale(grey, winStride=(8, 8), scale=1.05)
         boxes = np.reshape(np.asarray(found, float), (-1, 4))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -21,9 +21,11 @@ Restore = Callable[[Picture], Picture]
 Row = dict[str, float]
 Table = dict[str, Row]
 """Name of a picture to measure to value."""
+Watch = Callable[[Picture, Picture, Picture], None]
+"""Sees a blurred picture, the restored and the sharp one."""
 
-STILL_LEVELS = 2.0
-"""A region is still where the input changes by no more than this, of 255, from frame to frame."""
+MOST_PSNR = 100.0
+"""dB, in place of infinity, which JSON does not know and no mean survives."""
 
 
 def restore_with(generator: Generator, dropout_seed: int | None = None) -> Restore:
@@ -60,7 +62,9 @@ def to_tensor(picture: Picture) -> Tensor:
 
 
 def psnr(picture: Picture, reference: Picture) -> float:
-    """Peak signal-to-noise ratio over all of R, G, B together, dB."""
+    """Peak signal-to-noise ratio over all of R, G, B together, dB; MOST_PSNR for the same picture."""
+    if np.array_equal(picture, reference):
+        return MOST_PSNR
     return float(peak_signal_noise_ratio(reference, picture, data_range=255))  # type: ignore[no-untyped-call]
 
 
@@ -73,16 +77,25 @@ def ssim(picture: Picture, reference: Picture) -> float:
     return float(similarity)
 
 
-def evaluate(restore: Restore, pairs: Iterable[Pair], vgg: Vgg | None = None) -> Table:
+def evaluate(
+    restore: Restore, pairs: Iterable[Pair], vgg: Vgg | None = None, watch: Iterable[Watch] = ()
+) -> Table:
     """Restore and measure every pair.
+
+    Args:
+        restore: restores a picture.
+        pairs: of blurred and sharp pictures.
+        vgg: weights, for the feature distance.
+        watch: each sees every pair, in order.
 
     Returns:
         by picture: `psnr`, `ssim` and, given VGG weights, `distance`, each `_in` (blurred) and `_out`
-        (restored), against the sharp one; `sharpness_` of the sharp, the blurred and the restored picture and
-        the `ratio` of restored to sharp, at full size and (`_256`) of the whole picture shrunk to 256 × 256
-        before it is restored; `milliseconds` to restore it.
+        (restored), against the sharp one; `psnr_unharmed`, of what becomes of the sharp one against itself;
+        `sharpness_` of the sharp, the blurred and the restored picture and the `ratio` of restored to sharp,
+        at full size and (`_256`) of the whole picture shrunk to 256 × 256 before it is restored;
+        `milliseconds` to restore it.
     """
-    table = {}
+    table, watch = {}, list(watch)
     for path, twin in pairs:
         blurred, sharp = read_picture(path), read_picture(twin)
         began = time.perf_counter()
@@ -92,10 +105,13 @@ def evaluate(restore: Restore, pairs: Iterable[Pair], vgg: Vgg | None = None) ->
             row |= {f"psnr_{end}": psnr(picture, sharp), f"ssim_{end}": ssim(picture, sharp)}
             if vgg:
                 row[f"distance_{end}"] = vgg.distance(to_tensor(picture), to_tensor(sharp))
+        row["psnr_unharmed"] = psnr(restore(sharp), sharp)
         row |= _sharpness_row(sharp, blurred, restored, "")
         small_blurred, small_sharp = _shrink(blurred), _shrink(sharp)
         row |= _sharpness_row(small_sharp, small_blurred, restore(small_blurred), "_256")
         table[_name(path)] = row
+        for see in watch:
+            see(blurred, restored, sharp)
     return table
 
 
@@ -103,31 +119,6 @@ def mean(table: Table) -> Row:
     """The mean of every column."""
     rows = list(table.values())
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
-def flicker(frames: Sequence[Picture], restored: Sequence[Picture]) -> Row:
-    """Mean absolute change from frame to frame where the input stands still.
-
-    Args:
-        frames: of a clip, in order.
-        restored: the same frames, restored.
-
-    Returns:
-        `flicker_in` and `flicker_out` in levels of 255, and `still`, the share of pixels that they are over.
-    """
-    totals, count, pixels = np.zeros(2), 0, 0
-    for i in range(1, len(frames)):
-        change = _change(frames[i - 1], frames[i])
-        # A pixel is still where its surroundings are: noise alone moves single pixels.
-        still = cv2.blur(change, (9, 9)) <= STILL_LEVELS
-        totals += change[still].sum(), _change(restored[i - 1], restored[i])[still].sum()
-        count, pixels = count + int(still.sum()), pixels + still.size
-    before, after = totals / max(count, 1)
-    return {"flicker_in": float(before), "flicker_out": float(after), "still": count / max(pixels, 1)}
-
-
-def _change(a: Picture, b: Picture) -> np.typing.NDArray[np.float32]:
-    return np.asarray(np.abs(a.astype(np.float32) - b).mean(axis=2), np.float32)
 
 
 def _sharpness_row(sharp: Picture, blurred: Picture, restored: Picture, suffix: str) -> Row:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import torch
 
 from train.checkpoint import load_generator
 from train.config import load_config
-from train.detection import Detections, Detector, hog_people
-from train.evaluate import Restore, Row, Table, evaluate, flicker, mean, restore_with
+from train.detection import Detector, People, hog_people
+from train.evaluate import Restore, Row, Table, evaluate, mean, restore_with
+from train.flicker import Flicker
 from train.journal import sheet
 from train.pictures import Pair, Picture, find_pairs, read_picture, write_picture
 from train.vgg import Vgg
@@ -54,12 +54,7 @@ def report(checkpoint: Path, folder: Path, output: Path, measures: Measures) -> 
     generator.to("cuda" if torch.cuda.is_available() else "cpu")
     restore = restore_with(generator, measures.dropout_seed)
     vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
-    table = evaluate(restore, pairs, vgg)
-    results: dict[str, Row] = {"mean": mean(table)}
-    if measures.clip:
-        results["flicker"] = _flicker(restore, pairs)
-    if detect:
-        results |= _detect(restore, pairs, detect)
+    table, results = measure(restore, pairs, measures.clip, detect, vgg)
     output.mkdir(parents=True, exist_ok=True)
     document = {"checkpoint": checkpoint.name, "pictures": table, **results}
     (output / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -69,14 +64,37 @@ def report(checkpoint: Path, folder: Path, output: Path, measures: Measures) -> 
     return path
 
 
+def measure(
+    restore: Restore, pairs: list[Pair], clip: bool, detect: Detector | None = None, vgg: Vgg | None = None
+) -> tuple[Table, dict[str, Row]]:
+    """Measure pairs.
+
+    Returns:
+        the row of each picture, and the rows of all: `mean`, for a clip `flicker`, with a detector
+        `detection_in` and `detection_out`.
+    """
+    flicker, people = Flicker() if clip else None, People(detect) if detect else None
+    table = evaluate(restore, pairs, vgg, [watch.add for watch in (flicker, people) if watch])
+    results = {"mean": mean(table)}
+    if flicker:
+        results["flicker"] = flicker.scores()
+    if people:
+        results |= people.scores()
+    return table, results
+
+
 def markdown(title: str, table: Table, results: dict[str, Row]) -> str:
     """The report as Markdown tables."""
     rows = {**table, "**mean**": results["mean"]}
     parts = [
         f"# {title} on {len(table)} pairs",
-        "RGB, 8 bits, whole pictures. SSIM: Gaussian window of σ 1.5, mean of the channels.",
+        "RGB, 8 bits, whole pictures. SSIM: Gaussian window of σ 1.5, mean of the channels. "
+        "`psnr_unharmed`: of what becomes of the sharp picture.",
         _table(
-            rows, "psnr_in", "psnr_out", "ssim_in", "ssim_out", "distance_in", "distance_out", "milliseconds"
+            rows,
+            *(f"{measure}_{end}" for measure in ("psnr", "ssim", "distance") for end in ("in", "out")),
+            "psnr_unharmed",
+            "milliseconds",
         ),
         "## Sharpness (variance of the Laplacian)",
         "`ratio` is restored over sharp; `_256`: the whole picture was shrunk to 256 × 256 before.",
@@ -88,7 +106,7 @@ def markdown(title: str, table: Table, results: dict[str, Row]) -> str:
     if "flicker" in results:
         parts += [
             "## Flicker (mean change from frame to frame on still regions, levels of 255)",
-            _table({"clip": results["flicker"]}, "flicker_in", "flicker_out", "still"),
+            _table({"clip": results["flicker"]}, *results["flicker"]),
         ]
     if "detection_in" in results:
         found = {"blurred": results["detection_in"], "restored": results["detection_out"]}
@@ -104,20 +122,6 @@ def _table(rows: dict[str, Row], *columns: str) -> str:
     lines = [["", *known], ["---", *("---:" for _ in known)]]
     lines += [[name, *(f"{row[column]:.4g}" for column in known)] for name, row in rows.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _flicker(restore: Restore, pairs: Iterable[Pair]) -> Row:
-    frames = [read_picture(path) for path, _ in pairs]
-    return flicker(frames, [restore(frame) for frame in frames])
-
-
-def _detect(restore: Restore, pairs: Iterable[Pair], detect: Detector) -> dict[str, Row]:
-    before, after = Detections(), Detections()
-    for path, twin in pairs:
-        blurred, reference = read_picture(path), detect(read_picture(twin))
-        before.add(detect(blurred), reference)
-        after.add(detect(restore(blurred)), reference)
-    return {"detection_in": before.scores(), "detection_out": after.scores()}
 
 
 def _sheet(restore: Restore, pairs: list[Pair]) -> Picture:

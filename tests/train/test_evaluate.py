@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from train.checkpoint import save_checkpoint
-from train.detection import Detections, hog_people, matches, overlap
+from train.detection import Detections, People, hog_people, matches, overlap
 from train.errors import DataError
-from train.evaluate import evaluate, flicker, mean, psnr, restore_with, ssim
+from train.evaluate import MOST_PSNR, evaluate, mean, psnr, restore_with, ssim
+from train.flicker import Flicker
 from train.generators import DeblurGanOptions, FastGenerator
 from train.pictures import Picture, find_pairs, read_picture, sharpness
 from train.report import Measures, report
@@ -60,6 +61,7 @@ def test_an_identity_changes_no_score(make_pairs: MakePairs) -> None:
     assert list(table) == ["pairs/000", "pairs/001"]
     average = mean(table)
     assert average["psnr_in"] == average["psnr_out"]
+    assert average["psnr_unharmed"] == MOST_PSNR
     assert average["ssim_in"] == average["ssim_out"]
     assert average["sharpness_blurred"] == average["sharpness_restored"] < average["sharpness_sharp"]
     for suffix in ("", "_256"):
@@ -93,10 +95,22 @@ def test_flicker_is_measured_where_the_input_is_still() -> None:
     moving[:, 40:] = 200  # the right third moves
     dirty = moving.copy()
     dirty[:, :20] += 6
-    values = flicker([still, moving], [still, dirty])
+    noisy = moving.copy()
+    noisy[:, :10] += 4
+    flicker = Flicker()
+    flicker.add(still, still, still)
+    flicker.add(moving, dirty, noisy)
+    values = flicker.scores()
     assert values["flicker_in"] == 0
     assert values["still"] == pytest.approx(36 / 60)  # 40 columns, less the 4 that see the moving ones
     assert values["flicker_out"] == pytest.approx(6 * 20 / 36)
+    assert values["flicker_sharp"] == pytest.approx(4 * 10 / 36)
+
+
+def test_one_frame_does_not_flicker() -> None:
+    flicker = Flicker()
+    flicker.add(*[np.zeros((8, 8, 3), np.uint8)] * 3)
+    assert flicker.scores() == {"flicker_in": 0, "flicker_out": 0, "flicker_sharp": 0, "still": 0}
 
 
 def test_boxes_match_once_and_the_closest_first() -> None:
@@ -115,12 +129,22 @@ def test_boxes_match_once_and_the_closest_first() -> None:
     assert Detections().scores()["f1"] == 1
 
 
+def test_people_are_counted_before_and_after() -> None:
+    box = (0.0, 0.0, 10.0, 10.0)
+    people = People(lambda picture: [box] if picture.any() else [])
+    dark, bright = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)
+    people.add(dark, bright, bright)
+    scores = people.scores()
+    assert (scores["detection_in"]["recall"], scores["detection_out"]["recall"]) == (0, 1)
+
+
 def test_the_people_detector_runs_or_says_which_opencv_has_it() -> None:
     if not hasattr(cv2, "HOGDescriptor"):
         with pytest.raises(DataError, match="has no HOG people detector; try: pip install"):
             hog_people()
         return
     assert hog_people()(np.full((160, 160, 3), 90, np.uint8)) == []
+    assert hog_people()(np.full((96, 112, 3), 90, np.uint8)) == []  # less than its window of 128 × 64
 
 
 def test_a_missing_detector_is_said_before_anything_is_measured(
@@ -143,6 +167,7 @@ def test_a_report_is_json_markdown_and_a_sheet(make_pairs: MakePairs, tmp_path: 
     document = json.loads((tmp_path / "report" / "report.json").read_text())
     assert document["mean"]["psnr_in"] == document["mean"]["psnr_out"]
     assert document["flicker"]["flicker_in"] == document["flicker"]["flicker_out"]
+    assert "flicker_sharp" in document["flicker"]
     text = path.read_text()
     assert "# last.safetensors on 3 pairs" in text
     assert "| pairs/002 | " in text
