@@ -45,7 +45,8 @@ class Manifest:
         dropout: off, or paper (one mask from a seed for the whole stream).
         licence: of the weights, an SPDX name.
         training: data, recipe, commit, time and hardware.
-        scores: measured values, data set to measure to number.
+        scores: measured values, data set to measure to number; `pictures` has them for each picture, and
+            `unharmed` is what becomes of pictures that need no restoring.
         dropout_sites: `count` and `channels` of `rtdeblur.dropout.DropoutSites`, where the graph takes the
             tables of a mask; None where it does not.
     """

@@ -1,4 +1,4 @@
-"""The trainer's command line: `python -m train fit | evaluate | export`."""
+"""The trainer's command line: `python -m train fit | evaluate | export | card`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,26 @@ def export(
 
     for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
         click.echo(path)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--checkpoint", type=FILE, help="Measure this one first; the model was exported from it.")
+@click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
+@click.option("--pairs", multiple=True, metavar="SET=FOLDER", help="Pairs to measure on, and their name.")
+@click.option("--clip", multiple=True, metavar="SET=FOLDER", help="The same; consecutive frames of a clip.")
+def card(
+    name: str, checkpoint: Path | None, config: Path | None, pairs: tuple[str, ...], clip: tuple[str, ...]
+) -> None:
+    """Write the card of the bundled model NAME, from its manifest and train/cards/NAME.md."""
+    from train.card import PairSet, measure_model, write_card
+
+    if checkpoint:
+        sets = [PairSet.parse(text, clip=text in clip) for text in (*pairs, *clip)]
+        measure_model(name, checkpoint, config, sets)
+    elif pairs or clip:
+        raise click.UsageError("--pairs and --clip measure a --checkpoint; give one.")
+    click.echo(write_card(name))
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from rtdeblur.model import FORMAT_VERSION, INPUTS, Manifest
 from train.checkpoint import load_generator
 from train.config import load_config
 from train.errors import ConfigError, ParityError
+from train.facts import architecture, training
 from train.generators import Generator
 from train.graph import VideoGraph, export_onnx
 from train.pictures import Picture, list_pictures, read_picture
@@ -112,31 +113,16 @@ def export_checkpoint(
         bundle: what the manifests say.
         earlier: a manifest whose training and scores the new ones take over.
     """
-    generator, state = load_generator(checkpoint, load_config(config) if config else None)
+    given = load_config(config) if config else None
+    generator, state = load_generator(checkpoint, given)
     if bundle.dropout == "paper" and not generator.sites:
         raise ConfigError("dropout is 'paper' but this generator has no dropout of 0.5; expected 'off'")
-    count = sum(weight.numel() for weight in generator.parameters())
-    architecture = {"generator": type(generator).__name__, "parameters": count}
-    training = {"steps": state["step"], "config": _nameless(state.get("config", state.get("options")))}
-    whole = replace(bundle, architecture=architecture, training=training)
+    facts = training(checkpoint, state, given)
+    whole = replace(bundle, architecture=architecture(generator), training=facts)
     if earlier:
         known = Manifest.read(earlier)
-        whole = replace(
-            whole,
-            architecture=known.architecture | architecture,
-            training=known.training,
-            scores=known.scores,
-        )
+        whole = replace(whole, training=known.training, scores=known.scores)
     return write_bundles(generator, whole, folder, map(read_picture, list_pictures(pictures)[:4]))
-
-
-def _nameless(value: Any) -> Any:
-    """Plain values, of paths their last part alone: where a machine keeps its data is its own."""
-    if isinstance(value, dict):
-        return {key: _nameless(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nameless(item) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]) -> None:

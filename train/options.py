@@ -42,6 +42,17 @@ def from_table(cls: type[T], table: object, where: str) -> T:
         raise ConfigError(f"{where}: {error}") from None
 
 
+def to_table(options: Any) -> dict[str, Any]:
+    """The table that `from_table` makes a dataclass of, without what is default."""
+    table = {}
+    for f in fields(options):
+        value = getattr(options, f.name)
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if f.name == "kind" or value != default:
+            table[f.name] = to_table(value) if is_dataclass(value) else value
+    return table
+
+
 def _value(kind: Any, value: object, where: str) -> object:
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):

@@ -20,20 +20,19 @@ def _row(model: Model) -> tuple[str, ...]:
     manifest = model.manifest
     architecture = manifest.architecture
     parameters = architecture.get("parameters")
+    measured = {data: row for data, row in manifest.scores.items() if {"psnr_in", "psnr_out"} <= row.keys()}
     return (
         manifest.name,
         str(architecture.get("generator", "?")),
         f"{parameters / 1e6:.2f} M" if isinstance(parameters, int) else "?",
-        "; ".join(map(_gain, manifest.scores.items())) or "not measured",
+        "; ".join(_gain(data, row) for data, row in measured.items()) or "not measured",
         manifest.licence,
         f"{len(model.onnx) / 1e6:.1f} MB",
     )
 
 
-def _gain(score: tuple[str, dict[str, float]]) -> str:
-    data, measures = score
-    before, after = measures.get("psnr_in"), measures.get("psnr_out")
-    return f"{before:.2f} → {after:.2f} dB ({data})" if before and after else f"? ({data})"
+def _gain(data: str, measures: dict[str, float]) -> str:
+    return f"{measures['psnr_in']:.2f} → {measures['psnr_out']:.2f} dB ({data})"
 
 
 @click.command("models")

@@ -301,7 +301,8 @@ def test_a_manifest_tells_of_training_and_no_folder_of_the_machine(
     if known:
         assert (bundle.training, bundle.scores) == (earlier.manifest.training, earlier.manifest.scores)
     else:
-        assert bundle.training == {"steps": 7, "config": {"pairs": ["gopro"], "batch": 4, "note": "a/b"}}
+        config = {"pairs": ["gopro"], "batch": 4, "note": "a/b"}
+        assert bundle.training == {"steps": 7, "examples": 28, "config": config}
 
 
 def louder(generator: Generator, stem: float, head: float) -> Generator:
