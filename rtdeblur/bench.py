@@ -14,7 +14,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from rtdeblur.backends import Backend, Pending
+from rtdeblur.cuda import DeviceTimes
 from rtdeblur.frames import Colour, FrameBatch, Interlude
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
@@ -42,6 +43,7 @@ class Inference:
         p95_ms: 19 of 20 batches took no longer.
         fps: frames a second, with as many batches in flight as the backend has slots.
         first_seconds: that the first batch took, with all that is done once: compiling, building an engine.
+        device: medians by the clock of the device alone; None of a backend that has none.
     """
 
     calls: int
@@ -49,6 +51,7 @@ class Inference:
     p95_ms: float
     fps: float
     first_seconds: float
+    device: DeviceTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,20 @@ def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Infer
     for _ in range(WARM_UP - 1):
         call()
     times: list[float] = []
+    on_device: list[DeviceTimes] = []
     while sum(times) < seconds or len(times) < LEAST_CALLS:
         times.append(call())
+        on_device += filter(None, [backend.device_times])
     fps = len(batch) * len(times) / sum(times)
     if backend.slots > 1:
         began = time.perf_counter()
         done = sum(map(len, _restored(backend, itertools.repeat(batch, len(times)))))
         fps = done / (time.perf_counter() - began)
     median, p95 = (float(np.percentile(times, share)) * 1000 for share in (50, 95))
-    return Inference(len(times), median, p95, fps, first_seconds)
+    device = None
+    if on_device:
+        device = DeviceTimes(*np.median([*map(astuple, on_device)], axis=0).tolist())
+    return Inference(len(times), median, p95, fps, first_seconds, device)
 
 
 def time_pipeline(video: Path, backend: Backend, batch_size: int, folder: Path, cores: int) -> Run:

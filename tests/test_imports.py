@@ -26,7 +26,7 @@ LINES = [
 ]
 """From the top down; a part imports lower lines alone."""
 
-EXCEPTIONS = {("rtdeblur.backends.tensorrt", "engine")}
+EXCEPTIONS = {("rtdeblur.backends.tensorrt", "engine"), ("rtdeblur.backends.parity", "engine")}
 
 HOMES = {
     "av": ("rtdeblur.media", "rtdeblur.cli.doctor"),  # the doctor looks at the library itself

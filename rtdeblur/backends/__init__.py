@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
+from rtdeblur.cuda import DeviceTimes
 from rtdeblur.dropout import Dropout, Policy
 from rtdeblur.errors import BackendError, DependencyError, UsageError
-from rtdeblur.frames import Colour, FrameBatch
+from rtdeblur.frames import Colour, DeviceBatch, FrameBatch
 from rtdeblur.model import Model
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ BACKENDS = ("auto", "openvino", "tensorrt", "identity")
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
+PendingDevice = Callable[[], DeviceBatch]
+"""The same of a batch in the GPU's memory."""
 Notice = Callable[[str], None]
 """Takes one line for the user."""
 
@@ -36,6 +39,10 @@ class Backend(Protocol):
     """Batches that `submit` may have in flight."""
     unrestored: int = 0
     """Frames so far that came back as no pictures, and were left as they were."""
+    device_times: DeviceTimes | None = None
+    """Of the batch that came back last; None where no clock but the processor's is known."""
+    takes_device_frames: bool = False
+    """Whether `submit_device` may be called."""
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Give a batch of the same layout, times and carriers, with restored planes."""
@@ -43,6 +50,10 @@ class Backend(Protocol):
     def submit(self, batch: FrameBatch) -> Pending:
         """Begin with a batch; by default the call that is given does all of it."""
         return partial(self.infer, batch)
+
+    def submit_device(self, batch: DeviceBatch) -> PendingDevice:
+        """Begin with a batch in the GPU's memory, which is restored in place."""
+        raise BackendError(f"the backend {self.name} restores no frames in the GPU's memory")
 
     def close(self) -> None:
         """Release everything; may be called twice."""

@@ -5,6 +5,7 @@ Every new engine must restore a test picture as the processor does; every frame 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -61,13 +62,23 @@ def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
         after: as they came out.
         peak: the largest code value.
     """
-    luma, restored = (planes[0][..., ::_STEP, ::_STEP] for planes in (before, after))
-    if restored.min() == restored.max() and luma.min() != luma.max():
+    old, new = ([plane[..., ::_STEP, ::_STEP] for plane in planes] for planes in (before, after))
+    return _look_broken(old, new, peak)
+
+
+def rows_look_broken(before: Sequence[Plane], after: Sequence[Plane]) -> bool:
+    """The same of some rows of an NV12 picture: y (n, W), and u and v by turns (m, W)."""
+    old, new = ([y[:, ::_STEP], uv[:, :: 2 * _STEP], uv[:, 1 :: 2 * _STEP]] for y, uv in (before, after))
+    return _look_broken(old, new, peak=255)
+
+
+def _look_broken(before: Sequence[Plane], after: Sequence[Plane], peak: int) -> bool:
+    if after[0].min() == after[0].max() and before[0].min() != before[0].max():
         return True
-    for plane, other in zip(before[1:], after[1:], strict=True):
-        old, new = (p[..., ::_STEP, ::_STEP].astype(np.int32) for p in (plane, other))
+    for old, new in zip(before[1:], after[1:], strict=True):
         at_an_end = (new == 0) | (new == peak)
-        if at_an_end.any() and (at_an_end & (np.abs(new - old) > peak // 4)).mean() >= _BROKEN_SHARE:
+        jumped = np.abs(new.astype(np.int32) - old) > peak // 4
+        if at_an_end.any() and (at_an_end & jumped).mean() >= _BROKEN_SHARE:
             return True
     return False
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from rtdeblur.backends import Backend, EngineOptions, Notice, Pending, Precision, colour_inputs
-from rtdeblur.backends.safety import LEAST_PSNR, looks_broken, psnr, refusal, test_picture
-from rtdeblur.cuda import Driver, open_driver
+from rtdeblur.backends import (
+    Backend,
+    EngineOptions,
+    Notice,
+    Pending,
+    PendingDevice,
+    Precision,
+    colour_inputs,
+    parity,
+    safety,
+)  # fmt: skip
+from rtdeblur.cuda import DeviceTimes, Driver, open_driver
 from rtdeblur.dropout import Dropout
 from rtdeblur.engine.builder import build
 from rtdeblur.engine.cache import CachedEngine, EngineCache
 from rtdeblur.engine.flavours import Flavour, choose
-from rtdeblur.engine.session import Arrays, Session, Ticket, load_engine
-from rtdeblur.engine.sidecar import write_whole
+from rtdeblur.engine.loading import load_engine
+from rtdeblur.engine.planes import TAILS
+from rtdeblur.engine.session import Session
+from rtdeblur.engine.slot import Arrays, Ticket
 from rtdeblur.engine.spec import EngineSpec, PlaneType, Shape, ShapeProfile, Target
 from rtdeblur.errors import (
     BackendError,
@@ -27,12 +37,14 @@ from rtdeblur.errors import (
     GpuMemoryError,
     InterruptedRunError,
     ModelError,
-)
-from rtdeblur.frames import Colour, FrameBatch
+)  # fmt: skip
+from rtdeblur.frames import Colour, DeviceBatch, FrameBatch
 from rtdeblur.model import INPUTS, Model
 
-Layout = tuple[tuple[int, ...], tuple[int, ...], str]
-"""Sizes of luma and chroma, and the samples' type."""
+Layout = tuple[tuple[int, ...], tuple[int, ...], PlaneType]
+"""Sizes of luma and chroma, and how the samples lie."""
+_Parts = list[tuple[Session, Ticket]]
+"""A batch in flight, in as many parts as the GPU's memory asks for."""
 
 SLOTS = 2
 """Batches in flight: while one is restored, another is copied in or out."""
@@ -63,6 +75,7 @@ class TensorRTBackend(Backend):
     """
 
     name = "tensorrt"
+    takes_device_frames = True
 
     def __init__(
         self,
@@ -137,21 +150,43 @@ class TensorRTBackend(Backend):
 
     def submit(self, batch: FrameBatch) -> Pending:
         """Send a batch on its way; the call that is given waits for it."""
-        self._driver.activate()
-        parts: list[tuple[Session, Ticket]] = []
-        first = 0
-        while first < len(batch):
-            room = self._room(batch, len(batch) - first)
-            last = min(first + room.batch, len(batch))
+
+        def start(room: _Room, first: int, last: int) -> Ticket:
             planes = dict(zip(INPUTS, (plane[first:last] for plane in batch.planes), strict=False))
+            return room.session.start(planes, self._fixed(room, batch.colour, layout))
+
+        layout = _layout(batch)
+        return partial(self._collect, batch, self._start(layout, batch.colour, len(batch), start))
+
+    def submit_device(self, batch: DeviceBatch) -> PendingDevice:
+        """Send a batch in the GPU's memory on its way, by an engine that takes NV12."""
+
+        def start(room: _Room, first: int, last: int) -> Ticket:
+            fixed = self._fixed(room, batch.colour, layout)
+            return room.session.start_device(batch.planes[first:last], fixed, safety.rows_look_broken)
+
+        height, width = batch.size
+        layout: Layout = (height, width), (height // 2, width // 2), "nv12"
+        return partial(self._collect_device, batch, self._start(layout, batch.colour, len(batch), start))
+
+    def _start(
+        self, layout: Layout, colour: Colour, count: int, start: Callable[[_Room, int, int], Ticket]
+    ) -> _Parts:
+        """Start `count` frames, in as many parts as the GPU's memory asks for."""
+        self._driver.activate()
+        parts: _Parts = []
+        first = 0
+        while first < count:
+            room = self._room(layout, colour, count - first)
+            last = min(first + room.batch, count)
             try:
-                ticket = room.session.start(planes, self._fixed(room, batch))
+                ticket = start(room, first, last)
             except GpuMemoryError as error:
-                self._shrink(_layout(batch), room.batch, error)
+                self._shrink(layout, room.batch, error)
                 continue
             parts.append((room.session, ticket))
             first = last
-        return partial(self._collect, batch, parts)
+        return parts
 
     def close(self) -> None:
         """Release everything on the GPU; may be called twice."""
@@ -161,24 +196,33 @@ class TensorRTBackend(Backend):
             self._rooms.popitem()[1].session.close()
         self._driver.close()
 
-    def _collect(self, batch: FrameBatch, parts: list[tuple[Session, Ticket]]) -> FrameBatch:
+    def _finish(self, parts: _Parts) -> list[Ticket]:
         self._driver.activate()
-        finished = [session.finish(ticket) for session, ticket in parts]
+        tickets = [session.finish(ticket) for session, ticket in parts]
+        times = [astuple(ticket.times) for ticket in tickets if ticket.times]
+        self.device_times = DeviceTimes(*map(sum, zip(*times, strict=True)))
+        return tickets
+
+    def _collect_device(self, batch: DeviceBatch, parts: _Parts) -> DeviceBatch:
+        self.unrestored += sum(ticket.unrestored for ticket in self._finish(parts))
+        return batch
+
+    def _collect(self, batch: FrameBatch, parts: _Parts) -> FrameBatch:
+        finished = [ticket.outputs for ticket in self._finish(parts)]
         joined = (
             finished[0] if len(finished) == 1 else [np.concatenate(p) for p in zip(*finished, strict=True)]
         )
         y, u, v = joined
         for i in range(len(batch)):
             before, after = (tuple(plane[i] for plane in planes) for planes in (batch.planes, (y, u, v)))
-            if looks_broken(before, after, batch.colour.peak):
+            if safety.looks_broken(before, after, batch.colour.peak):
                 self.unrestored += 1
                 for old, new in zip(before, after, strict=True):
                     new[...] = old
         return replace(batch, planes=(y, u, v))
 
-    def _room(self, batch: FrameBatch, wanted: int) -> _Room:
-        """The session of a batch's layout, for `wanted` frames or as many as fit."""
-        layout = _layout(batch)
+    def _room(self, layout: Layout, colour: Colour, wanted: int) -> _Room:
+        """The session of a layout, for `wanted` frames or as many as fit."""
         while True:
             size = min(wanted, self._most.get(layout, wanted))
             room = self._rooms.get(layout)
@@ -188,28 +232,27 @@ class TensorRTBackend(Backend):
             while len(self._rooms) >= MAX_SESSIONS:
                 self._drop(next(iter(self._rooms)))
             try:
-                self._rooms[layout] = self._open_room(batch, layout, size)
+                self._rooms[layout] = self._open_room(colour, layout, size)
             except GpuMemoryError as error:
                 self._shrink(layout, size, error)
 
-    def _open_room(self, batch: FrameBatch, layout: Layout, size: int) -> _Room:
-        (height, width), (chroma_height, chroma_width), dtype = layout
+    def _open_room(self, colour: Colour, layout: Layout, size: int) -> _Room:
+        (height, width), (chroma_height, chroma_width), planes = layout
         shape = Shape(size, height, width, chroma_height, chroma_width)
-        planes: PlaneType = "uint8" if dtype == "uint8" else "uint16"
         spec = EngineSpec.of(self._model, ShapeProfile.static(shape), self._target, planes=planes)
         loaded = self._cache.load(spec, partial(self._build, spec), partial(load_engine, self._flavour))
-        fixed = self._fixed_inputs(batch.colour, layout)
+        fixed = self._fixed_inputs(colour, layout)
         shapes = {name: value.shape for name, value in fixed.items()}
-        pair = () if planes == "uint8" else (2,)  # the bytes of a sample, as the engine takes them
-        shapes["y"] = (size, 1, height, width, *pair)
-        shapes["u"] = shapes["v"] = (size, 1, chroma_height, chroma_width, *pair)
+        luma, chroma = TAILS[planes]
+        shapes["y"] = (size, 1, height, width, *luma)
+        shapes["u"] = shapes["v"] = (size, 1, chroma_height, chroma_width, *chroma)
         session = Session(self._driver, loaded, shapes, slots=self.slots, notice=self._options.notice)
         try:
-            self._gate(session, loaded.cached, batch.colour, layout)
+            self._gate(session, loaded.cached, colour, fixed)
         except BaseException:
             session.close()
             raise
-        return _Room(session, size, {batch.colour: fixed})
+        return _Room(session, size, {colour: fixed})
 
     def _build(self, spec: EngineSpec) -> bytes:
         what = f"{spec.model} for {spec.profile}"
@@ -220,33 +263,28 @@ class TensorRTBackend(Backend):
             self._options.notice(str(error))  # whoever stopped the run does not wait for its error
             raise
 
-    def _gate(self, session: Session, cached: CachedEngine, colour: Colour, layout: Layout) -> None:
+    def _gate(self, session: Session, cached: CachedEngine, colour: Colour, fixed: Arrays) -> None:
         """Refuse an engine that does not restore the test picture as the processor does; asked once a GPU."""
-        record = cached.path and cached.path.with_suffix(".parity")
-        case = f"{self._driver.device.name} {layout}"
-        passed = _read_record(record)
+        spec = cached.spec
+        passed = parity.Record(cached.path and cached.path.with_suffix(".parity"))
+        case = f"{self._driver.device.name} {spec.profile} {spec.planes}"
         if case in passed:
             return
-        from rtdeblur.backends.openvino import OpenVINOBackend
+        shape = spec.profile.opt
+        luma, chroma = (shape.height, shape.width), (shape.chroma_height, shape.chroma_width)
+        picture = safety.test_picture(luma, chroma, colour)
+        arrays = parity.laid_out(picture.planes, spec.planes)
+        restored = session.finish(session.start(arrays, fixed)).outputs
+        likeness = parity.likeness(self._model, self._dropout, picture, parity.planes_of(restored))
+        if likeness < safety.LEAST_PSNR:
+            self._cache.discard(spec)
+            raise EngineError(safety.refusal(spec.model, luma, spec.precision, likeness))
+        passed.add(case, likeness)
 
-        picture = test_picture(layout[0], layout[1], colour)
-        exact = OpenVINOBackend(self._model, precision="fp32", mode="latency", dropout=self._dropout)
-        reference = exact.infer(picture).planes
-        exact.close()
-        planes = dict(zip(INPUTS, picture.planes, strict=False))
-        y, u, v = session.finish(session.start(planes, self._fixed_inputs(colour, layout)))
-        likeness = psnr((y, u, v), reference, colour.peak)
-        if likeness < LEAST_PSNR:
-            self._cache.discard(cached.spec)
-            raise EngineError(refusal(cached.spec.model, layout[0], cached.spec.precision, likeness))
-        if record:
-            with suppress(OSError):  # then it is asked again
-                write_whole(record, json.dumps(passed | {case: min(round(likeness, 1), 99.0)}).encode())
-
-    def _fixed(self, room: _Room, batch: FrameBatch) -> Arrays:
-        if batch.colour not in room.fixed:
-            room.fixed[batch.colour] = self._fixed_inputs(batch.colour, _layout(batch))
-        return room.fixed[batch.colour]
+    def _fixed(self, room: _Room, colour: Colour, layout: Layout) -> Arrays:
+        if colour not in room.fixed:
+            room.fixed[colour] = self._fixed_inputs(colour, layout)
+        return room.fixed[colour]
 
     def _fixed_inputs(self, colour: Colour, layout: Layout) -> Arrays:
         tables = self._dropout.inputs(*layout[0]) if self._dropout else {}
@@ -284,7 +322,7 @@ class TensorRTBackend(Backend):
 
 def _layout(batch: FrameBatch) -> Layout:
     y, u, _ = batch.planes
-    return y.shape[2:], u.shape[2:], y.dtype.name
+    return y.shape[2:], u.shape[2:], "uint8" if y.dtype == np.uint8 else "uint16"
 
 
 def _lists(flavour: Flavour, capability: str) -> bool:
@@ -300,9 +338,3 @@ def _variant(model: Model, precision: Precision, notice: Notice) -> Model:
     except ModelError as error:
         notice(f"running {model.manifest.precision}: {error}")
         return model
-
-
-def _read_record(path: Path | None) -> dict[str, float]:
-    with suppress(OSError, ValueError):
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
-    return {}

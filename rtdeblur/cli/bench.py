@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rtdeblur.model import Model
 
 _HEADERS = (
-    "size", "batch", "median ms", "p95 ms", "inference fps", "decode fps", "encode fps", "whole fps",
-    "limit fps", "of limit", "first s", "memory MiB", "GPU MiB",
+    "size", "batch", "median ms", "p95 ms", "upload ms", "GPU ms", "download ms", "inference fps",
+    "decode fps", "encode fps", "whole fps", "limit fps", "of limit", "first s", "memory MiB", "GPU MiB",
 )  # fmt: skip
 
 
@@ -51,13 +51,15 @@ class Case:
 
     def as_row(self) -> tuple[str, ...]:
         """Say it in a table."""
-        inference, run = self.inference, self.run
+        inference, run, device = self.inference, self.run, self.inference.device
+        on_device = (device.upload, device.inference, device.download) if device else (None,) * 3
         stages = (run.decode.fps, run.encode.fps, run.whole.fps, run.limit_fps) if run else (None,) * 4
         return (
             f"{self.width}x{self.height}",
             str(self.batch),
             f"{inference.median_ms:.2f}",
             f"{inference.p95_ms:.2f}",
+            *(_number(ms, 2) for ms in on_device),
             f"{inference.fps:.2f}",
             *(_number(fps, 2) for fps in stages),
             f"{run.efficiency:.0%}" if run else "-",

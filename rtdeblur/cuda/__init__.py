@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.errors import CudaError, DependencyError
+from rtdeblur.frames import DevicePlane
 
 Bytes = NDArray[np.uint8]
 DRIVERS = {"cuda-bindings": "cuda.bindings", "pycuda": "pycuda"}
@@ -32,6 +33,25 @@ class Device:
     name: str
     compute_capability: str
     cuda: str
+
+
+DEFAULT_STREAM = 0
+"""Where who names no stream works, as FFmpeg's decoders do; streams made here do not wait for it."""
+
+
+@dataclass(frozen=True)
+class DeviceTimes:
+    """Milliseconds of a batch by the device's own clock, without what the processor does meanwhile.
+
+    Attributes:
+        upload: that its planes took to the engine's inputs.
+        inference: of the engine.
+        download: that its planes took from the engine's outputs.
+    """
+
+    upload: float
+    inference: float
+    download: float
 
 
 class Driver(Protocol):
@@ -92,6 +112,12 @@ class Driver(Protocol):
 
     def download(self, target: NDArray[Any], address: int, stream: int) -> None:
         """Fill a C-contiguous array from the device, in a stream."""
+
+    def copy_rows(self, target: DevicePlane, source: DevicePlane, stream: int) -> None:
+        """Copy rows from one place of the device to another of as many bytes, in a stream."""
+
+    def download_rows(self, target: NDArray[Any], source: DevicePlane, stream: int) -> None:
+        """Fill a C-contiguous array with rows from the device, in a stream."""
 
     def begin_capture(self, stream: int) -> None:
         """Note a stream's work from here on instead of doing it; where `has_graphs`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from rtdeblur.cuda import Bytes, Device
 from rtdeblur.errors import CudaError, GpuMemoryError
+from rtdeblur.frames import DevicePlane
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
+_BLOCKING_SYNC = 4  # CU_CTX_SCHED_BLOCKING_SYNC: waiting threads sleep
 _NAME_BYTES = 256
 
 
@@ -34,6 +37,9 @@ class BindingsDriver:
             raise CudaError(f"GPU {index} was asked for, but CUDA shows {count}; see CUDA_VISIBLE_DEVICES")
         self._device = _call(cuda.cuDeviceGet, index)
         self.device = self._describe()
+        with suppress(CudaError):  # somebody who uses it already chose
+            # FFmpeg shares a context that waits so, and no other; a waiting thread leaves its core to others.
+            _call(cuda.cuDevicePrimaryCtxSetFlags, self._device, _BLOCKING_SYNC)
         self._context = _call(cuda.cuDevicePrimaryCtxRetain, self._device)
         self.activate()
 
@@ -120,6 +126,20 @@ class BindingsDriver:
         """Fill a C-contiguous array from the device, in a stream."""
         _call(cuda.cuMemcpyDtoHAsync, target.ctypes.data, address, target.nbytes, stream)
 
+    def copy_rows(self, target: DevicePlane, source: DevicePlane, stream: int) -> None:
+        """Copy rows from one place of the device to another of as many bytes, in a stream."""
+        copy = _rows_from(source)
+        copy.dstMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.dstDevice, copy.dstPitch = target.address, target.pitch
+        _call(cuda.cuMemcpy2DAsync, copy, stream)
+
+    def download_rows(self, target: NDArray[Any], source: DevicePlane, stream: int) -> None:
+        """Fill a C-contiguous array with rows from the device, in a stream."""
+        copy = _rows_from(source)
+        copy.dstMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_HOST
+        copy.dstHost, copy.dstPitch = target.ctypes.data, source.width
+        _call(cuda.cuMemcpy2DAsync, copy, stream)
+
     def begin_capture(self, stream: int) -> None:
         """Note a stream's work from here on instead of doing it."""
         # Of this thread alone: decoders and encoders of other threads may allocate meanwhile.
@@ -147,6 +167,14 @@ class BindingsDriver:
         if self._context is not None:
             self._context = None
             _call(cuda.cuDevicePrimaryCtxRelease, self._device)
+
+
+def _rows_from(source: DevicePlane) -> Any:
+    copy = cuda.CUDA_MEMCPY2D()
+    copy.srcMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+    copy.srcDevice, copy.srcPitch = source.address, source.pitch
+    copy.WidthInBytes, copy.Height = source.width, source.rows
+    return copy
 
 
 def _call(function: Callable[..., Any], *args: Any) -> Any:

@@ -11,8 +11,9 @@ import numpy as np
 import pycuda.driver as cuda
 from numpy.typing import NDArray
 
-from rtdeblur.cuda import Bytes, Device
+from rtdeblur.cuda import DEFAULT_STREAM, Bytes, Device
 from rtdeblur.errors import CudaError, GpuMemoryError
+from rtdeblur.frames import DevicePlane
 
 
 class PycudaDriver:
@@ -89,7 +90,12 @@ class PycudaDriver:
     def synchronize(self, stream: int) -> None:
         """Wait for all work of a stream."""
         with _errors():
-            self._objects[stream].synchronize()
+            if stream == DEFAULT_STREAM:  # which has no object of its own
+                event = cuda.Event()
+                event.record()
+                event.synchronize()
+            else:
+                self._objects[stream].synchronize()
 
     def create_event(self) -> int:
         """A point in a stream's work."""
@@ -126,6 +132,22 @@ class PycudaDriver:
         with _errors():
             cuda.memcpy_dtoh_async(target, address, self._objects[stream])
 
+    def copy_rows(self, target: DevicePlane, source: DevicePlane, stream: int) -> None:
+        """Copy rows from one place of the device to another of as many bytes, in a stream."""
+        copy = _rows_from(source)
+        copy.set_dst_device(target.address)
+        copy.dst_pitch = target.pitch
+        with _errors():
+            copy(self._objects[stream])
+
+    def download_rows(self, target: NDArray[Any], source: DevicePlane, stream: int) -> None:
+        """Fill a C-contiguous array with rows from the device, in a stream."""
+        copy = _rows_from(source)
+        copy.set_dst_host(target)
+        copy.dst_pitch = source.width
+        with _errors():
+            copy(self._objects[stream])
+
     def begin_capture(self, stream: int) -> None:
         """Not in pycuda."""
         raise CudaError("pycuda has no CUDA graphs; try: pip install cuda-bindings")
@@ -156,6 +178,13 @@ class PycudaDriver:
     def _keep(self, handle: int, thing: Any) -> int:
         self._objects[handle] = thing
         return handle
+
+
+def _rows_from(source: DevicePlane) -> Any:
+    copy = cuda.Memcpy2D()
+    copy.set_src_device(source.address)
+    copy.src_pitch, copy.width_in_bytes, copy.height = source.pitch, source.width, source.rows
+    return copy
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from rtdeblur.dropout import INPUTS as TABLES
 from rtdeblur.dropout import DropoutSites
 from rtdeblur.engine.flavours import CURRENT, FLAVOURS, Flavour, Message, complaint, log_of
-from rtdeblur.engine.planes import take_uint16
+from rtdeblur.engine.planes import lay_out
 from rtdeblur.engine.progress import Progress, monitor
 from rtdeblur.engine.spec import EngineSpec, Shape
 from rtdeblur.errors import EngineError, InterruptedRunError
@@ -97,7 +97,7 @@ def _build(onnx: bytes, spec: EngineSpec, flavour: Flavour, watch: Any) -> bytes
         parser = trt.OnnxParser(network, log.logger)
         if not parser.parse(onnx):
             raise _failure(spec, flavour, messages, _parser_error(parser))
-        constants = take_uint16(trt, network) if spec.planes == "uint16" else []
+        constants = lay_out(trt, network, spec.planes)
         config = _config(trt, builder, spec)
         config.add_optimization_profile(_profile(builder, network, spec))
         config.progress_monitor = watch

@@ -14,8 +14,8 @@ from rtdeblur.engine.flavours import PORTABLE, Flavour
 from rtdeblur.errors import EngineError
 from rtdeblur.model import Model
 
-PlaneType = Literal["uint8", "uint16"]
-PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16")
+PlaneType = Literal["uint8", "uint16", "nv12"]
+PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16", "nv12")
 CHROMA = {"420": (2, 2), "422": (1, 2), "444": (1, 1), "gray": None}
 """Luma samples a chroma sample, (rows, columns); gray has one neutral sample a plane."""
 _MOST_SIDE = 16384
@@ -180,6 +180,7 @@ class EngineSpec:
         target: library, GPU and platform.
         planes: uint8 for 8 bits a sample; uint16 for 9 to 16. TensorRT has no such type: the engine then
             takes and gives uint8 planes with one more dimension of 2, the bytes as they lie (low, high).
+            nv12 for 8-bit 4:2:0 as a GPU decodes it, u and v by turns (`rtdeblur.engine.planes`).
         optimization_level: 0 (quick build) to 5; None is TensorRT's default.
         workspace_mib: scratch memory that a layer may take at most, in MiB; None is TensorRT's default.
     """
@@ -249,7 +250,7 @@ class EngineSpec:
         """File name without its ending: what a person wants to know of an engine, then the key."""
         target = self.target
         model = self.model if self.precision in self.model else f"{self.model}-{self.precision}"
-        depth = "" if self.planes == "uint8" else "-u16"
+        depth = {"uint8": "", "uint16": "-u16", "nv12": "-nv12"}[self.planes]
         parts = (
             f"{_word(model)}-{self.model_sha256[:8]}",
             f"{self.profile}{depth}",

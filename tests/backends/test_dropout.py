@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from brighten import SIZE, Gpu, assert_restored, batch_of, brighten
+from fake_gpu import FakeDriver
 
 from rtdeblur.backends import open_backend
-from rtdeblur.dropout import Policy
+from rtdeblur.backends.tensorrt import SLOTS
+from rtdeblur.dropout import INPUTS, Dropout, DropoutSites, Policy
 from rtdeblur.errors import ModelError, UsageError
 from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import Manifest, Model
@@ -115,6 +118,46 @@ def test_the_description_says_which_mask(models: dict[str, Model]) -> None:
 def test_dropout_of_a_model_without_any(models: dict[str, Model]) -> None:
     with pytest.raises(UsageError, match="'tiny' has no dropout; try --dropout off"):
         open_backend("openvino", models["none"], dropout="paper")
+
+
+class TestTables:
+    """On a GPU that is none: the engine notes what it finds in its tables' memory."""
+
+    SITES = DropoutSites(count=2, channels=3, stride=16)
+
+    @pytest.fixture
+    def gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
+        shapes = ([2, 3, "th"], [2, 3, "tw"], [2, "th", "tw"])
+        manifest = Manifest(1, "brighten", "1" * 64, {}, 16, "fp16", "paper", "MIT")
+        onnx = brighten(dict(zip(INPUTS, shapes, strict=True)))
+        gpu = Gpu(Model(manifest, onnx, tmp_path / "brighten.onnx"), tmp_path / "engines", FakeDriver())
+        gpu.trt.tables = dict.fromkeys(reversed(INPUTS), np.float16)  # in no order that we rely on
+        monkeypatch.setattr("rtdeblur.backends.tensorrt.build", gpu.trt.build)
+        return gpu
+
+    @pytest.mark.parametrize("seed", [5, None], ids=["a seed", "off"])
+    def test_they_reach_the_engine_once(self, gpu: Gpu, seed: int | None) -> None:
+        backend = gpu.backend(dropout=Dropout(self.SITES, seed))
+        for i in range(5):
+            batch = batch_of(1, seed=i)
+            assert_restored(backend.infer(batch), batch)
+        tables = self.SITES.off(*SIZE) if seed is None else self.SITES.draw(seed, *SIZE)
+        assert gpu.trt.taken == {name: t.tobytes() for name, t in zip(INPUTS, tables, strict=True)}
+        uploads = [call[2] for call in gpu.driver.calls if call[0] == "upload"]
+        planes = {32 * 48, 16 * 24}
+        assert sorted(n for n in uploads if n not in planes and n not in (48, 4)) == sorted(
+            [t.nbytes for t in tables] * SLOTS
+        )
+        backend.close()
+        assert not gpu.driver.alive
+
+    def test_a_size_has_its_own(self, gpu: Gpu) -> None:
+        backend = gpu.backend(dropout=Dropout(self.SITES, 5))
+        for size in ((64, 96), SIZE, (64, 96)):
+            backend.infer(batch_of(1, size))
+            tables = self.SITES.draw(5, *size)
+            assert gpu.trt.taken == {name: t.tobytes() for name, t in zip(INPUTS, tables, strict=True)}
+        backend.close()
 
 
 @pytest.mark.parametrize(

@@ -5,115 +5,21 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from fake_gpu import Broken, FakeDriver, FakeTensorRT
-from onnx import TensorProto, helper
+from brighten import SIZE, Gpu, assert_restored, batch_of
+from fake_gpu import DOWNLOAD_MS, INFERENCE_MS, UPLOAD_MS, Broken, FakeDriver
 
-from rtdeblur.backends import EngineOptions, open_backend
-from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
-from rtdeblur.errors import BackendError, CudaError, DependencyError, EngineError
+from rtdeblur.backends.tensorrt import SLOTS
+from rtdeblur.cuda import DeviceTimes
+from rtdeblur.errors import BackendError, CudaError, EngineError
 from rtdeblur.frames import Colour, FrameBatch
-from rtdeblur.model import Manifest, Model
+from rtdeblur.model import Model
 from rtdeblur.pipeline import Pipeline
-
-SIZE = (32, 48)
-
-
-def brighten() -> bytes:
-    """A video graph that adds 1 to every sample, as the engines of the fake do."""
-    shapes = {"y": ["n", 1, "h", "w"], "u": ["n", 1, "a", "b"], "v": ["n", 1, "a", "b"]}
-    kinds = {"yuv_to_rgb": [3, 4], "rgb_to_yuv": [3, 4], "peak": [1]}
-    inputs = [helper.make_tensor_value_info(k, TensorProto.UINT8, s) for k, s in shapes.items()]
-    inputs += [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, s in kinds.items()]
-    outputs = [helper.make_tensor_value_info(f"{k}_out", TensorProto.UINT8, s) for k, s in shapes.items()]
-    # A runtime drops inputs that play no part: the matrices play none, but by way of a zero.
-    nodes = [
-        helper.make_node("ReduceSum", ["yuv_to_rgb"], ["sum1"], keepdims=0),
-        helper.make_node("ReduceSum", ["rgb_to_yuv"], ["sum2"], keepdims=0),
-        helper.make_node("Add", ["sum1", "sum2"], ["sum"]),
-        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "one"], ["step"]),
-    ]
-    for name in shapes:
-        nodes += [
-            helper.make_node("Cast", [name], [f"{name}1"], to=TensorProto.FLOAT),
-            helper.make_node("Add", [f"{name}1", "step"], [f"{name}2"]),
-            helper.make_node("Min", [f"{name}2", "peak"], [f"{name}3"]),
-            helper.make_node("Cast", [f"{name}3"], [f"{name}_out"], to=TensorProto.UINT8),
-        ]
-    constants = [helper.make_tensor(n, TensorProto.FLOAT, [1], [v]) for n, v in (("one", 1.0), ("zero", 0.0))]
-    graph = helper.make_graph(nodes, "brighten", inputs, outputs, constants)
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(proto)
-    return proto.SerializeToString()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    manifest = Manifest(1, "brighten", "0" * 64, {}, 16, "fp16", "off", "MIT")
-    return Model(manifest, brighten(), tmp_path_factory.mktemp("model") / "brighten.onnx")
-
-
-class Gpu:
-    """A fake GPU, and backends on it."""
-
-    def __init__(self, model: Model, folder: Path, driver: FakeDriver, *, portable: bool = True) -> None:
-        self.model, self.folder, self.driver = model, folder, driver
-        self.trt = FakeTensorRT(driver, portable=portable)
-        self.notices: list[str] = []
-
-    def backend(self, slots: int = SLOTS) -> TensorRTBackend:
-        options = EngineOptions(folder=self.folder, notice=self.notices.append)
-        return TensorRTBackend(self.model, self.driver, self.trt.flavour, slots=slots, options=options)
-
-    @property
-    def work(self) -> list[str]:
-        """What was done with batches, in order; the copies of one direction as one."""
-        names = [call[0] for call in self.driver.calls]
-        names = [n for n in names if n in ("upload", "execute", "launch", "download", "wait")]
-        return [n for i, n in enumerate(names) if i == 0 or n != names[i - 1]]
-
-
-@pytest.fixture
-def make_gpu(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Gpu]:
-    def make(driver: FakeDriver | None = None, *, portable: bool = True) -> Gpu:
-        gpu = Gpu(model, tmp_path / "engines", driver or FakeDriver(), portable=portable)
-        monkeypatch.setattr("rtdeblur.backends.tensorrt.build", gpu.trt.build)
-        return gpu
-
-    return make
-
-
-@pytest.fixture
-def gpu(make_gpu: Callable[..., Gpu]) -> Gpu:
-    return make_gpu()
-
-
-def batch_of(n: int, size: tuple[int, int] = SIZE, colour: Colour | None = None, seed: int = 0) -> FrameBatch:
-    colour = colour or Colour()
-    rng = np.random.default_rng(seed)
-    dtype = np.uint8 if colour.bit_depth == 8 else np.uint16
-    chroma = (size[0] // 2, size[1] // 2)
-    planes = tuple(
-        rng.integers(colour.peak // 4, colour.peak * 3 // 4, (n, 1, *s)).astype(dtype)
-        for s in (size, chroma, chroma)
-    )
-    return FrameBatch(planes, tuple(range(n)), Fraction(1, 25), colour, tuple(range(n)))  # type: ignore[arg-type]
-
-
-def assert_restored(got: FrameBatch, batch: FrameBatch) -> None:
-    for new, old in zip(got.planes, batch.planes, strict=True):
-        assert new.dtype == old.dtype
-        np.testing.assert_array_equal(new, old + 1)
-    assert (got.pts, got.carriers, got.colour) == (batch.pts, batch.carriers, batch.colour)
 
 
 @pytest.mark.parametrize("portable", [True, False], ids=["rtx", "enterprise"])
@@ -222,6 +128,14 @@ def test_colour_goes_up_only_when_it_changes(gpu: Gpu) -> None:
     assert sum(call[0] == "upload" for call in gpu.driver.calls) == 3
     backend.infer(batch_of(1, colour=Colour("bt601")))
     assert sum(call[0] == "upload" for call in gpu.driver.calls) == 3 + 6
+    backend.close()
+
+
+def test_the_device_s_own_times(gpu: Gpu) -> None:
+    backend = gpu.backend()
+    assert backend.device_times is None
+    backend.infer(batch_of(2))
+    assert backend.device_times == DeviceTimes(3 * UPLOAD_MS, INFERENCE_MS, 3 * DOWNLOAD_MS)
     backend.close()
 
 
@@ -395,51 +309,6 @@ def test_the_second_start_is_warm(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_an_engine_unlike_the_processor_is_refused(gpu: Gpu) -> None:
-    gpu.trt.restore = lambda plane, peak: np.minimum(plane + 3, peak)  # two levels off: 42 dB
-    backend = gpu.backend()
-    message = r"fp16 engine of 'brighten' at 48×32 .* 42\.1 dB .* expected 50 dB.*fp32 by --precision fp32"
-    for _ in range(2):
-        with pytest.raises(EngineError, match=message):
-            backend.infer(batch_of(1))
-    assert len(gpu.trt.built) == 2  # it was not kept
-    assert list(gpu.folder.glob("*.engine")) == []
-    backend.close()
-    assert not gpu.driver.alive
-
-
-@pytest.mark.parametrize(
-    ("code", "at"), [(0, ...), (255, ...), (0, slice(0, 8))], ids=["lowest", "highest", "a corner"]
-)
-def test_frames_that_are_no_pictures_are_left_as_they_were(gpu: Gpu, code: int, at: object) -> None:
-    backend = gpu.backend()
-    backend.infer(batch_of(3))
-    assert backend.unrestored == 0
-
-    def broken(plane: np.ndarray, peak: float) -> np.ndarray:
-        frames = (plane + 1).reshape(3, -1)
-        frames[1] = code if at is ... else np.where(np.arange(frames.shape[1]) < 200, code, frames[1])
-        return frames.reshape(plane.shape)
-
-    gpu.trt.restore = broken
-    batch = batch_of(3, seed=5)
-    got = backend.infer(batch)
-    for new, old in zip(got.planes, batch.planes, strict=True):
-        np.testing.assert_array_equal(new[1], old[1])
-        np.testing.assert_array_equal(new[[0, 2]], old[[0, 2]] + 1)
-    assert backend.unrestored == 1
-    backend.close()
-
-
-def test_a_constant_frame_in_may_come_out_constant(gpu: Gpu) -> None:
-    backend = gpu.backend()
-    batch = batch_of(1)
-    black = tuple(np.full_like(p, c) for p, c in zip(batch.planes, (16, 128, 128), strict=True))
-    backend.infer(replace(batch, planes=black))
-    assert backend.unrestored == 0
-    backend.close()
-
-
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is not installed")
 def test_the_fake_has_nothing_that_tensorrt_lacks() -> None:
     import fake_gpu
@@ -463,55 +332,3 @@ def test_the_fake_has_nothing_that_tensorrt_lacks() -> None:
     assert hasattr(trt.ComputeCapability, "SM89")
     assert callable(trt.nptype)
     assert hasattr(trt.Runtime, "deserialize_cuda_engine")
-
-
-class TestChoice:
-    """What `auto` takes."""
-
-    @pytest.fixture(autouse=True)
-    def here(self, gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gpu = gpu
-        monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", lambda name: gpu.driver)
-        monkeypatch.setattr("rtdeblur.backends.tensorrt.choose", lambda name, capability: gpu.trt.flavour)
-
-    def test_a_gpu_with_tensorrt(self, model: Model) -> None:
-        backend = open_backend("auto", model)
-        assert backend.name == "tensorrt"
-        assert backend.description == (
-            "tensorrt fp16, Fake TensorRT 1.7.1, Fake GPU (compute capability 8.9, fake)"
-        )
-        backend.close()
-
-    def test_a_gpu_that_is_not_listed(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gpu.driver.device = replace(self.gpu.driver.device, compute_capability="9.0")
-        backend = open_backend("auto", model)
-        assert backend.name == "openvino"
-        assert "not tensorrt: Fake TensorRT does not list compute capability 9.0" in backend.description
-        monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", lambda name: FakeDriver())
-        asked = open_backend("tensorrt", model)
-        assert asked.name == "tensorrt"
-        asked.close()
-
-    @pytest.mark.parametrize(
-        "error",
-        [CudaError("no NVIDIA driver was found"), DependencyError("tensorrt_rtx", "rtx", "TensorRT-RTX")],
-    )
-    def test_no_gpu_or_no_tensorrt(
-        self, model: Model, error: Exception, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refuse(name: str) -> None:
-            raise error
-
-        monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", refuse)
-        backend = open_backend("auto", model)
-        assert backend.name == "openvino"
-        assert f"not tensorrt: {str(error).partition(';')[0]}" in backend.description
-        with pytest.raises(type(error)):
-            open_backend("tensorrt", model)
-
-    def test_precision_takes_the_variant(self) -> None:
-        for precision, graph in (("auto", "fp16"), ("fp32", "fp32")):
-            self.gpu.driver.closed = 0
-            backend = open_backend("tensorrt", Model.load("fast"), precision=precision)  # type: ignore[arg-type]
-            assert backend.description.startswith(f"tensorrt {graph}, ")
-            backend.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 from rtdeblur import bench
 from rtdeblur.backends import Backend, Pending
 from rtdeblur.cli import hardware, main
+from rtdeblur.cuda import DeviceTimes
 from rtdeblur.frames import FrameBatch
 
 QUICK = ["--frames", "6", "--seconds", "0"]
@@ -99,6 +101,26 @@ def test_the_first_call_is_no_part_of_the_rest_and_slots_overlap() -> None:
     assert measured.median_ms < measured.first_seconds * 1000
     assert backend.calls == bench.WARM_UP + 2 * measured.calls
     assert (backend.most, backend.flying) == (2, 0)
+
+
+def test_what_the_device_alone_took_is_shown_where_it_tells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Device(Slow):
+        def _land(self, batch: FrameBatch) -> FrameBatch:
+            self.device_times = DeviceTimes(1.5, 20.0 + self.calls % 2, 0.25)
+            return super()._land(batch)
+
+    monkeypatch.setattr("rtdeblur.backends.open_backend", lambda *_, **__: Device())
+    words = ["bench", "--size", "64x48", "--frames", "0", "--seconds", "0"]
+    assert main(words) == 0
+    _, headers, row = capsys.readouterr().out.splitlines()
+    figures = dict(zip(re.split("  +", headers), row.split(), strict=True))
+    assert (figures["upload ms"], figures["download ms"]) == ("1.50", "0.25")
+    assert 20 <= float(figures["GPU ms"]) <= 21
+    assert main([*words, "--json"]) == 0
+    (case,) = json.loads(capsys.readouterr().out)["cases"]
+    assert case["inference"]["device"]["upload"] == 1.5
 
 
 class Nvml:

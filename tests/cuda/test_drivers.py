@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from fake_gpu import FakeDriver
 
-from rtdeblur.cuda import DRIVERS, Driver, installed, open_driver
+from rtdeblur.cuda import DEFAULT_STREAM, DRIVERS, Driver, installed, open_driver
 from rtdeblur.errors import CudaError, DependencyError, GpuMemoryError
+from rtdeblur.frames import DevicePlane
 
 SIZE = 1 << 16
 
@@ -70,14 +71,48 @@ def test_a_stream_is_in_order_and_is_waited_for(driver: Driver) -> None:
 
 
 def test_time_between_events(driver: Driver) -> None:
-    stream, start, end = driver.create_stream(), driver.create_event(), driver.create_event()
-    driver.record(start, stream)
-    driver.record(end, stream)
-    driver.wait(start)
-    driver.wait(end)
-    assert driver.elapsed_ms(start, end) >= 0
-    driver.destroy_event(start)
-    driver.destroy_event(end)
+    stream, events = driver.create_stream(), [driver.create_event() for _ in range(3)]
+    host, memory = driver.allocate_host(64 << 20), driver.allocate(64 << 20)
+    driver.record(events[0], stream)
+    driver.upload(memory, host[:SIZE], stream)
+    driver.record(events[1], stream)
+    driver.upload(memory, host, stream)
+    driver.record(events[2], stream)
+    driver.wait(events[2])
+    small, large, both = (driver.elapsed_ms(events[a], events[b]) for a, b in ((0, 1), (1, 2), (0, 2)))
+    assert small > 0
+    assert large > 0
+    assert both == pytest.approx(small + large, abs=0.01)  # CUDA counts half microseconds
+    never = driver.create_event()
+    with pytest.raises(CudaError):
+        driver.elapsed_ms(events[0], never)
+    for event in (*events, never):
+        driver.destroy_event(event)
+    driver.free(memory)
+    driver.free_host(host)
+    driver.destroy_stream(stream)
+
+
+def test_rows_keep_their_places_whatever_the_pitch(driver: Driver) -> None:
+    stream = driver.create_stream()
+    source, there, back = (driver.allocate_host(16 * 32) for _ in range(3))
+    memory, other = driver.allocate(16 * 32), driver.allocate(16 * 64)
+    source[:] = np.arange(16 * 32) % 251
+    driver.upload(memory, source, stream)
+    tight, wide = DevicePlane(memory, 32, 16, 20), DevicePlane(other + 4, 64, 16, 20)
+    driver.copy_rows(wide, tight, stream)
+    some = back[: 4 * 20].reshape(4, 20)
+    driver.download_rows(some, wide.each(5), stream)
+    whole = there[: 16 * 20].reshape(16, 20)
+    driver.download_rows(whole, wide, stream)
+    driver.synchronize(stream)
+    np.testing.assert_array_equal(whole, source.reshape(16, 32)[:, :20])
+    np.testing.assert_array_equal(some, whole[::5])
+    driver.synchronize(DEFAULT_STREAM)
+    driver.free(memory)
+    driver.free(other)
+    for host in (source, there, back):
+        driver.free_host(host)
     driver.destroy_stream(stream)
 
 
@@ -189,6 +224,32 @@ class TestBindings:
         called = set(re.findall(r"cuda\.(cu\w+)", Path(bindings.__file__).read_text()))
         assert len(called) > 25
         assert [name for name in called if not hasattr(cuda, name)] == []
+
+    def test_the_copy_of_rows_is_one_that_cuda_knows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The struct takes any attribute; a misspelt one would be lost."""
+        from cuda.bindings import driver as cuda
+
+        from rtdeblur.cuda.bindings import BindingsDriver
+
+        seen: list[str] = []
+
+        def cuMemcpy2DAsync(copy: object, stream: int) -> tuple[object]:  # noqa: N802
+            seen.append(str(copy))
+            return (cuda.CUresult.CUDA_SUCCESS,)
+
+        monkeypatch.setattr(cuda, "cuMemcpy2DAsync", cuMemcpy2DAsync)
+        driver = BindingsDriver.__new__(BindingsDriver)
+        plane, host = DevicePlane(4096, 64, 8, 20), np.zeros((8, 20), np.uint8)
+        driver.copy_rows(DevicePlane(8192, 32, 8, 20), plane, 0)
+        driver.download_rows(host, plane, 0)
+        for text in seen:
+            said = dict(line.split(" : ") for line in text.splitlines() if " : " in line)
+            assert (said["srcDevice"], said["srcPitch"], said["Height"]) == ("<CUdeviceptr 4096>", "64", "8")
+            assert said["WidthInBytes"] == "20"
+        assert "dstDevice : <CUdeviceptr 8192>" in seen[0]
+        assert "dstPitch : 32" in seen[0]
+        assert f"dstHost : {hex(host.ctypes.data)}" in seen[1]
+        assert "dstPitch : 20" in seen[1]
 
     def test_without_a_driver_one_line_says_so(self) -> None:
         import ctypes

@@ -18,10 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from rtdeblur.cuda import Bytes, Device
+from rtdeblur.cuda import DEFAULT_STREAM, Bytes, Device
 from rtdeblur.engine.flavours import Flavour
 from rtdeblur.engine.spec import EngineSpec
 from rtdeblur.errors import CudaError, GpuMemoryError
+from rtdeblur.frames import DevicePlane
+
+UPLOAD_MS, INFERENCE_MS, DOWNLOAD_MS = 1.0, 10.0, 2.0
+"""What a copy of a plane, and a run, take on the fake's own clock."""
 
 Work = Callable[[], None]
 
@@ -37,14 +41,16 @@ class FakeDriver:
         self.room = room
         self.calls: list[tuple[Any, ...]] = []
         self.device_memory: dict[int, np.ndarray] = {}
+        self.foreign_memory: dict[int, np.ndarray] = {}
         self.host_memory: dict[int, Bytes] = {}
-        self.streams: dict[int, deque[Work]] = {}
+        self.streams: dict[int, deque[Work]] = {DEFAULT_STREAM: deque()}
+        self.clocks: dict[int, float] = {DEFAULT_STREAM: 0.0}
         self.events: dict[int, int] = {}
-        self.reached: dict[int, bool] = {}
+        self.reached: dict[int, float | None] = {}
         self.graphs: dict[int, list[Work]] = {}
         self.closed = 0
         self._capturing: dict[int, list[Work]] = {}
-        self._handles = iter(range(1 << 20, 1 << 60, 1 << 12))
+        self._next = 1 << 20
         self._current = threading.local()
         self._current.set = True  # as whoever opens a driver has it
 
@@ -52,7 +58,31 @@ class FakeDriver:
     def alive(self) -> int:
         """How much was taken and not given back."""
         kinds = (self.device_memory, self.host_memory, self.streams, self.events, self.graphs)
-        return sum(map(len, kinds))
+        return sum(map(len, kinds)) - 1  # the default stream is nobody's
+
+    def handle(self, size: int = 1) -> int:
+        """A number that stands for something, and as many behind it that stand for nothing else."""
+        handle, self._next = self._next, self._next + -(-max(size, 1) // 4096) * 4096
+        return handle
+
+    def at(self, address: int, size: int) -> np.ndarray:
+        """The device memory there, all of it one allocation's."""
+        for base, memory in (self.device_memory | self.foreign_memory).items():
+            if base <= address < base + memory.size:
+                assert address - base + size <= memory.size, "beyond the end of an allocation"
+                return memory[address - base :][:size]
+        raise AssertionError(f"no device memory at {address}")
+
+    def foreign(self, size: int) -> int:
+        """Address of device memory that another library took."""
+        address = self.handle(size)
+        self.foreign_memory[address] = np.zeros(size, np.uint8)
+        return address
+
+    def rows(self, plane: DevicePlane) -> np.ndarray:
+        """A view on rows of device memory, (rows, width)."""
+        whole = self.at(plane.address, plane.pitch * (plane.rows - 1) + plane.width)
+        return np.lib.stride_tricks.as_strided(whole, (plane.rows, plane.width), (plane.pitch, 1))
 
     def note(self, *call: Any) -> None:
         assert not self.closed, f"{call} after close"
@@ -71,7 +101,7 @@ class FakeDriver:
         if size > free:
             raise GpuMemoryError("CUDA's cuMemAlloc failed: CUDA_ERROR_OUT_OF_MEMORY (out of memory)")
         self.note("allocate", size)
-        address = next(self._handles)
+        address = self.handle(size)
         self.device_memory[address] = np.zeros(size, np.uint8)
         return address
 
@@ -91,8 +121,8 @@ class FakeDriver:
 
     def create_stream(self) -> int:
         self.note("create_stream")
-        stream = next(self._handles)
-        self.streams[stream] = deque()
+        stream = self.handle()
+        self.streams[stream], self.clocks[stream] = deque(), 0.0
         return stream
 
     def destroy_stream(self, stream: int) -> None:
@@ -106,7 +136,7 @@ class FakeDriver:
 
     def create_event(self) -> int:
         self.note("create_event")
-        event = next(self._handles)
+        event = self.handle()
         self.events[event] = 0
         return event
 
@@ -117,33 +147,48 @@ class FakeDriver:
     def record(self, event: int, stream: int) -> None:
         self.note("record", event, stream)
         self.events[event] = stream
-        self.reached[event] = False
-        self.put(stream, lambda: self.reached.__setitem__(event, True))
+        self.reached[event] = None
+        self.put(stream, lambda: self.reached.__setitem__(event, self.clocks[stream]))
 
     def wait(self, event: int) -> None:
         self.note("wait", event)
-        while not self.reached[event]:
+        while self.reached[event] is None:
             self.streams[self.events[event]].popleft()()
 
     def elapsed_ms(self, start: int, end: int) -> float:
         self.note("elapsed_ms", start, end)
-        assert self.reached[start]
-        assert self.reached[end]
-        return 1.0
+        began, ended = self.reached.get(start), self.reached.get(end)
+        if began is None or ended is None:
+            raise CudaError("CUDA's cuEventElapsedTime failed: CUDA_ERROR_NOT_READY (device not ready)")
+        return ended - began
 
     def upload(self, address: int, source: np.ndarray, stream: int) -> None:
         self.note("upload", stream, source.nbytes)
         assert any(np.shares_memory(source, m) for m in self.host_memory.values()), "not page-locked"
         assert source.nbytes <= self.device_memory[address].size
         copy = source.reshape(-1).view(np.uint8)
-        self.put(stream, lambda: self.device_memory[address].__setitem__(slice(copy.size), copy))
+        self.put(stream, lambda: self.device_memory[address].__setitem__(slice(copy.size), copy), UPLOAD_MS)
 
     def download(self, target: np.ndarray, address: int, stream: int) -> None:
         self.note("download", stream, target.nbytes)
         assert any(np.shares_memory(target, m) for m in self.host_memory.values()), "not page-locked"
         assert target.nbytes <= self.device_memory[address].size
         copy = target.reshape(-1).view(np.uint8)
-        self.put(stream, lambda: copy.__setitem__(slice(None), self.device_memory[address][: copy.size]))
+        memory = self.device_memory[address]
+        self.put(stream, lambda: copy.__setitem__(slice(None), memory[: copy.size]), DOWNLOAD_MS)
+
+    def copy_rows(self, target: DevicePlane, source: DevicePlane, stream: int) -> None:
+        self.note("copy_rows", stream, source.rows, source.width)
+        assert (target.rows, target.width) == (source.rows, source.width)
+        there, here = self.rows(target), self.rows(source)
+        self.put(stream, lambda: there.__setitem__(..., here))
+
+    def download_rows(self, target: np.ndarray, source: DevicePlane, stream: int) -> None:
+        self.note("download_rows", stream, source.rows, source.width)
+        assert any(np.shares_memory(target, m) for m in self.host_memory.values()), "not page-locked"
+        assert target.shape == (source.rows, source.width)
+        rows = self.rows(source)
+        self.put(stream, lambda: target.__setitem__(..., rows))
 
     def begin_capture(self, stream: int) -> None:
         self.note("begin_capture", stream)
@@ -151,7 +196,7 @@ class FakeDriver:
 
     def end_capture(self, stream: int) -> int:
         self.note("end_capture", stream)
-        graph = next(self._handles)
+        graph = self.handle()
         self.graphs[graph] = self._capturing.pop(stream)
         return graph
 
@@ -168,9 +213,14 @@ class FakeDriver:
             assert not self.alive, f"{self.alive} things were not given back"
         self.closed += 1
 
-    def put(self, stream: int, work: Work) -> None:
-        """Queue work, or note it for a graph."""
-        self._capturing.get(stream, self.streams[stream]).append(work)  # type: ignore[union-attr]
+    def put(self, stream: int, work: Work, ms: float = 0.0) -> None:
+        """Queue work that takes so long, or note it for a graph."""
+
+        def timed() -> None:
+            self.clocks[stream] += ms
+            work()
+
+        self._capturing.get(stream, self.streams[stream]).append(timed)  # type: ignore[union-attr]
 
 
 class FakeTensorRT:
@@ -184,6 +234,8 @@ class FakeTensorRT:
         scratch: bytes that a context takes for each sample of luma.
         restore: what an engine does to a plane of code values; takes the plane and the peak.
         kernels: what the runtime cache holds.
+        tables: names and types of what its engines take besides.
+        taken: the bytes of these, as the last run found them.
     """
 
     def __init__(self, driver: FakeDriver, *, portable: bool = True) -> None:
@@ -195,6 +247,8 @@ class FakeTensorRT:
         self.restore: Callable[[np.ndarray, float], np.ndarray] = lambda p, peak: np.minimum(p + 1, peak)
         self.contexts = 0
         self.kernels: bytes | None = None
+        self.tables: dict[str, type] = {}
+        self.taken: dict[str, bytes] = {}
         self.said: Callable[[str], None] = lambda _: None
         self.module = _module(self)
         name = "rtx" if portable else "tensorrt"
@@ -209,13 +263,17 @@ class FakeTensorRT:
 class _Engine:
     def __init__(self, fake: FakeTensorRT, spec: EngineSpec) -> None:
         self.fake, self.spec = fake, spec
-        self.names = ["y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak", "y_out", "u_out", "v_out"]
+        self.inputs = ["y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak", *fake.tables]
+        self.outputs = ["y_out", "u_out"] + ["v_out"] * (spec.planes != "nv12")
+        self.names = [*self.inputs, *self.outputs]
         self.num_io_tensors = len(self.names)
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
 
     def get_tensor_dtype(self, name: str) -> type:
+        if name in self.fake.tables:
+            return self.fake.tables[name]
         return np.uint8 if name[0] in "yuv" and name != "yuv_to_rgb" else np.float32
 
     def create_runtime_config(self) -> Any:
@@ -261,7 +319,7 @@ class _Context:
         return True
 
     def infer_shapes(self) -> list[str]:
-        return [name for name in self.engine.names[:6] if name not in self.shapes]
+        return [name for name in self.engine.inputs if name not in self.shapes]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name.removesuffix("_out")]
@@ -277,14 +335,15 @@ class _Context:
             self.fake.said(self.fake.refuse_run)
             return False
         assert set(self.addresses) == set(self.engine.names)
-        self.fake.driver.put(stream, self._run)
+        self.fake.driver.put(stream, self._run, INFERENCE_MS)
         return True
 
     def _run(self) -> None:
         memory = self.fake.driver.device_memory
         peak = float(memory[self.addresses["peak"]].view(np.float32)[0])
-        kind = np.uint8 if self.engine.spec.planes == "uint8" else np.uint16
-        for name in ("y", "u", "v"):
+        kind = np.uint8 if self.engine.spec.planes != "uint16" else np.uint16
+        self.fake.taken = {name: memory[self.addresses[name]].tobytes() for name in self.fake.tables}
+        for name in (output.removesuffix("_out") for output in self.engine.outputs):
             plane = memory[self.addresses[name]].view(kind).astype(np.float64)
             restored = self.fake.restore(plane, peak).astype(kind)
             memory[self.addresses[f"{name}_out"]][:] = restored.view(np.uint8)

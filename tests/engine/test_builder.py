@@ -40,18 +40,25 @@ def described(messages: list[tuple[str, str]]) -> dict[str, tuple[str, str]]:
 
 
 def expected(model: Model, profile: ShapeProfile, planes: PlaneType) -> dict[str, tuple[str, str]]:
-    shape, tail = profile.opt, ",2" if planes == "uint16" else ""
+    shape = profile.opt
+    tails = {"uint8": ("", ""), "uint16": (",2", ",2"), "nv12": ("", ",2")}[planes]
     luma = f"{shape.batch},1,{shape.height},{shape.width}" if profile.is_static else "-1,1,-1,-1"
     chroma = f"{shape.batch},1,{shape.chroma_height},{shape.chroma_width}" if profile.is_static else luma
-    both = {name: ("UInt8", (luma if name[0] == "y" else chroma) + tail) for name in (*INPUTS[:3], *OUTPUTS)}
+    y, uv = (("UInt8", size + tail) for size, tail in zip((luma, chroma), tails, strict=True))
+    outputs = OUTPUTS if planes != "nv12" else OUTPUTS[:2]  # u_out holds v too
+    both = {name: y if name[0] == "y" else uv for name in (*INPUTS[:3], *outputs)}
     return both | {"yuv_to_rgb": ("Float", "3,4"), "rgb_to_yuv": ("Float", "3,4"), "peak": ("Float", "1")}
 
 
 @pytest.mark.parametrize("name", bundled_models())
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 @pytest.mark.parametrize(
-    ("profile", "planes"), [(STATIC, "uint8"), (DYNAMIC, "uint8"), (STATIC, "uint16"), (DYNAMIC, "uint16")]
-)
+    ("profile", "planes"),
+    [
+        (STATIC, "uint8"), (DYNAMIC, "uint8"), (STATIC, "uint16"), (DYNAMIC, "uint16"),
+        (STATIC, "nv12"), (DYNAMIC, "nv12"),
+    ],
+)  # fmt: skip
 def test_every_shipped_model_builds(
     name: str,
     precision: str,
