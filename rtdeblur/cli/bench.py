@@ -14,6 +14,7 @@ import click
 
 from rtdeblur.cli import hardware
 from rtdeblur.cli.build import ENGINE_DIR
+from rtdeblur.cli.options import BACKEND, PRECISION
 from rtdeblur.cli.report import at_times, say, table
 
 if TYPE_CHECKING:
@@ -184,11 +185,8 @@ command = click.Command(
             ["video"], required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
         ),
         click.Option(["--model"], metavar="NAME|PATH", help="A bundled model, a bundle's file, or identity."),
-        click.Option(
-            ["--backend"], type=click.Choice(["auto", "openvino", "tensorrt", "identity"]), default="auto",
-            show_default=True,
-        ),
-        click.Option(["--precision"], type=click.Choice(["auto", "fp32"]), default="auto", show_default=True),
+        BACKEND,
+        PRECISION,
         click.Option(
             ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
             help="As 1280x720 or 720p; more than once for more rows.  [default: 720p]",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rtdeblur.cli.options import seconds
+from rtdeblur.cli.options import BACKEND, DROPOUT, PRECISION, SEED, seconds
 from rtdeblur.cli.report import at_times, say
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
@@ -196,81 +196,7 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[2]), int(match[1])
 
 
-@click.command("live")
-@click.argument("source", default="0")
-@click.option("--size", type=_size, metavar="WxH", help="Size to ask of a camera, as 1280x720.")
-@click.option("--fps", type=click.FloatRange(1, 240), metavar="N", help="Frame rate to ask of a camera.")
-@click.option(
-    "--transport",
-    type=click.Choice(["tcp", "udp"]),
-    default="tcp",
-    show_default=True,
-    help="How RTSP carries the pictures.",
-)
-@click.option("--wait", is_flag=True, help="Wait for a source that is not there yet.")
-@click.option(
-    "--model",
-    default="auto",
-    show_default=True,
-    metavar="auto|NAME|PATH",
-    help="auto: the best model and working resolution that keep up with the source.",
-)
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "openvino", "tensorrt", "identity"]),
-    default="auto",
-    show_default=True,
-    help="What runs the model.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32"]),
-    default="auto",
-    show_default=True,
-    help="auto: bfloat16 where the processor has it.",
-)
-@click.option(
-    "--dropout",
-    type=click.Choice(["paper", "off"]),
-    help="paper: one mask for the whole session, as in the paper; the model's own choice by default.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Of the dropout mask.",
-)
-@click.option(
-    "--deadline-ms",
-    type=click.FloatRange(1, 10_000),
-    metavar="MS",
-    help="Time that auto may spend on a picture; by default the time between two.",
-)
-@click.option("--no-window", is_flag=True, help="Show no window.")
-@click.option("--web", metavar="[HOST:]PORT", help="Show the picture as a web page; HOST is 127.0.0.1.")
-@click.option("-o", "--output", type=_FILE, metavar="FILE.mkv", help="Record to a file, without sound.")
-@click.option("-y", "--overwrite", is_flag=True, help="Replace FILE.mkv if it is there.")
-@click.option(
-    "--record-dir",
-    type=_FILE,
-    default=Path(),
-    metavar="DIR",
-    help="Where recordings and snapshots go that a key starts; by default here.",
-)
-@click.option("--send", metavar="URL", help="Send the picture to rtsp://, rtmp://, udp://, tcp:// or srt://.")
-@click.option(
-    "--virtual-camera",
-    is_flag=False,
-    flag_value="",
-    metavar="[DEVICE]",
-    help="Be a camera for other programs (extra virtual-camera).",
-)
-@click.option("--duration", type=seconds, metavar="TIME", help="Stop after this much: seconds or [HH:]MM:SS.")
-@click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
-@click.option("--json", is_flag=True, help="Print a summary for programs on stdout.")
-def command(**words: Any) -> None:
+def _command(**words: Any) -> None:
     """Restore a camera, a stream or a file while it is seen.
 
     SOURCE is a camera's number or device (0 where left out), an address (rtsp://, rtmp://, udp://, http://)
@@ -283,3 +209,55 @@ def command(**words: Any) -> None:
     if not request.quiet:
         for line in summary.lines():
             say("info", line)
+
+
+_PARAMS: list[click.Parameter] = [
+    click.Argument(["source"], default="0"),
+    click.Option(["--size"], type=_size, metavar="WxH", help="Size to ask of a camera, as 1280x720."),
+    click.Option(
+        ["--fps"], type=click.FloatRange(1, 240), metavar="N", help="Frame rate to ask of a camera."
+    ),
+    click.Option(
+        ["--transport"], type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True,
+        help="How RTSP carries the pictures.",
+    ),
+    click.Option(["--wait"], is_flag=True, help="Wait for a source that is not there yet."),
+    click.Option(
+        ["--model"], default="auto", show_default=True, metavar="auto|NAME|PATH",
+        help="auto: the best model and working resolution that keep up with the source.",
+    ),
+    BACKEND,
+    PRECISION,
+    DROPOUT,
+    SEED,
+    click.Option(
+        ["--deadline-ms"], type=click.FloatRange(1, 10_000), metavar="MS",
+        help="Time that auto may spend on a picture; by default the time between two.",
+    ),
+    click.Option(["--no-window"], is_flag=True, help="Show no window."),
+    click.Option(
+        ["--web"], metavar="[HOST:]PORT", help="Show the picture as a web page; HOST is 127.0.0.1."
+    ),
+    click.Option(
+        ["-o", "--output"], type=_FILE, metavar="FILE.mkv", help="Record to a file, without sound."
+    ),
+    click.Option(["-y", "--overwrite"], is_flag=True, help="Replace FILE.mkv if it is there."),
+    click.Option(
+        ["--record-dir"], type=_FILE, default=Path(), metavar="DIR",
+        help="Where recordings and snapshots go that a key starts; by default here.",
+    ),
+    click.Option(
+        ["--send"], metavar="URL", help="Send the picture to rtsp://, rtmp://, udp://, tcp:// or srt://."
+    ),
+    click.Option(
+        ["--virtual-camera"], is_flag=False, flag_value="", metavar="[DEVICE]",
+        help="Be a camera for other programs (extra virtual-camera).",
+    ),
+    click.Option(
+        ["--duration"], type=seconds, metavar="TIME", help="Stop after this much: seconds or [HH:]MM:SS."
+    ),
+    click.Option(["-q", "--quiet"], is_flag=True, help="Print warnings and errors only."),
+    click.Option(["--json"], is_flag=True, help="Print a summary for programs on stdout."),
+]  # fmt: skip
+
+command = click.Command("live", params=_PARAMS, callback=_command, help=_command.__doc__)

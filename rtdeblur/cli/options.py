@@ -95,6 +95,17 @@ VERSION = click.Option(
 )  # fmt: skip
 
 
+BACKEND = _choice("--backend", ("auto", "openvino", "tensorrt", "identity"), "What runs the model.")
+PRECISION = _choice("--precision", ("auto", "fp32"), "auto: bfloat16 where the processor has it.")
+DROPOUT = click.Option(
+    ["--dropout"], type=click.Choice(("paper", "off")),
+    help="paper: one mask throughout, as in the paper; the model's own choice by default.",
+)  # fmt: skip
+SEED = click.Option(
+    ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
+    help="Of the dropout mask: the same seed gives the same video.",
+)  # fmt: skip
+
 INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
 
 SECTIONS: dict[str, list[click.Option]] = {
@@ -128,20 +139,14 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="A bundled model (see `rtdeblur models`), a bundle's .json or .onnx file, or `identity`, "
             "which changes nothing.",
         ),
-        _choice("--backend", ("auto", "openvino", "tensorrt", "identity"), "What runs the model."),
-        _choice("--precision", ("auto", "fp32"), "auto: bfloat16 where the processor has it."),
+        BACKEND,
+        PRECISION,
         click.Option(
             ["--batch"], type=click.IntRange(1, 64), metavar="N", default=4, show_default=True,
             help="Frames given to the model at once.",
         ),
-        click.Option(
-            ["--dropout"], type=click.Choice(("paper", "off")),
-            help="paper: one mask for the whole video, as in the paper; the model's own choice by default.",
-        ),
-        click.Option(
-            ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
-            help="Of the dropout mask: the same seed gives the same video.",
-        ),
+        DROPOUT,
+        SEED,
         _choice("--decoder", ("auto", "cpu", "cuda"), "cuda: decode on the GPU; auto is cpu so far."),
         _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one."),
         click.Option(

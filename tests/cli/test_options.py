@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import get_args
 
 import click
 import pytest
 
-from rtdeblur.cli.options import PARAMS, Request, seconds
+from rtdeblur.backends import BACKENDS, Precision
+from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, Request, seconds
+from rtdeblur.dropout import Policy
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,10 @@ def test_no_time(text: str) -> None:
 
 def test_the_options_are_the_request() -> None:
     assert {field.name for field in fields(Request)} == {param.name for param in PARAMS if param.expose_value}
+
+
+def test_the_choices_are_those_that_the_library_knows() -> None:
+    known = {BACKEND: BACKENDS, PRECISION: get_args(Precision), DROPOUT: get_args(Policy)}
+    for option, choices in known.items():
+        assert isinstance(option.type, click.Choice)
+        assert set(option.type.choices) == set(choices)
