@@ -13,12 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
 from av.sidedata.sidedata import Type
 from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import ClosedPipeError, OutputError
@@ -27,10 +25,10 @@ from rtdeblur.media.container import format_of, open_output, reason
 from rtdeblur.media.damage import PACKETS
 from rtdeblur.media.demux import AnyPacket
 from rtdeblur.media.encoder import Encoding, choose
+from rtdeblur.media.fitting import fit, put_planes
 from rtdeblur.media.hdr import side_data
 from rtdeblur.media.jobfolder import JobFolder, identity_of, open_job
 from rtdeblur.media.partfile import PartFile, StreamTarget, is_stream, open_target
-from rtdeblur.media.planes import COLORSPACES, colour_of, plane_views
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.segments import Passage, Segments, segment_frames
 from rtdeblur.media.streams import Track, add_copy
@@ -275,35 +273,8 @@ class FileWriter:
 
     def _picture(self, frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
         """The decoded frame with restored planes, as the encoder takes it."""
-        frame.make_writable()
-        for view, plane in zip(plane_views(frame), planes, strict=False):  # gray has one view
-            np.copyto(view, plane)
-        return self._fit(frame)
-
-    def _fit(self, frame: VideoFrame) -> VideoFrame:
-        """The frame in the size, pixel format and colour that the encoder was told."""
-        context, source, target = self._video.codec_context, colour_of(frame), self.encoding.colour
-        resized = (frame.width, frame.height) != (context.width, context.height)
-        changed = (source.matrix, source.full_range) != (target.matrix, target.full_range)
-        if not resized and not changed and frame.format.name == context.pix_fmt:
-            return frame
-        if resized:
-            size = f"{context.width}x{context.height}"
-            self._warn_once(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
-        if changed and source.matrix != "rgb":
-            self._warn_once(f"the colour changes to {source.name}: converted to {target.name}")
-        fitted = frame.reformat(
-            context.width,
-            context.height,
-            context.pix_fmt,
-            src_colorspace=COLORSPACES[source.matrix],
-            dst_colorspace=COLORSPACES[target.matrix],
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-            src_color_range=ColorRange.JPEG if source.full_range else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG if target.full_range else ColorRange.MPEG,
-        )
-        fitted.colorspace, fitted.color_range = context.colorspace, context.color_range
-        return fitted
+        restored = put_planes(frame, planes)
+        return fit(restored, self._video.codec_context, self.encoding.colour, self._warn_once)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:
