@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
+from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -83,6 +85,34 @@ def load_generator(path: Path, config: Config | None = None) -> tuple[Generator,
     else:
         load_checkpoint(path, {"generator": generator})
     return generator.eval(), state
+
+
+def start_from(path: Path, generator: Generator) -> None:
+    """Give a fresh generator the weights of an exported float32 bundle, in place.
+
+    What the file holds beyond the generator's own weights is left, so that a network may start from one with
+    more blocks.
+
+    Args:
+        path: the bundle's `.onnx`.
+        generator: of the same architecture, or with blocks left out.
+
+    Raises:
+        CheckpointError: the file cannot be read, or lacks a weight of the generator in its shape.
+    """
+    try:
+        known = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    except (OSError, DecodeError) as error:
+        raise CheckpointError(f"cannot read the weights of {path}: {error}") from None
+    for name, parameter in generator.named_parameters():
+        tensor = known.get(f"generator.{name}")
+        if tensor is None or tuple(tensor.dims) != tuple(parameter.shape):
+            found = "none" if tensor is None else f"{list(tensor.dims)}"
+            raise CheckpointError(
+                f"{path} does not fit the generator: {name} is {found}, expected {list(parameter.shape)}; "
+                "start from a float32 bundle of the same architecture"
+            )
+        parameter.data.copy_(torch.tensor(onnx.numpy_helper.to_array(tensor)))
 
 
 def _tensors(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:

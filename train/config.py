@@ -169,6 +169,7 @@ class Config:
         crop: side of the square crops, pixels; a multiple of 16.
         batch: crops a step and process.
         seed: of data, weights and everything drawn.
+        start: an exported float32 bundle's `.onnx` to start the generator from; empty for fresh weights.
         ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
         clip: largest norm of the generator's gradient; 0 for any.
         save_every: steps between checkpoints.
@@ -186,6 +187,7 @@ class Config:
     crop: int = 256
     batch: int = 1
     seed: int = 1
+    start: str = ""
     ema: float = 0.0
     clip: float = 0.0
     save_every: int = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from train import losses
-from train.checkpoint import Parts
+from train.checkpoint import Parts, start_from
 from train.config import AdversarialOptions, Config
 from train.critics import Critic
 from train.generators import Generator
@@ -29,9 +30,10 @@ class Step:
     def __init__(self, config: Config, fabric: Fabric) -> None:
         torch.manual_seed(config.seed)  # the same weights in every process
         self.config, self.fabric = config, fabric
-        self._learner = Learner(
-            "generator", config.generator.build(), config.optimizer, config, fabric, config.clip
-        )
+        generator = config.generator.build()
+        if config.start:
+            start_from(Path(config.start), generator)
+        self._learner = Learner("generator", generator, config.optimizer, config, fabric, config.clip)
         self.generator: Generator = self._learner.network
         self._residual = self.generator.residual
         if config.runtime.compile:

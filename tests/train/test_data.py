@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from train.blur import BoxBlur
 from train.data import DataOptions, TrainingPairs
 from train.errors import ConfigError, DataError
 from train.pictures import Picture, find_pairs, read_picture, write_picture
@@ -46,6 +48,18 @@ def test_a_real_example_is_the_same_window_of_both(make_pairs: MakePairs) -> Non
         errors = [np.abs(cv2.blur(picture, k) - blurred.permute(1, 2, 0).numpy())[4:-4, 4:-4].max()
                   for k in ((7, 1), (1, 7))]  # fmt: skip
         assert min(errors) < 2.5 / 127.5  # rounding to 8 bits, twice
+
+
+def test_crops_prefer_edges(tmp_path: Path) -> None:
+    picture = np.full((512, 512, 3), 90, np.uint8)
+    picture[:, 256:] = (np.indices((512, 256)).sum(0) // 16 % 2 * 100)[..., None]  # half sky, half chequers
+    (tmp_path / "sharp").mkdir()
+    cv2.imwrite(str(tmp_path / "sharp/a.png"), picture)
+    data = DataOptions(sharp=(str(tmp_path / "sharp"),), real=0, text=0, min_scale=1.0, recolour=False)
+    data = replace(data, blur=BoxBlur(size=1), noise=0, jpeg=0)
+    pairs = TrainingPairs(data, 32, seed=1)
+    empty = sum(float(pairs[index][1].std()) == 0 for index in range(64))
+    assert empty < 20  # chance leaves 29 of 64 empty, the best of three windows 6
 
 
 def test_examples_follow_from_seed_and_index_alone(make_pairs: MakePairs) -> None:

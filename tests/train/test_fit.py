@@ -17,7 +17,9 @@ from torch import nn
 from train.checkpoint import load_checkpoint, load_generator, save_checkpoint
 from train.config import Config, ScheduleOptions
 from train.errors import CheckpointError, DataError, DivergedError
+from train.export import Bundle, write_bundles
 from train.fit import fit, launch
+from train.generators import FastOptions
 from train.step import Step
 
 Tiny = Callable[..., Config]
@@ -232,3 +234,28 @@ def test_a_finished_run_is_left_alone(tiny: Tiny) -> None:
     config = tiny()
     before = fit(config).read_bytes()
     assert fit(config).read_bytes() == before
+
+
+def test_a_run_starts_from_an_exported_bundle(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny()
+    donor, _ = load_generator(fit(config))
+    write_bundles(donor, Bundle("donor", "MIT"), tmp_path, [])
+    shorter = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(0, 1, 2))  # the same without a block
+    started = replace(config, start=str(tmp_path / "donor.onnx"), generator=shorter)
+    weights = Step(started, launch(started.runtime)).generator.state_dict()
+    assert 0 < len(weights) < len(donor.state_dict())
+    for name, weight in weights.items():
+        assert torch.equal(weight, donor.state_dict()[name]), name
+
+
+def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny()
+    donor, _ = load_generator(fit(config))
+    write_bundles(donor, Bundle("donor", "MIT"), tmp_path, [])
+    deeper = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(2, 1, 2))
+    started = replace(config, start=str(tmp_path / "donor.onnx"), generator=deeper)
+    with pytest.raises(CheckpointError, match=r"encoders.0.1.conv1.weight is none, expected \[4, 4, 3, 3\]"):
+        Step(started, launch(started.runtime))
+    (tmp_path / "donor.onnx").write_bytes(b"no graph")
+    with pytest.raises(CheckpointError, match="cannot read the weights of"):
+        Step(started, launch(started.runtime))
