@@ -69,7 +69,7 @@ def _journal(folder: Path, steps: int) -> dict[str, Any]:
                 spent = max(spent, at)
                 if tag in ("psnr", "ssim"):
                     point = points.setdefault(event.step, {"steps": event.step})
-                    point |= {"hours": round(at, 3), tag: round(event.value, 4)}
+                    point.update({"hours": round(at, 3), tag: round(event.value, 4)})
         hours = spent
     if not points:
         return {}

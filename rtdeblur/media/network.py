@@ -19,6 +19,7 @@ from rtdeblur.errors import InputError
 from rtdeblur.frames import Frame
 from rtdeblur.media.backlog import Backlog
 from rtdeblur.media.container import reason
+from rtdeblur.media.orientation import upright
 from rtdeblur.media.pace import Pace
 from rtdeblur.media.planes import colour_of, planar, planes_of
 from rtdeblur.media.sources import SourceOptions
@@ -101,7 +102,7 @@ class NetworkStream:
             pts = round(time.monotonic() / unit)
         elif self._pace:
             self._pace.wait(float(pts * unit))
-        return Frame(planes_of(picture), pts, unit, colour_of(picture))
+        return upright(Frame(planes_of(picture), pts, unit, colour_of(picture)), decoded)
 
     def close(self) -> None:
         """Hang up."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rtdeblur.frames import Frame
+from rtdeblur.media.orientation import upright
 from rtdeblur.media.pace import Pace
 from rtdeblur.media.reader import FileReader
 
@@ -38,7 +39,7 @@ class FilePlayer:
         if frame is None:
             return None
         self._pace.wait(float(frame.pts * frame.time_base))
-        return replace(frame, carrier=None)
+        return upright(replace(frame, carrier=None), frame.carrier.frame)
 
     def close(self) -> None:
         """Release the file; a `read` that waits returns at once."""

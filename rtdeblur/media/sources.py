@@ -23,7 +23,7 @@ class LiveSource(Protocol):
     def read(self) -> Frame | None:
         """Wait for the next frame; None at the end.
 
-        Times are the source's own and may jump; a frame has no carrier.
+        Times are the source's own and may jump; a frame is upright, and has no carrier.
 
         Raises:
             InputError: the source was lost.

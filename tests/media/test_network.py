@@ -94,6 +94,21 @@ def test_http_gives_every_frame_and_ends_with_the_sender() -> None:
     assert steps == pytest.approx([1 / 30] * 14, abs=1e-4)
 
 
+def test_what_is_noted_as_turned_is_turned_upright() -> None:
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", 30, {"tune": "zerolatency"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.set_display_matrix((0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30))
+        container.mux(stream.encode(av.VideoFrame(160, 96, "yuv420p")))
+        container.mux(stream.encode(None))
+    with http_server(buffer.getvalue()) as url:
+        source = open_source(url, QUICK)
+        frames = read_all(source)
+        source.close()
+    assert [frame.planes[0].shape for frame in frames] == [(160, 96)]
+
+
 def test_the_size_may_change_and_the_clock_begin_anew() -> None:
     with http_server(transport_stream([(160, 96), (320, 192), (96, 64)])) as url:
         source = open_source(url, QUICK)
