@@ -24,8 +24,10 @@ from train.errors import ConfigError
 from train.evaluate import Restore, Row, Table, psnr, restore_with
 from train.facts import architecture, training
 from train.generators import Generator
-from train.pictures import find_pairs
+from train.journal import sheet
+from train.pictures import find_pairs, write_picture
 from train.report import measure
+from train.sign import blurred_sign, sharp_sign
 
 ROOT = Path(__file__).parent.parent
 KEPT = ("psnr_in", "psnr_out", "ssim_in", "ssim_out", "sharpness_ratio", "psnr_unharmed")
@@ -60,7 +62,9 @@ class PairSet:
 def measure_model(
     name: str, checkpoint: Path, config: Path | None, sets: list[PairSet], root: Path = ROOT
 ) -> None:
-    """Measure a checkpoint, and write what it says and scores to the manifests of its bundle.
+    """Measure a checkpoint; write what it says and scores to the manifests of its bundle, and a picture.
+
+    The picture is `docs/models/<name>.jpg`, a sign. Scores on sets that are not measured now stay.
 
     Args:
         name: of the bundle in `rtdeblur/models`.
@@ -87,8 +91,9 @@ def measure_model(
             picture.removeprefix(f"{each.folder.name}/"): _kept(row) for picture, row in table.items()
         }
     scores["unharmed"] = unharmed(generator, restore)
+    scores["sign"] = _show_sign(restore, root / "docs" / "models" / f"{name}.jpg")
     facts = {"architecture": architecture(generator), "training": training(checkpoint, state, given)}
-    _update(name, root, facts | {"scores": _rounded(scores)})
+    _update(name, root, facts | {"scores": manifest["scores"] | _rounded(scores)})
 
 
 def unharmed(generator: Generator, restore: Restore) -> Row:
@@ -99,6 +104,14 @@ def unharmed(generator: Generator, restore: Restore) -> Row:
     with torch.inference_mode():
         change = generator.residual(smooth.expand(1, 3, -1, -1) * 2 - 1)[0].mean(0)
     return row | {"grid": harm.grid(change.double().cpu().numpy() * 127.5, generator.stride)}
+
+
+def _show_sign(restore: Restore, path: Path) -> Row:
+    """Write the sign, blurred, restored and sharp, as a picture; PSNR in dB before and after."""
+    blurred, sharp = blurred_sign(), sharp_sign()
+    restored = restore(blurred)
+    write_picture(path, sheet([(blurred, restored, sharp)]))
+    return {"before": psnr(blurred, sharp), "after": psnr(restored, sharp)}
 
 
 def write_card(name: str, root: Path = ROOT) -> Path:

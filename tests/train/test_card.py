@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from rtdeblur.model import bundled_models
+from rtdeblur.model import DEFAULT_MODEL, Model, bundled_models
 from train.card import ROOT, PairSet, measure_model, read_template, render, write_card
 from train.checkpoint import save_checkpoint
 from train.config import Config, load_config
@@ -15,6 +15,7 @@ from train.errors import ConfigError
 from train.facts import architecture, nameless, training
 from train.generators import FastOptions
 from train.options import from_table, to_table
+from train.pictures import read_picture
 
 TEMPLATE = """+++
 data = ["two scenes: CC0"]
@@ -77,6 +78,8 @@ def test_a_card_and_both_manifests_are_measured_and_written(
         )
     )
     assert full["scores"]["unharmed"]["uniform noise"] == 100
+    assert full["scores"]["sign"]["before"] == full["scores"]["sign"]["after"]
+    assert read_picture(root / "docs/models/mine.jpg").shape == (320, 3 * 480, 3)
     assert full["training"] | {"config": None} == {
         "steps": 6, "examples": 12, "config": None, "data": ["two scenes: CC0"], "hours": 3
     }  # fmt: skip
@@ -96,6 +99,16 @@ def test_the_card_of_a_bundled_model_says_what_its_manifest_says(name: str) -> N
     assert manifest["training"] == manifest["training"] | matter
     card = (ROOT / f"docs/models/{name}.md").read_text()
     assert card == render(body, manifest, path), f"write it again: python -m train card {name}"
+
+
+def test_the_readme_says_what_the_default_model_scores() -> None:
+    readme = (ROOT / "README.md").read_text()
+    scores = Model.load(DEFAULT_MODEL).manifest.scores
+    for row in (scores["gopro-test"], scores["gopro-clip"]):
+        before, after = (f"{row[f'psnr_{end}']:.2f} / {row[f'ssim_{end}']:.3f}" for end in ("in", "out"))
+        assert f"| {before} | {after} |" in readme
+    assert f"({scores['sign']['before']:.1f} dB to {scores['sign']['after']:.1f})" in readme
+    assert f"docs/models/{DEFAULT_MODEL}.jpg" in readme
 
 
 def test_a_place_that_nothing_fills(root: Path) -> None:
