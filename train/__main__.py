@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", type=FILE)
-def fit(config: Path) -> None:
+@click.option("--start", type=FILE, help="A float32 bundle (.onnx) whose weights a new run starts from.")
+def fit(config: Path, start: Path | None) -> None:
     """Train as CONFIG (TOML) says, or go on where the run in its output folder stopped."""
     from train.config import load_config
     from train.fit import fit as run
 
-    click.echo(run(load_config(config)))
+    options = load_config(config)
+    click.echo(run(replace(options, start=str(start)) if start else options))
 
 
 @cli.command()
