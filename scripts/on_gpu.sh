@@ -6,7 +6,7 @@
 #   install    join the parts that were taken, and install the wheels in them to $SITE
 #   engine     engines for the default targets and for this GPU, against the CPU's fp32 result (at least 50 dB)
 #   test       the GPU tests; a missing GPU is a failure
-#   train      the weights, as CONFIG says (train/configs/fast.toml); checkpoint and report to $RESULTS
+#   train      the weights, as CONFIG (train/configs/fast.toml) and TRAIN say, to $RESULTS/run; again to go on
 #   bench      figures of this GPU, appended to docs/benchmarks.md
 #   all        engine, test and bench
 #
@@ -24,6 +24,7 @@ RESULTS=${RESULTS:-runs/gpu}
 PART_MIB=${PART_MIB:-24}
 PYTHON_VERSION=${PYTHON_VERSION:-3.12} # of the GPU machine
 CONFIG=${CONFIG:-train/configs/fast.toml}
+TRAIN=${TRAIN:-batch=32 crop=192} # what rules over CONFIG, as --set of `train fit`: what feeds a large GPU
 VIDEO=${VIDEO:-}                       # a real clip for `engine` and `bench`; a generated picture without
 
 # What an image with PyTorch and CUDA lacks; NumPy, click, rich, pytest and cuda-bindings it has.
@@ -71,8 +72,9 @@ step_test() {
 }
 
 step_train() {
-    python3 -m train fit "$CONFIG" | tee "$RESULTS/train.txt"
-    cp -r "$(sed -n 's/^output *= *"\(.*\)"/\1/p' "$CONFIG")" "$RESULTS/"
+    local change changes=("output='$RESULTS/run'" "runtime.workers=$(($(nproc) - 1))")
+    for change in $TRAIN; do changes+=("$change"); done
+    python3 -m train fit "$CONFIG" "${changes[@]/#/--set=}" | tee -a "$RESULTS/train.txt"
 }
 
 step_bench() {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,13 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", type=FILE)
-@click.option("--start", type=FILE, help="A float32 bundle (.onnx) whose weights a new run starts from.")
-def fit(config: Path, start: Path | None) -> None:
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Rule over CONFIG; TOML.")
+def fit(config: Path, changes: tuple[str, ...]) -> None:
     """Train as CONFIG (TOML) says, or go on where the run in its output folder stopped."""
     from train.config import load_config
     from train.fit import fit as run
 
-    options = load_config(config)
-    click.echo(run(replace(options, start=str(start)) if start else options))
+    click.echo(run(load_config(config, changes)))
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -203,8 +203,12 @@ class Config:
             raise ConfigError(f"the dense critic's size is {game.critic.size} but crop is {self.crop}")
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
     """Read a configuration.
+
+    Args:
+        path: of the TOML file.
+        changes: lines of TOML that rule over the file's, such as `runtime.workers = 15`.
 
     Raises:
         ConfigError: it cannot be read, or makes no sense; one line says where.
@@ -213,7 +217,23 @@ def load_config(path: Path) -> Config:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    for change in changes:
+        try:
+            table = _merged(table, tomllib.loads(change))
+        except ValueError as error:
+            raise ConfigError(
+                f"cannot read {change!r}: {error}; expected TOML such as batch=4 or start='a.onnx'"
+            ) from None
     return from_table(Config, table, path.name)
+
+
+def _merged(table: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    inner = {
+        key: _merged(table[key], value)
+        for key, value in change.items()
+        if isinstance(value, dict) and isinstance(table.get(key), dict)
+    }
+    return table | change | inner
 
 
 def _at_least(least: int, **values: int) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,19 @@ def test_a_table_s_kind_chooses_the_class(load: Callable[[str], Config]) -> None
     assert config.adversarial is not None
     assert config.adversarial.game == Wgan(clip=1.0)
     assert config.adversarial.critic == PatchCriticOptions()
+
+
+def test_changes_rule_over_the_file_and_leave_the_rest(load: Callable[[str], Config], tmp_path: Path) -> None:
+    plain = load(BASE)
+    path = tmp_path / "run.toml"
+    changed = load_config(path, ["schedule.warmup_steps = 3", "batch = 4", "runtime.workers = 15"])
+    assert changed.schedule == replace(plain.schedule, warmup_steps=3)
+    assert changed.runtime == replace(plain.runtime, workers=15)
+    assert replace(changed, schedule=plain.schedule, runtime=plain.runtime, batch=plain.batch) == plain
+    with pytest.raises(ConfigError, match="has an unknown key 'wokers'; did you mean workers"):
+        load_config(path, ["runtime.wokers = 15"])
+    with pytest.raises(ConfigError, match=r"cannot read 'batch 4': .*expected TOML such as batch=4"):
+        load_config(path, ["batch 4"])
 
 
 def test_a_configuration_survives_the_json_of_a_checkpoint(load: Callable[[str], Config]) -> None:
