@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from train.blur import Blur, Example, MotionBlur, from_linear, to_linear
+from train.degrade import degrade
 from train.errors import ConfigError, DataError
 from train.pictures import Picture, Pictures, find_clips, find_pairs, list_pictures
 from train.text import render_text
@@ -37,7 +38,8 @@ class DataOptions:
         min_scale: crops are shrunk by a random factor down to this; 1 for none.
         recolour: whether channels are shuffled and brightness changed.
         noise: largest standard deviation of the noise on the blurred picture, code values of 255.
-        jpeg: share of blurred crops that are compressed as JPEG, quality 60 to 98.
+        jpeg: share of blurred crops that are compressed as JPEG (see `train.degrade`).
+        video: share of them that are compressed as H.264.
         cache_mib: memory a process may keep decoded pictures in.
     """
 
@@ -52,7 +54,8 @@ class DataOptions:
     min_scale: float = 0.45
     recolour: bool = True
     noise: float = 3.0
-    jpeg: float = 0.4
+    jpeg: float = 0.25
+    video: float = 0.2
     cache_mib: int = 2048
 
     def __post_init__(self) -> None:
@@ -66,6 +69,8 @@ class DataOptions:
             )
         if not 0 <= self.real + self.averaged <= 1:
             raise ConfigError(f"real + averaged is {self.real + self.averaged}, expected 0 to 1")
+        if not 0 <= self.jpeg + self.video <= 1:
+            raise ConfigError(f"jpeg + video is {self.jpeg + self.video}, expected 0 to 1")
 
 
 class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
@@ -124,7 +129,7 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         first = int(rng.integers(len(clip) - count + 1))
         crops = self._crop(rng, self.size, *(self.pictures[path] for path in clip[first : first + count]))
         light = np.stack([to_linear(crop) for crop in crops]).mean(axis=0)
-        return _degrade(rng, from_linear(light), self.options), crops[count // 2]
+        return self._degrade(rng, from_linear(light)), crops[count // 2]
 
     def _synthetic(self, rng: np.random.Generator) -> Example:
         # A margin keeps the mirrored border of the convolution out of the crop.
@@ -134,7 +139,10 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         )
         start = (full - self.size) // 2
         inner = slice(start, start + self.size)
-        return _degrade(rng, blurred[inner, inner], self.options), sharp[inner, inner]
+        return self._degrade(rng, blurred[inner, inner]), sharp[inner, inner]
+
+    def _degrade(self, rng: np.random.Generator, blurred: Floats) -> Floats:
+        return degrade(rng, blurred, self.options.noise, self.options.jpeg, self.options.video)
 
     def _sharp_crop(self, rng: np.random.Generator, size: int) -> Floats:
         if rng.random() < self.options.text:
@@ -169,21 +177,6 @@ def _edges(picture: Picture) -> float:
     """Mean absolute gradient of the green channel of every fourth pixel: contours, not fine texture."""
     coarse = picture[::4, ::4, 1].astype(np.int16)
     return float(sum(np.abs(np.diff(coarse, axis=axis)).mean() for axis in (0, 1)))
-
-
-def _degrade(rng: np.random.Generator, picture: Floats, options: DataOptions) -> Floats:
-    """Sensor noise (half of the crops) and compression, on the blurred picture."""
-    if rng.random() < 0.5:
-        sigma = rng.uniform(0, options.noise) / 255
-        picture = picture + rng.standard_normal(picture.shape, np.float32) * np.float32(sigma)
-    if rng.random() < options.jpeg:
-        code = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
-        _, data = cv2.imencode(".jpg", code[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 99))])
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        assert decoded is not None
-        picture = decoded[..., ::-1].astype(np.float32) / np.float32(255)
-    # What a decoder hands over is 8 bits.
-    return np.asarray(np.round(np.clip(picture, 0, 1) * 255) / 255, np.float32)
 
 
 def _augment(rng: np.random.Generator, *pictures: Floats) -> list[Floats]:
