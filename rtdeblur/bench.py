@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from rtdeblur.backends import Backend, Pending
+from rtdeblur.backends import Backend, Pending, PendingDevice
 from rtdeblur.cuda import DeviceTimes
 from rtdeblur.frames import Colour, FrameBatch, Interlude
-from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
-from rtdeblur.pipeline import Pipeline, in_batches
+from rtdeblur.pipeline import Batch, Pipeline, in_batches, submit
+from rtdeblur.zerocopy import Wanted, connect, open_reader
 
 WARM_UP = 2
 """Batches before the clock starts: the first compiles, the second finds all caches warm."""
@@ -68,6 +68,7 @@ class Run:
 
     Attributes:
         frames: of the file.
+        way: that they went: decoder, encoder, and in whose memory.
         decode: frames to planes, alone.
         inference: alone.
         encode: planes to a file, alone.
@@ -77,6 +78,7 @@ class Run:
     """
 
     frames: int
+    way: str
     decode: Stage
     inference: Stage
     encode: Stage
@@ -133,7 +135,9 @@ def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Infer
     return Inference(len(times), median, p95, fps, first_seconds, device)
 
 
-def time_pipeline(video: Path, backend: Backend, batch_size: int, folder: Path, cores: int) -> Run:
+def time_pipeline(
+    video: Path, backend: Backend, batch_size: int, folder: Path, cores: int, wanted: Wanted | None = None
+) -> Run:
     """Time every stage alone, then the whole; the frames are held in memory meanwhile.
 
     Args:
@@ -142,26 +146,31 @@ def time_pipeline(video: Path, backend: Backend, batch_size: int, folder: Path, 
         batch_size: frames a batch.
         folder: takes the outputs.
         cores: that the process may use.
+        wanted: decoder and codec; by default auto.
     """
-    reader = FileReader(video)
-    kept: list[FrameBatch | Interlude] = []
+    wanted = wanted or Wanted(backend=backend.name)
+    reader = open_reader(video, wanted)
+    sink = FileWriter(reader, folder / "encode.mp4", codec=wanted.codec, overwrite=True)
+    way = connect(reader, backend, sink)
+    kept: list[Batch | Interlude] = []
     decode = _measure(lambda: kept.extend(in_batches(iter(reader), batch_size)))
-    batches = [item for item in kept if isinstance(item, FrameBatch)]
+    batches = [item for item in kept if not isinstance(item, Interlude)]
     frames = sum(map(len, batches))
     for batch in {len(batch): batch for batch in batches}.values():  # compile each shape
-        backend.infer(batch)
+        submit(backend, batch)()
     inference = _measure(lambda: deque(_restored(backend, batches), maxlen=0))
-    encode = _measure(lambda: _encode(FileWriter(reader, folder / "encode.mp4", overwrite=True), kept))
+    encode = _measure(lambda: _encode(sink, kept))
     kept.clear()
     batches.clear()
     reader.close()
-    source = FileReader(video)
-    sink = FileWriter(source, folder / "whole.mp4", overwrite=True)
+    source = open_reader(video, wanted)
+    sink = FileWriter(source, folder / "whole.mp4", codec=wanted.codec, overwrite=True)
+    connect(source, backend, sink)
     whole = _measure(Pipeline(source, backend, sink, batch_size=batch_size).run)
     alone = [Stage(frames / wall, cpu / frames) for wall, cpu in (decode, inference, encode)]
     together = Stage(frames / whole[0], whole[1] / frames)
     limit = min(*(s.fps for s in alone), cores / max(1e-9, sum(s.core_seconds for s in alone)))
-    return Run(frames, alone[0], alone[1], alone[2], together, limit, together.fps / limit)
+    return Run(frames, way, alone[0], alone[1], alone[2], together, limit, together.fps / limit)
 
 
 def reset_peak_memory() -> bool:
@@ -189,18 +198,18 @@ def _measure(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _restored(backend: Backend, batches: Iterable[FrameBatch]) -> Iterator[FrameBatch]:
+def _restored(backend: Backend, batches: Iterable[Batch]) -> Iterator[Batch]:
     """Restore batches as the pipeline does, with all slots in flight."""
-    flying: deque[Pending] = deque()
+    flying: deque[Pending | PendingDevice] = deque()
     for batch in batches:
-        flying.append(backend.submit(batch))
+        flying.append(submit(backend, batch))
         if len(flying) >= backend.slots:
             yield flying.popleft()()
     while flying:
         yield flying.popleft()()
 
 
-def _encode(writer: FileWriter, items: list[FrameBatch | Interlude]) -> None:
+def _encode(writer: FileWriter, items: list[Batch | Interlude]) -> None:
     for item in items:
         writer.write(item)
     writer.commit()

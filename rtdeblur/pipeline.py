@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rtdeblur.backends import Backend, Pending
+from rtdeblur.backends import Backend, Pending, PendingDevice
 from rtdeblur.errors import InterruptedRunError
-from rtdeblur.frames import Frame, FrameBatch, Interlude
+from rtdeblur.frames import DeviceBatch, DeviceFrame, Frame, FrameBatch, Interlude
 from rtdeblur.media import FrameSink, FrameSource
 
 QUEUE_BATCHES = 2
@@ -68,7 +68,9 @@ class _End:
         self.error = error
 
 
-_Item = FrameBatch | Interlude | _End
+Batch = FrameBatch | DeviceBatch
+_Item = Batch | Interlude | _End
+_Flying = Pending | PendingDevice | Batch | Interlude
 
 
 class _StoppedError(Exception):
@@ -155,14 +157,14 @@ class Pipeline:
 
     def _infer(self) -> None:
         first = 0
-        flying: deque[Pending | FrameBatch | Interlude] = deque()
+        flying: deque[_Flying] = deque()
         for batch in self._batches(self._decoded):
-            if isinstance(batch, FrameBatch):
+            if not isinstance(batch, Interlude):
                 indices = range(first, first + len(batch))
                 first = indices.stop
                 # Whole batches, as in an uninterrupted run: fewer frames may be other arithmetic.
                 needed = any(map(self._sink.needs, indices))
-                flying.append(self._timed("infer", self._backend.submit, batch) if needed else batch)
+                flying.append(self._timed("infer", submit, self._backend, batch) if needed else batch)
             else:
                 flying.append(batch)
             if len(flying) >= self._backend.slots:
@@ -170,7 +172,7 @@ class Pipeline:
         while flying:
             self._land(flying.popleft())
 
-    def _land(self, pending: Pending | FrameBatch | Interlude) -> None:
+    def _land(self, pending: _Flying) -> None:
         landed = self._timed("infer", pending) if callable(pending) else pending
         self._put(self._restored, landed)
 
@@ -201,7 +203,7 @@ class Pipeline:
         except _StoppedError:
             return
 
-    def _batches(self, before: queue.Queue[_Item]) -> Iterator[FrameBatch | Interlude]:
+    def _batches(self, before: queue.Queue[_Item]) -> Iterator[Batch | Interlude]:
         while True:
             item = self._get(before)
             if not isinstance(item, _End):
@@ -231,9 +233,16 @@ class Pipeline:
             self._busy[stage] += time.perf_counter() - began
 
 
-def in_batches(frames: Iterator[Frame | Interlude], size: int) -> Iterator[FrameBatch | Interlude]:
-    """Stack consecutive frames of one layout, up to `size`."""
-    waiting: list[Frame] = []
+def submit(backend: Backend, batch: Batch) -> Pending | PendingDevice:
+    """Begin with a batch, wherever it lies."""
+    if isinstance(batch, FrameBatch):
+        return backend.submit(batch)
+    return backend.submit_device(batch)
+
+
+def in_batches(frames: Iterator[Frame | DeviceFrame | Interlude], size: int) -> Iterator[Batch | Interlude]:
+    """Take consecutive frames of one layout together, up to `size`."""
+    waiting: list[Frame | DeviceFrame] = []
     for frame in frames:
         if waiting and (
             isinstance(frame, Interlude)
@@ -241,11 +250,21 @@ def in_batches(frames: Iterator[Frame | Interlude], size: int) -> Iterator[Frame
             or frame.layout != waiting[0].layout
             or frame.time_base != waiting[0].time_base
         ):
-            yield FrameBatch.stack(waiting)
+            yield _batch_of(waiting)
             waiting = []
         if isinstance(frame, Interlude):
             yield frame
         else:
             waiting.append(frame)
     if waiting:
-        yield FrameBatch.stack(waiting)
+        yield _batch_of(waiting)
+
+
+def _batch_of(frames: list[Frame | DeviceFrame]) -> Batch:
+    """Frames of one layout, which tells those on the device from the others."""
+    on_device = [frame for frame in frames if isinstance(frame, DeviceFrame)]
+    return (
+        DeviceBatch.of(on_device)
+        if on_device
+        else FrameBatch.stack([f for f in frames if isinstance(f, Frame)])
+    )

@@ -19,7 +19,7 @@ LINES = [
     {"__main__"},
     {"cli"},
     {"bench"},
-    {"pipeline", "live"},
+    {"pipeline", "live", "zerocopy"},
     {"media", "backends", "engine"},
     {"model", "cuda"},
     {"frames", "dropout", "errors"},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rtdeblur.backends import Backend
-from rtdeblur.frames import FrameBatch
+from rtdeblur.backends import Backend, PendingDevice
+from rtdeblur.frames import DeviceBatch, FrameBatch
 
 
 class IdentityBackend(Backend):
@@ -11,10 +11,15 @@ class IdentityBackend(Backend):
 
     name = "identity"
     description = "identity: frames pass unchanged"
+    takes_device_frames = True
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Give the batch itself."""
         return batch
+
+    def submit_device(self, batch: DeviceBatch) -> PendingDevice:
+        """Give the batch itself."""
+        return lambda: batch
 
     def close(self) -> None:
         """Nothing to release."""

@@ -175,6 +175,8 @@ def _command(**given: Any) -> None:
     if words.as_json:
         click.echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
     else:
+        for way in dict.fromkeys(case.run.way for case in cases if case.run):
+            click.echo(way)
         click.echo(_table(cases))
 
 

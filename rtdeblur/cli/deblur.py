@@ -54,11 +54,13 @@ class Session:
         self._request = request
         self._model: Model | None = None
         self._stop = threading.Event()
+        self._told = ""
         self.backend: Backend | None = None
 
     def restore(self, job: Job, title: str = "") -> Result:
         """Restore one file; unless that succeeds, what stood under the output's name stays."""
         from rtdeblur.pipeline import Pipeline
+        from rtdeblur.zerocopy import connect
 
         request = self._request
         with ExitStack() as stack:
@@ -67,8 +69,8 @@ class Session:
             if self._model is None:
                 self._model = _load_model(request)
             writer = stack.enter_context(_open_writer(request, job, reader))
-            path = f"decoded by {reader.device}, encoded by {writer.encoding.codec}"
-            backend = self._open_backend(path)
+            backend = self._open_backend()
+            self._tell_way(connect(reader, backend, writer))
             done = self._begin(writer, job)
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
@@ -119,29 +121,41 @@ class Session:
     def _model_name(self) -> str:
         return self._model.manifest.name if self._model else "identity"
 
-    def _open_backend(self, path: str) -> Backend:
+    def _open_backend(self) -> Backend:
         if self.backend is None:
             self.backend = _open_backend(self._request, self._model, self._stop.is_set)
-            if not self._request.quiet:
-                say("info", f"model {self._model_name}; {self.backend.description}; {path}")
         return self.backend
+
+    def _tell_way(self, way: str) -> None:
+        """Say what runs, and how frames go; of several files only where it changes."""
+        assert self.backend is not None
+        line = f"model {self._model_name}; {self.backend.description}; {way}"
+        if line != self._told and not self._request.quiet:
+            say("info", line)
+        self._told = line
 
 
 def _open_reader(request: Request, job: Job) -> FileReader:
-    from rtdeblur.media.reader import FileReader
+    from rtdeblur.zerocopy import Wanted, open_reader
 
     if job.input == STANDARD and os.isatty(0):
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
     with nullcontext() if job.input.is_file() and job.input != STANDARD else dying():
-        return FileReader(
+        return open_reader(
             job.input,
+            Wanted(
+                request.decoder,
+                request.backend,
+                request.codec,
+                request.crf is not None or request.preset is not None,
+                request.deinterlace is not None,
+            ),
             start=request.start,
             duration=request.duration,
             max_pixels=request.max_pixels,
             strict=request.strict,
             deinterlace=request.deinterlace,
-            device="cuda" if request.decoder == "cuda" else "cpu",
         )
 
 

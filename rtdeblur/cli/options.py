@@ -147,7 +147,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         DROPOUT,
         SEED,
-        _choice("--decoder", ("auto", "cpu", "cuda"), "cuda: decode on the GPU; auto is cpu so far."),
+        _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda where frames can stay on the GPU."),
         _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one."),
         click.Option(
             ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",

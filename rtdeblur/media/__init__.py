@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from rtdeblur.frames import Frame, FrameBatch, Interlude, VideoInfo
+from rtdeblur.frames import DeviceBatch, DeviceFrame, Frame, FrameBatch, Interlude, VideoInfo
 
 
 class FrameSource(Protocol):
@@ -15,7 +15,7 @@ class FrameSource(Protocol):
     def info(self) -> VideoInfo:
         """What is known before the first frame."""
 
-    def __iter__(self) -> Iterator[Frame | Interlude]:
+    def __iter__(self) -> Iterator[Frame | DeviceFrame | Interlude]:
         """Yield each frame once, and what cannot wait for the next one; may be called once."""
 
     def close(self) -> None:
@@ -31,7 +31,7 @@ class FrameSink(Protocol):
         From any thread; the answer never changes.
         """
 
-    def write(self, batch: FrameBatch | Interlude) -> None:
+    def write(self, batch: FrameBatch | DeviceBatch | Interlude) -> None:
         """Take the frames of a batch, or an interlude; the carriers come from the matching source."""
 
     def commit(self) -> None:

@@ -61,7 +61,7 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
     Args:
         path: the file.
         max_pixels: the largest picture that may be decoded to see what the file holds.
-        device: that decodes: cpu, or cuda: the GPU (NVDEC), whose frames come back to the host.
+        device: that decodes: cpu, or cuda: the GPU (NVDEC), in whose memory frames stay.
 
     Raises:
         InputError: it is missing, neither file nor pipe, empty, not readable or no media file; or no GPU
@@ -82,7 +82,9 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
     else:
         url = str(path.absolute())  # so that no name is taken for an address
     # Cover art may be of a kind that the GPU does not decode: `main_video` looks at the video itself.
-    accelerator = HWAccel("cuda", allow_software_fallback=True) if device == "cuda" else None
+    accelerator = None
+    if device == "cuda":
+        accelerator = HWAccel("cuda", allow_software_fallback=True, is_hw_owned=True)
     try:
         with av.logging.Capture() as log:
             container: InputContainer = av.open(

@@ -9,7 +9,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 
-from rtdeblur.frames import Colour, Plane
+from rtdeblur.frames import Plane
+from rtdeblur.media.encoder import Encoding
 from rtdeblur.media.planes import COLORSPACES, colour_of, plane_views
 
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
@@ -24,20 +25,20 @@ def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
 
 
 def fit(
-    frame: VideoFrame, context: VideoCodecContext, target: Colour, warn: Callable[[str], None]
+    frame: VideoFrame, context: VideoCodecContext, encoding: Encoding, warn: Callable[[str], None]
 ) -> VideoFrame:
     """The frame in the size, pixel format and colour that an encoder was told.
 
     Args:
-        frame: planar.
+        frame: planar, or in the GPU's memory, from where it is copied if it does not fit.
         context: of the encoder.
-        target: the encoder's colour.
+        encoding: what it was told.
         warn: is told of what changed in the middle of the video.
     """
-    source = colour_of(frame)
+    source, target = colour_of(frame), encoding.colour
     resized = (frame.width, frame.height) != (context.width, context.height)
     changed = (source.matrix, source.full_range) != (target.matrix, target.full_range)
-    if not resized and not changed and frame.format.name == context.pix_fmt:
+    if not resized and not changed and encoding.takes(frame):
         return frame
     if resized:
         size = f"{context.width}x{context.height}"
@@ -47,7 +48,7 @@ def fit(
     fitted = frame.reformat(
         context.width,
         context.height,
-        context.pix_fmt,
+        encoding.pix_fmt,
         src_colorspace=COLORSPACES[source.matrix],
         dst_colorspace=COLORSPACES[target.matrix],
         interpolation=_ACCURATE,

@@ -31,6 +31,11 @@ def suits(frame: VideoFrame) -> bool:
     )
 
 
+def is_one(codec: str) -> bool:
+    """Whether an encoder of FFmpeg is the GPU's."""
+    return codec.endswith("_nvenc")
+
+
 @cache
 def opens() -> bool:
     """Whether an encoder can be had from the GPU."""

@@ -25,7 +25,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-from rtdeblur.frames import Colour, Matrix, Plane, Planes
+from rtdeblur.frames import Colour, DevicePlane, DevicePlanes, Matrix, Plane, Planes
 
 PLANAR = re.compile(r"(yuv[ja]?4\d\dp|gbra?p|gray)(\d+le)?")
 _DEPTHS = (8, 9, 10, 12, 14, 16)
@@ -72,15 +72,16 @@ def is_full_range(frame: VideoFrame) -> bool:
 
 
 def colour_of(frame: VideoFrame) -> Colour:
-    """What the code values of a planar frame mean.
+    """What the code values of a planar frame mean, or of one in the GPU's memory.
 
     An untagged matrix is guessed as players do: BT.709 for 720 lines and more, else BT.601.
     """
+    depth = depth_of(frame.sw_format or frame.format)
     if frame.format.is_rgb:
-        return Colour("rgb", is_full_range(frame), depth_of(frame.format))
+        return Colour("rgb", is_full_range(frame), depth)
     guess: Matrix = "bt709" if frame.height >= 720 else "bt601"
     matrix = _MATRICES.get(int(frame.colorspace), guess)
-    return Colour(matrix, is_full_range(frame), depth_of(frame.format))
+    return Colour(matrix, is_full_range(frame), depth)
 
 
 def planar(frame: VideoFrame) -> VideoFrame:
@@ -142,3 +143,21 @@ def planes_of(frame: VideoFrame) -> Planes:
         return views[0], views[1], views[2]
     neutral = np.full((1, 1), 1 << (depth_of(frame.format) - 1), views[0].dtype)
     return views[0], neutral, neutral
+
+
+def device_planes(frame: VideoFrame) -> DevicePlanes | None:
+    """Where a frame in the GPU's memory lies; None of one that is elsewhere, and of any format but NV12."""
+    sw_format = frame.sw_format
+    if sw_format is None or sw_format.name != "nv12" or frame.width % 2 or frame.height % 2:
+        return None
+    y, uv = frame.planes
+    return (
+        DevicePlane(y.buffer_ptr, y.line_size, y.height, y.width),
+        DevicePlane(uv.buffer_ptr, uv.line_size, uv.height, 2 * uv.width),
+    )
+
+
+def downloaded(frame: VideoFrame) -> VideoFrame:
+    """The frame itself, or a copy of one in the GPU's memory."""
+    sw_format = frame.sw_format
+    return frame if sw_format is None else frame.reformat(format=sw_format.name)

@@ -15,13 +15,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
-from rtdeblur.frames import Frame, Interlude, VideoInfo
+from rtdeblur.frames import DeviceFrame, Frame, Interlude, VideoInfo
 from rtdeblur.media.clock import FrameClock
 from rtdeblur.media.container import MAX_PIXELS, Device, decoder, is_seekable, main_video, open_input
 from rtdeblur.media.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
-from rtdeblur.media.planes import colour_of, planar, planes_of
+from rtdeblur.media.planes import colour_of, device_planes, downloaded, planar, planes_of
 
 # A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
 _KEYLESS_FRAMES = 600
@@ -52,7 +52,8 @@ class FileReader:
         max_pixels: the largest picture that is read; checked before memory is taken for one.
         strict: raise the first damage met, instead of counting it and going on.
         deinterlace: make whole pictures of fields, one a frame or one a field; None leaves them.
-        device: that decodes: cpu, or cuda: the GPU (NVDEC), whose frames come back to the host.
+        device: that decodes: cpu, or cuda: the GPU (NVDEC); its frames come to the host unless
+            `keep_on_device` is called.
 
     Attributes:
         path: the file.
@@ -65,6 +66,8 @@ class FileReader:
         end: the time in the input, in seconds, where the part asked for ends; None at its end.
         is_trimmed: True where reading starts later than the file.
         damage: what could not be read so far.
+        keeps: whether frames stay in the GPU's memory.
+        obstacle: why they cannot; empty where they can.
         info: what is known of the part asked for.
 
     Raises:
@@ -90,11 +93,11 @@ class FileReader:
         self.path, self.device = Path(path), device
         self.container: InputContainer = open_input(self.path, max_pixels, device)
         self.stream: VideoStream = main_video(self.container, self.path, max_pixels)
-        if device == "cuda" and not self.stream.codec_context.is_hwaccel:
-            self.container.close()
-            codec = self.stream.codec_context.name
-            raise InputError(f"the GPU decodes no {codec}, as of {str(path)!r}; try --decoder cpu")
         self._decoder = decoder(self.stream)
+        if device == "cuda" and not self._decoder.is_hwaccel:
+            self.container.close()
+            codec = self._decoder.name
+            raise InputError(f"the GPU decodes no {codec}, as of {str(path)!r}; try --decoder cpu")
         self.zero = Fraction(self.container.start_time or 0, 1_000_000) + _seconds(start)
         self.end = None if duration is None else self.zero + _seconds(duration)
         self.is_trimmed = start is not None
@@ -117,6 +120,8 @@ class FileReader:
         self._exhausted = self._closed = self._begun = self._gap_seen = False
         self._keyless = 0
         self._lock = threading.Lock()
+        self.keeps = False
+        self._first_decoded: VideoFrame | None = None
         self._ahead = self._next()
         self._begun = True
         if not isinstance(self._ahead, Frame):
@@ -128,13 +133,25 @@ class FileReader:
             self.zero = min(self.zero, self._ahead.pts * self.time_base)
         self.first: Carried = self._ahead.carrier
         self.info: VideoInfo = self._describe()
+        self.obstacle = self._obstacle()
 
-    def __iter__(self) -> Iterator[Frame | Interlude]:
-        """Yield each frame once, its planes being views on the carried frame.
+    def keep_on_device(self) -> None:
+        """Leave frames in the GPU's memory, from the first on; where there is no obstacle, before iteration.
+
+        Those that come in another format later are brought to the host.
+        """
+        assert not self.obstacle, self.obstacle
+        self.keeps = True
+        assert isinstance(self._ahead, Frame)
+        assert self._first_decoded is not None
+        self._ahead = self._framed(self._first_decoded, self.first.packets)
+
+    def __iter__(self) -> Iterator[Frame | DeviceFrame | Interlude]:
+        """Yield each frame once, its planes being views on the carried frame, or its memory on the GPU.
 
         The carrier of an interlude is a tuple of packets.
         """
-        frame, self._ahead = self._ahead, None
+        frame, self._ahead, self._first_decoded = self._ahead, None, None
         while frame is not None:
             yield frame
             frame = self._next()
@@ -171,13 +188,24 @@ class FileReader:
         return VideoInfo(
             height=self.first.frame.height,
             width=self.first.frame.width,
-            pix_fmt=self._decoder.pix_fmt or self.first.frame.format.name,
+            pix_fmt=(self.device == "cpu" and self._decoder.pix_fmt) or self.first.frame.format.name,
             frame_rate=rate,
             duration_seconds=None if seconds is None else max(0.0, float(seconds)),
             frame_count=count,
         )
 
-    def _next(self) -> Frame | Interlude | None:
+    def _obstacle(self) -> str:
+        if self.device == "cpu":
+            return "the processor decodes"
+        if self._deinterlacer:
+            return "fields are made pictures by the processor"
+        assert self._first_decoded is not None
+        if device_planes(self._first_decoded) is None:
+            form = self._first_decoded.sw_format or self._first_decoded.format
+            return f"{form.name} of {form.width}x{form.height} is no NV12 of even size"
+        return ""
+
+    def _next(self) -> Frame | DeviceFrame | Interlude | None:
         with self._lock:
             frame = self._read()
         if self._closed:
@@ -192,7 +220,7 @@ class FileReader:
                     return packet
         return None
 
-    def _read(self) -> Frame | Interlude | None:
+    def _read(self) -> Frame | DeviceFrame | Interlude | None:
         while not self._closed:
             if self._pictures:
                 return self._frame(self._pictures.popleft())
@@ -215,7 +243,9 @@ class FileReader:
                     continue
                 if decoded.pts is not None and decoded.pts + 1 < pts:  # one tick apart are times too coarse
                     self.damage.add(TIMES, f"the frame after {float(pts * self._time_base):.3f} s")
-                picture = planar(decoded)
+                decoded.pts, decoded.time_base = pts, self._time_base
+                self._first_decoded = self._first_decoded or decoded
+                picture = decoded if self.keeps and device_planes(decoded) else planar(downloaded(decoded))
                 picture.pts, picture.time_base = pts, self._time_base
                 self._pictures.extend(self._deinterlacer.push(picture) if self._deinterlacer else (picture,))
         return None
@@ -225,11 +255,16 @@ class FileReader:
         self._keyless = self._keyless - 1 if frame.is_corrupt else 0
         return self._keyless > 0
 
-    def _frame(self, picture: VideoFrame) -> Frame:
+    def _frame(self, picture: VideoFrame) -> Frame | DeviceFrame:
         assert picture.pts is not None
-        pts = picture.pts
-        carried = Carried(picture, self._waiting.take(pts * self.time_base + INTERLEAVE_SECONDS))
-        return Frame(planes_of(picture), pts, self.time_base, colour_of(picture), carried)
+        return self._framed(picture, self._waiting.take(picture.pts * self.time_base + INTERLEAVE_SECONDS))
+
+    def _framed(self, picture: VideoFrame, packets: tuple[AnyPacket, ...]) -> Frame | DeviceFrame:
+        assert picture.pts is not None
+        times, colour, carried = (picture.pts, self.time_base), colour_of(picture), Carried(picture, packets)
+        if there := device_planes(picture):
+            return DeviceFrame(there, *times, colour, carried)
+        return Frame(planes_of(picture), *times, colour, carried)
 
     def _ends_here(self) -> bool:
         """End the video where all that follows is sound; False in a gap."""

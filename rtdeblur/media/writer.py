@@ -20,11 +20,12 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import ClosedPipeError, OutputError
-from rtdeblur.frames import FrameBatch, Interlude, Plane
+from rtdeblur.frames import DeviceBatch, FrameBatch, Interlude, Plane
+from rtdeblur.media.codecs import choose
 from rtdeblur.media.container import format_of, open_output, reason
 from rtdeblur.media.damage import PACKETS
 from rtdeblur.media.demux import AnyPacket
-from rtdeblur.media.encoder import Encoding, choose
+from rtdeblur.media.encoder import Encoding
 from rtdeblur.media.fitting import fit, put_planes
 from rtdeblur.media.hdr import side_data
 from rtdeblur.media.jobfolder import JobFolder, identity_of, open_job
@@ -43,7 +44,7 @@ class FileWriter:
     Args:
         reader: where the frames come from; not yet iterated.
         path: the output, '-' for standard output.
-        codec: FFmpeg's name of an encoder, or 'auto' (see `rtdeblur.media.encoder`).
+        codec: FFmpeg's name of an encoder, or 'auto' (see `rtdeblur.media.codecs`).
         crf: quality, the lower the better; None for the codec's default.
         preset: the encoder's name of a speed; None for the codec's default.
         overwrite: replace an existing file.
@@ -139,7 +140,7 @@ class FileWriter:
         """False for a frame that an earlier run finished: its picture is not looked at."""
         return self._segments is None or self._segments.needs(index)
 
-    def write(self, batch: FrameBatch | Interlude) -> None:
+    def write(self, batch: FrameBatch | DeviceBatch | Interlude) -> None:
         """Encode the frames of a batch, after the packets that belong before each.
 
         Raises:
@@ -155,7 +156,8 @@ class FileWriter:
                 with self._errors():
                     self._opened()
                     pts = self._stamp(carried.frame, batch.pts[index] * batch.time_base)
-                    picture = partial(self._picture, carried.frame, [p[index, 0] for p in batch.planes])
+                    planes = [p[index, 0] for p in batch.planes] if isinstance(batch, FrameBatch) else None
+                    picture = partial(self._picture, carried.frame, planes)
                     if self._segments is None:
                         self._mux(carried.packets)
                         self._mux_video(self._video.encode(picture()))
@@ -207,7 +209,7 @@ class FileWriter:
             "rtdeblur": version("rtdeblur"),
             "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
             "part": f"{reader.zero} to {reader.end}",
-            "decoder": reader.device,
+            "decoder": f"{reader.device}{', frames stay there' * reader.keeps}",
             "container": self._opened().format.name,
             "time base": str(self._time_base),
             "codec": encoding.codec,
@@ -271,10 +273,10 @@ class FileWriter:
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
         return pts
 
-    def _picture(self, frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
-        """The decoded frame with restored planes, as the encoder takes it."""
-        restored = put_planes(frame, planes)
-        return fit(restored, self._video.codec_context, self.encoding.colour, self._warn_once)
+    def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
+        """The decoded frame with restored planes, as the encoder takes it; None were restored in place."""
+        restored = frame if planes is None else put_planes(frame, planes)
+        return fit(restored, self._video.codec_context, self.encoding, self._warn_once)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:

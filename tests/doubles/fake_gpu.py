@@ -51,6 +51,7 @@ class FakeDriver:
         self.closed = 0
         self._capturing: dict[int, list[Work]] = {}
         self._next = 1 << 20
+        self._working = threading.Lock()
         self._current = threading.local()
         self._current.set = True  # as whoever opens a driver has it
 
@@ -131,8 +132,13 @@ class FakeDriver:
 
     def synchronize(self, stream: int) -> None:
         self.note("synchronize", stream)
-        while self.streams[stream]:
-            self.streams[stream].popleft()()
+        self.drain(stream)
+
+    def drain(self, stream: int) -> None:
+        """Do what a stream has to do, for whoever waits: also a library with a context of its own."""
+        with self._working:
+            while self.streams[stream]:
+                self.streams[stream].popleft()()
 
     def create_event(self) -> int:
         self.note("create_event")

@@ -10,7 +10,7 @@ import pytest
 
 from rtdeblur.errors import InputError
 from rtdeblur.frames import Frame
-from rtdeblur.media import encoder, nvenc
+from rtdeblur.media import codecs, encoder, nvenc
 from rtdeblur.media.reader import FileReader
 
 MakeClip = Callable[..., Path]
@@ -22,14 +22,14 @@ no_gpu = pytest.mark.skipif(nvenc.opens(), reason="there is a GPU that encodes")
 def has_nvenc(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose GPU encodes."""
     monkeypatch.setattr(nvenc, "opens", lambda: True)
-    monkeypatch.setattr(encoder, "refusal", lambda *_: None)
+    monkeypatch.setattr(codecs, "refusal", lambda *_: None)
 
 
 def chosen(path: Path, format_name: str = "mp4", codec: str = "auto", **options: object) -> encoder.Encoding:
     reader = FileReader(path)
     try:
         words = {"crf": None, "preset": None} | options
-        return encoder.choose(reader, format_name, codec, words["crf"], words["preset"])  # type: ignore[arg-type]
+        return codecs.choose(reader, format_name, codec, words["crf"], words["preset"])  # type: ignore[arg-type]
     finally:
         reader.close()
 
