@@ -39,12 +39,13 @@ def training(checkpoint: Path, state: dict[str, Any], given: Config | None = Non
         given: its configuration, where the state has none.
 
     Returns:
-        `steps`, `examples` (of one process), `config` (what is not default), and, where the journal of its
-        run lies beside the checkpoint, `hours` and `curve`: steps, hours, PSNR and SSIM of the validations.
+        `steps`, `examples`, `config` (what is not default), and, where the journal of its run lies beside the
+        checkpoint, `hours` and `curve`: steps, hours, PSNR and SSIM of the validations.
     """
     config = from_table(Config, state["config"], str(checkpoint)) if "config" in state else given
     table = nameless(state.get("options") or to_table(config))
-    facts = {"steps": state["step"], "examples": state["step"] * table.get("batch", 1), "config": table}
+    seen = state.get("examples", state["step"] * table.get("batch", 1))
+    facts = {"steps": state["step"], "examples": seen, "config": table}
     return facts | _journal(checkpoint.parent, state["step"])
 
 

@@ -44,9 +44,8 @@ def fit(config: Config) -> Path:
     first = load_checkpoint(last, step.parts)["step"] if last.exists() else 0
     stream = batches(pairs, config, fabric, first)
     with contextlib.ExitStack() as stack:
-        journal = None
+        journal, examples = None, config.batch * fabric.world_size
         if fabric.is_global_zero:
-            examples = config.batch * fabric.world_size
             journal = stack.enter_context(Journal(folder, config.schedule.steps, first, examples))
         for number, (blurred, sharp) in enumerate(stream, first):
             values = step(number, blurred, sharp)
@@ -55,7 +54,8 @@ def fit(config: Config) -> Path:
             done = number + 1
             journal.losses(done, values)
             if done % config.save_every == 0 or done == config.schedule.steps:
-                save_checkpoint(last, step.parts, {"step": done, "config": asdict(config)})
+                state = {"step": done, "examples": done * examples, "config": asdict(config)}
+                save_checkpoint(last, step.parts, state)
             if held_out and (done % config.validation.every == 0 or done == config.schedule.steps):
                 journal.scores(done, *validate(step.restorer, held_out))
     fabric.barrier()

@@ -211,6 +211,8 @@ def test_two_processes_hold_the_same_weights_and_equal_one_with_twice_the_batch(
         [*command, "-m", "train", "fit", str(tmp_path / "tiny.toml")],
         check=True, env=environment, cwd=tmp_path, timeout=200,
     )  # fmt: skip
+    _, state = load_generator(tmp_path / "run" / "last.safetensors")
+    assert (state["step"], state["examples"]) == (6, 6 * 2 * 2)
     two = load_file(tmp_path / "run" / "last.safetensors")
     one = load_file(fit(replace(config, batch=4, output=str(tmp_path / "one"))))
     for name, tensor in one.items():
