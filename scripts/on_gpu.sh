@@ -5,10 +5,11 @@
 #   take DIR   on the GPU machine: keep the parts in DIR; once for all parts, or as they come
 #   install    join the parts that were taken, and install the wheels in them to $SITE
 #   engine     engines for the default targets and for this GPU, against the CPU's fp32 result (at least 50 dB)
+#   zerocopy   frames that stay on the GPU from its decoder to its encoder, against the way through the host
 #   test       the GPU tests; a missing GPU is a failure
 #   train      the weights, as CONFIG (train/configs/fast.toml) and TRAIN say, to $RESULTS/run; again to go on
 #   bench      figures of this GPU, appended to docs/benchmarks.md
-#   all        engine, test and bench
+#   all        engine, zerocopy, test and bench
 #
 # Without network, a machine that keeps what it was given between calls:
 #   here:   scripts/on_gpu.sh pack
@@ -66,6 +67,8 @@ step_install() {
 
 step_engine() { python3 scripts/check_engine.py ${VIDEO:+"$VIDEO"} | tee "$RESULTS/engine.txt"; }
 
+step_zerocopy() { python3 scripts/check_zerocopy.py ${VIDEO:+"$VIDEO"} | tee "$RESULTS/zerocopy.txt"; }
+
 step_test() {
     RTDEBLUR_REQUIRE_CUDA=1 python3 -m pytest -q -m needs_cuda -p no:cacheprovider tests/cuda tests/backends |
         tee "$RESULTS/test.txt"
@@ -102,13 +105,14 @@ mkdir -p "$RESULTS"
 export PYTHONPATH="$SITE:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 while [ $# -gt 0 ]; do
     case $1 in
-    pack | install | engine | test | train | bench) "step_$1" ;;
+    pack | install | engine | zerocopy | test | train | bench) "step_$1" ;;
     take)
         step_take "$2"
         shift
         ;;
     all)
         step_engine
+        step_zerocopy
         step_test
         step_bench
         ;;

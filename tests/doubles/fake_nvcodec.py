@@ -21,6 +21,7 @@ from rtdeblur.cuda import DEFAULT_STREAM
 from rtdeblur.frames import DevicePlane
 from rtdeblur.media import codecs, container, nvenc, reader
 from rtdeblur.media.encoder import Encoding
+from rtdeblur.media.writer import FileWriter
 
 PITCH = 512
 
@@ -105,17 +106,20 @@ class FakeNvdec:
 
 
 class FakeNvenc:
-    """An encoder of frames in either memory, lossless so that tests see what it was given.
+    """An encoder, or its stream, of frames in either memory; lossless, so that tests see what it was given.
 
     Attributes:
         taken: of each frame, whose memory it came from.
     """
 
     def __init__(self, encoder: Any, taken: list[str]) -> None:
-        self._encoder, self.taken = encoder, taken
+        self.__dict__.update(_encoder=encoder, taken=taken)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._encoder, name, value)
 
     def encode(self, frame: Any) -> Any:
         if frame is None:
@@ -131,7 +135,7 @@ def install(
     """Give this process a GPU that decodes and encodes; the list tells whose memory frames came from."""
     taken: list[str] = []
     decoder, add_to, new_encoder = container.decoder, Encoding.add_to, Encoding.new_encoder
-    open_input = container.open_input
+    open_input, writer_init = container.open_input, FileWriter.__init__
     opened: list[str] = []
 
     def open_anywhere(path: Path, max_pixels: int, device: str) -> Any:
@@ -143,13 +147,20 @@ def install(
         return FakeNvdec(driver, ours, form) if opened[-1] == "cuda" else ours
 
     def add_lossless(self: Encoding, *args: Any, **words: Any) -> Any:
-        lossless = replace(self, codec="ffv1", pix_fmt="yuv420p", options={}, device="cpu")
+        options = {"qp": "0", "preset": "ultrafast"}
+        lossless = replace(self, codec="libx264", pix_fmt="yuv420p", options=options, device="cpu")
         return add_to(lossless if nvenc.is_one(self.codec) else self, *args, **words)
 
     def encode_anywhere(self: Encoding, *args: Any) -> Any:
         encoder = new_encoder(self, *args)
         return FakeNvenc(encoder, taken) if self.device == "cuda" else encoder
 
+    def init(self: FileWriter, *args: Any, **words: Any) -> None:
+        writer_init(self, *args, **words)
+        if self.encoding.device == "cuda":  # where no segments are kept
+            self._video = FakeNvenc(self._video, taken)  # type: ignore[assignment]
+
+    monkeypatch.setattr(FileWriter, "__init__", init)
     monkeypatch.setattr(reader, "open_input", open_anywhere)
     monkeypatch.setattr(reader, "decoder", decode_anywhere)
     monkeypatch.setattr(nvenc, "opens", lambda: True)

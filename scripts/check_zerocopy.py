@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""Restores a clip in the GPU's memory and holds it against the way through the host's memory.
+
+    scripts/check_zerocopy.py [VIDEO] [--model NAME]
+
+Frame by frame: NVDEC's frames as they are, then restored, against what the processor decodes, restored by the
+engine for planes in the host's memory. Then the whole, to a file, by NVENC: as many pictures, at the same
+times, near what it was given; and how fast that is beside the engine alone. Ends with 1 where pictures or
+the file differ. A GPU without an encoder (A100, H100, H200) shows the first part.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+import numpy as np
+
+from rtdeblur.backends import Backend, EngineOptions, open_backend
+from rtdeblur.backends.identity import IdentityBackend
+from rtdeblur.backends.safety import LEAST_PSNR, psnr
+from rtdeblur.bench import time_pipeline
+from rtdeblur.frames import Frame, FrameBatch, Interlude, Planes
+from rtdeblur.media import nvenc
+from rtdeblur.media.planes import downloaded, planar, planes_of
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.testclip import write_test_clip
+from rtdeblur.media.writer import FileWriter
+from rtdeblur.model import DEFAULT_MODEL, Model
+from rtdeblur.pipeline import Pipeline, in_batches, submit
+from rtdeblur.zerocopy import Wanted, connect
+
+BATCH, FRAMES = 4, 24
+LEAST_ENCODED_PSNR = 30.0
+"""dB of what NVENC made of a picture, against the picture: another one would be far below."""
+WANTED_SHARE = 0.9
+"""Of the engine's rate that the whole should reach."""
+
+
+def restored(reader: FileReader, backend: Backend, frames: int) -> Iterator[Planes]:
+    """The first frames of a reader, restored, wherever they lie, as planes in the host's memory."""
+    pictures = (frame for frame in reader if not isinstance(frame, Interlude))
+    for batch in in_batches(islice(pictures, frames), BATCH):
+        assert not isinstance(batch, Interlude)
+        done = submit(backend, batch)()
+        for index, carried in enumerate(done.carriers):
+            if isinstance(done, FrameBatch):
+                y, u, v = (plane[index, 0] for plane in done.planes)
+                yield y, u, v
+            else:
+                yield planes_of(planar(downloaded(carried.frame)))
+
+
+def likeness(video: Path, backend: Backend) -> list[float]:
+    """Of each frame that stays on the GPU to the same by way of the host's memory, dB, the worst plane."""
+    host, device = FileReader(video), FileReader(video, device="cuda")
+    if device.obstacle:
+        sys.exit(f"frames cannot stay on the GPU: {device.obstacle}")
+    device.keep_on_device()
+    pairs = zip(restored(device, backend, FRAMES), restored(host, backend, FRAMES), strict=True)
+    found = [psnr(ours, theirs, 255) for ours, theirs in pairs]
+    host.close()
+    device.close()
+    return found
+
+
+def whole(video: Path, backend: Backend, output: Path) -> list[float]:
+    """Restore a file to a file on the GPU; how near its pictures are to those of the host's way, dB."""
+    reader = FileReader(video, device="cuda")
+    writer = FileWriter(reader, output, codec=nvenc.ENCODER, overwrite=True)
+    click.echo(f"  {connect(reader, backend, writer)}")
+    if not reader.keeps:
+        sys.exit("frames did not stay on the GPU")
+    stats = Pipeline(reader, backend, writer, batch_size=BATCH).run()
+    source, made = FileReader(video), FileReader(output)
+    before = [frame for frame in source if isinstance(frame, Frame)]
+    after = [frame for frame in made if isinstance(frame, Frame)]
+    offset = before[0].pts * source.time_base - after[0].pts * made.time_base
+    times = [
+        abs(a.pts * source.time_base - b.pts * made.time_base - offset)
+        for a, b in zip(before, after, strict=False)
+    ]
+    source.close()
+    click.echo(f"  {stats.frames} frames at {stats.fps:.1f} fps; {stats.unrestored} left as they were")
+    if len(before) != len(after) or max(times) > made.time_base:
+        sys.exit(f"the file holds {len(after)} frames of {len(before)}, or at other times")
+    host = FileReader(video)
+    expected = restored(host, backend, len(before))
+    found = [psnr(frame.planes, planes, 255) for frame, planes in zip(after, expected, strict=True)]
+    host.close()
+    made.close()
+    return found
+
+
+def tell(what: str, found: list[float], least: float) -> bool:
+    """Print the worst and the mean; whether all are well."""
+    exact = sum(np.isinf(found))
+    capped = np.minimum(found, 99.0)
+    click.echo(
+        f"  {what}: {len(found)} frames, {exact} identical, the worst {capped.min():.1f} dB, the mean "
+        f"{capped.mean():.1f} dB (expected {least:.0f} dB)"
+    )
+    return bool(capped.min() >= least)
+
+
+@click.command()
+@click.argument("video", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", default=DEFAULT_MODEL, metavar="NAME|PATH")
+def main(video: Path | None, model: str) -> None:
+    """Check the way that frames go where they stay on the GPU."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = video or folder / "clip.mp4"
+        if video is None:
+            write_test_clip(clip, 720, 1280, 120)
+        options = EngineOptions(folder=folder, notice=lambda text: click.echo(f"    {text}"))
+        backend = open_backend("tensorrt", Model.load(model), engines=options)
+        click.echo(backend.description)
+        try:
+            # Decoders are exact by their standards: not one sample may differ.
+            good = tell("decoded", likeness(clip, IdentityBackend()), 99.0)
+            good &= tell("restored", likeness(clip, backend), LEAST_PSNR)
+            if nvenc.opens():
+                good &= tell("encoded", whole(clip, backend, folder / "out.mp4"), LEAST_ENCODED_PSNR)
+                compare_speed(clip, backend, folder)
+            else:
+                click.echo("  this GPU has no encoder (NVENC), or its driver none: no whole to show")
+        finally:
+            backend.close()
+    if not good:
+        sys.exit("pictures differ")
+
+
+def compare_speed(clip: Path, backend: Backend, folder: Path) -> None:
+    """Print frames a second of the engine alone and of the whole."""
+    run = time_pipeline(clip, backend, BATCH, folder, 1, Wanted("cuda", "tensorrt"))
+    share = run.whole.fps / run.inference.fps
+    verdict = "as wanted" if share >= WANTED_SHARE else f"below the {WANTED_SHARE:.0%} that is wanted"
+    click.echo(
+        f"  engine alone {run.inference.fps:.1f} fps, whole {run.whole.fps:.1f} fps: {share:.0%}, {verdict}; "
+        f"decode alone {run.decode.fps:.1f}, encode alone {run.encode.fps:.1f}; {run.way}"
+    )
+
+
+if __name__ == "__main__":
+    main()
