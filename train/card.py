@@ -150,7 +150,7 @@ def render(body: str, manifest: dict[str, Any], path: Path) -> str:
         "tables": tables,
         "data": "\n".join(f"- {line}" for line in facts.get("data", [])),
         "curve": _curve(facts.get("curve", [])),
-        "config": _toml(facts.get("config", {})),
+        "config": as_toml(facts.get("config", {})),
     }
     try:
         return body.format_map(values)
@@ -182,12 +182,12 @@ def _curve(points: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _toml(table: dict[str, Any], name: str = "") -> str:
+def as_toml(table: dict[str, Any], name: str = "") -> str:
     """A configuration as TOML; JSON's numbers, texts and arrays are TOML's."""
     plain = {key: value for key, value in table.items() if not isinstance(value, dict) and value is not None}
-    lines = [f"[{name}]"] if name and plain else []
+    inner = [as_toml(v, f"{name}.{k}" if name else k) for k, v in table.items() if isinstance(v, dict)]
+    lines = [f"[{name}]"] if name and (plain or not inner) else []  # an empty table says something too
     lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-    inner = [_toml(v, f"{name}.{k}" if name else k) for k, v in table.items() if isinstance(v, dict)]
     return "\n".join([*lines, *inner])
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from rtdeblur.model import DEFAULT_MODEL, Model, bundled_models
-from train.card import ROOT, PairSet, measure_model, read_template, render, write_card
+from train.card import ROOT, PairSet, as_toml, measure_model, read_template, render, write_card
 from train.checkpoint import save_checkpoint
 from train.config import Config, load_config
 from train.errors import ConfigError
@@ -153,6 +154,7 @@ def test_a_configuration_is_its_table_again(path: Path) -> None:
     config = load_config(path)
     table = to_table(config)
     assert from_table(Config, table, "again") == config
+    assert from_table(Config, tomllib.loads(as_toml(table)), "as the card has it") == config
     assert "seed" not in table
 
 
