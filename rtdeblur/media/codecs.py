@@ -34,7 +34,7 @@ from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.frames import Colour
 from rtdeblur.media import hdr, nvenc
 from rtdeblur.media.container import open_output, refusal
-from rtdeblur.media.encoder import Encoding
+from rtdeblur.media.encoder import CAPTIONS, Encoding
 from rtdeblur.media.planes import PLANAR, colour_of, depth_of, has_alpha
 from rtdeblur.media.reader import FileReader
 
@@ -161,6 +161,8 @@ def _encoder(name: str) -> Codec:
 def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]:
     known = {o.name for o in CodecContext.create(name, "w").supported_options.private}
     options = dict(_DEFAULTS.get(name, {}))
+    if CAPTIONS in known:
+        options[CAPTIONS] = "1"  # libx265 leaves them out unless asked
     if name in ("libx264", "libx264rgb"):
         options["x264-params"] = ":".join([_X264_SILENT, *([_X264_REPEATABLE] if _has_avx512() else [])])
     if crf is not None:

@@ -11,6 +11,7 @@ from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
 from av.format import Flags as FormatFlags
+from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
@@ -22,6 +23,8 @@ from rtdeblur.media.container import Device, open_output
 from rtdeblur.media.planes import COLORSPACES
 from rtdeblur.media.reader import FileReader
 
+CAPTIONS = "a53cc"
+"""The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
 _PROGRESSIVE = {"libx265", "libvpx-vp9", "libsvtav1"}
 # Some containers advertise their clock (90000) as the rate, which encoders refuse.
 _MAX_RATE = 1000
@@ -122,6 +125,8 @@ class Encoding:
         elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
             size = f"{frame.width}x{frame.height}"
             lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
+        if CAPTIONS not in self.options and hdr.side_data(frame, Type.A53_CC) is not None:
+            lost.append(f"closed captions are not kept by {self.codec}; libx264 and libx265 keep them")
         if frame.interlaced_frame and self.codec in _PROGRESSIVE:
             lost.append(f"the field order is not kept by {self.codec}; libx264 keeps it")
         if self.codec == "ffv1" and (reader.stream.sample_aspect_ratio or 1) != 1:

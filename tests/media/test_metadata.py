@@ -1,0 +1,96 @@
+"""What travels in or beside the pictures: captions, and data about where they were taken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from av.sidedata.sidedata import Type
+
+from rtdeblur.media.writer import FileWriter
+
+MakeClip = Callable[..., Path]
+Rewrite = Callable[..., FileWriter]
+
+
+def caption(words: bytes) -> bytes:
+    """An SEI message of H.264 with CEA-708 captions (ATSC A/53 part 4, table 6.7); three bytes each."""
+    payload = b"\xb5\x00\x31GA94\x03" + bytes([0xC0 | len(words) // 3, 0xFF]) + words + b"\xff"
+    message = bytes([4, len(payload)]) + payload + b"\x80"
+    escaped = re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", message)
+    return b"\x00\x00\x00\x01\x06" + escaped
+
+
+def captions(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        sides = [frame.side_data.get(Type.A53_CC) for frame in container.decode(video=0)]  # type: ignore[attr-defined]
+    return [bytes(side) for side in sides if side is not None]
+
+
+@pytest.fixture
+def captioned(make_clip: MakeClip, tmp_path: Path) -> tuple[Path, list[bytes]]:
+    """A clip with B-frames and a caption before each picture's slice; and the captions in the order shown."""
+    plain = make_clip(".h264", "-preset", "medium", "-x264-params", "slices=1:threads=1", sound=False)
+    units = re.split(rb"(?=\x00\x00\x01)", plain.read_bytes())
+    count = iter(range(100))
+    path = tmp_path / "captioned.h264"
+    path.write_bytes(
+        b"".join(
+            caption(bytes([0xFC, 0x41 + next(count), 0x20, 0xFC, 0x80, 0x80])) + unit
+            if unit[3:] and unit[3] & 31 in (1, 5)
+            else unit
+            for unit in units
+        )
+    )
+    return path, captions(path)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_closed_captions_stay_with_their_pictures(
+    codec: str, captioned: tuple[Path, list[bytes]], rewrite: Rewrite, tmp_path: Path
+) -> None:
+    path, words = captioned
+    assert len(words) == 12
+    assert words != sorted(words)  # they come in the order of decoding
+    rewrite(path, "out.mkv", codec=codec)
+    assert captions(tmp_path / "out.mkv") == words
+
+
+def test_lost_captions_are_named(captioned: tuple[Path, list[bytes]], rewrite: Rewrite) -> None:
+    warning = "closed captions are not kept by ffv1; libx264 and libx265 keep them"
+    assert warning in rewrite(captioned[0], "out.mkv", codec="ffv1").warnings
+    assert not rewrite(captioned[0], "other.mkv").warnings
+
+
+def test_klv_is_copied_packet_by_packet(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    source = tmp_path / "drone.ts"
+    key = bytes.fromhex("060e2b34020b01010e01030101000000")  # MISB ST 0601, UAS datalink local set
+    with av.open(str(make_clip(".mp4", sound=False))) as clip, av.open(str(source), "w") as out:
+        video = out.add_stream_from_template(clip.streams.video[0])
+        data = out.add_data_stream("klv")
+        for number, packet in enumerate(clip.demux(clip.streams.video[0])):
+            if packet.dts is None:
+                continue
+            about = av.Packet(key + bytes([3, number, 1, 2]))
+            about.stream, about.pts, about.dts, about.time_base = data, number, number, Fraction(1, 25)
+            packet.stream = video
+            out.mux([packet, about])
+    rewrite(source, "out.ts")
+    assert packets(tmp_path / "out.ts") == packets(source)
+    assert len(packets(source)) == 12
+
+
+def packets(path: Path) -> list[tuple[bytes, float]]:
+    """The packets of the data, and when they come after the first picture, seconds."""
+    with av.open(str(path)) as container:
+        found = [packet for packet in container.demux() if packet.size and packet.pts is not None]
+        first = min(packet.pts * packet.time_base for packet in found if packet.stream.type == "video")
+        return [
+            (bytes(packet), round(float(packet.pts * packet.time_base - first), 4))
+            for packet in found
+            if packet.stream.type == "data"
+        ]
