@@ -98,6 +98,10 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
     except FFmpegError as error:
         if accelerator and error.errno == errno.EPERM:  # what FFmpeg makes of a GPU that is not there
             raise InputError("no GPU decodes here, as --decoder cuda asks; try --decoder cpu") from error
+        if accelerator and error.errno == errno.EOPNOTSUPP:
+            raise InputError(
+                "FFmpeg cannot share the GPU with what uses it in this program; try --decoder cpu"
+            ) from error
         said = log[-1][2].strip() if log else ""
         why = f"{reason(error)} ({said})" if said else reason(error)
         if "whitelist" in said:

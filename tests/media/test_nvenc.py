@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -36,8 +38,6 @@ def chosen(path: Path, format_name: str = "mp4", codec: str = "auto", **options:
 
 @no_gpu
 def test_a_listed_encoder_that_does_not_open_is_not_taken(make_clip: MakeClip) -> None:
-    import av
-
     assert nvenc.ENCODER in av.codecs_available
     clip = make_clip(".mp4", size="192x128", sound=False)
     assert nvenc.suits(FileReader(clip).first.frame)
@@ -87,6 +87,20 @@ def test_a_container_without_h264_keeps_its_codec(make_clip: MakeClip) -> None:
 def test_a_gpu_decoder_that_is_not_there_is_one_line(make_clip: MakeClip) -> None:
     with pytest.raises(InputError, match=r"no GPU decodes here, as --decoder cuda asks; try --decoder cpu"):
         FileReader(make_clip(".mp4", sound=False), device="cuda")
+
+
+def test_a_context_that_ffmpeg_does_not_share_is_one_line(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What FFmpeg says where CUDA's primary context waits in another way than its own would."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise av.error.OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    clip = make_clip(".mp4", sound=False)
+    monkeypatch.setattr("rtdeblur.media.container.av.open", refuse)
+    with pytest.raises(InputError, match="FFmpeg cannot share the GPU with what uses it"):
+        FileReader(clip, device="cuda")
 
 
 def test_a_codec_that_no_gpu_decodes_is_one_line(make_clip: MakeClip) -> None:

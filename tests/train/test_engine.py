@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from openvino import Core
 
+from rtdeblur.backends import colour_inputs, safety
+from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.errors import EngineError
+from rtdeblur.frames import Colour
+from rtdeblur.model import INPUTS, OUTPUTS
 from train.__main__ import main
 from train.engine import export_engine
 from train.errors import ConfigError
 from train.generators import DeblurGanOptions
+from train.graph import export_onnx
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +40,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A torch-tensorrt that notes what it is asked for."""
     noted: dict[str, Any] = {}
 
-    def convert(program: torch.export.ExportedProgram, **words: Any) -> bytes:
-        noted.update(words, program=program)
+    def convert(  # named as in torch_tensorrt.dynamo of 2.5 to 2.14
+        exported_program: torch.export.ExportedProgram,
+        inputs: Any = None,
+        *,
+        arg_inputs: Any = None,
+        kwarg_inputs: Any = None,
+        use_explicit_typing: bool = True,
+    ) -> bytes:
+        assert inputs is None, "arg_inputs is its other name"
+        noted.update(arg_inputs=arg_inputs, kwarg_inputs=kwarg_inputs, program=exported_program)
+        noted["use_explicit_typing"] = use_explicit_typing
         return b"engine"
 
     module = ModuleType("torch_tensorrt")
@@ -117,3 +135,51 @@ def test_bundles_still_need_pictures_and_a_licence(
         main()
     assert caught.value.code == 2
     assert "A bundle needs --pictures and --licence." in capsys.readouterr().err
+
+
+def run(trt: Any, engine: bytes, inputs: dict[str, torch.Tensor]) -> list[np.ndarray]:
+    """What an engine makes of named inputs on the GPU; its outputs have names of their own."""
+    loaded = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(engine)
+    context = loaded.create_execution_context()
+    names = [loaded.get_tensor_name(index) for index in range(loaded.num_io_tensors)]
+    outputs = [name for name in names if loaded.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
+    assert {name.removeprefix("signs_") for name in names} - {*outputs} == {*inputs}
+    held = {name: inputs[name.removeprefix("signs_")].cuda() for name in names if name not in outputs}
+    for name, tensor in held.items():
+        assert context.set_input_shape(name, tuple(tensor.shape))
+    for name in outputs:
+        held[name] = torch.empty(tuple(context.get_tensor_shape(name)), dtype=torch.uint8, device="cuda")
+    for name, tensor in held.items():
+        assert context.set_tensor_address(name, tensor.data_ptr())
+    stream = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    assert context.execute_async_v3(stream.cuda_stream)
+    stream.synchronize()
+    return [held[name].cpu().numpy() for name in outputs]
+
+
+@pytest.mark.needs_cuda
+def test_it_restores_as_the_onnx_path_does(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The half-precision engine of torch-tensorrt, and the float32 ONNX graph of the same weights."""
+    try:
+        import torch_tensorrt
+    except Exception as error:
+        pytest.skip(f"torch-tensorrt does not load: {error}")
+    rtx = torch_tensorrt.ENABLED_FEATURES.tensorrt_rtx
+    trt = importlib.import_module("tensorrt_rtx" if rtx else "tensorrt")
+    generator, size = DeblurGanOptions(width=4, blocks=1).build().eval(), (64, 96)
+    monkeypatch.setattr("train.engine.load_generator", lambda *_: (copy.deepcopy(generator), {}))
+    path = export_engine(checkpoint, tmp_path, "tiny", "1x64x96", dropout="paper")
+    picture = safety.test_picture(size, (32, 48), Colour())
+    assert generator.sites
+    tables = zip(DROPOUT_INPUTS, generator.sites.draw(3, *size), strict=True)
+    planes = dict(zip(INPUTS, picture.planes, strict=False))
+    feed = {**planes, **colour_inputs(Colour()), **dict(tables)}
+    y, u, v = run(trt, path.read_bytes(), {name: torch.from_numpy(value) for name, value in feed.items()})
+    onnx = tmp_path / "tiny.onnx"
+    export_onnx(generator, onnx)
+    compiled = Core().compile_model(onnx, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    reference = tuple(compiled(feed)[name] for name in OUTPUTS)
+    assert safety.psnr((y, u, v), reference, 255) >= safety.LEAST_PSNR
