@@ -39,13 +39,15 @@ def leaves(height: int, width: int) -> Picture:
     """
     rng = np.random.default_rng(0)
     picture = np.full((height, width, 3), 128.0)
-    rows, columns = np.ogrid[:height, :width]
     for _ in range(height * width // 60):
         radius = 2.5 / np.sqrt(rng.uniform(0.002, 1))  # density of radii: 1 / r³
         y, x = rng.uniform(0, height), rng.uniform(0, width)
-        inside = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        top, left = max(0, int(y - radius)), max(0, int(x - radius))
+        around = picture[top : int(y + radius) + 1, left : int(x + radius) + 1]
+        rows, columns = np.ogrid[: around.shape[0], : around.shape[1]]
+        inside = (rows + top - y) ** 2 + (columns + left - x) ** 2 <= radius**2
         grain = rng.normal(0, rng.uniform(0, 12), (int(inside.sum()), 1))
-        picture[inside] = rng.uniform(20, 235) + rng.normal(0, 25, 3) + grain
+        around[inside] = rng.uniform(20, 235) + rng.normal(0, 25, 3) + grain
     return _code(picture)
 
 

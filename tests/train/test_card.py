@@ -103,8 +103,10 @@ def test_the_card_of_a_bundled_model_says_what_its_manifest_says(name: str) -> N
 
 
 def test_the_readme_says_what_the_default_model_scores() -> None:
-    readme = (ROOT / "README.md").read_text()
-    scores = Model.load(DEFAULT_MODEL).manifest.scores
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    manifest = Model.load(DEFAULT_MODEL).manifest
+    scores, network = manifest.scores, manifest.architecture
+    assert f"{network['parameters'] / 1e6:.1f} M parameters, {network['gflop_256']:.1f} GFLOP" in readme
     for row in (scores["gopro-test"], scores["gopro-clip"]):
         before, after = (f"{row[f'psnr_{end}']:.2f} / {row[f'ssim_{end}']:.3f}" for end in ("in", "out"))
         assert f"| {before} | {after} |" in readme
