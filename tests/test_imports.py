@@ -26,7 +26,7 @@ LINES = [
 ]
 """From the top down; a part imports lower lines alone."""
 
-EXCEPTIONS = {("rtdeblur.backends.tensorrt", "engine"), ("rtdeblur.backends.parity", "engine")}
+EXCEPTIONS = {(f"rtdeblur.backends.{name}", "engine") for name in ("tensorrt", "rooms", "parity")}
 
 HOMES = {
     "av": ("rtdeblur.media", "rtdeblur.cli.doctor"),  # the doctor looks at the library itself

@@ -35,7 +35,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpu(engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
     manifest = Manifest(1, "brighten", "0" * 64, {}, 16, "fp16", "off", "MIT")
     gpu = Gpu(Model(manifest, brighten(), tmp_path / "brighten.onnx"), engines, FakeDriver())
-    monkeypatch.setattr("rtdeblur.backends.tensorrt.build", gpu.trt.build)
+    monkeypatch.setattr("rtdeblur.backends.rooms.build", gpu.trt.build)
     return gpu
 
 

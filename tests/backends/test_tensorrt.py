@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
@@ -16,6 +17,8 @@ from fake_gpu import DOWNLOAD_MS, INFERENCE_MS, UPLOAD_MS, Broken, FakeDriver
 
 from rtdeblur.backends.tensorrt import SLOTS
 from rtdeblur.cuda import DeviceTimes
+from rtdeblur.engine.cache import EngineCache
+from rtdeblur.engine.spec import Shape, ShapeProfile
 from rtdeblur.errors import BackendError, CudaError, EngineError
 from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import Model
@@ -281,6 +284,23 @@ def test_an_engine_that_does_not_load_is_built_again_once(gpu: Gpu) -> None:
     assert_restored(backend.infer(batch_of(1)), batch_of(1))
     assert len(gpu.trt.built) == 2
     assert any("not compatible with this version" in n and "building it again" in n for n in gpu.notices)
+    backend.close()
+
+
+def test_an_engine_for_a_range_serves_what_lies_in_it(gpu: Gpu) -> None:
+    backend = gpu.backend()
+    backend.infer(batch_of(1))
+    backend.close()
+    (spec,) = gpu.trt.built
+    wide = replace(spec, profile=ShapeProfile.spanning([Shape.of(1, 64, 96), Shape.of(4, 16, 16)]))
+    cache = EngineCache(gpu.folder)
+    cache.discard(spec)
+    cache.get_or_build(wide, lambda: gpu.trt.build(b"", wide))
+    gpu.driver = gpu.trt.driver = FakeDriver()
+    backend = gpu.backend()
+    for size in (SIZE, (48, 64)):  # each holds the test picture of its own size
+        assert_restored(backend.infer(batch_of(2, size)), batch_of(2, size))
+    assert gpu.trt.built == [spec, wide]
     backend.close()
 
 

@@ -41,7 +41,7 @@ def test_it_tells_right_from_wrong(
     manifest = Manifest(1, "brighten", "0" * 64, {}, 16, "fp16", "off", "MIT")
     gpu = Gpu(Model(manifest, brighten(), tmp_path / "brighten.onnx"), tmp_path, FakeDriver())
     fake_nvcodec.install(monkeypatch, gpu.driver)
-    monkeypatch.setattr("rtdeblur.backends.tensorrt.build", gpu.trt.build)
+    monkeypatch.setattr("rtdeblur.backends.rooms.build", gpu.trt.build)
     monkeypatch.setattr(script, "open_backend", lambda *_, **__: gpu.backend())
     monkeypatch.setattr(script.nvenc, "ENCODER", "h264_nvenc")
     if wrong:
