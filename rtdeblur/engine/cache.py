@@ -18,19 +18,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from rtdeblur.engine.lock import hold
 from rtdeblur.engine.sidecar import read_sidecar, sidecar_of, write_whole
 from rtdeblur.engine.spec import EngineSpec
-from rtdeblur.errors import EngineError, InterruptedRunError
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from rtdeblur.errors import EngineError
 
 T = TypeVar("T")
 
 FOLDER_VARIABLE = "RTDEBLUR_ENGINE_DIR"
-_POLL_SECONDS = 0.1
 _ORPHAN_SECONDS = 3600.0
 """A part file of this age belongs to no build that still runs."""
 
@@ -241,29 +238,14 @@ class EngineCache:
 
     def _lock(self, spec: EngineSpec, stack: ExitStack) -> bool:
         """Hold the lock of a spec; False, and told, where the folder cannot be written."""
-        from filelock import FileLock, Timeout
-
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(_lock_file(self.folder / f"{spec.stem}.engine"))
-            try:
-                stack.enter_context(lock.acquire(timeout=0))
-            except Timeout:
-                self._notice("another process builds this engine; waiting for it")
-                self._wait_for(lock, stack)
+            path = _lock_file(self.folder / f"{spec.stem}.engine")
+            stack.enter_context(hold(path, self._notice, self._stopped))
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             self._cannot_keep(error)
             return False
         return True
-
-    def _wait_for(self, lock: BaseFileLock, stack: ExitStack) -> None:
-        from filelock import Timeout
-
-        while not self._stopped():
-            with suppress(Timeout):
-                stack.enter_context(lock.acquire(timeout=_POLL_SECONDS))
-                return
-        raise InterruptedRunError("the wait for an engine that another process builds was interrupted")
 
     def _keep(self, spec: EngineSpec, data: bytes, seconds: float) -> Path | None:
         """Write an engine, then its sidecar, each under its name in one step."""
