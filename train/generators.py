@@ -183,7 +183,7 @@ class FastOptions:
     """Our fast generator; the attributes are the arguments of `FastGenerator`."""
 
     kind: Literal["fast"] = "fast"
-    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    widths: tuple[int, int, int, int] = (16, 48, 96, 192)
     encoder_blocks: tuple[int, int, int] = (1, 1, 2)
     middle_blocks: int = 3
     decoder_blocks: tuple[int, int, int] = (2, 2, 1)
@@ -196,20 +196,20 @@ class FastOptions:
 class FastGenerator(Generator):
     """Our fast generator: a four-level U-Net of plain residual blocks at half resolution and below.
 
-    Every level costs the same a block, since channels double where the area falls to a quarter. Nothing
+    The levels cost about the same a block, since channels double where the area falls to a quarter. Nothing
     runs at full resolution but the two pixel (un)shuffles, and every operation is a convolution, a ReLU or
-    an addition, which TensorRT and OpenVINO fuse.
+    an addition, which TensorRT and OpenVINO fuse. What was tried beside it: docs/models/fast.md.
 
     ======================  ============================  =====================
     stage                   output (default widths)       operation
     ======================  ============================  =====================
     input                   3, H, W
-    stem                    32, H/2, W/2                  unshuffle 2, conv 3×3
-    encoders[0..2]          32, 64, 128 at /2, /4, /8     residual blocks
-    downs[0..2]             64, 128, 256 at /4, /8, /16   conv 3×3, stride 2
-    middle                  256, H/16, W/16               residual blocks
-    ups[0..2]               128, 64, 32 at /8, /4, /2     conv 1×1, shuffle 2
-    decoders[0..2]          128, 64, 32                   + skip, residual blocks
+    stem                    16, H/2, W/2                  unshuffle 2, conv 3×3
+    encoders[0..2]          16, 48, 96 at /2, /4, /8      residual blocks
+    downs[0..2]             48, 96, 192 at /4, /8, /16    conv 3×3, stride 2
+    middle                  192, H/16, W/16               residual blocks
+    ups[0..2]               96, 48, 16 at /8, /4, /2      conv 1×1, shuffle 2
+    decoders[0..2]          96, 48, 16                    + skip, residual blocks
     head                    3, H, W                       conv 3×3, shuffle 2
     output                  3, H, W                       + input, clamp to [-1, 1]
     ======================  ============================  =====================
@@ -225,7 +225,7 @@ class FastGenerator(Generator):
 
     def __init__(
         self,
-        widths: tuple[int, int, int, int] = (32, 64, 128, 256),
+        widths: tuple[int, int, int, int] = (16, 48, 96, 192),
         encoder_blocks: tuple[int, int, int] = (1, 1, 2),
         middle_blocks: int = 3,
         decoder_blocks: tuple[int, int, int] = (2, 2, 1),

@@ -116,11 +116,11 @@ def test_instance_norm_of_halves_has_statistics_of_float32() -> None:
 def test_our_generator_has_the_shapes_of_its_table_and_starts_as_the_identity() -> None:
     generator = FastOptions().build()
     seen = shapes(generator, (64, 96))
-    assert seen["stem"] == (32, 32, 48)
-    assert [seen[f"encoders.{i}"] for i in range(3)] == [(32, 32, 48), (64, 16, 24), (128, 8, 12)]
-    assert [seen[f"downs.{i}"] for i in range(3)] == [(64, 16, 24), (128, 8, 12), (256, 4, 6)]
-    assert seen["middle"] == (256, 4, 6)
-    assert [seen[f"decoders.{i}"] for i in range(3)] == [(128, 8, 12), (64, 16, 24), (32, 32, 48)]
+    assert seen["stem"] == (16, 32, 48)
+    assert [seen[f"encoders.{i}"] for i in range(3)] == [(16, 32, 48), (48, 16, 24), (96, 8, 12)]
+    assert [seen[f"downs.{i}"] for i in range(3)] == [(48, 16, 24), (96, 8, 12), (192, 4, 6)]
+    assert seen["middle"] == (192, 4, 6)
+    assert [seen[f"decoders.{i}"] for i in range(3)] == [(96, 8, 12), (48, 16, 24), (16, 32, 48)]
     assert seen["head"] == (12, 32, 48)
     x = torch.rand(1, 3, 32, 48) * 2 - 1
     assert torch.equal(generator(x), x)
@@ -132,7 +132,7 @@ def test_our_generator_s_parameter_names_stay() -> None:
     for name in ("stem.weight", "encoders.2.1.conv2.bias", "downs.0.weight", "middle.2.conv1.weight",
                  "ups.0.bias", "decoders.0.1.conv1.weight", "head.bias"):  # fmt: skip
         assert name in names
-    assert parameters(FastGenerator()) == 5_547_116
+    assert parameters(FastGenerator()) == 3_104_076
 
 
 def test_masks_by_sign_tables_equal_a_mask_given_outright() -> None:
