@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from rtdeblur.engine.lock import hold
+from rtdeblur.engine.lock import hold, lock_file
 from rtdeblur.engine.sidecar import read_sidecar, sidecar_of, write_whole
 from rtdeblur.engine.spec import EngineSpec
 from rtdeblur.errors import EngineError
@@ -240,7 +240,7 @@ class EngineCache:
         """Hold the lock of a spec; False, and told, where the folder cannot be written."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = _lock_file(self.folder / f"{spec.stem}.engine")
+            path = lock_file(self.folder / f"{spec.stem}.engine")
             stack.enter_context(hold(path, self._notice, self._stopped))
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             self._cannot_keep(error)
@@ -288,11 +288,7 @@ def _cached(spec: EngineSpec, data: bytes, path: Path | None, seconds: float, *,
 
 def _files(path: Path) -> tuple[Path, ...]:
     """The sidecar first: without it the engine is no longer used."""
-    return *(path.with_suffix(s) for s in (".json", ".engine", ".runtime", ".parity")), _lock_file(path)
-
-
-def _lock_file(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.lock")
+    return *(path.with_suffix(s) for s in (".json", ".engine", ".runtime", ".parity")), lock_file(path)
 
 
 def _remove(path: Path) -> None:

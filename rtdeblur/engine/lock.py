@@ -11,6 +11,11 @@ from rtdeblur.errors import InterruptedRunError
 _POLL_SECONDS = 0.1
 
 
+def lock_file(path: Path) -> Path:
+    """Of an engine's file, the file of its lock."""
+    return path.with_name(f".{path.stem}.lock")
+
+
 def hold(
     path: Path, notice: Callable[[str], None], stopped: Callable[[], bool]
 ) -> AbstractContextManager[object]:
