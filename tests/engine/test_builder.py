@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,6 +28,20 @@ DYNAMIC = ShapeProfile.spanning([SMALL, LARGE])
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model.load(bundled_models()[0]).variant("fp16")
+
+
+@pytest.fixture(autouse=True)
+def no_build_goes_on() -> Iterator[None]:
+    yield
+    finish_builds()
+
+
+def finish_builds() -> None:
+    """Wait for builds that were left alone: they end at TensorRT's next step."""
+    for thread in threading.enumerate():
+        if thread.name == "rtdeblur-build":
+            thread.join(120)
+            assert not thread.is_alive()
 
 
 def spec_of(model: Model, profile: ShapeProfile = STATIC, **options: object) -> EngineSpec:
@@ -139,6 +154,7 @@ def test_an_interrupt_ends_the_build(model: Model) -> None:
             build(model.onnx, spec_of(model, DYNAMIC), interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
+    finish_builds()
     assert shares[-1] < 1.0
 
 
@@ -152,11 +168,13 @@ def test_a_build_that_nobody_wants_any_more_is_not_waited_for(model: Model) -> N
         reached.set()
         assert answered.wait(60)
 
-    with pytest.raises(InterruptedRunError, match="build of an engine was interrupted; nothing of it"):
-        build(model.onnx, spec_of(model), hold, reached.is_set)
-    (left,) = (thread for thread in threading.enumerate() if thread.name == "rtdeblur-build")
-    answered.set()
-    left.join(60)
+    try:
+        with pytest.raises(InterruptedRunError, match="build of an engine was interrupted; nothing of it"):
+            build(model.onnx, spec_of(model), hold, reached.is_set)
+        (left,) = (thread for thread in threading.enumerate() if thread.name == "rtdeblur-build")
+    finally:
+        answered.set()
+    finish_builds()
     assert not left.is_alive()
     assert shares[-1] < 1.0  # the build ended at the next step
 
