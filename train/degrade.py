@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 
+from rtdeblur.media.codecs import x264_params
 from train.pictures import Picture
 from train.trajectory import Floats
 
@@ -54,8 +55,7 @@ def as_h264(picture: Picture, crf: int) -> Picture:
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.height, encoder.width = picture.shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.thread_count = "yuv420p", Fraction(1, 30), 1
-    # A silent x264: see rtdeblur/media/encoder.py.
-    encoder.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "log=-1"}
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "x264-params": x264_params()}
     # OpenCV's conversion rounds; FFmpeg's default one darkens by a level.
     planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
     frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")

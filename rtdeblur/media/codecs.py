@@ -19,7 +19,7 @@ these get full chroma in that direction.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
@@ -164,7 +164,7 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
     if CAPTIONS in known:
         options[CAPTIONS] = "1"  # libx265 leaves them out unless asked
     if name in ("libx264", "libx264rgb"):
-        options["x264-params"] = ":".join([_X264_SILENT, *([_X264_REPEATABLE] if _has_avx512() else [])])
+        options["x264-params"] = x264_params()
     if crf is not None:
         quality = next((key for key in ("crf", "cq") if key in known), None)
         if quality is None:
@@ -182,6 +182,12 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
     return options
 
 
+def x264_params() -> str:
+    """What x264 is told beside its options, so that it is silent, and gives the same bytes each time."""
+    return ":".join([_X264_SILENT, *([_X264_REPEATABLE] if _has_avx512() else [])])
+
+
+@cache
 def _has_avx512() -> bool:
     """True on such a processor, as far as the system lists its features (Linux does)."""
     cpuinfo = Path("/proc/cpuinfo")
