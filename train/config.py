@@ -16,15 +16,16 @@ from train.critics import DenseCriticOptions, PatchCriticOptions
 from train.data import DataOptions
 from train.errors import ConfigError
 from train.generators import DeblurGanOptions, FastOptions
+from train.muon import Muon
 from train.options import from_table
 from train.vgg import Convention, Vgg
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """An optimizer of PyTorch; RMSProp has no betas."""
+    """An optimizer of PyTorch, or `train.muon`; RMSProp has no betas."""
 
-    kind: Literal["adam", "adamw", "rmsprop"] = "adam"
+    kind: Literal["adam", "adamw", "rmsprop", "muon"] = "adam"
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.0
@@ -33,8 +34,12 @@ class OptimizerOptions:
         """The optimizer of some parameters."""
         if self.kind == "rmsprop":
             return torch.optim.RMSprop(parameters, self.learning_rate, weight_decay=self.weight_decay)
-        adam = torch.optim.AdamW if self.kind == "adamw" else torch.optim.Adam
-        return adam(parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
+        kinds: dict[str, type[torch.optim.Adam]] = {
+            "adam": torch.optim.Adam,
+            "adamw": torch.optim.AdamW,
+            "muon": Muon,
+        }
+        return kinds[self.kind](parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ class RuntimeOptions:
         precision: of the networks' arithmetic; weights and losses are float32.
         channels_last: memory layout that bf16 convolutions like.
         compile: whether to run the generator through torch.compile.
+        winograd: whether its convolutions run as `train.winograd` says; for a CPU that is no faster in bf16.
         workers: processes that make crops, for each device.
     """
 
@@ -149,7 +155,12 @@ class RuntimeOptions:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = False
     compile: bool = False
+    winograd: bool = False
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.winograd and self.precision != "32-true":
+            raise ConfigError(f"winograd needs precision = '32-true', not {self.precision!r}; change one")
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,8 @@ class Config:
         crop: side of the square crops, pixels; a multiple of 16.
         batch: crops a step and process.
         seed: of data, weights and everything drawn.
-        start: an exported float32 bundle's `.onnx` to start the generator from; empty for fresh weights.
+        start: a checkpoint, or an exported bundle's `.onnx`, to start the generator from; empty for fresh
+            weights.
         ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
         clip: largest norm of the generator's gradient; 0 for any.
         save_every: steps between checkpoints.

@@ -47,6 +47,8 @@ class DeblurGanOptions:
         upsample: transposed convolutions as in the paper, or nearest-neighbour doubling and a convolution,
             which leaves no checkerboard (Odena et al., Distill 2016).
         halve_sum: restored = (input + tanh) / 2 instead of input + tanh.
+        zero_head: the last convolution starts at zero, so that training starts from the identity; the paper
+            draws it like the others.
     """
 
     kind: Literal["deblurgan"] = "deblurgan"
@@ -57,6 +59,7 @@ class DeblurGanOptions:
     norm: Norm = "instance"
     upsample: Literal["transposed", "nearest"] = "transposed"
     halve_sum: bool = False
+    zero_head: bool = False
 
     def build(self) -> DeblurGan:
         """The generator with fresh weights."""
@@ -120,6 +123,8 @@ class DeblurGan(Generator):
         self.ups = nn.Sequential(*(self._stage(*self._up(a)) for a in (4 * w, 2 * w)))
         self.head = nn.Sequential(nn.Conv2d(w, 3, 7, padding=3, padding_mode="reflect"), nn.Tanh())
         self.apply(init_normal)
+        if options.zero_head:
+            nn.init.zeros_(self.head[0].weight)  # type: ignore[arg-type]
 
     def _stage(self, *layers: nn.Module) -> nn.Sequential:
         channels = layers[-1].out_channels

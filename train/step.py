@@ -17,6 +17,7 @@ from train.config import AdversarialOptions, Config
 from train.critics import Critic
 from train.generators import Generator
 from train.learner import Learner, place
+from train.winograd import use_winograd
 
 
 class Step:
@@ -33,6 +34,8 @@ class Step:
         generator = config.generator.build()
         if config.start:
             start_from(Path(config.start), generator)
+        if config.runtime.winograd:
+            use_winograd(generator)
         self._learner = Learner("generator", generator, config.optimizer, config, fabric, config.clip)
         self.generator: Generator = self._learner.network
         self._residual = self.generator.residual
