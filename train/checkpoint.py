@@ -11,7 +11,7 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from train.config import Config
@@ -88,31 +88,49 @@ def load_generator(path: Path, config: Config | None = None) -> tuple[Generator,
 
 
 def start_from(path: Path, generator: Generator) -> None:
-    """Give a fresh generator the weights of an exported float32 bundle, in place.
+    """Give a fresh generator the weights of a checkpoint or of an exported bundle, in place.
 
     What the file holds beyond the generator's own weights is left, so that a network may start from one with
     more blocks.
 
     Args:
-        path: the bundle's `.onnx`.
+        path: of a checkpoint, whose averaged weights are taken where it has them, or a bundle's `.onnx`.
         generator: of the same architecture, or with blocks left out.
 
     Raises:
         CheckpointError: the file cannot be read, or lacks a weight of the generator in its shape.
     """
     try:
-        known = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
-    except (OSError, DecodeError) as error:
+        known = _bundled_weights(path) if path.suffix == ".onnx" else _trained_weights(path)
+    except (OSError, SafetensorError, DecodeError) as error:
         raise CheckpointError(f"cannot read the weights of {path}: {error}") from None
     for name, parameter in generator.named_parameters():
-        tensor = known.get(f"generator.{name}")
-        if tensor is None or tuple(tensor.dims) != tuple(parameter.shape):
-            found = "none" if tensor is None else f"{list(tensor.dims)}"
+        tensor = known.get(name)
+        if tensor is None or tensor.shape != parameter.shape:
+            found = "none" if tensor is None else f"{list(tensor.shape)}"
             raise CheckpointError(
                 f"{path} does not fit the generator: {name} is {found}, expected {list(parameter.shape)}; "
-                "start from a float32 bundle of the same architecture"
+                "start from a checkpoint or a bundle of the same architecture"
             )
-        parameter.data.copy_(torch.tensor(onnx.numpy_helper.to_array(tensor)))
+        parameter.data.copy_(tensor)
+
+
+def _bundled_weights(path: Path) -> dict[str, Tensor]:
+    weights = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    return {
+        name.removeprefix("generator."): torch.tensor(onnx.numpy_helper.to_array(tensor))
+        for name, tensor in weights.items()
+        if name.startswith("generator.")
+    }
+
+
+def _trained_weights(path: Path) -> dict[str, Tensor]:
+    tensors = load_file(path)
+    for part in ("ema/module.", "generator/"):
+        weights = {key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)}
+        if weights:
+            return weights
+    return {}
 
 
 def _tensors(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -45,6 +45,11 @@ kind = "adamw"
 betas = [0.9, 0.99]
 weight_decay = 1e-4
 """
+MUON = """
+[optimizer]
+kind = "muon"
+learning_rate = 1e-3
+"""
 
 
 def deblurgan(config: Config) -> Config:
@@ -57,12 +62,17 @@ def on_channels_last(config: Config) -> Config:
     return replace(config, runtime=replace(config.runtime, channels_last=True, precision="bf16-mixed"))
 
 
+def with_winograd(config: Config) -> Config:
+    generator = FastOptions(widths=(16, 48, 48, 48))
+    return replace(config, generator=generator, runtime=replace(config.runtime, winograd=True))
+
+
 def same(config: Config) -> Config:
     return config
 
 
 @pytest.mark.parametrize(("recipe", "change"), [
-    (PAPER, deblurgan), (MODERN, on_channels_last), (GAN, same),
+    (PAPER, deblurgan), (MODERN, on_channels_last), (GAN, same), (MUON, with_winograd),
 ])  # fmt: skip
 def test_a_resumed_run_is_the_straight_run_bit_for_bit(
     recipe: str, change: Callable[[Config], Config], tiny: Tiny, tmp_path: Path
@@ -238,16 +248,27 @@ def test_a_finished_run_is_left_alone(tiny: Tiny) -> None:
     assert fit(config).read_bytes() == before
 
 
-def test_a_run_starts_from_an_exported_bundle(tiny: Tiny, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("end", "rounding"), [("", 0.0), ("-fp16", 1e-3)])
+def test_a_run_starts_from_an_exported_bundle(end: str, rounding: float, tiny: Tiny, tmp_path: Path) -> None:
     config = tiny()
     donor, _ = load_generator(fit(config))
     write_bundles(donor, Bundle("donor", "MIT"), tmp_path, [])
     shorter = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(0, 1, 2))  # the same without a block
-    started = replace(config, start=str(tmp_path / "donor.onnx"), generator=shorter)
+    started = replace(config, start=str(tmp_path / f"donor{end}.onnx"), generator=shorter)
     weights = Step(started, launch(started.runtime)).generator.state_dict()
     assert 0 < len(weights) < len(donor.state_dict())
     for name, weight in weights.items():
-        assert torch.equal(weight, donor.state_dict()[name]), name
+        assert torch.allclose(weight, donor.state_dict()[name], rtol=rounding, atol=1e-4 * rounding), name
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_run_starts_from_a_checkpoint(ema: float, tiny: Tiny, tmp_path: Path) -> None:
+    config = replace(tiny(), ema=ema)
+    donor, _ = load_generator(fit(config))
+    started = replace(config, start=str(Path(config.output, "last.safetensors")))
+    weights = Step(started, launch(started.runtime)).generator.state_dict()
+    for name, weight in donor.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
 
 
 def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, tmp_path: Path) -> None:
@@ -258,6 +279,7 @@ def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, tmp_path: Path) -> Non
     started = replace(config, start=str(tmp_path / "donor.onnx"), generator=deeper)
     with pytest.raises(CheckpointError, match=r"encoders.0.1.conv1.weight is none, expected \[4, 4, 3, 3\]"):
         Step(started, launch(started.runtime))
-    (tmp_path / "donor.onnx").write_bytes(b"no graph")
-    with pytest.raises(CheckpointError, match="cannot read the weights of"):
-        Step(started, launch(started.runtime))
+    for name in ("donor.onnx", "donor.safetensors"):
+        (tmp_path / name).write_bytes(b"no weights")
+        with pytest.raises(CheckpointError, match="cannot read the weights of"):
+            Step(replace(started, start=str(tmp_path / name)), launch(started.runtime))
