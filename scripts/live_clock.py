@@ -157,7 +157,7 @@ def watch(url: str, seconds: float, name: str, rate: int) -> None:
     display = Watch()
     session = LiveSession(
         Capture(lambda: open_source(url), click.echo, patient=True),
-        Restorer([name, AUTO], [Candidate(DEFAULT_MODEL, 1.0)], open_model),
+        Restorer([name, AUTO], [Candidate(DEFAULT_MODEL, 1.0, 0.0)], open_model),
         [display],
         [],
         lambda kind, line: click.echo(line),

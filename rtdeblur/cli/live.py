@@ -136,12 +136,19 @@ def _restorer(request: Request) -> Restorer:
 
 
 def _candidates() -> list[Candidate]:
-    """What --model auto may choose, each with its cost as its manifest tells it."""
+    """What --model auto may choose, each with its cost and its PSNR in dB as its manifest tells them."""
     from rtdeblur.live.ladder import Candidate
     from rtdeblur.model import Model, bundled_models
 
     manifests = [Model.load(name).manifest for name in bundled_models()]
-    return [Candidate(m.name, float(m.architecture.get("gflop_256", 1.0))) for m in manifests]
+    return [
+        Candidate(
+            m.name,
+            float(m.architecture.get("gflop_256", 1.0)),
+            float(m.scores.get("gopro-test", {}).get("psnr_out", 0.0)),
+        )
+        for m in manifests
+    ]
 
 
 def _displays(request: Request, tell: Callable[[str, str], None]) -> list[Display]:

@@ -1,9 +1,10 @@
 """`--model auto`: from the best picture to the fastest, and which of them keeps up.
 
-The rungs are the models from heavy to light at full resolution, then the lightest at lower working
-resolutions. Passing pictures on unrestored is no rung: where even the last is too slow, the frame rate
-gives way. Lower resolutions are worth it: on a GoPro clip and 4 test pairs the model `fast` gains 1.1 and
-1.6 dB (luma) at full size, 1.5 and 1.4 dB at a half, 0.9 and 0.4 dB at a quarter.
+The rungs are the models from heavy to light at full resolution, without those that are heavier than
+another and no better, then the lightest at lower working resolutions. Passing pictures on unrestored is no
+rung: where even the last is too slow, the frame rate gives way. Lower resolutions are worth it: on a GoPro
+clip and 4 test pairs the model `fast` gains 1.1 and 1.6 dB (luma) at full size, 1.5 and 1.4 dB at a half,
+0.9 and 0.4 dB at a quarter.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ class Candidate:
     Attributes:
         name: of the model.
         cost: how much it computes for a pixel, in any unit that all candidates share.
+        quality: what it scores, more being better, in any unit that all candidates share.
     """
 
     name: str
     cost: float
+    quality: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,10 @@ class Rung:
 
 def rungs(candidates: Sequence[Candidate], height: int, width: int) -> tuple[Rung, ...]:
     """The ways to restore a picture of a size, best and dearest first."""
-    models = sorted(candidates, key=lambda candidate: -candidate.cost)
+    models: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda candidate: (candidate.cost, -candidate.quality)):
+        if not models or candidate.quality > models[0].quality:
+            models.insert(0, candidate)
     sizes = [(height, width)]
     sizes += [_scaled(height, width, s) for s in SCALES if min(height, width) * s >= _SMALLEST_SIDE]
     steps = [(model, sizes[0]) for model in models] + [(models[-1], size) for size in sizes[1:]]

@@ -7,7 +7,7 @@ import pytest
 from rtdeblur.live.ladder import Candidate, Governor, first_guess, rungs
 
 BUDGET = 1 / 30
-FAST, BIG = Candidate("fast", 8.0), Candidate("big", 60.0)
+FAST, BIG = Candidate("fast", 8.0, 24.0), Candidate("big", 60.0, 26.0)
 
 
 class Machine:
@@ -117,6 +117,13 @@ def test_the_ladder_falls_in_cost_and_never_below_a_useful_size() -> None:
     assert costs == sorted(costs, reverse=True)
     assert [r.size for r in rungs([FAST], 2160, 3840)][-1] == (270, 480)
     assert [r.size for r in rungs([FAST], 90, 160)] == [(90, 160)]
+
+
+def test_a_heavier_model_that_is_no_better_is_no_rung() -> None:
+    worse = Candidate("worse", 60.0, 23.0)
+    assert rungs([worse, FAST], 360, 640) == rungs([FAST], 360, 640)
+    assert [r.model for r in rungs([worse, BIG, FAST], 90, 160)] == ["big", "fast"]
+    assert [r.model for r in rungs([Candidate("twin", 8.0, 23.0), FAST], 90, 160)] == ["fast"]
 
 
 def test_nothing_larger_than_720p_is_tried_on_an_unknown_machine(clock) -> None:

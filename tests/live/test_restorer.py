@@ -19,7 +19,7 @@ def slow(clock, fake):
 
 
 def test_auto_works_smaller_where_the_model_is_too_slow(clock, fake, slow) -> None:
-    restorer = Restorer([AUTO], [Candidate("fast", 8.0)], lambda name: slow, clock)
+    restorer = Restorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         clock.advance(BUDGET)
         restored = restorer.restore(fake.picture(i, 360, 640), BUDGET)
@@ -30,7 +30,7 @@ def test_auto_works_smaller_where_the_model_is_too_slow(clock, fake, slow) -> No
 
 
 def test_a_single_huge_frame_is_done_small_at_once(clock, fake, slow) -> None:
-    restorer = Restorer([AUTO], [Candidate("fast", 8.0)], lambda name: slow, clock)
+    restorer = Restorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         restorer.restore(fake.picture(i, 360, 640), BUDGET)
     slow.sizes.clear()
@@ -40,7 +40,7 @@ def test_a_single_huge_frame_is_done_small_at_once(clock, fake, slow) -> None:
 
 
 def test_a_named_model_works_at_the_size_of_the_picture_however_slow(clock, fake, slow) -> None:
-    restorer = Restorer(["fast", AUTO], [Candidate("fast", 8.0)], lambda name: slow, clock)
+    restorer = Restorer(["fast", AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         restorer.restore(fake.picture(i, 360, 640), BUDGET)
     assert restorer.working_size == (360, 640)
@@ -54,7 +54,7 @@ def test_the_choices_go_round_and_every_backend_is_opened_once(fake, clock) -> N
         opened.append((name, fake.backend()))
         return opened[-1][1]
 
-    restorer = Restorer(["fast", AUTO, "identity"], [Candidate("fast", 8.0)], open_backend, clock)
+    restorer = Restorer(["fast", AUTO, "identity"], [Candidate("fast", 8.0, 24.0)], open_backend, clock)
     restorer.start()
     labels = []
     for i in range(6):

@@ -24,7 +24,7 @@ def make(fake: SimpleNamespace, said: Callable[..., None]) -> Callable[..., Live
 
     def make(source, *, backend=None, displays=(), outputs=(), model="fast", **settings) -> LiveSession:
         backend = backend or fake.backend()
-        restorer = Restorer([model, AUTO], [Candidate("fast", 8.0)], lambda name: backend)
+        restorer = Restorer([model, AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: backend)
         capture = Capture(lambda: source, said)
         return LiveSession(capture, restorer, displays, outputs, said, Settings(**settings))
 
