@@ -140,7 +140,8 @@ class Model:
     def variant(self, precision: str) -> Model:
         """Give the same weights as a graph of another precision.
 
-        `<name>.onnx` is float32, `<name>-fp16.onnx` beside it half precision; an export writes both.
+        `<name>.onnx` is float32, `<name>-fp16.onnx` beside it half precision; an export writes both, or the
+        second alone.
 
         Args:
             precision: fp32 or fp16.
@@ -155,7 +156,7 @@ class Model:
         if not path.is_file():
             raise ModelError(
                 f"model {self.manifest.name!r} has no {precision} variant: there is no {path}; "
-                "export the model again, which writes fp32 and fp16"
+                "try without --precision, or export the model again, which writes both"
             )
         other = Model.load(str(path))
         if other.manifest.precision != precision:
@@ -167,8 +168,8 @@ class Model:
 
 def bundled_models() -> list[str]:
     """Names of the models that came with the package, the default first; not of their fp16 variants."""
-    names = sorted(path.stem for path in _FOLDER.glob("*.json") if not path.stem.endswith(_HALF))
-    return sorted(names, key=lambda name: name != DEFAULT_MODEL)
+    names = {path.stem.removesuffix(_HALF) for path in _FOLDER.glob("*.json")}
+    return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
 def _are_sites(sites: object) -> bool:
@@ -181,7 +182,8 @@ def _are_sites(sites: object) -> bool:
 
 def _locate(name: str) -> Path:
     if name.removesuffix(_HALF) in bundled_models():
-        return _FOLDER / f"{name}.onnx"
+        full = _FOLDER / f"{name}.onnx"
+        return full if full.is_file() else _FOLDER / f"{name.removesuffix(_HALF)}{_HALF}.onnx"
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):
         known = ", ".join([*bundled_models(), "identity"])

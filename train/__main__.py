@@ -56,6 +56,7 @@ def evaluate(checkpoint: Path, pairs: Path, output: Path, **options: Any) -> Non
 @click.option("--pictures", type=FOLDER, help="Real frames on which the graphs are compared.")
 @click.option("--licence", help="Of the weights, an SPDX name.")
 @click.option("--dropout", type=click.Choice(["off", "paper"]), default="off", show_default=True)
+@click.option("--half-only", is_flag=True, help="Leave the fp32 bundle out, which is twice as large.")
 @click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
 @click.option("--manifest", type=FILE, help="An earlier manifest: take over its training and scores.")
 @click.option(

@@ -202,8 +202,9 @@ def _rounded(value: Any) -> Any:
 
 
 def _manifests(name: str, root: Path) -> list[Path]:
-    folder = root / "rtdeblur" / "models"
-    return [folder / f"{name}.json", folder / f"{name}-fp16.json"]
+    """Of the float32 and the half-precision bundle; a large model has the second alone."""
+    paths = [root / "rtdeblur" / "models" / f"{name}{end}.json" for end in ("", "-fp16")]
+    return [path for path in paths if path.is_file()] or paths
 
 
 def _read(path: Path) -> dict[str, Any]:

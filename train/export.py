@@ -50,6 +50,7 @@ class Bundle:
         name: of the model; the half-precision bundle gets `-fp16` behind it.
         licence: of the weights, an SPDX name.
         dropout: off, or paper: the graph takes the tables of a mask (`rtdeblur.dropout`).
+        half_only: leave the float32 graph out, which is twice as large.
         architecture: what the generator is.
         training: data, recipe, commit, time and hardware.
         scores: measured values.
@@ -58,6 +59,7 @@ class Bundle:
     name: str
     licence: str
     dropout: str = "off"
+    half_only: bool = False
     architecture: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Bundle:
 def write_bundles(
     generator: Generator, bundle: Bundle, folder: Path, pictures: Iterable[Picture]
 ) -> list[Path]:
-    """Write the float32 and the half-precision bundle of a generator.
+    """Write the float32 bundle of a generator, unless `bundle` leaves it out, and the half-precision one.
 
     Args:
         generator: with its weights.
@@ -75,7 +77,7 @@ def write_bundles(
         pictures: real frames on which the graphs are compared.
 
     Returns:
-        the two ONNX files.
+        the ONNX files.
 
     Raises:
         ParityError: a graph does not compute what it should; nothing was written.
@@ -91,7 +93,7 @@ def write_bundles(
         compare(generator, full, half, frames)
         return [
             _place(file, folder, bundle, generator, precision)
-            for file, precision in ((full, "fp32"), (half, "fp16"))
+            for file, precision in ((full, "fp32"), (half, "fp16"))[bundle.half_only :]
         ]
 
 
@@ -179,7 +181,9 @@ def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def _place(file: Path, folder: Path, bundle: Bundle, generator: Generator, precision: str) -> Path:
-    manifest = asdict(bundle) | {
+    facts = asdict(bundle)
+    del facts["half_only"]
+    manifest = facts | {
         "format_version": FORMAT_VERSION,
         "name": file.stem,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),

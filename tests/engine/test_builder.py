@@ -81,7 +81,10 @@ def test_every_shipped_model_builds(
     planes: PlaneType,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = Model.load(name).variant(precision)
+    model = Model.load(name)
+    if precision == "fp32" and model.manifest.precision == "fp16":
+        pytest.skip("has no float32 bundle")
+    model = model.variant(precision)
     spec = spec_of(model, profile, planes=planes)
     began = time.perf_counter()
     with log_of(RTX).listening() as messages:

@@ -268,6 +268,13 @@ def test_bundles_hold_what_the_runtime_reads(tmp_path: Path) -> None:
         assert (manifest.precision, manifest.stride, manifest.dropout) == (precision, 16, "off")
 
 
+@pytest.mark.usefixtures("ready_made")
+def test_the_float32_bundle_may_be_left_out(tmp_path: Path) -> None:
+    (path,) = write_bundles(narrow_fast(), Bundle("tiny", "MIT", half_only=True), tmp_path, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-fp16.json", "tiny-fp16.onnx"]
+    assert Model.load(str(path)).manifest.precision == "fp16"
+
+
 def test_only_a_graph_with_dropout_takes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported: list[bool] = []
     monkeypatch.setattr("train.export.compare", lambda *_: None)
