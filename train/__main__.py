@@ -1,4 +1,4 @@
-"""The trainer's command line: `python -m train fit | evaluate | export | card`."""
+"""The trainer's command line: `python -m train fit | evaluate | mix | export | card`."""
 
 from __future__ import annotations
 
@@ -86,6 +86,18 @@ def export(
 
     for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
         click.echo(path)
+
+
+@cli.command()
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of SECOND.")
+def mix(first: Path, second: Path, output: Path, share: float) -> None:
+    """Write a checkpoint between FIRST and SECOND, a run that started from it."""
+    from train.checkpoint import mix_checkpoints
+
+    mix_checkpoints(first, second, share, output)
 
 
 @cli.command()

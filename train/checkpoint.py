@@ -77,14 +77,31 @@ def load_generator(path: Path, config: Config | None = None) -> tuple[Generator,
             raise CheckpointError(f"{path} does not say which network it is; give its configuration")
         config = from_table(Config, state["config"], f"{path} config")
     generator = config.generator.build()
-    if config.ema:
-        holder = nn.Module()
-        holder.module = generator
-        holder.register_buffer("n_averaged", torch.tensor(0))
-        load_checkpoint(path, {"ema": holder})
-    else:
-        load_checkpoint(path, {"generator": generator})
+    load_checkpoint(path, _shipped(generator, config))
     return generator.eval(), state
+
+
+def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None:
+    """Write a checkpoint between two: what a game has sharpened, brought back towards what pixel losses gave.
+
+    Network interpolation (Wang et al., ESRGAN, ECCVW 2018, section 3.4), of the weights that are exported.
+
+    Args:
+        first: a checkpoint.
+        second: one of a run that started from the first; the new one takes over its state.
+        share: of the second, 0 to 1.
+        path: of the new one; beside the second, it has its journal.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`, or the two are of different networks.
+    """
+    generator, state = load_generator(second)
+    config = from_table(Config, state["config"], f"{second} config")
+    changed = {name: weight.clone() for name, weight in generator.state_dict().items()}
+    start_from(first, generator)
+    for name, weight in generator.named_parameters():
+        weight.data.lerp_(changed[name], share)
+    save_checkpoint(path, _shipped(generator, config), state | {"mixed": [first.name, share]})
 
 
 def start_from(path: Path, generator: Generator) -> None:
@@ -113,6 +130,16 @@ def start_from(path: Path, generator: Generator) -> None:
                 "start from a checkpoint or a bundle of the same architecture"
             )
         parameter.data.copy_(tensor)
+
+
+def _shipped(generator: Generator, config: Config) -> Parts:
+    """Where a checkpoint has the weights that are exported: averaged ones, where the run has such."""
+    if not config.ema:
+        return {"generator": generator}
+    averaged = nn.Module()
+    averaged.module = generator
+    averaged.register_buffer("n_averaged", torch.tensor(0))
+    return {"ema": averaged}
 
 
 def _bundled_weights(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from train.checkpoint import load_checkpoint, load_generator, save_checkpoint
+from train.checkpoint import load_checkpoint, load_generator, mix_checkpoints, save_checkpoint
 from train.config import Config, ScheduleOptions
 from train.errors import CheckpointError, DataError, DivergedError
 from train.export import Bundle, write_bundles
@@ -283,3 +283,17 @@ def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(b"no weights")
         with pytest.raises(CheckpointError, match="cannot read the weights of"):
             Step(replace(started, start=str(tmp_path / name)), launch(started.runtime))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_mixed_checkpoint_lies_between_the_two(ema: float, tiny: Tiny, tmp_path: Path) -> None:
+    config = replace(tiny(), ema=ema, output=str(tmp_path / "first"))
+    first = fit(config)
+    second = fit(replace(config, start=str(first), output=str(tmp_path / "second")))
+    mixed = tmp_path / "second" / "mixed.safetensors"
+    mix_checkpoints(first, second, 0.25, mixed)
+    networks = [load_generator(path)[0].state_dict() for path in (first, second, mixed)]
+    for one, other, between in zip(*(network.values() for network in networks), strict=True):
+        assert torch.allclose(between, 0.75 * one + 0.25 * other, atol=1e-6)
+    assert any(not torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+    assert load_generator(mixed)[1]["mixed"] == ["last.safetensors", 0.25]
