@@ -147,6 +147,7 @@ def render(body: str, manifest: dict[str, Any], path: Path) -> str:
     scores, facts = manifest["scores"], manifest["training"]
     tables = {name: _pictures(row["pictures"], row) for name, row in scores.items() if "pictures" in row}
     values = manifest | {
+        "name": path.stem,  # without the "-fp16" of a bundle
         "tables": tables,
         "data": "\n".join(f"- {line}" for line in facts.get("data", [])),
         "curve": _curve(facts.get("curve", [])),

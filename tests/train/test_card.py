@@ -94,7 +94,7 @@ def test_a_card_and_both_manifests_are_measured_and_written(
 
 @pytest.mark.parametrize("name", bundled_models())
 def test_the_card_of_a_bundled_model_says_what_its_manifest_says(name: str) -> None:
-    manifest = json.loads((ROOT / f"rtdeblur/models/{name}.json").read_text())
+    manifest = json.loads(Model.load(name).path.with_suffix(".json").read_text())
     path = ROOT / f"train/cards/{name}.md"
     matter, body = read_template(path)
     assert manifest["training"] == manifest["training"] | matter
