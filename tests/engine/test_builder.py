@@ -62,6 +62,15 @@ def expected(model: Model, profile: ShapeProfile, planes: PlaneType) -> dict[str
     y, uv = (("UInt8", size + tail) for size, tail in zip((luma, chroma), tails, strict=True))
     outputs = OUTPUTS if planes != "nv12" else OUTPUTS[:2]  # u_out holds v too
     both = {name: y if name[0] == "y" else uv for name in (*INPUTS[:3], *outputs)}
+    if sites := model.manifest.sites:
+        rows, columns = (
+            str(side // sites.stride) if profile.is_static else "-1" for side in (shape.height, shape.width)
+        )
+        both |= {
+            "dropout_rows": ("Half", f"{sites.count},{sites.channels},{rows}"),
+            "dropout_columns": ("Half", f"{sites.count},{sites.channels},{columns}"),
+            "dropout_plane": ("Half", f"{sites.count},{rows},{columns}"),
+        }
     return both | {"yuv_to_rgb": ("Float", "3,4"), "rgb_to_yuv": ("Float", "3,4"), "peak": ("Float", "1")}
 
 
