@@ -71,10 +71,11 @@ def _processor() -> Iterator[Finding]:
 def _openvino() -> Iterator[Finding]:
     import openvino
 
+    from rtdeblur.backends.openvino import is_fast_in_bf16
+
     core = openvino.Core()
     yield Finding("openvino devices", True, ", ".join(core.available_devices), needed=True)
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precision = "bf16" if "BF16" in capabilities else "fp32 (no bfloat16 in this processor)"
+    precision = "bf16" if is_fast_in_bf16(core) else "fp32 (no fast bfloat16 in this processor)"
     yield Finding("--precision auto", True, precision)
 
 

@@ -96,7 +96,7 @@ VERSION = click.Option(
 
 
 BACKEND = _choice("--backend", ("auto", "openvino", "tensorrt", "identity"), "What runs the model.")
-PRECISION = _choice("--precision", ("auto", "fp32"), "auto: bfloat16 where the processor has it.")
+PRECISION = _choice("--precision", ("auto", "fp32"), "auto: bfloat16 where the processor is fast in it.")
 DROPOUT = click.Option(
     ["--dropout"], type=click.Choice(("paper", "off")),
     help="paper: one mask throughout, as in the paper; the model's own choice by default.",

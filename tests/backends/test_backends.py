@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdeblur.backends import Backend, EngineOptions, open_backend
+from rtdeblur.backends import Backend, EngineOptions, open_backend, openvino
 from rtdeblur.backends.safety import LEAST_PSNR, psnr
 from rtdeblur.cuda import open_driver
 from rtdeblur.errors import BackendError
@@ -106,6 +106,33 @@ def test_changes_pictures_unless_identity(backend: Backend) -> None:
     batch = make_batch(1, (48, 64), (24, 32))
     same = all((a == b).all() for a, b in zip(backend.infer(batch).planes, batch.planes, strict=True))
     assert same == (backend.name == "identity")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "processor", "fast"),
+    [
+        (["FP32", "BF16"], "AuthenticAMD avx512_bf16", True),
+        (["FP32", "BF16"], "GenuineIntel avx512_bf16 amx_bf16", True),
+        (["FP32", "BF16"], "GenuineIntel avx512_bf16", False),
+        (["FP32", "BF16"], None, True),
+        (["FP32"], "AuthenticAMD avx2", False),
+    ],
+)
+def test_bf16_is_for_processors_that_are_fast_in_it(
+    capabilities: list[str],
+    processor: str | None,
+    fast: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return capabilities
+
+    if processor:
+        (tmp_path / "cpuinfo").write_text(processor)
+    monkeypatch.setattr(openvino, "_CPUINFO", tmp_path / "cpuinfo")
+    assert openvino.is_fast_in_bf16(Core()) == fast  # type: ignore[arg-type]
 
 
 def test_bf16_stays_near_fp32(model: Model) -> None:
