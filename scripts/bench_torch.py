@@ -21,8 +21,8 @@ import torch
 from rtdeblur.backends import colour_inputs
 from rtdeblur.bench import noise
 from rtdeblur.engine.profiles import parse_size
-from train.config import load_config
-from train.graph import VideoGraph
+from train.export.graph import VideoGraph
+from train.fit.config import load_config
 
 WARM_UP = 3
 

@@ -71,7 +71,7 @@ step_zerocopy() { python3 scripts/check_zerocopy.py ${VIDEO:+"$VIDEO"} | tee "$R
 
 step_test() {
     local what=(tests/cuda tests/backends)
-    if python3 -c 'import torch_tensorrt, train.graph' 2>/dev/null; then
+    if python3 -c 'import torch_tensorrt, train.export.graph' 2>/dev/null; then
         what+=(tests/train/test_engine.py)
     else
         echo "torch-tensorrt or what trains is not here: its engines are not held against the ONNX path's"
@@ -95,7 +95,7 @@ step_bench() {
         if [ -n "$VIDEO" ]; then what=("$VIDEO"); else what=(--size 720p --size 1080p); fi
         python3 -m rtdeblur bench --backend tensorrt --batch 1 --batch 4 "${what[@]}"
         # PyTorch runs the same network in the same call, where it is installed.
-        if python3 -c 'import torch, train.graph' 2>/dev/null; then
+        if python3 -c 'import torch, train.export.graph' 2>/dev/null; then
             python3 scripts/bench_torch.py train/configs/fast.toml --size 720p
             python3 scripts/bench_torch.py train/configs/fast.toml --size 1080p
         fi

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rtdeblur.errors import RtdeblurError
-from train.prepare import prepare_gopro
+from train.data.prepare import prepare_gopro
 
 
 @click.command(help=__doc__)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rtdeblur.errors import RtdeblurError
-from train.prepare import prepare_reds
+from train.data.prepare import prepare_reds
 
 
 @click.command(help=__doc__)

@@ -25,8 +25,8 @@ def cli() -> None:
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Rule over CONFIG; TOML.")
 def fit(config: Path, changes: tuple[str, ...]) -> None:
     """Train as CONFIG (TOML) says, or go on where the run in its output folder stopped."""
-    from train.config import load_config
-    from train.fit import fit as run
+    from train.fit.config import load_config
+    from train.fit.run import fit as run
 
     click.echo(run(load_config(config, changes)))
 
@@ -44,7 +44,7 @@ def fit(config: Path, changes: tuple[str, ...]) -> None:
 @click.option("--dropout-seed", type=int, help="Keep dropout, with this mask.")
 def evaluate(checkpoint: Path, pairs: Path, output: Path, **options: Any) -> None:
     """Measure CHECKPOINT on the PAIRS of blurred and sharp pictures; write JSON, Markdown and a sheet."""
-    from train.report import Measures, report
+    from train.measure.report import Measures, report
 
     click.echo(report(checkpoint, pairs, output, Measures(**options)))
 
@@ -75,14 +75,14 @@ def export(
 ) -> None:
     """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, if they compute what they should."""
     if engine:
-        from train.engine import export_engine
+        from train.export.engine import export_engine
 
         name, dropout = facts["name"], facts["dropout"]
         click.echo(export_engine(checkpoint, folder, name, engine, dropout=dropout, config=config))
         return
     if not pictures or not facts["licence"]:
         raise click.UsageError("A bundle needs --pictures and --licence.")
-    from train.export import Bundle, export_checkpoint
+    from train.export.bundle import Bundle, export_checkpoint
 
     for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
         click.echo(path)
@@ -95,7 +95,7 @@ def export(
 @click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of SECOND.")
 def mix(first: Path, second: Path, output: Path, share: float) -> None:
     """Write a checkpoint between FIRST and SECOND, a run that started from it."""
-    from train.checkpoint import mix_checkpoints
+    from train.fit.checkpoint import mix_checkpoints
 
     mix_checkpoints(first, second, share, output)
 
@@ -110,7 +110,7 @@ def card(
     name: str, checkpoint: Path | None, config: Path | None, pairs: tuple[str, ...], clip: tuple[str, ...]
 ) -> None:
     """Write the card of the bundled model NAME, from its manifest and train/cards/NAME.md."""
-    from train.card import PairSet, measure_model, write_card
+    from train.measure.card import PairSet, measure_model, write_card
 
     if checkpoint:
         sets = [PairSet.parse(text, clip=text in clip) for text in (*pairs, *clip)]

@@ -20,8 +20,8 @@ from rtdeblur.dropout import INPUTS, Dropout, DropoutSites, Policy
 from rtdeblur.errors import ModelError, UsageError
 from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import Manifest, Model
-from train.generators import DeblurGanOptions, Generator
-from train.graph import VideoGraph, export_onnx
+from train.export.graph import VideoGraph, export_onnx
+from train.networks.generators import DeblurGanOptions, Generator
 
 
 def model_of(onnx: Path, dropout: Policy, sites: dict[str, int] | None) -> Model:

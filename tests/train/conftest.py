@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from train.config import Config
-from train.data import DataOptions
-from train.pictures import Picture, write_picture
+from train.data.pairs import DataOptions
+from train.data.pictures import Picture, write_picture
+from train.fit.config import Config
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ workers = 0
 @pytest.fixture
 def tiny(make_pairs: Callable[..., Path], tmp_path: Path) -> Callable[[str], Config]:
     """A run of six steps on a tiny network; takes more TOML."""
-    from train.config import load_config
+    from train.fit.config import load_config
 
     make_pairs()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from train.__main__ import main
-from train.config import Config
+from train.fit.config import Config
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:

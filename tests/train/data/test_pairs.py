@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from train.data.blur import BoxBlur
+from train.data.pairs import DataOptions, TrainingPairs
+from train.data.pictures import Picture, find_pairs, read_picture, write_picture
+from train.errors import ConfigError, DataError
+
+MakePairs = Callable[..., Path]
+
+
+@pytest.fixture
+def gopro(make_pairs: MakePairs, tmp_path: Path) -> Path:
+    """GoPro's own layout: train/<scene>/{blur,blur_gamma,sharp}."""
+    for scene in ("GOPR0372_07_00", "GOPR0384_11_00"):
+        shutil.copytree(make_pairs(2, f"made/{scene}"), tmp_path / "train" / scene)
+        shutil.copytree(tmp_path / "train" / scene / "blur", tmp_path / "train" / scene / "blur_gamma")
+    return tmp_path / "train"
+
+
+def test_pairs_are_found_in_both_layouts(gopro: Path, make_pairs: MakePairs) -> None:
+    assert len(find_pairs(gopro)) == 4
+    blurred, sharp = find_pairs(gopro, "blur_gamma")[3]
+    assert blurred == gopro / "GOPR0384_11_00/blur_gamma/001.png"
+    assert sharp == gopro / "GOPR0384_11_00/sharp/001.png"
+    assert len(find_pairs(make_pairs(3))) == 3
+
+
+def test_a_real_example_is_the_same_window_of_both(make_pairs: MakePairs) -> None:
+    data = DataOptions(pairs=(str(make_pairs()),), real=1.0, recolour=False, min_scale=1.0)
+    pairs = TrainingPairs(data, 32, seed=1)
+    for index in range(8):
+        blurred, sharp = pairs[index]
+        assert blurred.shape == sharp.shape == (3, 32, 32)
+        assert blurred.dtype == torch.float32
+        assert -1 <= float(blurred.min()) <= float(blurred.max()) <= 1
+        # The pairs' blur is a 7×1 box: the blurred crop is the sharp one, blurred along rows or columns.
+        picture = sharp.permute(1, 2, 0).numpy()
+        errors = [np.abs(cv2.blur(picture, k) - blurred.permute(1, 2, 0).numpy())[4:-4, 4:-4].max()
+                  for k in ((7, 1), (1, 7))]  # fmt: skip
+        assert min(errors) < 2.5 / 127.5  # rounding to 8 bits, twice
+
+
+def test_crops_prefer_edges(tmp_path: Path) -> None:
+    picture = np.full((512, 512, 3), 90, np.uint8)
+    picture[:, 256:] = (np.indices((512, 256)).sum(0) // 16 % 2 * 100)[..., None]  # half sky, half chequers
+    (tmp_path / "sharp").mkdir()
+    cv2.imwrite(str(tmp_path / "sharp/a.png"), picture)
+    data = DataOptions(sharp=(str(tmp_path / "sharp"),), real=0, text=0, min_scale=1.0, recolour=False)
+    data = replace(data, blur=BoxBlur(size=1), noise=0, jpeg=0)
+    pairs = TrainingPairs(data, 32, seed=1)
+    empty = sum(float(pairs[index][1].std()) == 0 for index in range(64))
+    assert empty < 20  # chance leaves 29 of 64 empty, the best of three windows 6
+
+
+def test_examples_follow_from_seed_and_index_alone(make_pairs: MakePairs) -> None:
+    data = DataOptions(pairs=(str(make_pairs()),), real=0.3)
+    first, again, other = (TrainingPairs(data, 32, seed) for seed in (1, 1, 2))
+    for index in (5, 0, 7):
+        for a, b in zip(first[index], again[index], strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(first[0][1], other[0][1])
+    assert not torch.equal(first[0][1], first[1][1])
+
+
+def test_real_is_the_share_of_real_pairs(make_pairs: MakePairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = TrainingPairs(DataOptions(pairs=(str(make_pairs()),), real=1 / 3), 32, seed=1)
+    counts = {"_real": 0, "_synthetic": 0}
+    flat = np.zeros((32, 32, 3), np.float32)
+    for name in counts:
+
+        def count(rng: object, name: str = name) -> tuple[object, object]:
+            counts[name] += 1
+            return flat, flat
+
+        monkeypatch.setattr(pairs, name, count)
+    for index in range(900):
+        pairs[index]
+    assert counts["_real"] == pytest.approx(300, abs=60)  # 4 σ of a binomial
+
+
+def test_frames_of_a_clip_are_averaged_in_linear_light(tmp_path: Path) -> None:
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    for i in range(13):  # black but for one white frame in the middle
+        write_picture(clip / f"{i:02d}.png", np.full((48, 48, 3), 255 * (i == 6), np.uint8))
+    data = DataOptions(clips=(str(clip),), averaged=1.0, real=0.0, noise=0.0, jpeg=0.0)
+    pairs = TrainingPairs(data, 32, seed=1)
+    seen = set()
+    for index in range(40):
+        blurred, sharp = pairs[index]
+        if sharp.max() == 1:  # the middle frame is the white one
+            seen.add(round((blurred[0, 0, 0].item() + 1) * 127.5))
+    # 1/7, 1/9, 1/11 and 1/13 of the light, as sRGB code values of 8 bits.
+    assert seen == {round(255 * (1.055 * (1 / n) ** (1 / 2.4) - 0.055)) for n in (7, 9, 11, 13)}
+
+
+@pytest.mark.parametrize("share", [{"real": 0.5}, {"averaged": 0.5, "real": 0.0}])
+def test_a_share_of_data_that_are_not_there_is_refused(share: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"is 0\.5"):
+        DataOptions(sharp=("photos",), **share)  # type: ignore[arg-type]
+
+
+class TestBadDataAreNamedBeforeTraining:
+    def make(self, folder: Path, crop: int = 32) -> TrainingPairs:
+        return TrainingPairs(DataOptions(pairs=(str(folder),), real=1.0, cache_mib=0), crop, seed=1)
+
+    def test_a_picture_that_cannot_be_read(self, make_pairs: MakePairs) -> None:
+        folder = make_pairs()
+        (folder / "sharp" / "001.png").write_bytes(b"no picture")
+        with pytest.raises(DataError, match=r"cannot read .*sharp/001\.png"):
+            self.make(folder)
+
+    @pytest.mark.parametrize("ending", ["png", "jpg"])
+    def test_a_picture_cut_short(
+        self, ending: str, make_pairs: MakePairs, make_scene: Callable[..., Picture]
+    ) -> None:
+        folder = make_pairs()
+        for kind in ("blur", "sharp"):
+            write_picture(folder / kind / f"cut.{ending}", make_scene(0))
+        path = folder / "blur" / f"cut.{ending}"
+        path.write_bytes(path.read_bytes()[:-2000])  # half a JPEG decodes to a picture with a grey half
+        with pytest.raises(DataError, match=rf"cannot read .*blur/cut\.{ending}"):
+            self.make(folder)
+
+    def test_a_pair_of_two_sizes(self, make_pairs: MakePairs, make_scene: Callable[..., Picture]) -> None:
+        folder = make_pairs()
+        write_picture(folder / "sharp" / "001.png", make_scene(0, 64, 64))
+        with pytest.raises(DataError, match=r"001\.png is 96×112 but its sharp twin 64×64"):
+            self.make(folder)
+
+    def test_a_missing_twin(self, make_pairs: MakePairs) -> None:
+        folder = make_pairs()
+        (folder / "sharp" / "001.png").unlink()
+        with pytest.raises(DataError, match=r"blur/001\.png has no sharp twin"):
+            self.make(folder)
+
+    def test_an_empty_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "blur").mkdir()
+        with pytest.raises(DataError, match=r"no pictures in .*blur"):
+            self.make(tmp_path)
+        with pytest.raises(DataError, match=r"no pairs in .*nowhere"):
+            self.make(tmp_path / "nowhere")
+
+    def test_a_crop_larger_than_a_picture(self, make_pairs: MakePairs) -> None:
+        with pytest.raises(DataError, match=r"crop is 112×112 but .*\.png only 96×112"):
+            self.make(make_pairs(), crop=112)
+
+    def test_a_clip_that_is_too_short(self, make_pairs: MakePairs) -> None:
+        folder = make_pairs(8) / "sharp"
+        with pytest.raises(DataError, match="has 8 frames, expected at least 13"):
+            TrainingPairs(DataOptions(clips=(str(folder),), averaged=1.0, real=0.0), 32, seed=1)
+
+
+def test_pictures_keep_their_channels_in_order(tmp_path: Path) -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    picture[..., 0] = 200
+    write_picture(tmp_path / "red.png", picture)
+    assert np.array_equal(read_picture(tmp_path / "red.png"), picture)

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from train.errors import CheckpointError, DataError, DivergedError
+from train.export.bundle import Bundle, write_bundles
+from train.fit.checkpoint import load_checkpoint, load_generator, mix_checkpoints, save_checkpoint
+from train.fit.config import Config, ScheduleOptions
+from train.fit.run import fit, launch
+from train.fit.step import Step
+from train.networks.generators import FastOptions
+
+Tiny = Callable[..., Config]
+ROOT = Path(__file__).parents[3]
+
+GAN = """
+[adversarial]
+critic_steps = 2
+[adversarial.critic]
+kind = "patch"
+width = 4
+"""
+PAPER = (
+    GAN
+    + """
+[optimizer]
+learning_rate = 1e-3
+"""
+)
+MODERN = """
+[optimizer]
+kind = "adamw"
+betas = [0.9, 0.99]
+weight_decay = 1e-4
+"""
+MUON = """
+[optimizer]
+kind = "muon"
+learning_rate = 1e-3
+"""
+
+
+def deblurgan(config: Config) -> Config:
+    from train.networks.generators import DeblurGanOptions
+
+    return replace(config, generator=DeblurGanOptions(width=4, blocks=1))
+
+
+def on_channels_last(config: Config) -> Config:
+    return replace(config, runtime=replace(config.runtime, channels_last=True, precision="bf16-mixed"))
+
+
+def with_winograd(config: Config) -> Config:
+    generator = FastOptions(widths=(16, 48, 48, 48))
+    return replace(config, generator=generator, runtime=replace(config.runtime, winograd=True))
+
+
+def same(config: Config) -> Config:
+    return config
+
+
+@pytest.mark.parametrize(("recipe", "change"), [
+    (PAPER, deblurgan), (MODERN, on_channels_last), (GAN, same), (MUON, with_winograd),
+])  # fmt: skip
+def test_a_resumed_run_is_the_straight_run_bit_for_bit(
+    recipe: str, change: Callable[[Config], Config], tiny: Tiny, tmp_path: Path
+) -> None:
+    config = change(tiny(recipe))
+    straight = load_file(fit(replace(config, output=str(tmp_path / "straight"))))
+    broken = replace(config, output=str(tmp_path / "broken"))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at(broken, 5)
+    with safe_open(tmp_path / "broken" / "last.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["state"])["step"] == 4  # save_every is 2
+    resumed = load_file(fit(broken))
+    assert straight.keys() == resumed.keys()
+    for name, tensor in straight.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def interrupted_at(config: Config, number: int) -> None:
+    whole = Step.__call__
+
+    def until(self: Step, step: int, *batch: torch.Tensor) -> dict[str, float]:
+        if step == number:
+            raise KeyboardInterrupt
+        return whole(self, step, *batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Step, "__call__", until)
+        fit(config)
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    factor = ScheduleOptions(steps=100, warmup_steps=10, decay_steps=50).factor
+    assert [factor(s) for s in (0, 4, 9, 30, 50, 75, 99)] == pytest.approx([0.1, 0.5, 1, 1, 1, 0.5, 0.02])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_its_step(tiny: Tiny) -> None:
+    config = tiny()
+    whole = Step.__call__
+
+    def poisoned(self: Step, step: int, *batch: torch.Tensor) -> dict[str, float]:
+        return whole(self, step, *(b * float("nan") if step == 3 else b for b in batch))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Step, "__call__", poisoned)
+        with pytest.raises(DivergedError, match="the generator's loss is nan at step 3"):
+            fit(config)
+    _, state = load_generator(Path(config.output, "last.safetensors"))
+    assert state["step"] == 2
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(tiny: Tiny) -> None:
+    config = tiny()
+    step = Step(config, launch(config.runtime))
+    before = [w.clone() for w in step.generator.parameters()]
+    next(step.generator.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        step.generator.head.weight.normal_()  # type: ignore[union-attr,operator]
+        before = [w.clone() for w in step.generator.parameters()]
+    with pytest.raises(DivergedError, match=r"the generator's gradient norm is (nan|inf) at step 7"):
+        step(7, x, -x)
+    assert all(torch.equal(a, b) for a, b in zip(before, step.generator.parameters(), strict=True))
+
+
+def test_ema_follows_the_weights_slowly(tiny: Tiny) -> None:
+    config = replace(tiny(), ema=0.75)
+    step = Step(config, launch(config.runtime))
+    x = torch.rand(2, 3, 32, 32)
+    step(0, x, -x)
+    weight = step.generator.state_dict()["head.bias"]
+    first = weight.clone()
+    step(1, x, -x)
+    averaged = step.restorer.state_dict()["head.bias"]
+    assert torch.allclose(averaged, 0.75 * first + 0.25 * weight, atol=1e-7)
+    assert not torch.equal(first, weight)
+
+
+def test_the_critic_takes_its_steps_and_the_generator_one(tiny: Tiny) -> None:
+    config = replace(tiny(GAN.replace("critic_steps = 2", "critic_steps = 5")))
+    step = Step(config, launch(config.runtime))
+    x = torch.rand(2, 3, 32, 32)
+    values = step(0, x, -x)
+    counts = {
+        name: {int(s["step"]) for s in part.state_dict()["state"].values()}
+        for name, part in step.parts.items()
+        if not isinstance(part, nn.Module)
+    }
+    assert counts == {"optimizer": {1}, "critic_optimizer": {5}}
+    assert set(values) == {"critic", "generator", "adversarial", "charbonnier"}
+    assert values["generator"] == pytest.approx(values["adversarial"] + values["charbonnier"])
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny: Tiny) -> None:
+    config = tiny()
+    fit(config)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors is of another network"):
+        fit(deblurgan(config))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(b"short")
+    with pytest.raises(CheckpointError, match="cannot read the checkpoint"):
+        load_checkpoint(path, {})
+
+
+def test_a_checkpoint_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, network = tmp_path / "last.safetensors", nn.Linear(2, 2)
+    save_checkpoint(path, {"network": network}, {"step": 1})
+
+    def half(tensors: object, file: Path, metadata: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("train.fit.checkpoint.save_file", half)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, {"network": network}, {"step": 2})
+    assert load_checkpoint(path, {"network": network}) == {"step": 1}
+
+
+def test_bad_data_stop_a_run_before_its_first_step(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny()
+    (tmp_path / "pairs" / "blur" / "000.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"000\.png"):
+        fit(config)
+
+
+def test_a_run_leaves_logs_and_sheets(tiny: Tiny, tmp_path: Path) -> None:
+    from train.data.pictures import read_picture
+
+    config = tiny(f'[validation]\npairs = "{tmp_path}/pairs"\nevery = 3\n')
+    fit(config)
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    sheets = sorted((tmp_path / "run" / "sheets").iterdir())
+    assert [sheet.name for sheet in sheets] == ["00000003.jpg", "00000006.jpg"]
+    assert read_picture(sheets[0]).shape == (2 * 96, 3 * 112, 3)
+
+
+def test_two_processes_hold_the_same_weights_and_equal_one_with_twice_the_batch(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    config = tiny(MODERN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [*command, "-m", "train", "fit", str(tmp_path / "tiny.toml")],
+        check=True, env=environment, cwd=tmp_path, timeout=200,
+    )  # fmt: skip
+    _, state = load_generator(tmp_path / "run" / "last.safetensors")
+    assert (state["step"], state["examples"]) == (6, 6 * 2 * 2)
+    two = load_file(tmp_path / "run" / "last.safetensors")
+    one = load_file(fit(replace(config, batch=4, output=str(tmp_path / "one"))))
+    for name, tensor in one.items():
+        # A mean of two means against one mean: rounding of float32, six times through Adam.
+        assert torch.allclose(tensor, two[name], atol=2e-5), name
+
+
+def test_moments_come_back_in_the_memory_layout_of_their_weights(tiny: Tiny) -> None:
+    # A fused optimizer walks both side by side, whatever their strides say.
+    config = on_channels_last(tiny(MODERN))
+    fit(config)
+    step = Step(config, launch(config.runtime))
+    load_checkpoint(Path(config.output, "last.safetensors"), step.parts)
+    optimizer = step.parts["optimizer"]
+    assert not isinstance(optimizer, nn.Module)
+    for weight, state in optimizer.state.items():
+        assert state["exp_avg"].stride() == weight.stride()
+
+
+def test_a_finished_run_is_left_alone(tiny: Tiny) -> None:
+    config = tiny()
+    before = fit(config).read_bytes()
+    assert fit(config).read_bytes() == before
+
+
+@pytest.mark.parametrize(("end", "rounding"), [("", 0.0), ("-fp16", 1e-3)])
+def test_a_run_starts_from_an_exported_bundle(end: str, rounding: float, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny()
+    donor, _ = load_generator(fit(config))
+    write_bundles(donor, Bundle("donor", "MIT"), tmp_path, [])
+    shorter = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(0, 1, 2))  # the same without a block
+    started = replace(config, start=str(tmp_path / f"donor{end}.onnx"), generator=shorter)
+    weights = Step(started, launch(started.runtime)).generator.state_dict()
+    assert 0 < len(weights) < len(donor.state_dict())
+    for name, weight in weights.items():
+        assert torch.allclose(weight, donor.state_dict()[name], rtol=rounding, atol=1e-4 * rounding), name
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_run_starts_from_a_checkpoint(ema: float, tiny: Tiny, tmp_path: Path) -> None:
+    config = replace(tiny(), ema=ema)
+    donor, _ = load_generator(fit(config))
+    started = replace(config, start=str(Path(config.output, "last.safetensors")))
+    weights = Step(started, launch(started.runtime)).generator.state_dict()
+    for name, weight in donor.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny()
+    donor, _ = load_generator(fit(config))
+    write_bundles(donor, Bundle("donor", "MIT"), tmp_path, [])
+    deeper = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(2, 1, 2))
+    started = replace(config, start=str(tmp_path / "donor.onnx"), generator=deeper)
+    with pytest.raises(CheckpointError, match=r"encoders.0.1.conv1.weight is none, expected \[4, 4, 3, 3\]"):
+        Step(started, launch(started.runtime))
+    for name in ("donor.onnx", "donor.safetensors"):
+        (tmp_path / name).write_bytes(b"no weights")
+        with pytest.raises(CheckpointError, match="cannot read the weights of"):
+            Step(replace(started, start=str(tmp_path / name)), launch(started.runtime))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_mixed_checkpoint_lies_between_the_two(ema: float, tiny: Tiny, tmp_path: Path) -> None:
+    config = replace(tiny(), ema=ema, output=str(tmp_path / "first"))
+    first = fit(config)
+    second = fit(replace(config, start=str(first), output=str(tmp_path / "second")))
+    mixed = tmp_path / "second" / "mixed.safetensors"
+    mix_checkpoints(first, second, 0.25, mixed)
+    networks = [load_generator(path)[0].state_dict() for path in (first, second, mixed)]
+    for one, other, between in zip(*(network.values() for network in networks), strict=True):
+        assert torch.allclose(between, 0.75 * one + 0.25 * other, atol=1e-6)
+    assert any(not torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+    assert load_generator(mixed)[1]["mixed"] == ["last.safetensors", 0.25]

@@ -1,0 +1,1 @@
+"""Training examples: pictures, synthetic blur, degradation."""

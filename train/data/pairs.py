@@ -1,0 +1,189 @@
+"""Training pairs: crops of real pairs, of averaged video, and of sharp photographs blurred on the fly.
+
+Every example follows from (seed, index) alone, so a resumed run sees the same examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from train.data.blur import Blur, Example, MotionBlur, from_linear, to_linear
+from train.data.degrade import degrade
+from train.data.pictures import Picture, Pictures, find_clips, find_pairs, list_pictures
+from train.data.text import render_text
+from train.data.trajectory import Floats
+from train.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What is trained on.
+
+    Attributes:
+        sharp: folders of sharp pictures, blurred on the fly.
+        pairs: folders of real pairs (see `train.data.pictures.find_pairs`).
+        clips: folders of consecutive sharp frames of high-rate video (see `train.data.pictures.find_clips`).
+        blurred: name of the folder of blurred pictures within the pairs.
+        real: share of examples taken from the pairs; the paper's Comb has 1/3.
+        averaged: share made of 7 to 13 frames of a clip; what is left is blurred on the fly.
+        blur: how.
+        text: share of sharp crops that are rendered text.
+        min_scale: crops are shrunk by a random factor down to this; 1 for none.
+        recolour: whether channels are shuffled and brightness changed.
+        noise: largest standard deviation of the noise on the blurred picture, code values of 255.
+        jpeg: share of blurred crops that are compressed as JPEG (see `train.data.degrade`).
+        video: share of them that are compressed as H.264.
+        cache_mib: memory a process may keep decoded pictures in.
+    """
+
+    sharp: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
+    blurred: Literal["blur", "blur_gamma"] = "blur"
+    real: float = 0.35
+    averaged: float = 0.0
+    blur: Blur = field(default_factory=MotionBlur)
+    text: float = 0.08
+    min_scale: float = 0.45
+    recolour: bool = True
+    noise: float = 3.0
+    jpeg: float = 0.25
+    video: float = 0.2
+    cache_mib: int = 2048
+
+    def __post_init__(self) -> None:
+        if not (self.sharp or self.pairs or self.clips):
+            raise ConfigError("no training data; expected a folder under sharp, pairs or clips")
+        if self.real and not self.pairs:
+            raise ConfigError(f"real is {self.real} but there are no pairs; name a folder or set real to 0")
+        if bool(self.averaged) != bool(self.clips):
+            raise ConfigError(
+                f"averaged is {self.averaged}, clips are {list(self.clips)}; expected both or none"
+            )
+        if not 0 <= self.real + self.averaged <= 1:
+            raise ConfigError(f"real + averaged is {self.real + self.averaged}, expected 0 to 1")
+        if not 0 <= self.jpeg + self.video <= 1:
+            raise ConfigError(f"jpeg + video is {self.jpeg + self.video}, expected 0 to 1")
+
+
+class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
+    """Blurred and sharp crops, (3, size, size) float32 in [-1, 1], endless by index.
+
+    Args:
+        options: what is trained on; everything is read and checked now.
+        size: side of the square crops, pixels.
+        seed: of every random choice.
+
+    Raises:
+        DataError: names what is missing, damaged or too small.
+    """
+
+    def __init__(self, options: DataOptions, size: int, seed: int) -> None:
+        # The forked workers of a DataLoader would wait for ever for the threads of OpenCV's pool.
+        cv2.setNumThreads(1)
+        self.options, self.size, self.seed = options, size, seed
+        self.pairs = [pair for folder in options.pairs for pair in find_pairs(folder, options.blurred)]
+        self.clips = [clip for folder in options.clips for clip in find_clips(folder)]
+        for clip in self.clips:
+            if len(clip) < _MOST_FRAMES:
+                raise DataError(f"{clip[0].parent} has {len(clip)} frames, expected at least {_MOST_FRAMES}")
+        self.sharp = [path for folder in options.sharp for path in list_pictures(folder)]
+        self.sharp += [sharp for _, sharp in self.pairs] + [path for clip in self.clips for path in clip]
+        self.pictures = Pictures([*self.sharp, *(blurred for blurred, _ in self.pairs)], options.cache_mib)
+        self.pictures.check_pairs(self.pairs)
+        self._smallest = self.pictures.check_crop(size)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """The pair number `index`, blurred and sharp."""
+        rng = np.random.default_rng([self.seed, index])
+        kind = rng.random()
+        if kind < self.options.real:
+            example = self._real(rng)
+        elif kind < self.options.real + self.options.averaged:
+            example = self._averaged(rng)
+        else:
+            example = self._synthetic(rng)
+        blurred, sharp = _augment(rng, *example)
+        return _to_tensor(blurred), _to_tensor(sharp)
+
+    def _real(self, rng: np.random.Generator) -> Example:
+        blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
+        crops = self._crop(rng, self.size, self.pictures[blurred], self.pictures[sharp])
+        if self.options.recolour:
+            # The blur of GoPro is a mean of code values, with which an affine map of the channels commutes.
+            order, gain, offset = rng.permutation(3), rng.uniform(0.7, 1.15), rng.uniform(-0.05, 0.1)
+            crops = [np.clip(crop[..., order] * gain + offset, 0, 1) for crop in crops]
+        return crops[0], crops[1]
+
+    def _averaged(self, rng: np.random.Generator) -> Example:
+        """The mean of an odd number of frames in linear light; the middle one is the sharp one."""
+        clip = self.clips[rng.integers(len(self.clips))]
+        count = int(rng.choice(np.arange(_FEWEST_FRAMES, _MOST_FRAMES + 1, 2)))
+        first = int(rng.integers(len(clip) - count + 1))
+        crops = self._crop(rng, self.size, *(self.pictures[path] for path in clip[first : first + count]))
+        light = np.stack([to_linear(crop) for crop in crops]).mean(axis=0)
+        return self._degrade(rng, from_linear(light)), crops[count // 2]
+
+    def _synthetic(self, rng: np.random.Generator) -> Example:
+        # A margin keeps the mirrored border of the convolution out of the crop.
+        full = min(self.size + 2 * self.options.blur.reach, self._smallest)
+        blurred, sharp = self.options.blur.apply(
+            self._sharp_crop(rng, full), rng, lambda: self._sharp_crop(rng, full)
+        )
+        start = (full - self.size) // 2
+        inner = slice(start, start + self.size)
+        return self._degrade(rng, blurred[inner, inner]), sharp[inner, inner]
+
+    def _degrade(self, rng: np.random.Generator, blurred: Floats) -> Floats:
+        return degrade(rng, blurred, self.options.noise, self.options.jpeg, self.options.video)
+
+    def _sharp_crop(self, rng: np.random.Generator, size: int) -> Floats:
+        if rng.random() < self.options.text:
+            return render_text(rng, size)
+        (crop,) = self._crop(rng, size, self.pictures[self.sharp[rng.integers(len(self.sharp))]])
+        if not self.options.recolour:
+            return crop
+        gamma, gain = np.float32(np.exp(rng.normal(0, 0.2))), np.float32(rng.uniform(0.7, 1.1))
+        return np.asarray(np.clip(crop**gamma * gain, 0, 1), np.float32)
+
+    def _crop(self, rng: np.random.Generator, size: int, *pictures: Picture) -> list[Floats]:
+        """The same square of each picture, perhaps shrunk (smaller is sharper): float32 in [0, 1]."""
+        height, width = pictures[0].shape[:2]
+        scale = min(1.0, max(rng.uniform(self.options.min_scale, 1.1), size / min(height, width)))
+        # Sky, walls and meadows teach little: of three windows, the one with the most edges.
+        side = min(round(size / scale), height, width)
+        windows = [_window(rng, (height, width), side) for _ in range(3)]
+        window = max(windows, key=lambda window: _edges(pictures[-1][window]))
+        crops = (cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA) for p in pictures)
+        return [crop.astype(np.float32) / np.float32(255) for crop in crops]
+
+
+_FEWEST_FRAMES, _MOST_FRAMES = 7, 13  # Nah et al., CVPR 2017, section 2
+
+
+def _window(rng: np.random.Generator, shape: tuple[int, int], size: int) -> tuple[slice, slice]:
+    top, left = (int(rng.integers(0, extent - size + 1)) for extent in shape)
+    return slice(top, top + size), slice(left, left + size)
+
+
+def _edges(picture: Picture) -> float:
+    """Mean absolute gradient of the green channel of every fourth pixel: contours, not fine texture."""
+    coarse = picture[::4, ::4, 1].astype(np.int16)
+    return float(sum(np.abs(np.diff(coarse, axis=axis)).mean() for axis in (0, 1)))
+
+
+def _augment(rng: np.random.Generator, *pictures: Floats) -> list[Floats]:
+    """The same one of the eight symmetries of the square for all."""
+    turns, mirror = int(rng.integers(4)), rng.random() < 0.5
+    return [np.rot90(p[:, ::-1] if mirror else p, turns) for p in pictures]
+
+
+def _to_tensor(picture: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32)) * 2 - 1

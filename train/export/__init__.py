@@ -1,0 +1,1 @@
+"""Exports: the video graph, model bundles, engines straight from a checkpoint."""

@@ -1,0 +1,198 @@
+"""Writes model bundles: `<name>.onnx`, the video graph, and `<name>.json`, its manifest.
+
+A bundle is written only where its graph computes what it should: the float32 one what PyTorch computes, the
+half-precision one what the float32 one computes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+
+from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
+from rtdeblur.frames import Colour
+from rtdeblur.model import FORMAT_VERSION, INPUTS, Manifest
+from train.data.pictures import Picture, list_pictures, read_picture
+from train.errors import ConfigError, ParityError
+from train.export.graph import VideoGraph, export_onnx
+from train.fit.checkpoint import load_generator
+from train.fit.config import load_config
+from train.measure.metadata import architecture, training
+from train.networks.generators import Generator
+
+Feed = dict[str, NDArray[Any]]
+"""The inputs of a video graph by name."""
+
+MOST_LEVELS = 1
+"""PyTorch and another runtime sum in another order, so that a value half-way may round either way."""
+LEAST_PSNR = 50.0
+"""dB, half precision against float32: a mean square error of 0.65 levels, which no eye sees."""
+STRIPS = ((64, 3840), (3840, 64))
+"""(height, width) of 4K's extent, as small as may be: where half-precision sums overflow."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a manifest says beside what is measured here.
+
+    Attributes:
+        name: of the model; the half-precision bundle gets `-fp16` behind it.
+        licence: of the weights, an SPDX name.
+        dropout: off, or paper: the graph takes the tables of a mask (`rtdeblur.dropout`).
+        half_only: leave the float32 graph out, which is twice as large.
+        architecture: what the generator is.
+        training: data, recipe, commit, time and hardware.
+        scores: measured values.
+    """
+
+    name: str
+    licence: str
+    dropout: str = "off"
+    half_only: bool = False
+    architecture: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+
+def write_bundles(
+    generator: Generator, bundle: Bundle, folder: Path, pictures: Iterable[Picture]
+) -> list[Path]:
+    """Write the float32 bundle of a generator, unless `bundle` leaves it out, and the half-precision one.
+
+    Args:
+        generator: with its weights.
+        bundle: what the manifests say.
+        folder: where to.
+        pictures: real frames on which the graphs are compared.
+
+    Returns:
+        the ONNX files.
+
+    Raises:
+        ParityError: a graph does not compute what it should; nothing was written.
+    """
+    generator = copy.deepcopy(generator).cpu().float().eval()
+    if bundle.dropout == "off":
+        generator.sites = None  # the graph does without the tables
+    frames = [*(to_feed(generator, picture) for picture in pictures), *map(_noise_feed(generator), STRIPS)]
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        full, half = Path(temporary, f"{bundle.name}.onnx"), Path(temporary, f"{bundle.name}-fp16.onnx")
+        export_onnx(generator, full)
+        export_onnx(copy.deepcopy(generator).half(), half)
+        compare(generator, full, half, frames)
+        return [
+            _place(file, folder, bundle, generator, precision)
+            for file, precision in ((full, "fp32"), (half, "fp16"))[bundle.half_only :]
+        ]
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    folder: Path,
+    pictures: Path,
+    config: Path | None,
+    bundle: Bundle,
+    earlier: Path | None = None,
+) -> list[Path]:
+    """Write the bundles of a checkpoint, which says what `bundle` does not: architecture and training.
+
+    Args:
+        checkpoint: of `fit`.
+        folder: where to.
+        pictures: a folder of real frames on which the graphs are compared.
+        config: which network it is, where the checkpoint does not say.
+        bundle: what the manifests say.
+        earlier: a manifest whose training and scores the new ones take over.
+    """
+    given = load_config(config) if config else None
+    generator, state = load_generator(checkpoint, given)
+    if bundle.dropout == "paper" and not generator.sites:
+        raise ConfigError("dropout is 'paper' but this generator has no dropout of 0.5; expected 'off'")
+    facts = training(checkpoint, state, given)
+    whole = replace(bundle, architecture=architecture(generator), training=facts)
+    if earlier:
+        known = Manifest.read(earlier)
+        whole = replace(whole, training=known.training, scores=known.scores)
+    return write_bundles(generator, whole, folder, map(read_picture, list_pictures(pictures)[:4]))
+
+
+def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]) -> None:
+    """Hold the two graphs to PyTorch and to each other; raise ParityError where they differ too much."""
+    reference, exact, rough = VideoGraph(generator).eval(), _session(full), _session(half)
+    for feed in frames:
+        size = feed["y"].shape[-2:]
+        with torch.inference_mode():
+            wanted = [plane.numpy() for plane in reference(*(torch.from_numpy(a) for a in feed.values()))]
+        got, approximate = exact.run(None, feed), rough.run(None, feed)
+        levels = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, wanted, strict=True))
+        if levels > MOST_LEVELS:
+            raise ParityError(
+                f"the fp32 graph is {levels} levels off PyTorch at {size}, expected at most {MOST_LEVELS}"
+            )
+        psnr = min(_psnr(a, b) for a, b in zip(approximate, got, strict=True))
+        if psnr < LEAST_PSNR:
+            raise ParityError(
+                f"the fp16 graph is at {psnr:.1f} dB of the fp32 one at {size}, expected {LEAST_PSNR} dB; "
+                "its values may overflow 65504: train with a smaller clip or weight decay"
+            )
+
+
+def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None) -> Feed:
+    """The inputs of the video graph for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout of seed 0."""
+    colour = colour or Colour()
+    matrix = colour.rgb_to_yuv()
+    yuv = picture / 255 @ matrix[:, :3].T + matrix[:, 3]
+    planes = np.clip(np.rint(yuv), 0, 255).astype(np.uint8).transpose(2, 0, 1)
+    peak = np.array([colour.peak], np.float32)
+    values = [*(plane[None, None] for plane in planes), colour.yuv_to_rgb(), matrix, peak]
+    feed: Feed = dict(zip(INPUTS, values, strict=True))
+    if generator.sites:
+        feed |= dict(zip(DROPOUT_INPUTS, generator.sites.draw(0, *picture.shape[:2]), strict=True))
+    return feed
+
+
+def _noise_feed(generator: Generator) -> Any:
+    rng = np.random.default_rng(0)
+    return lambda size: to_feed(generator, rng.integers(0, 256, (*size, 3), np.uint8))
+
+
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    # The optimizer would drop the casts through which the CPU shows what half precision does.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    error = np.square(a.astype(np.float64) - b).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def _place(file: Path, folder: Path, bundle: Bundle, generator: Generator, precision: str) -> Path:
+    facts = asdict(bundle)
+    del facts["half_only"]
+    manifest = facts | {
+        "format_version": FORMAT_VERSION,
+        "name": file.stem,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "stride": generator.stride,
+        "precision": precision,
+    }
+    if generator.sites:
+        manifest["dropout_sites"] = {"count": generator.sites.count, "channels": generator.sites.channels}
+    path = folder / file.name
+    file.replace(path)
+    path.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return path

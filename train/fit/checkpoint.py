@@ -1,0 +1,180 @@
+"""Checkpoints: one safetensors file of tensors with a JSON state in its header; never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from train.errors import CheckpointError
+from train.fit.config import Config
+from train.fit.options import from_table
+from train.networks.generators import Generator
+
+Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
+"""Modules and optimizers by the name that their tensors' keys begin with."""
+
+
+def save_checkpoint(path: Path, parts: Parts, state: dict[str, Any]) -> None:
+    """Write modules, optimizers and a JSON-able state; the file appears whole or not at all."""
+    tensors = {
+        f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()
+    }
+    # Safetensors writes the bytes row-major: give it contiguous tensors, not channels_last ones.
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    temporary = path.with_suffix(".part")
+    save_file(tensors, temporary, {"state": json.dumps(state)})
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
+    """Read modules and optimizers in place; gives the state.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of other networks.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            keys, metadata = list(file.keys()), file.metadata() or {}
+            for name, part in parts.items():
+                prefix = f"{name}/"
+                mine = {key[len(prefix) :]: file.get_tensor(key) for key in keys if key.startswith(prefix)}
+                if isinstance(part, nn.Module):
+                    part.load_state_dict(mine)
+                else:
+                    _load_optimizer(part, mine)
+        return dict(json.loads(metadata["state"]))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from None
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"the checkpoint {path} is of another network or recipe: {reason}; give its own configuration"
+        ) from None
+
+
+def load_generator(path: Path, config: Config | None = None) -> tuple[Generator, dict[str, Any]]:
+    """The generator of a checkpoint, averaged weights where it has them, ready to run; and the state.
+
+    Args:
+        path: of the checkpoint.
+        config: says which network it is where the checkpoint does not.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    state = load_checkpoint(path, {})
+    if config is None:
+        if "config" not in state:
+            raise CheckpointError(f"{path} does not say which network it is; give its configuration")
+        config = from_table(Config, state["config"], f"{path} config")
+    generator = config.generator.build()
+    load_checkpoint(path, _shipped(generator, config))
+    return generator.eval(), state
+
+
+def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None:
+    """Write a checkpoint between two: what a game has sharpened, brought back towards what pixel losses gave.
+
+    Network interpolation (Wang et al., ESRGAN, ECCVW 2018, section 3.4), of the weights that are exported.
+
+    Args:
+        first: a checkpoint.
+        second: one of a run that started from the first; the new one takes over its state.
+        share: of the second, 0 to 1.
+        path: of the new one; beside the second, it has its journal.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`, or the two are of different networks.
+    """
+    generator, state = load_generator(second)
+    config = from_table(Config, state["config"], f"{second} config")
+    changed = {name: weight.clone() for name, weight in generator.state_dict().items()}
+    start_from(first, generator)
+    for name, weight in generator.named_parameters():
+        weight.data.lerp_(changed[name], share)
+    save_checkpoint(path, _shipped(generator, config), state | {"mixed": [first.name, share]})
+
+
+def start_from(path: Path, generator: Generator) -> None:
+    """Give a fresh generator the weights of a checkpoint or of an exported bundle, in place.
+
+    What the file holds beyond the generator's own weights is left, so that a network may start from one with
+    more blocks.
+
+    Args:
+        path: of a checkpoint, whose averaged weights are taken where it has them, or a bundle's `.onnx`.
+        generator: of the same architecture, or with blocks left out.
+
+    Raises:
+        CheckpointError: the file cannot be read, or lacks a weight of the generator in its shape.
+    """
+    try:
+        known = _bundled_weights(path) if path.suffix == ".onnx" else _trained_weights(path)
+    except (OSError, SafetensorError, DecodeError) as error:
+        raise CheckpointError(f"cannot read the weights of {path}: {error}") from None
+    for name, parameter in generator.named_parameters():
+        tensor = known.get(name)
+        if tensor is None or tensor.shape != parameter.shape:
+            found = "none" if tensor is None else f"{list(tensor.shape)}"
+            raise CheckpointError(
+                f"{path} does not fit the generator: {name} is {found}, expected {list(parameter.shape)}; "
+                "start from a checkpoint or a bundle of the same architecture"
+            )
+        parameter.data.copy_(tensor)
+
+
+def _shipped(generator: Generator, config: Config) -> Parts:
+    """Where a checkpoint has the weights that are exported: averaged ones, where the run has such."""
+    if not config.ema:
+        return {"generator": generator}
+    averaged = nn.Module()
+    averaged.module = generator
+    averaged.register_buffer("n_averaged", torch.tensor(0))
+    return {"ema": averaged}
+
+
+def _bundled_weights(path: Path) -> dict[str, Tensor]:
+    weights = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    return {
+        name.removeprefix("generator."): torch.tensor(onnx.numpy_helper.to_array(tensor))
+        for name, tensor in weights.items()
+        if name.startswith("generator.")
+    }
+
+
+def _trained_weights(path: Path) -> dict[str, Tensor]:
+    tensors = load_file(path)
+    for part in ("ema/module.", "generator/"):
+        weights = {key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)}
+        if weights:
+            return weights
+    return {}
+
+
+def _tensors(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
+    if isinstance(part, nn.Module):
+        return part.state_dict()
+    states = part.state_dict()["state"]
+    return {f"{index}/{key}": value for index, entry in states.items() for key, value in entry.items()}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition("/")
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # Kernels walk a moment and its parameter side by side: both in the same memory layout.
+            value = torch.empty_like(parameter).copy_(value)
+        states.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,92 @@
+"""A network and the optimizer that trains it, on one process or many."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from train.errors import DivergedError
+from train.fit.config import Config, OptimizerOptions
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass
+class Learner(Generic[Network]):
+    """A network and its optimizer.
+
+    Every process holds the same weights and steps by the mean of all gradients. They are averaged here in the
+    open: a critic runs several times before each of its backward passes, and a generator's backward pass runs
+    through the critic, neither of which DistributedDataParallel's hooks allow.
+
+    Attributes:
+        name: for messages.
+        network: on its device, in its memory layout.
+        options: of the optimizer.
+        config: of the run.
+        fabric: launched.
+        clip: largest norm of the gradient; 0 for any.
+    """
+
+    name: str
+    network: Network
+    options: OptimizerOptions
+    config: Config
+    fabric: Fabric
+    clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.network = place(self.network, self.config, self.fabric)
+        optimizer = self.options.build(self.network.parameters())
+        self.optimizer = cast(torch.optim.Optimizer, self.fabric.setup_optimizers(optimizer))
+
+    def descend(self, step: int, loss: Tensor) -> float:
+        """Take one optimizer step down a scalar loss; gives its value.
+
+        Raises:
+            DivergedError: the loss or its gradient is no finite number; the weights are as before.
+        """
+        value = self._finite("loss", loss, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * self.config.schedule.factor(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        self._average_gradients()
+        norm = self.fabric.clip_gradients(
+            self.network, self.optimizer, max_norm=self.clip or math.inf, error_if_nonfinite=False
+        )
+        if self.config.runtime.precision != "16-mixed":  # its scaler skips such a step and goes on
+            assert norm is not None
+            self._finite("gradient norm", norm, step)
+        self.optimizer.step()
+        return value
+
+    def _average_gradients(self) -> None:
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        if self.fabric.world_size == 1 or not gradients:
+            return
+        flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+        assert isinstance(flat, Tensor)
+        means = torch.split(flat, [g.numel() for g in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view(gradient.shape))
+
+    def _finite(self, what: str, scalar: Tensor, step: int) -> float:
+        value = float(scalar.detach())
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the {self.name}'s {what} is {value} at step {step}, expected a finite number; "
+                "try a lower learning rate or a smaller clip"
+            )
+        return value
+
+
+def place(module: Network, config: Config, fabric: Fabric) -> Network:
+    """A module on the run's device, in its memory layout."""
+    layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
+    return cast(Network, fabric.to_device(module.to(memory_format=layout)))  # type: ignore[call-overload]

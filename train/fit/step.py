@@ -1,0 +1,131 @@
+"""One training step: the critic's, where there is one, then the generator's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from train.fit import losses
+from train.fit.checkpoint import Parts, start_from
+from train.fit.config import AdversarialOptions, Config
+from train.fit.learner import Learner, place
+from train.networks.critics import Critic
+from train.networks.generators import Generator
+from train.networks.winograd import use_winograd
+
+
+class Step:
+    """The networks of a run, and how they take one step.
+
+    Args:
+        config: of the run.
+        fabric: launched; it knows the device, the precision and the other processes.
+    """
+
+    def __init__(self, config: Config, fabric: Fabric) -> None:
+        torch.manual_seed(config.seed)  # the same weights in every process
+        self.config, self.fabric = config, fabric
+        generator = config.generator.build()
+        if config.start:
+            start_from(Path(config.start), generator)
+        if config.runtime.winograd:
+            use_winograd(generator)
+        self._learner = Learner("generator", generator, config.optimizer, config, fabric, config.clip)
+        self.generator: Generator = self._learner.network
+        self._residual = self.generator.residual
+        if config.runtime.compile:
+            self._residual = torch.compile(self._residual)
+        self._averaged = _average(self.generator, config.ema) if config.ema else None
+        vgg = config.loss.build_vgg()
+        self._vgg = vgg and place(vgg, config, fabric)
+        self._rival = Rival(config.adversarial, config, fabric) if config.adversarial else None
+
+    @property
+    def parts(self) -> Parts:
+        """Everything that a checkpoint holds."""
+        parts: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "generator": self.generator,
+            "optimizer": self._learner.optimizer,
+        }
+        if self._averaged:
+            parts["ema"] = self._averaged
+        if self._rival:
+            parts |= {"critic": self._rival.critic, "critic_optimizer": self._rival.learner.optimizer}
+        return parts
+
+    @property
+    def restorer(self) -> Generator:
+        """The generator to validate: with averaged weights where there are such."""
+        return cast(Generator, self._averaged.module) if self._averaged else self.generator
+
+    def __call__(self, step: int, blurred: Tensor, sharp: Tensor) -> dict[str, float]:
+        """Take a step on a batch of (N, 3, H, W) in [-1, 1]; gives the weighted losses by name.
+
+        Raises:
+            DivergedError: a loss or a gradient is no finite number; the generator is as before the step.
+        """
+        # Dropout and the penalty draw by step and process, so that a resumed run draws the same.
+        entropy = np.random.SeedSequence([self.config.seed, step, self.fabric.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
+        self.generator.train()
+        with self.fabric.autocast():
+            residual = self._residual(blurred)
+        restored = blurred + residual.float()
+        visible = restored.clamp(-1, 1)
+        values = {}
+        terms = self._content(restored, visible, sharp)
+        if self._rival:
+            values["critic"] = self._rival.train(step, sharp, visible.detach(), blurred)
+            terms["adversarial"] = self._rival.judge(visible, blurred)
+        values["generator"] = self._learner.descend(step, torch.stack(list(terms.values())).sum())
+        if self._averaged:
+            self._averaged.update_parameters(self.generator)
+        return values | {name: float(term.detach()) for name, term in terms.items()}
+
+    def _content(self, restored: Tensor, visible: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+        """The weighted losses against the sharp picture; those of pixels see what lies beyond the range."""
+        options, terms = self.config.loss, {}
+        if options.l1:
+            terms["l1"] = options.l1 * losses.l1(restored, sharp)
+        if options.charbonnier:
+            terms["charbonnier"] = options.charbonnier * losses.charbonnier(restored, sharp)
+        if options.frequency:
+            terms["frequency"] = options.frequency * losses.frequency(restored, sharp)
+        if self._vgg:
+            terms["perceptual"] = options.perceptual * losses.perceptual(self._vgg, visible, sharp)
+        return terms
+
+
+class Rival:
+    """The critic of a game, always in float32: half precision spoils the gradient of a gradient."""
+
+    def __init__(self, options: AdversarialOptions, config: Config, fabric: Fabric) -> None:
+        self.options = options
+        self.learner = Learner("critic", options.critic.build(), options.optimizer, config, fabric)
+        self.critic: Critic = self.learner.network
+
+    def train(self, step: int, sharp: Tensor, restored: Tensor, blurred: Tensor) -> float:
+        """Take the critic's steps, all on one batch as the paper's authors do; gives the last loss."""
+        self.critic.requires_grad_(True)
+        value = 0.0
+        for _ in range(self.options.critic_steps):
+            loss = self.options.game.critic_loss(self.critic, sharp, restored, blurred)
+            value = self.learner.descend(step, loss)
+            self.options.game.constrain(self.critic)
+        return value
+
+    def judge(self, restored: Tensor, blurred: Tensor) -> Tensor:
+        """The generator's weighted loss; its backward pass leaves the critic alone."""
+        self.critic.requires_grad_(False)
+        return self.options.weight * self.options.game.generator_loss(self.critic(restored, blurred))
+
+
+def _average(generator: Generator, decay: float) -> AveragedModel:
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(generator, multi_avg_fn=average, use_buffers=True)

@@ -1,0 +1,1 @@
+"""Measurements: scores, flicker, detection, harm, reports, model cards."""

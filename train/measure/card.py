@@ -1,0 +1,220 @@
+"""Model cards: `docs/models/<name>.md`, made of a manifest and the words of `train/cards/<name>.md`.
+
+Numbers come from the manifest alone, where `measure_model` puts them; the template says where they stand, in
+the syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`. Between two lines of
+`+++` it begins with what no checkpoint knows of its training (data, licences, hardware, commit), in TOML; the
+manifest takes it over.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.data.pictures import find_pairs, write_picture
+from train.errors import ConfigError
+from train.fit.checkpoint import load_generator
+from train.fit.config import load_config
+from train.fit.journal import sheet
+from train.measure import harm
+from train.measure.demo_sign import blurred_sign, sharp_sign
+from train.measure.detection import hog_people
+from train.measure.evaluate import Restore, Row, Table, psnr, restore_with
+from train.measure.metadata import architecture, training
+from train.measure.report import measure
+from train.networks.generators import Generator
+
+ROOT = Path(__file__).parents[2]
+KEPT = ("psnr_in", "psnr_out", "ssim_in", "ssim_out", "sharpness_ratio", "psnr_unharmed")
+"""What a card tells of a picture."""
+UNHARMED_SIZE = (480, 640)
+"""(height, width) of the drawn pictures that must come back unharmed."""
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs to measure on.
+
+    Attributes:
+        name: in manifest and template.
+        folder: of the pairs.
+        clip: whether they are consecutive frames, to measure flicker.
+    """
+
+    name: str
+    folder: Path
+    clip: bool = False
+
+    @classmethod
+    def parse(cls, text: str, clip: bool = False) -> PairSet:
+        """Read `NAME=FOLDER`."""
+        name, _, folder = text.partition("=")
+        if not name or not Path(folder).is_dir() or not folder:
+            raise ConfigError(f"pairs are {text!r}, expected NAME=FOLDER with a folder that exists")
+        return cls(name, Path(folder), clip)
+
+
+def measure_model(
+    name: str, checkpoint: Path, config: Path | None, sets: list[PairSet], root: Path = ROOT
+) -> None:
+    """Measure a checkpoint; write what it says and scores to the manifests of its bundle, and a picture.
+
+    The picture is `docs/models/<name>.jpg`, a sign. Scores on sets that are not measured now stay.
+
+    Args:
+        name: of the bundle in `rtdeblur/models`.
+        checkpoint: that it was exported from.
+        config: which network it is, where the checkpoint does not say.
+        sets: of pairs to measure on.
+        root: of the repository.
+
+    Raises:
+        CheckpointError, DataError: as `train.measure.report.report`.
+        ConfigError: there is no such bundle.
+    """
+    manifest, detect = _read(_manifests(name, root)[0]), hog_people()
+    pairs = {each: find_pairs(each.folder) for each in sets}
+    given = load_config(config) if config else None
+    generator, state = load_generator(checkpoint, given)
+    generator.to("cuda" if torch.cuda.is_available() else "cpu")
+    restore = restore_with(generator, 0 if manifest["dropout"] == "paper" else None)
+    scores: dict[str, Any] = {}
+    for each in sets:
+        table, results = measure(restore, pairs[each], each.clip, detect)
+        scores[each.name] = _kept(results.pop("mean")) | results
+        scores[each.name]["pictures"] = {
+            picture.removeprefix(f"{each.folder.name}/"): _kept(row) for picture, row in table.items()
+        }
+    scores["unharmed"] = unharmed(generator, restore)
+    scores["sign"] = _show_sign(restore, root / "docs" / "models" / f"{name}.jpg")
+    facts = {"architecture": architecture(generator), "training": training(checkpoint, state, given)}
+    _update(name, root, facts | {"scores": manifest["scores"] | _rounded(scores)})
+
+
+def unharmed(generator: Generator, restore: Restore) -> Row:
+    """PSNR in dB of drawn pictures, restored against drawn; and the grid on a smooth one, levels of 255."""
+    pictures = {name: draw(*UNHARMED_SIZE) for name, draw in harm.UNHARMED.items()}
+    row = {name: psnr(restore(picture), picture) for name, picture in pictures.items()}
+    smooth = torch.from_numpy(harm.smooth(256, 256)).float().to(next(generator.parameters()).device)
+    with torch.inference_mode():
+        change = generator.residual(smooth.expand(1, 3, -1, -1) * 2 - 1)[0].mean(0)
+    return row | {"grid": harm.grid(change.double().cpu().numpy() * 127.5, generator.stride)}
+
+
+def _show_sign(restore: Restore, path: Path) -> Row:
+    """Write the sign, blurred, restored and sharp, as a picture; PSNR in dB before and after."""
+    blurred, sharp = blurred_sign(), sharp_sign()
+    restored = restore(blurred)
+    write_picture(path, sheet([(blurred, restored, sharp)]))
+    return {"before": psnr(blurred, sharp), "after": psnr(restored, sharp)}
+
+
+def write_card(name: str, root: Path = ROOT) -> Path:
+    """Write the card of a bundled model from its manifest and its template; gives the card's path.
+
+    Raises:
+        ConfigError: template or manifest are missing, or the template names what the manifest lacks.
+    """
+    path = root / "train" / "cards" / f"{name}.md"
+    matter, body = read_template(path)
+    manifest = _read(_manifests(name, root)[0])
+    manifest["training"] |= matter
+    text = render(body, manifest, path)
+    _update(name, root, {"training": manifest["training"]})
+    card = root / "docs" / "models" / f"{name}.md"
+    card.write_text(text, encoding="utf-8")
+    return card
+
+
+def read_template(path: Path) -> tuple[dict[str, Any], str]:
+    """The TOML between the lines `+++`, and what follows."""
+    try:
+        start, matter, body = path.read_text(encoding="utf-8").split("+++\n", 2)
+        if start:
+            raise ValueError("it does not begin with a line '+++'")
+        return tomllib.loads(matter), body.lstrip("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the template {path}: {error}; see train/cards/fast.md") from None
+
+
+def render(body: str, manifest: dict[str, Any], path: Path) -> str:
+    """Fill the places of a template's body."""
+    scores, facts = manifest["scores"], manifest["training"]
+    tables = {name: _pictures(row["pictures"], row) for name, row in scores.items() if "pictures" in row}
+    values = manifest | {
+        "name": path.stem,  # without the "-fp16" of a bundle
+        "tables": tables,
+        "data": "\n".join(f"- {line}" for line in facts.get("data", [])),
+        "curve": _curve(facts.get("curve", [])),
+        "config": as_toml(facts.get("config", {})),
+    }
+    try:
+        return body.format_map(values)
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__} {error}"
+        raise ConfigError(
+            f"the template {path} has a place that the manifest does not fill: {reason}; "
+            "measure the model first (--checkpoint), or mend the template"
+        ) from None
+
+
+def _pictures(table: Table, mean: Row) -> str:
+    lines = [
+        "| picture | PSNR in | out | gain | SSIM in | out | sharpness | unharmed |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in [*table.items(), ("**mean**", mean)]:
+        gain = row["psnr_out"] - row["psnr_in"]
+        cells = [name, f"{row['psnr_in']:.2f}", f"{row['psnr_out']:.2f}", f"{gain:+.2f}"]
+        cells += [f"{row['ssim_in']:.3f}", f"{row['ssim_out']:.3f}"]
+        cells += [f"{row['sharpness_ratio']:.2f}", f"{row['psnr_unharmed']:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _curve(points: list[Row]) -> str:
+    lines = ["| steps | hours | PSNR | SSIM |", "|---:|---:|---:|---:|"]
+    lines += [f"| {p['steps']:,} | {p['hours']:.2f} | {p['psnr']:.2f} | {p['ssim']:.3f} |" for p in points]
+    return "\n".join(lines)
+
+
+def as_toml(table: dict[str, Any], name: str = "") -> str:
+    """A configuration as TOML; JSON's numbers, texts and arrays are TOML's."""
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict) and value is not None}
+    inner = [as_toml(v, f"{name}.{k}" if name else k) for k, v in table.items() if isinstance(v, dict)]
+    lines = [f"[{name}]"] if name and (plain or not inner) else []  # an empty table says something too
+    lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    return "\n".join([*lines, *inner])
+
+
+def _kept(row: Row) -> dict[str, Any]:
+    return {key: row[key] for key in KEPT}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(float(value), 4)
+
+
+def _manifests(name: str, root: Path) -> list[Path]:
+    """Of the float32 and the half-precision bundle; a large model has the second alone."""
+    paths = [root / "rtdeblur" / "models" / f"{name}{end}.json" for end in ("", "-fp16")]
+    return [path for path in paths if path.is_file()] or paths
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the manifest {path}: {error}; export the model there first") from None
+
+
+def _update(name: str, root: Path, values: dict[str, Any]) -> None:
+    for path in _manifests(name, root):
+        path.write_text(json.dumps(_read(path) | values, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,137 @@
+"""Measures a generator on pairs of whole pictures: what it changes in PSNR, SSIM, sharpness and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+from torch.nn import functional as F
+
+from train.data.pictures import Pair, Picture, read_picture, sharpness
+from train.networks.generators import Generator
+from train.networks.vgg import Vgg
+
+Restore = Callable[[Picture], Picture]
+Row = dict[str, float]
+Table = dict[str, Row]
+"""Name of a picture to measure to value."""
+Watch = Callable[[Picture, Picture, Picture], None]
+"""Sees a blurred picture, the restored and the sharp one."""
+
+MOST_PSNR = 100.0
+"""dB, in place of infinity, which JSON does not know and no mean survives."""
+
+
+def restore_with(generator: Generator, dropout_seed: int | None = None) -> Restore:
+    """A function from an (H, W, 3) uint8 RGB picture to its restored one, reflect-padded to the stride.
+
+    Args:
+        generator: on any device; run as it is but in evaluation mode.
+        dropout_seed: of the dropout mask; None for no dropout.
+    """
+    device, stride = next(generator.parameters()).device, generator.stride
+
+    @torch.inference_mode()
+    def restore(picture: Picture) -> Picture:
+        was_training = generator.training
+        generator.eval()
+        height, width = picture.shape[:2]
+        x = to_tensor(picture).to(device)
+        x = F.pad(x, (0, -width % stride, 0, -height % stride), mode="reflect")
+        signs: list[Tensor] = []
+        if dropout_seed is not None and generator.sites:
+            tables = generator.sites.draw(dropout_seed, height, width)
+            signs = [torch.from_numpy(table).to(device) for table in tables]
+        y = generator(x, *signs)[0, :, :height, :width].float()
+        generator.train(was_training)
+        code = ((y + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0)
+        return code.cpu().numpy()  # type: ignore[no-any-return]
+
+    return restore
+
+
+def to_tensor(picture: Picture) -> Tensor:
+    """(H, W, 3) uint8 to (1, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def psnr(picture: Picture, reference: Picture) -> float:
+    """Peak signal-to-noise ratio over all of R, G, B together, dB; MOST_PSNR for the same picture."""
+    if np.array_equal(picture, reference):
+        return MOST_PSNR
+    return float(peak_signal_noise_ratio(reference, picture, data_range=255))  # type: ignore[no-untyped-call]
+
+
+def ssim(picture: Picture, reference: Picture) -> float:
+    """Structural similarity, mean of R, G and B (Wang et al., TIP 2004: Gaussian window, σ 1.5, 11×11)."""
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    similarity = structural_similarity(  # type: ignore[no-untyped-call]
+        reference, picture, channel_axis=2, data_range=255, **options
+    )
+    return float(similarity)
+
+
+def evaluate(
+    restore: Restore, pairs: Iterable[Pair], vgg: Vgg | None = None, watch: Iterable[Watch] = ()
+) -> Table:
+    """Restore and measure every pair.
+
+    Args:
+        restore: restores a picture.
+        pairs: of blurred and sharp pictures.
+        vgg: weights, for the feature distance.
+        watch: each sees every pair, in order.
+
+    Returns:
+        by picture: `psnr`, `ssim` and, given VGG weights, `distance`, each `_in` (blurred) and `_out`
+        (restored), against the sharp one; `psnr_unharmed`, of what becomes of the sharp one against itself;
+        `sharpness_` of the sharp, the blurred and the restored picture and the `ratio` of restored to sharp,
+        at full size and (`_256`) of the whole picture shrunk to 256 × 256 before it is restored;
+        `milliseconds` to restore it.
+    """
+    table, watch = {}, list(watch)
+    for path, twin in pairs:
+        blurred, sharp = read_picture(path), read_picture(twin)
+        began = time.perf_counter()
+        restored = restore(blurred)
+        row = {"milliseconds": 1000 * (time.perf_counter() - began)}
+        for end, picture in (("in", blurred), ("out", restored)):
+            row |= {f"psnr_{end}": psnr(picture, sharp), f"ssim_{end}": ssim(picture, sharp)}
+            if vgg:
+                row[f"distance_{end}"] = vgg.distance(to_tensor(picture), to_tensor(sharp))
+        row["psnr_unharmed"] = psnr(restore(sharp), sharp)
+        row |= _sharpness_row(sharp, blurred, restored, "")
+        small_blurred, small_sharp = _shrink(blurred), _shrink(sharp)
+        row |= _sharpness_row(small_sharp, small_blurred, restore(small_blurred), "_256")
+        table[_name(path)] = row
+        for see in watch:
+            see(blurred, restored, sharp)
+    return table
+
+
+def mean(table: Table) -> Row:
+    """The mean of every column."""
+    rows = list(table.values())
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def _sharpness_row(sharp: Picture, blurred: Picture, restored: Picture, suffix: str) -> Row:
+    scores = {"sharp": sharpness(sharp), "blurred": sharpness(blurred), "restored": sharpness(restored)}
+    row = {f"sharpness_{name}{suffix}": value for name, value in scores.items()}
+    row[f"sharpness_ratio{suffix}"] = scores["restored"] / scores["sharp"] if scores["sharp"] else 1.0
+    return row
+
+
+def _shrink(picture: Picture) -> Picture:
+    return cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _name(path: Path) -> str:
+    """Scene and file, where the pair lies in a scene's folder."""
+    return f"{path.parent.parent.name}/{path.stem}"

@@ -1,0 +1,1 @@
+"""Generators, critics and the layers they are made of."""

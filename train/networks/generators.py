@@ -1,0 +1,263 @@
+"""The generators, each a plain `nn.Module` over RGB in [-1, 1] that says what to add to its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+from rtdeblur.dropout import DropoutSites
+from train.networks.layers import Activation, Norm, activation_layer, init_normal, norm_layer
+
+
+class Generator(nn.Module):
+    """What every generator has.
+
+    Attributes:
+        stride: H and W of its input are multiples of this.
+        sites: where it drops at inference; None where it has no dropout.
+        residual: what is added to the input, (N, 3, H, W) to the same. A generator with dropout also takes
+            the three tables of `rtdeblur.dropout` as tensors; without them it drops at random in training and
+            not at all in evaluation.
+    """
+
+    stride: int
+    sites: DropoutSites | None = None
+    residual: Callable[..., Tensor]
+
+    def forward(self, x: Tensor, *signs: Tensor) -> Tensor:
+        """Blurred (N, 3, H, W) in [-1, 1] to restored, same shape and range."""
+        return (x + self.residual(x, *signs)).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class DeblurGanOptions:
+    """The generator of the paper by default; `RESIZE_CONV` is the variant of its Keras reimplementation.
+
+    Attributes:
+        kind: what a configuration calls it.
+        width: channels of the first convolution.
+        blocks: residual blocks.
+        dropout: share of values dropped in each block; inference with masks knows 0 and 0.5 alone.
+        activation: of the layers outside the residual blocks.
+        norm: instance as in the paper, or batch.
+        upsample: transposed convolutions as in the paper, or nearest-neighbour doubling and a convolution,
+            which leaves no checkerboard (Odena et al., Distill 2016).
+        halve_sum: restored = (input + tanh) / 2 instead of input + tanh.
+        zero_head: the last convolution starts at zero, so that training starts from the identity; the paper
+            draws it like the others.
+    """
+
+    kind: Literal["deblurgan"] = "deblurgan"
+    width: int = 64
+    blocks: int = 9
+    dropout: float = 0.5
+    activation: Activation = "relu"
+    norm: Norm = "instance"
+    upsample: Literal["transposed", "nearest"] = "transposed"
+    halve_sum: bool = False
+    zero_head: bool = False
+
+    def build(self) -> DeblurGan:
+        """The generator with fresh weights."""
+        return DeblurGan(self)
+
+
+RESIZE_CONV = DeblurGanOptions(norm="batch", upsample="nearest", halve_sum=True)
+
+
+class DeblurGanBlock(nn.Module):
+    """x + norm(conv(drop(relu(norm(conv(x)))))), 3×3 reflect-padded: both convolutions, as in figure 3."""
+
+    def __init__(self, channels: int, norm: Norm, dropout: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
+        self.norm1 = norm_layer(norm, channels)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
+        self.norm2 = norm_layer(norm, channels)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) to the same; `mask` (C, H, W) takes the place of random dropout."""
+        h = self.relu(self.norm1(self.conv1(x)))
+        h = self.dropout(h) if mask is None else h * mask
+        return x + self.norm2(self.conv2(h))  # type: ignore[no-any-return]
+
+
+class DeblurGan(Generator):
+    """The DeblurGAN generator, 1-2-9-2-1 (Kupyn et al., CVPR 2018, figure 3); 11.38 M parameters.
+
+    ==============  =================  ============================================
+    stage           output             operation
+    ==============  =================  ============================================
+    input           3, H, W
+    stem            64, H, W           conv 7×7 reflect-padded, norm, act
+    downs[0]        128, H/2, W/2      conv 3×3 stride 2, norm, act
+    downs[1]        256, H/4, W/4      conv 3×3 stride 2, norm, act
+    blocks[0..8]    256, H/4, W/4      residual blocks with dropout
+    ups[0]          128, H/2, W/2      transposed conv 3×3 stride 2, norm, act
+    ups[1]          64, H, W           transposed conv 3×3 stride 2, norm, act
+    head            3, H, W            conv 7×7 reflect-padded, tanh
+    output          3, H, W            + input, clamp to [-1, 1]
+    ==============  =================  ============================================
+    """
+
+    stride = 4
+
+    def __init__(self, options: DeblurGanOptions) -> None:
+        super().__init__()
+        self.options = options
+        w = options.width
+        self.sites = DropoutSites(options.blocks, 4 * w, self.stride) if options.dropout == 0.5 else None
+        self.stem = self._stage(nn.Conv2d(3, w, 7, padding=3, padding_mode="reflect"))
+        self.downs = nn.Sequential(
+            *(self._stage(nn.Conv2d(a, 2 * a, 3, stride=2, padding=1)) for a in (w, 2 * w))
+        )
+        self.blocks = nn.ModuleList(
+            DeblurGanBlock(4 * w, options.norm, options.dropout) for _ in range(options.blocks)
+        )
+        self.ups = nn.Sequential(*(self._stage(*self._up(a)) for a in (4 * w, 2 * w)))
+        self.head = nn.Sequential(nn.Conv2d(w, 3, 7, padding=3, padding_mode="reflect"), nn.Tanh())
+        self.apply(init_normal)
+        if options.zero_head:
+            nn.init.zeros_(self.head[0].weight)  # type: ignore[arg-type]
+
+    def _stage(self, *layers: nn.Module) -> nn.Sequential:
+        channels = layers[-1].out_channels
+        assert isinstance(channels, int)
+        options = self.options
+        return nn.Sequential(
+            *layers, norm_layer(options.norm, channels), activation_layer(options.activation)
+        )
+
+    def _up(self, channels: int) -> list[nn.Module]:
+        half = channels // 2
+        if self.options.upsample == "transposed":
+            return [nn.ConvTranspose2d(channels, half, 3, stride=2, padding=1, output_padding=1)]
+        return [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(channels, half, 3, padding=1)]
+
+    def residual(self, x: Tensor, *signs: Tensor) -> Tensor:
+        """What is added to the input: (N, 3, H, W), H and W multiples of 4; `signs` as in `Generator`."""
+        features = self.downs(self.stem(x))
+        for block, mask in zip(self.blocks, self._masks(x, signs), strict=True):
+            features = block(features, mask)
+        change: Tensor = self.head(self.ups(features))
+        return (change - x) / 2 if self.options.halve_sum else change
+
+    def _masks(self, x: Tensor, signs: tuple[Tensor, ...]) -> list[Tensor] | list[None]:
+        if not signs:
+            return [None] * len(self.blocks)
+        rows, columns, plane = signs
+        product = rows[..., :, None] * columns[..., None, :] * plane[:, None]
+        return list((1 + product).to(x.dtype).unbind())
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), 3×3, no normalisation (Lim et al., EDSR, CVPRW 2017, fig. 2c).
+
+    The second convolution starts at a tenth of its usual scale, so that a deep stack starts near the
+    identity and needs no normalisation to train.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        nn.init.kaiming_normal_(self.conv1.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(self.conv2.weight, nonlinearity="linear")
+        self.conv2.weight.data *= 0.1
+        for conv in (self.conv1, self.conv2):
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return x + self.conv2(self.relu(self.conv1(x)))  # type: ignore[no-any-return]
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+
+
+@dataclass(frozen=True)
+class FastOptions:
+    """Our fast generator; the attributes are the arguments of `FastGenerator`."""
+
+    kind: Literal["fast"] = "fast"
+    widths: tuple[int, int, int, int] = (16, 48, 96, 192)
+    encoder_blocks: tuple[int, int, int] = (1, 1, 2)
+    middle_blocks: int = 3
+    decoder_blocks: tuple[int, int, int] = (2, 2, 1)
+
+    def build(self) -> FastGenerator:
+        """The generator with fresh weights."""
+        return FastGenerator(self.widths, self.encoder_blocks, self.middle_blocks, self.decoder_blocks)
+
+
+class FastGenerator(Generator):
+    """Our fast generator: a four-level U-Net of plain residual blocks at half resolution and below.
+
+    The levels cost about the same a block, since channels double where the area falls to a quarter. Nothing
+    runs at full resolution but the two pixel (un)shuffles, and every operation is a convolution, a ReLU or
+    an addition, which TensorRT and OpenVINO fuse. What was tried beside it: docs/models/fast.md.
+
+    ======================  ============================  =====================
+    stage                   output (default widths)       operation
+    ======================  ============================  =====================
+    input                   3, H, W
+    stem                    16, H/2, W/2                  unshuffle 2, conv 3×3
+    encoders[0..2]          16, 48, 96 at /2, /4, /8      residual blocks
+    downs[0..2]             48, 96, 192 at /4, /8, /16    conv 3×3, stride 2
+    middle                  192, H/16, W/16               residual blocks
+    ups[0..2]               96, 48, 16 at /8, /4, /2      conv 1×1, shuffle 2
+    decoders[0..2]          96, 48, 16                    + skip, residual blocks
+    head                    3, H, W                       conv 3×3, shuffle 2
+    output                  3, H, W                       + input, clamp to [-1, 1]
+    ======================  ============================  =====================
+
+    Args:
+        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the input's size.
+        encoder_blocks: residual blocks of the three encoders, from 1/2 down.
+        middle_blocks: residual blocks at 1/16.
+        decoder_blocks: residual blocks of the three decoders, from 1/8 up.
+    """
+
+    stride = 16
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int] = (16, 48, 96, 192),
+        encoder_blocks: tuple[int, int, int] = (1, 1, 2),
+        middle_blocks: int = 3,
+        decoder_blocks: tuple[int, int, int] = (2, 2, 1),
+    ) -> None:
+        super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(2)
+        self.shuffle = nn.PixelShuffle(2)
+        self.stem = nn.Conv2d(12, widths[0], 3, padding=1)
+        self.encoders = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, encoder_blocks, strict=False))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.middle = _blocks(widths[3], middle_blocks)
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.ups = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairs)
+        self.decoders = nn.ModuleList(_blocks(b, n) for (_, b), n in zip(pairs, decoder_blocks, strict=True))
+        self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # starts as the identity
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What is added to the input: (N, 3, H, W), H and W multiples of 16."""
+        features = self.stem(self.unshuffle(x))
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            features = encoder(features)
+            skips.append(features)
+            features = down(features)
+        features = self.middle(features)
+        for up, decoder, skip in zip(self.ups, self.decoders, reversed(skips), strict=True):
+            features = decoder(self.shuffle(up(features)) + skip)
+        return self.shuffle(self.head(features))  # type: ignore[no-any-return]
