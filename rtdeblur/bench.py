@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from rtdeblur.backends import Backend, Pending, PendingDevice
-from rtdeblur.cuda import DeviceTimes
+from rtdeblur.backends.base import Backend, Pending, PendingDevice
+from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.frames import Colour, FrameBatch, Interlude
+from rtdeblur.gpu_path import Wanted, connect, open_reader
 from rtdeblur.media.writer import FileWriter
 from rtdeblur.pipeline import Batch, Pipeline, in_batches, submit
-from rtdeblur.zerocopy import Wanted, connect, open_reader
 
 WARM_UP = 2
 """Batches before the clock starts: the first compiles, the second finds all caches warm."""

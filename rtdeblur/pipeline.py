@@ -19,9 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rtdeblur.backends import Backend, Pending, PendingDevice
+from rtdeblur.backends.base import Backend, Pending, PendingDevice
+from rtdeblur.device import DeviceBatch, DeviceFrame
 from rtdeblur.errors import InterruptedRunError
-from rtdeblur.frames import DeviceBatch, DeviceFrame, Frame, FrameBatch, Interlude
+from rtdeblur.frames import Frame, FrameBatch, Interlude
 from rtdeblur.media import FrameSink, FrameSource
 
 QUEUE_BATCHES = 2

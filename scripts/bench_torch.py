@@ -18,9 +18,9 @@ import click
 import numpy as np
 import torch
 
-from rtdeblur.backends import colour_inputs
+from rtdeblur.backends.base import colour_inputs
+from rtdeblur.backends.tensorrt.profiles import parse_size
 from rtdeblur.bench import noise
-from rtdeblur.engine.profiles import parse_size
 from train.export.graph import VideoGraph
 from train.fit.config import load_config
 

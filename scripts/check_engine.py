@@ -20,13 +20,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from rtdeblur.backends import EngineOptions
+from rtdeblur.backends.base import EngineOptions
 from rtdeblur.backends.openvino import OpenVINOBackend
-from rtdeblur.backends.safety import LEAST_PSNR, psnr, test_picture
 from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
-from rtdeblur.cuda import Device, open_driver
-from rtdeblur.engine.flavours import CURRENT, FLAVOURS, Flavour
-from rtdeblur.engine.spec import Target
+from rtdeblur.backends.tensorrt.flavours import CURRENT, FLAVOURS, Flavour
+from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr, test_picture
+from rtdeblur.backends.tensorrt.spec import Target
+from rtdeblur.cuda import open_driver
+from rtdeblur.cuda.base import Device
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch
 from rtdeblur.model import Model, bundled_models

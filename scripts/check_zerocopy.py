@@ -20,19 +20,20 @@ from pathlib import Path
 import click
 import numpy as np
 
-from rtdeblur.backends import Backend, EngineOptions, open_backend
+from rtdeblur.backends import open_backend
+from rtdeblur.backends.base import Backend, EngineOptions
 from rtdeblur.backends.identity import IdentityBackend
-from rtdeblur.backends.safety import LEAST_PSNR, psnr
+from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr
 from rtdeblur.bench import time_pipeline
+from rtdeblur.ffmpeg.pixels import downloaded, planar, planes_of
+from rtdeblur.ffmpeg.test_clip import write_test_clip
 from rtdeblur.frames import Frame, FrameBatch, Interlude, Planes
-from rtdeblur.media import nvenc
-from rtdeblur.media.planes import downloaded, planar, planes_of
+from rtdeblur.gpu_path import Wanted, connect
+from rtdeblur.media import codecs
 from rtdeblur.media.reader import FileReader
-from rtdeblur.media.testclip import write_test_clip
 from rtdeblur.media.writer import FileWriter
 from rtdeblur.model import DEFAULT_MODEL, Model
 from rtdeblur.pipeline import Pipeline, in_batches, submit
-from rtdeblur.zerocopy import Wanted, connect
 
 BATCH, FRAMES = 4, 24
 LEAST_ENCODED_PSNR = 30.0
@@ -71,7 +72,7 @@ def likeness(video: Path, backend: Backend) -> list[float]:
 def whole(video: Path, backend: Backend, output: Path) -> list[float]:
     """Restore a file to a file on the GPU; how near its pictures are to those of the host's way, dB."""
     reader = FileReader(video, device="cuda")
-    writer = FileWriter(reader, output, codec=nvenc.ENCODER, overwrite=True)
+    writer = FileWriter(reader, output, codec=codecs.NVENC, overwrite=True)
     click.echo(f"  {connect(reader, backend, writer)}")
     if not reader.keeps:
         sys.exit("frames did not stay on the GPU")
@@ -124,7 +125,7 @@ def main(video: Path | None, model: str) -> None:
             # Decoders are exact by their standards: not one sample may differ.
             good = tell("decoded", likeness(clip, IdentityBackend()), 99.0)
             good &= tell("restored", likeness(clip, backend), LEAST_PSNR)
-            if nvenc.opens():
+            if codecs.nvenc_opens():
                 good &= tell("encoded", whole(clip, backend, folder / "out.mp4"), LEAST_ENCODED_PSNR)
                 compare_speed(clip, backend, folder)
             else:

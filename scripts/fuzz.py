@@ -203,7 +203,7 @@ def _readable(path: Path) -> bool:
     import av
 
     from rtdeblur.errors import InputError
-    from rtdeblur.media.container import open_input
+    from rtdeblur.ffmpeg.container import open_input
 
     if path.suffix == ".ts" and path.stat().st_size < TINY_TS_BYTES:
         return True

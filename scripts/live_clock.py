@@ -29,15 +29,16 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdeblur.backends import Backend, open_backend
+from rtdeblur.backends import open_backend
+from rtdeblur.backends.base import Backend
 from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.capture import Capture
+from rtdeblur.live.displays import Command, LivePicture, LiveStatus
 from rtdeblur.live.ladder import Candidate
 from rtdeblur.live.restorer import AUTO, Restorer
 from rtdeblur.live.session import LiveSession, Settings
-from rtdeblur.media.display import Command, LivePicture, LiveStatus
-from rtdeblur.media.live_sink import send_to
-from rtdeblur.media.sources import open_source
+from rtdeblur.live.sinks.encoded import send_to
+from rtdeblur.live.sources import open_source
 from rtdeblur.model import DEFAULT_MODEL, Model
 
 BITS = 24

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,28 +16,34 @@ import rtdeblur
 
 ROOT = Path(__file__).parent.parent
 
-LINES = [
+LAYERS = [
     {"__main__"},
     {"cli"},
     {"bench"},
-    {"pipeline", "live", "zerocopy"},
-    {"media", "backends", "engine"},
-    {"model", "cuda"},
+    {"pipeline", "live", "gpu_path"},
+    {"media", "backends"},
+    {"ffmpeg", "cuda", "model", "system"},
+    {"device"},
     {"frames", "dropout", "errors"},
 ]
-"""From the top down; a part imports lower lines alone."""
-
-EXCEPTIONS = {(f"rtdeblur.backends.{name}", "engine") for name in ("tensorrt", "rooms", "parity")}
+"""From the top down: a part imports only from lower layers."""
 
 HOMES = {
-    "av": ("rtdeblur.media", "rtdeblur.cli.doctor"),  # the doctor looks at the library itself
-    "cv2": ("rtdeblur.media",),
-    "aiohttp": ("rtdeblur.media.web",),
-    "openvino": ("rtdeblur.backends.openvino", "rtdeblur.cli.doctor"),
-    "tensorrt": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
-    "tensorrt_rtx": ("rtdeblur.backends.tensorrt", "rtdeblur.engine"),
-    "filelock": ("rtdeblur.engine", "rtdeblur.media.jobfolder"),
-    "platformdirs": ("rtdeblur.engine",),
+    "av": (
+        "rtdeblur.ffmpeg",
+        "rtdeblur.media",
+        "rtdeblur.live.image",
+        "rtdeblur.live.sources",
+        "rtdeblur.live.sinks",
+    ),
+    "cv2": ("rtdeblur.live.displays", "rtdeblur.live.sources.camera"),
+    "aiohttp": ("rtdeblur.live.displays.web",),
+    "pyvirtualcam": ("rtdeblur.live.sinks.virtual_camera",),
+    "openvino": ("rtdeblur.backends.openvino",),
+    "tensorrt": ("rtdeblur.backends.tensorrt",),
+    "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
+    "filelock": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.media.resume.job_folder"),
+    "platformdirs": ("rtdeblur.backends.tensorrt.cache",),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),
     "rich": ("rtdeblur.cli",),
@@ -60,8 +67,8 @@ HEAVY = {
 }
 
 
-def line_of(part: str) -> int | None:
-    return next((i for i, parts in enumerate(LINES) if part in parts), None)
+def layer_of(part: str) -> int | None:
+    return next((i for i, parts in enumerate(LAYERS) if part in parts), None)
 
 
 def imported(source: str) -> Iterator[str]:
@@ -90,9 +97,9 @@ def faults(module: str, source: str) -> list[str]:
                 found.append(f"{module} imports {name}, whose home is {' or '.join(homes) or 'elsewhere'}")
             continue
         target = rest.partition(".")[0]
-        if target in ("", "__version__", part) or (module, target) in EXCEPTIONS:
+        if target in ("", "__version__", part):
             continue
-        own, other = line_of(part), line_of(target)
+        own, other = layer_of(part), layer_of(target)
         if own is None or other is None or other <= own:
             found.append(f"{module} imports {name}, which is not below it")
     return found
@@ -110,6 +117,28 @@ def test_imports_point_down_and_heavy_libraries_stay_home() -> None:
     assert [fault for name, path in modules() for fault in faults(name, path.read_text())] == []
 
 
+def graph() -> dict[str, set[str]]:
+    """Modules of the package and those of it that each imports, anywhere in its code."""
+    names = dict(modules())
+    return {
+        name: {
+            found
+            for target in imported(path.read_text())
+            if (found := target if target in names else target.rpartition(".")[0]) in names and found != name
+        }
+        for name, path in names.items()
+    }
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    imports = graph()
+    assert {"rtdeblur.media.reader", "rtdeblur.media.writer"} <= imports["rtdeblur.gpu_path"]
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"import cycle: {' → '.join(error.args[1])}")
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [
@@ -120,7 +149,12 @@ def test_imports_point_down_and_heavy_libraries_stay_home() -> None:
         ("rtdeblur.model", "from rtdeblur import Pipeline"),
         ("rtdeblur.pipeline", "import av"),
         ("rtdeblur.backends.identity", "import openvino"),
-        ("rtdeblur.engine.builder", "from torch import nn"),
+        ("rtdeblur.backends.tensorrt.builder", "from torch import nn"),
+        ("rtdeblur.media.writer", "import cv2"),
+        ("rtdeblur.cli.doctor", "import av"),
+        ("rtdeblur.live.displays.window", "import av"),
+        ("rtdeblur.ffmpeg.container", "from rtdeblur.cuda import Driver"),
+        ("rtdeblur.frames", "from rtdeblur.device import DeviceFrame"),
         ("rtdeblur.cli.deblur", "import train.networks"),
         ("rtdeblur.newcomer", "import rtdeblur.frames"),
     ],
@@ -133,8 +167,8 @@ def test_the_check_sees(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("rtdeblur.cli.deblur", "from rtdeblur.pipeline import Pipeline"),
-        ("rtdeblur.backends.tensorrt", "from rtdeblur.engine.cache import EngineCache"),
-        ("rtdeblur.media.writer", "from rtdeblur.media.partfile import PartFile"),
+        ("rtdeblur.backends.tensorrt", "from rtdeblur.backends.tensorrt.cache import EngineCache"),
+        ("rtdeblur.media.writer", "from rtdeblur.ffmpeg.targets import PartFile"),
         ("rtdeblur.media.writer", "from rtdeblur import __version__"),
     ],
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rtdeblur.backends import Backend, PendingDevice
-from rtdeblur.frames import DeviceBatch, FrameBatch
+from rtdeblur.backends.base import Backend, PendingDevice
+from rtdeblur.device import DeviceBatch
+from rtdeblur.frames import FrameBatch
 
 
 class IdentityBackend(Backend):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from rtdeblur.backends import Backend, Mode, Precision, colour_inputs
+from rtdeblur.backends.base import Backend, Mode, Precision, colour_inputs
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import FrameBatch, Planes
@@ -124,6 +124,16 @@ class OpenVINOBackend(Backend):
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
+
+
+def devices() -> list[str]:
+    """OpenVINO's names of the devices of this machine."""
+    return list(ov.Core().available_devices)
+
+
+def runs_in_bf16() -> bool:
+    """Whether precision auto means bfloat16 on this machine."""
+    return is_fast_in_bf16(ov.Core())
 
 
 def is_fast_in_bf16(core: ov.Core) -> bool:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli import hardware
+from rtdeblur import system
 from rtdeblur.cli.build import ENGINE_DIR
 from rtdeblur.cli.options import BACKEND, PRECISION
 from rtdeblur.cli.report import at_times, say, table
 
 if TYPE_CHECKING:
-    from rtdeblur.backends import Backend, Precision
+    from rtdeblur.backends.base import Backend, Precision
     from rtdeblur.bench import Inference, Run
     from rtdeblur.model import Model
 
@@ -82,21 +82,21 @@ def _number(value: float | None, digits: int) -> str:
 
 def _machine(backend: Backend, model: str) -> dict[str, Any]:
     """What the figures depend on."""
-    gpu = hardware.first_gpu() if backend.name == "tensorrt" else None
+    gpu = system.first_gpu() if backend.name == "tensorrt" else None
     return {
         "model": model,
         "backend": backend.name,
         "device": backend.description,
-        "processor": hardware.cpu_name(),
-        "cores": hardware.usable_cores(),
+        "processor": system.cpu_name(),
+        "cores": system.usable_cores(),
         "gpu": asdict(gpu) if gpu else None,
-        "driver": hardware.nvidia_driver() if gpu else None,
+        "driver": system.nvidia_driver() if gpu else None,
     }
 
 
 def _measure(backend: Backend, size: tuple[int, int], batch: int, words: _Words) -> Case:
     from rtdeblur import bench
-    from rtdeblur.media.testclip import write_test_clip
+    from rtdeblur.ffmpeg.test_clip import write_test_clip
 
     bench.reset_peak_memory()
     inference = bench.time_inference(backend, bench.noise(batch, *size), words.seconds)
@@ -106,8 +106,8 @@ def _measure(backend: Backend, size: tuple[int, int], batch: int, words: _Words)
             video = words.video or Path(folder, "clip.mp4")
             if words.video is None:
                 write_test_clip(video, *size, words.frames)
-            run = bench.time_pipeline(video, backend, batch, Path(folder), hardware.usable_cores())
-    gpu_memory_mib = hardware.gpu_memory_used_mib() if backend.name == "tensorrt" else None
+            run = bench.time_pipeline(video, backend, batch, Path(folder), system.usable_cores())
+    gpu_memory_mib = system.gpu_memory_used_mib() if backend.name == "tensorrt" else None
     return Case(*size, batch, inference, run, bench.peak_memory_mib(), gpu_memory_mib)
 
 
@@ -128,7 +128,7 @@ class _Words:
 
     def resolutions(self) -> list[tuple[int, int]]:
         """(height, width) of each case: the video's own, or those named."""
-        from rtdeblur.engine.profiles import parse_size
+        from rtdeblur.backends.tensorrt.profiles import parse_size
 
         if self.video is None:
             return [parse_size(size) for size in self.sizes or ("720p",)]
@@ -141,7 +141,8 @@ class _Words:
 
     def open(self) -> tuple[str, Backend]:
         """The model's name and the backend that runs it."""
-        from rtdeblur.backends import EngineOptions, open_backend
+        from rtdeblur.backends import open_backend
+        from rtdeblur.backends.base import EngineOptions
         from rtdeblur.model import DEFAULT_MODEL, Model
 
         model: Model | None = None

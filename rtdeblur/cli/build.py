@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli import hardware
+from rtdeblur import system
 from rtdeblur.cli.report import at_times, say
 from rtdeblur.errors import EngineError
 
 if TYPE_CHECKING:
-    from rtdeblur.engine.cache import CachedEngine
-    from rtdeblur.engine.profiles import BuildProfile
-    from rtdeblur.engine.spec import EngineSpec, ShapeProfile, Target
+    from rtdeblur.backends.tensorrt.cache import CachedEngine
+    from rtdeblur.backends.tensorrt.profiles import BuildProfile
+    from rtdeblur.backends.tensorrt.spec import EngineSpec, ShapeProfile, Target
     from rtdeblur.model import Model
 
 ENGINE_DIR = click.Option(
@@ -74,17 +74,17 @@ _PARAMS: list[click.Parameter] = [
 
 def _options(profile: str | None, words: dict[str, Any]) -> BuildProfile:
     """The options of a profile, or the usual ones, under those that were given."""
-    from rtdeblur.engine.profiles import BuildProfile, load_profile
+    from rtdeblur.backends.tensorrt.profiles import BuildProfile, load_profile
 
     base = load_profile(profile) if profile else BuildProfile("default", "any")
     return replace(base, **{key: value for key, value in words.items() if value not in (None, ())})
 
 
 def _target(options: BuildProfile) -> Target:
-    from rtdeblur.engine.flavours import choose
-    from rtdeblur.engine.spec import Target
+    from rtdeblur.backends.tensorrt.flavours import choose
+    from rtdeblur.backends.tensorrt.spec import Target
 
-    gpu = hardware.first_gpu()
+    gpu = system.first_gpu()
     flavour = choose(options.flavour, gpu.compute_capability if gpu else None)
     wanted = options.compute_capabilities
     if flavour.portable:
@@ -105,8 +105,8 @@ def _target(options: BuildProfile) -> Target:
 
 
 def _profiles(options: BuildProfile, dynamic: bool) -> list[ShapeProfile]:
-    from rtdeblur.engine.profiles import parse_size
-    from rtdeblur.engine.spec import Shape, ShapeProfile
+    from rtdeblur.backends.tensorrt.profiles import parse_size
+    from rtdeblur.backends.tensorrt.spec import Shape, ShapeProfile
 
     shapes = [
         Shape.of(batch, *parse_size(size), options.chroma)
@@ -140,8 +140,8 @@ def _progress(name: str, shown: bool) -> Iterator[Callable[[float, str], None] |
 
 
 def _build(model: Model, spec: EngineSpec, folder: Path | None, force: bool, quiet: bool) -> CachedEngine:
-    from rtdeblur.engine.builder import build
-    from rtdeblur.engine.cache import EngineCache
+    from rtdeblur.backends.tensorrt.builder import build
+    from rtdeblur.backends.tensorrt.cache import EngineCache
 
     cache = EngineCache(folder, notice=lambda line: say("warning", line))
     if force:
@@ -176,7 +176,7 @@ def _command(
     Running builds what it needs by itself; this does it before, or on another machine. The RTX flavour
     needs no GPU for it.
     """
-    from rtdeblur.engine.spec import EngineSpec
+    from rtdeblur.backends.tensorrt.spec import EngineSpec
     from rtdeblur.model import DEFAULT_MODEL, Model
 
     options = _options(profile, words)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.jobs import STANDARD, Plan, plan
 from rtdeblur.cli.options import PARAMS, Bare, Request
-from rtdeblur.cli.outcome import Failure, Outcome, Skipped, as_json, as_line
+from rtdeblur.cli.plan import STANDARD, Plan, plan
 from rtdeblur.cli.report import say, show_traceback
-from rtdeblur.cli.session import Session
+from rtdeblur.cli.restoring import Session
+from rtdeblur.cli.results import Failure, Outcome, Skipped, as_json, as_line
 from rtdeblur.errors import BackendError, DependencyError, FinishedError, ModelError, NoVideoError
 
 if TYPE_CHECKING:

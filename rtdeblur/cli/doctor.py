@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Literal
 
 import click
 
-from rtdeblur.cli import doctor_gpu, hardware
-from rtdeblur.cli.finding import Finding
-from rtdeblur.errors import ModelError
+from rtdeblur import system
+from rtdeblur.errors import DependencyError, EngineError, ModelError
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
 _FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16", "AMX bf16": "amx_bf16"}
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "h264_nvenc", "hevc_nvenc")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "ffv1")
+_LEAST_CAPABILITY = 7.5
+"""Turing; neither flavour supports an older GPU (support matrices of TensorRT 11 and TensorRT-RTX 1.7)."""
+_LEAST_CUDA = 13.0
+"""What the wheels of the extras are built for; drivers know it from 580 on."""
+_DRIVER = (
+    "install NVIDIA's driver 580 or later from https://www.nvidia.com/drivers"
+    if sys.platform == "win32"
+    else "install NVIDIA's driver 580 or later (Ubuntu: sudo ubuntu-drivers install) and restart"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for.
+
+    Attributes:
+        name: what was looked for.
+        ok: whether it is there and works.
+        value: what was found.
+        advice: what to do where it is not ok.
+        needed: whether nothing can be deblurred without it.
+    """
+
+    name: str
+    ok: bool
+    value: str
+    advice: str = ""
+    needed: bool = False
 
 
 def _software() -> Iterator[Finding]:
@@ -36,9 +64,9 @@ def _package(name: str) -> Finding:
 
 
 def _ffmpeg() -> Iterator[Finding]:
-    import av
+    from rtdeblur.ffmpeg.formats import ffmpeg_version
 
-    yield Finding("FFmpeg", True, f"{av.ffmpeg_version_info} (the one inside av)")
+    yield Finding("FFmpeg", True, f"{ffmpeg_version()} (the one inside av)")
     for name in _ENCODERS:
         yield _codec("encoder", name, "w")
     for name in _DECODERS:
@@ -46,43 +74,123 @@ def _ffmpeg() -> Iterator[Finding]:
 
 
 def _codec(kind: str, name: str, mode: Literal["r", "w"]) -> Finding:
-    from av.codec import Codec
+    from rtdeblur.ffmpeg.formats import has_codec
 
-    try:
-        Codec(name, mode)
-    except ValueError:  # what av raises for an unknown codec derives from it
+    if not has_codec(name, mode):
         return Finding(f"{kind} {name}", False, "not in this build of av", "pip install --upgrade av")
     return Finding(f"{kind} {name}", True, "found")
 
 
 def _processor() -> Iterator[Finding]:
-    yield Finding("name", True, hardware.cpu_name())
-    yield Finding("usable cores", True, str(hardware.usable_cores()))
-    flags = hardware.cpu_flags()
+    yield Finding("name", True, system.cpu_name())
+    yield Finding("usable cores", True, str(system.usable_cores()))
+    flags = system.cpu_flags()
     if flags is not None and platform.machine().lower() in ("x86_64", "amd64"):
         for name, flag in _FEATURES.items():
             yield Finding(name, flag in flags, "yes" if flag in flags else "not in this processor")
-    memory_mib = hardware.memory_mib()
+    memory_mib = system.memory_mib()
     yield Finding(
         "memory", memory_mib is not None, f"{memory_mib / 1024:.1f} GiB" if memory_mib else "unknown"
     )
 
 
 def _openvino() -> Iterator[Finding]:
-    import openvino
+    from rtdeblur.backends.openvino import devices, runs_in_bf16
 
-    from rtdeblur.backends.openvino import is_fast_in_bf16
-
-    core = openvino.Core()
-    yield Finding("openvino devices", True, ", ".join(core.available_devices), needed=True)
-    precision = "bf16" if is_fast_in_bf16(core) else "fp32 (no fast bfloat16 in this processor)"
+    yield Finding("openvino devices", True, ", ".join(devices()), needed=True)
+    precision = "bf16" if runs_in_bf16() else "fp32 (no fast bfloat16 in this processor)"
     yield Finding("--precision auto", True, precision)
+
+
+def _gpu() -> Iterator[Finding]:
+    """Look for GPUs that TensorRT can use."""
+    try:
+        gpus = system.nvidia_gpus()
+    except (OSError, AttributeError) as error:  # no library, or one that does not start
+        if not system.has_nvidia_card():
+            yield Finding("NVIDIA GPU", False, str(error), f"on a machine that has one: {_DRIVER}")
+        else:
+            yield Finding("NVIDIA GPU", False, f"there is one, and its driver is not: {error}", _DRIVER)
+        return
+    if not gpus:
+        advice = "look at nvidia-smi and CUDA_VISIBLE_DEVICES; a container wants --gpus all"
+        yield Finding("NVIDIA GPU", False, "there is a driver, and it finds none", advice)
+    for one in gpus:
+        what = f"{one.name}, compute capability {one.compute_capability}, {one.memory_mib / 1024:.0f} GiB"
+        yield Finding("NVIDIA GPU", True, f"{what}, driver for CUDA {one.driver_cuda}")
+        if float(one.compute_capability) < _LEAST_CAPABILITY:
+            low = f"compute capability {one.compute_capability} is too low, {_LEAST_CAPABILITY} is the least"
+            yield Finding(one.name, False, low, "--backend openvino runs on the processor")
+        if float(one.driver_cuda) < _LEAST_CUDA:
+            old = f"knows CUDA {one.driver_cuda}, TensorRT's packages need {_LEAST_CUDA}"
+            yield Finding("NVIDIA driver", False, old, _DRIVER)
+
+
+def _tensorrt() -> Iterator[Finding]:
+    """Look for all that running an engine needs besides a GPU."""
+    from rtdeblur.backends.tensorrt.flavours import ENTERPRISE, FLAVOURS, choose
+
+    flavours = list(FLAVOURS.values())
+    present = [flavour for flavour in flavours if flavour.installed]
+    for flavour in flavours:
+        try:
+            yield Finding(flavour.title, True, flavour.version)
+        except DependencyError:
+            install = f"pip install 'rtdeblur[{flavour.extra}]'"
+            if present:
+                yield Finding(flavour.title, True, f"not installed, and not needed beside {present[0].title}")
+            elif flavour.portable and platform.machine().lower() not in ("x86_64", "amd64"):
+                yield Finding(flavour.title, False, f"not made for {platform.machine()}")
+            else:
+                yield Finding(flavour.title, False, "not installed", install)
+        except EngineError as error:
+            yield Finding(flavour.title, False, str(error))
+    card = system.first_gpu()
+    if present:
+        taken = choose("auto", card.compute_capability if card else None)
+        if len(present) > 1:
+            yield Finding("--flavour auto", True, taken.title)
+        if card and taken.portable and card.compute_capability not in taken.targets:
+            unlisted = f"does not list compute capability {card.compute_capability}, {card.name}"
+            yield Finding(taken.title, False, unlisted, f"pip install 'rtdeblur[{ENTERPRISE.extra}]'")
+    yield _cuda_from_python()
+    yield _engine_folder()
+
+
+def _cuda_from_python() -> Finding:
+    from rtdeblur.cuda import DRIVERS
+
+    found = [name for name, module in DRIVERS.items() if _is_there(module)]
+    install = "pip install 'cuda-bindings>=13.0'"
+    return Finding("CUDA from Python", bool(found), ", ".join(found) or "not installed", install)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that should hold it
+        return False
+
+
+def _engine_folder() -> Finding:
+    from rtdeblur.backends.tensorrt.cache import FOLDER_VARIABLE, EngineCache
+
+    cache = EngineCache()
+    there = next(path for path in (cache.folder, *cache.folder.parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        advice = f"--engine-dir DIR, or set {FOLDER_VARIABLE}"
+        return Finding("engine folder", False, f"{cache.folder} cannot be written", advice)
+    entries = list(cache.entries())
+    if bad := [entry for entry in entries if entry.problem]:
+        advice = "rtdeblur engines --prune"
+        return Finding("engine folder", False, f"{len(bad)} damaged engines in {cache.folder}", advice)
+    return Finding("engine folder", True, f"{cache.folder}, {len(entries)} engines")
 
 
 def _backends() -> Iterator[Finding]:
     yield Finding("identity", True, "always")
     yield Finding("openvino", *_found("openvino"), _REINSTALL)
-    missing = [f.name for probe in (doctor_gpu.gpu, doctor_gpu.tensorrt) for f in probe() if not f.ok]
+    missing = [f.name for probe in (_gpu, _tensorrt) for f in probe() if not f.ok]
     lacks = f"lacks: {', '.join(dict.fromkeys(missing))}; see GPU and TensorRT"
     yield Finding("tensorrt", not missing, lacks if missing else "ready")
 
@@ -140,8 +248,8 @@ _PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "Software": _software,
     "Processor": _processor,
     "OpenVINO": _openvino,
-    "GPU": doctor_gpu.gpu,
-    "TensorRT": doctor_gpu.tensorrt,
+    "GPU": _gpu,
+    "TensorRT": _tensorrt,
     "Backends": _backends,
     "FFmpeg": _ffmpeg,
     "Live": _live,

@@ -13,8 +13,8 @@ from rtdeblur.cli.build import ENGINE_DIR
 from rtdeblur.cli.report import say, table
 
 if TYPE_CHECKING:
-    from rtdeblur.engine.cache import Entry
-    from rtdeblur.engine.spec import EngineSpec
+    from rtdeblur.backends.tensorrt.cache import Entry
+    from rtdeblur.backends.tensorrt.spec import EngineSpec
 
 _HEADERS = ("model", "precision", "shapes", "flavour", "for", "size", "used", "state")
 
@@ -35,8 +35,8 @@ def _row(entry: Entry, stale: str) -> tuple[str, ...]:
 
 def _stale(spec: EngineSpec) -> str:
     """Why an engine is of no use here any more; empty where it is, or may be."""
-    from rtdeblur.engine.flavours import FLAVOURS
-    from rtdeblur.engine.spec import Target
+    from rtdeblur.backends.tensorrt.flavours import FLAVOURS
+    from rtdeblur.backends.tensorrt.spec import Target
 
     flavour = FLAVOURS.get(spec.target.flavour)
     if flavour is None or not flavour.installed:
@@ -83,7 +83,7 @@ def _command(
     --prune removes damaged engines and those for another version of TensorRT or another system. With
     --verify the exit code is 1 where an engine is damaged.
     """
-    from rtdeblur.engine.cache import EngineCache
+    from rtdeblur.backends.tensorrt.cache import EngineCache
 
     cache = EngineCache(engine_dir)
     if (unused_days is not None or most_mib is not None) and not prune:

@@ -18,13 +18,13 @@ from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from rtdeblur.backends import Backend, Precision
+    from rtdeblur.backends.base import Backend, Precision
     from rtdeblur.dropout import Policy
+    from rtdeblur.live.displays import Display
     from rtdeblur.live.ladder import Candidate
     from rtdeblur.live.outputs import Output
     from rtdeblur.live.restorer import Restorer
     from rtdeblur.live.summary import LiveSummary
-    from rtdeblur.media.display import Display
 
 _FILE = click.Path(path_type=Path)
 
@@ -59,10 +59,11 @@ class Request:
 def live(request: Request) -> LiveSummary:
     """Run a session to its end."""
     if not request.no_window:
-        import rtdeblur.media.window  # noqa: F401 - OpenCV's windows hang where PyAV was loaded first
+        import rtdeblur.live.displays.window  # noqa: F401 - OpenCV's windows hang where PyAV was loaded first
     from rtdeblur.live.capture import Capture
     from rtdeblur.live.session import LiveSession, Settings
-    from rtdeblur.media.sources import SourceOptions, open_source
+    from rtdeblur.live.sources import open_source
+    from rtdeblur.live.sources.base import SourceOptions
 
     _check(request)
 
@@ -111,13 +112,12 @@ def _restorer(request: Request) -> Restorer:
 
     def open_backend(name: str) -> Backend:
         from rtdeblur import backends
+        from rtdeblur.backends.base import EngineOptions
 
         if name == "identity":
             return backends.open_backend("identity", None)
         tell = (lambda _: None) if request.quiet else partial(say, "info")
-        engines = backends.EngineOptions(
-            notice=tell, on_progress=at_times(tell), stopped=lambda: restorer.stopped
-        )
+        engines = EngineOptions(notice=tell, on_progress=at_times(tell), stopped=lambda: restorer.stopped)
         return backends.open_backend(
             request.backend,
             Model.load(name),
@@ -155,13 +155,13 @@ def _displays(request: Request, tell: Callable[[str, str], None]) -> list[Displa
     """The web page and the window; the page alone where both are asked for and no window can be had."""
     displays: list[Display] = []
     if request.web:
-        from rtdeblur.media.web.server import WebPage
+        from rtdeblur.live.displays.web.server import WebPage
 
         page = WebPage(*_address(request.web))
         say("info", f"web page: {page.url}")  # even with --quiet: it may hold a token
         displays.append(page)
     if not request.no_window:
-        from rtdeblur.media.window import Window
+        from rtdeblur.live.displays.window import Window
 
         try:
             displays.append(Window())
@@ -181,10 +181,10 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _outputs(request: Request, warn: Callable[[str], None]) -> list[Output]:
+    from rtdeblur.live.address import without_password
     from rtdeblur.live.outputs import Output
-    from rtdeblur.media.live_sink import send_to
-    from rtdeblur.media.network import without_password
-    from rtdeblur.media.virtual_camera import virtual_camera
+    from rtdeblur.live.sinks.encoded import send_to
+    from rtdeblur.live.sinks.virtual_camera import virtual_camera
 
     outputs = []
     # Two may wait: a receiver wants the newest picture, as a display does.

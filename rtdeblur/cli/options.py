@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rtdeblur.backends import Precision
+    from rtdeblur.backends.base import Precision
     from rtdeblur.dropout import Policy
     from rtdeblur.media.deinterlace import Deinterlacing
 

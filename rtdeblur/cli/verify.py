@@ -16,7 +16,7 @@ from rtdeblur.cli.options import as_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rtdeblur.media.compare import Check
+    from rtdeblur.media.verify.compare import Check
 
 _COLOURS = {"same": "green", "different": "red", "not held": "yellow"}
 
@@ -35,9 +35,9 @@ def command(ctx: click.Context, before: Path, after: Path, as_json: bool, quiet:
     """
     if Path("-") in (before, after):
         raise click.UsageError("Both files are read whole and compared; a pipe cannot be.")
-    from rtdeblur.media.compare import compare
-    from rtdeblur.media.contents import read_contents
-    from rtdeblur.media.plaincopy import plain_copy
+    from rtdeblur.media.verify.compare import compare
+    from rtdeblur.media.verify.container_limits import plain_copy
+    from rtdeblur.media.verify.contents import read_contents
 
     checks = compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
     different = any(check.status == "different" for check in checks)

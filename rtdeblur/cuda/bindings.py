@@ -11,9 +11,9 @@ import numpy as np
 from cuda.bindings import driver as cuda
 from numpy.typing import NDArray
 
-from rtdeblur.cuda import Bytes, Device
+from rtdeblur.cuda.base import Bytes, Device
+from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
-from rtdeblur.frames import DevicePlane
 
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
@@ -22,7 +22,7 @@ _NAME_BYTES = 256
 
 
 class BindingsDriver:
-    """See `rtdeblur.cuda.Driver`."""
+    """See `rtdeblur.cuda.base.Driver`."""
 
     name = "cuda-bindings"
     has_graphs = True

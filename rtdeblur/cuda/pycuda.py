@@ -11,13 +11,13 @@ import numpy as np
 import pycuda.driver as cuda
 from numpy.typing import NDArray
 
-from rtdeblur.cuda import DEFAULT_STREAM, Bytes, Device
+from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, Device
+from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
-from rtdeblur.frames import DevicePlane
 
 
 class PycudaDriver:
-    """See `rtdeblur.cuda.Driver`."""
+    """See `rtdeblur.cuda.base.Driver`."""
 
     name = "pycuda"
     has_graphs = False

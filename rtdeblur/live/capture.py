@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from rtdeblur.errors import InputError
 from rtdeblur.frames import Frame
+from rtdeblur.live.latest import Newest
 from rtdeblur.live.meters import FrameInterval
-from rtdeblur.live.newest import Newest
-from rtdeblur.media.sources import LiveSource
+from rtdeblur.live.sources.base import LiveSource
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds between attempts to open a lost source; each waits twice as long as the one before."""

@@ -10,10 +10,10 @@ from dataclasses import replace
 from rtdeblur.errors import InterruptedRunError, RtdeblurError
 from rtdeblur.frames import Frame
 from rtdeblur.live.capture import Capture
+from rtdeblur.live.displays import LivePicture
+from rtdeblur.live.latest import Newest
 from rtdeblur.live.meters import Latency
-from rtdeblur.live.newest import Newest
 from rtdeblur.live.restorer import Restorer
-from rtdeblur.media.display import LivePicture
 
 _USUAL_INTERVAL = 1 / 30
 _CLOSE_SECONDS = 10.0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rtdeblur.errors import OutputError
 from rtdeblur.frames import Frame
 from rtdeblur.live.capture import FIRST_DELAY, LONGEST_DELAY
-from rtdeblur.media.live_sink import LiveSink, OpenSink
+from rtdeblur.live.sinks import LiveSink, OpenSink
 
 _CLOSE_SECONDS = 5.0
 _USUAL_RATE = 30.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from rtdeblur.backends import Backend
+from rtdeblur.backends.base import Backend
 from rtdeblur.frames import Frame, FrameBatch
+from rtdeblur.live.image import Scaler
 from rtdeblur.live.ladder import Candidate, Governor, Rung, first_guess, rungs
 from rtdeblur.live.meters import Clock
-from rtdeblur.media.scaling import Scaler
 
 AUTO = "auto"
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.live.capture import Capture
+from rtdeblur.live.displays import Command, Display, LivePicture, LiveStatus
 from rtdeblur.live.inference import Inference
 from rtdeblur.live.meters import Latency, Rate
 from rtdeblur.live.outputs import Output
 from rtdeblur.live.restorer import Restorer
+from rtdeblur.live.sinks.encoded import record_to
+from rtdeblur.live.sinks.snapshot import save_snapshot, stamped
 from rtdeblur.live.summary import LiveSummary, OutputSummary
-from rtdeblur.media.display import Command, Display, LivePicture, LiveStatus
-from rtdeblur.media.live_sink import record_to
-from rtdeblur.media.snapshot import save_snapshot, stamped
 
 _POLL_SECONDS = 0.05
 _NOTICE_SECONDS = 3.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from rtdeblur.frames import DeviceBatch, DeviceFrame, Frame, FrameBatch, Interlude, VideoInfo
+from rtdeblur.device import DeviceBatch, DeviceFrame
+from rtdeblur.frames import Frame, FrameBatch, Interlude, VideoInfo
 
 
 class FrameSource(Protocol):

@@ -3,7 +3,7 @@
 | codec      | auto chooses it for                          | quality (crf) | preset              |
 |------------|----------------------------------------------|---------------|---------------------|
 | libx265    | HDR, and more than 10 bits a sample          | 16            | superfast           |
-| h264_nvenc | 8-bit 4:2:0, where the GPU encodes (`nvenc`) | 19 (cq)       | p4                  |
+| h264_nvenc | 8-bit 4:2:0, where the GPU encodes           | 19 (cq)       | p4                  |
 | libx264    | everything else                              | 16            | veryfast            |
 | libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
 | ffv1       | never; lossless, for mkv                     |               |                     |
@@ -19,6 +19,7 @@ these get full chroma in that direction.
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
@@ -26,20 +27,29 @@ from pathlib import Path
 from av.codec import Codec
 from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import CodecContext
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
 
 from rtdeblur.errors import OutputError, UsageError
+from rtdeblur.ffmpeg.container import open_output
+from rtdeblur.ffmpeg.formats import refusal
+from rtdeblur.ffmpeg.pixels import PLANAR, colour_of, depth_of, has_alpha
+from rtdeblur.ffmpeg.side_data import light_level, mastering_display
 from rtdeblur.frames import Colour
-from rtdeblur.media import hdr, nvenc
-from rtdeblur.media.container import open_output, refusal
-from rtdeblur.media.encoder import CAPTIONS, Encoding
-from rtdeblur.media.planes import PLANAR, colour_of, depth_of, has_alpha
+from rtdeblur.media.encoder import CAPTIONS, HDR_PARAMS, Encoding
 from rtdeblur.media.reader import FileReader
 
+NVENC = "h264_nvenc"
+NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "cq": "19", "b": "0"}
+"""Constant quality: without b=0 FFmpeg's default bit rate would bound it."""
+# The least that NVENC takes is 145×49, and 4096 the most for H.264 (NVIDIA, NVENC Video Encoder API).
+_NVENC_LEAST, _NVENC_MOST = (64, 160), 4096
+
 _DEFAULTS: dict[str, dict[str, str]] = {
-    nvenc.ENCODER: nvenc.OPTIONS,
+    NVENC: NVENC_OPTIONS,
     "libx264": {"crf": "16", "preset": "veryfast"},
     "libx265": {"crf": "16", "preset": "superfast", "x265-params": "log-level=none"},
     "libvpx-vp9": {"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
@@ -75,6 +85,8 @@ _X26X_PRESETS = [
 # Below one coding tree block libx265 writes past its buffers.
 _X265_MIN_SIZE = 64
 _LOSSES = PixFmtLoss.DEPTH | PixFmtLoss.RESOLUTION | PixFmtLoss.CHROMA | PixFmtLoss.ALPHA
+# Units of the SEI message: SMPTE ST 2086 (0.00002 for chromaticity, 0.0001 cd/m² for luminance).
+_CHROMATICITY, _LUMINANCE = 50_000, 10_000
 _HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 
 
@@ -96,20 +108,20 @@ def choose(
     """
     frame = reader.first.frame
     # A crf or a preset on its own is meant for the processor's encoders.
-    gpu = crf is None and preset is None and nvenc.suits(frame)
+    gpu = crf is None and preset is None and suits_nvenc(frame)
     name = _auto(frame, format_name, gpu) if codec == "auto" else codec
     encoder = _encoder(name)
     if name == "libx265" and min(frame.width, frame.height) < _X265_MIN_SIZE:
         size = f"{frame.width}x{frame.height}"
         raise OutputError(f"libx265 encodes {_X265_MIN_SIZE} pixels and more, got {size}; try libx264")
     options = _options(name, crf, preset)
-    hdr.add_params(name, frame, options)
+    _add_hdr_params(name, frame, options)
     problem: str | None = None
     encodings = [
         Encoding(name, pix_fmt, options, lost, _colour(frame, pix_fmt))
         for pix_fmt, lost in _ranked(frame.format, encoder)
     ]
-    if nvenc.is_one(name) and not reader.obstacle:
+    if is_nvenc(name) and not reader.obstacle:
         encodings.insert(0, replace(encodings[0], pix_fmt="nv12", device="cuda"))
     for encoding in encodings:
         refused = refusal(format_name, partial(encoding.add_to, reader=reader))
@@ -132,8 +144,8 @@ def _colour(frame: VideoFrame, pix_fmt: str) -> Colour:
 def _auto(frame: VideoFrame, format_name: str, gpu: bool) -> str:
     deep = depth_of(frame.format) > 10 or frame.color_trc in _HDR_TRANSFERS
     tiny = min(frame.width, frame.height) < _X265_MIN_SIZE
-    if gpu and not deep and _holds(format_name, "libx264") and nvenc.opens():
-        return nvenc.ENCODER
+    if gpu and not deep and _holds(format_name, "libx264") and nvenc_opens():
+        return NVENC
     for name in ("libx265", "libx264") if deep and not tiny else ("libx264",):
         if _holds(format_name, name):
             return name
@@ -182,6 +194,40 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
     return options
 
 
+def _add_hdr_params(codec: str, frame: VideoFrame, options: dict[str, str]) -> None:
+    """Add what an encoder needs to write the mastering display and content light level of a frame.
+
+    Args:
+        codec: FFmpeg's name of the encoder; others than libx264 and libx265 get nothing.
+        frame: the first frame.
+        options: options of the encoder, changed in place.
+    """
+    if codec not in HDR_PARAMS:
+        return
+    option, mastering_key, light_key = HDR_PARAMS[codec]
+    params = [options[option]] if option in options else []
+    mastering, light = mastering_display(frame), light_level(frame)
+    display = _display(mastering.values) if mastering and mastering.is_whole else None
+    if display:
+        params.append(f"{mastering_key}={display}")
+    if light:
+        max_cll, max_fall = light
+        params.append(f"{light_key}={max_cll},{max_fall}")
+    if codec == "libx265" and (display or light):
+        params.append("hdr10=1:repeat-headers=1")
+    if params:
+        options[option] = ":".join(params)
+
+
+def _display(values: tuple[float, ...]) -> str:
+    red, green, blue, white = (
+        f"({round(x * _CHROMATICITY)},{round(y * _CHROMATICITY)})"
+        for x, y in zip(values[0:8:2], values[1:8:2], strict=True)
+    )
+    lowest, highest = (round(v * _LUMINANCE) for v in values[8:])
+    return f"G{green}B{blue}R{red}WP{white}L({highest},{lowest})"
+
+
 def x264_params() -> str:
     """What x264 is told beside its options, so that it is silent, and gives the same bytes each time."""
     return ":".join([_X264_SILENT, *([_X264_REPEATABLE] if _has_avx512() else [])])
@@ -219,3 +265,36 @@ def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
         return False
     jpeg_range, alpha = offered.name.startswith("yuvj"), has_alpha(offered)
     return (not jpeg_range or source.name.startswith("yuvj")) and (not alpha or has_alpha(source))
+
+
+def suits_nvenc(frame: VideoFrame) -> bool:
+    """Whether NVENC would keep all of a picture: 8 bits, 4:2:0, progressive, of a size that it takes."""
+    height, width = frame.height, frame.width
+    return (
+        frame.format.name in ("yuv420p", "nv12")
+        and not frame.interlaced_frame
+        and height % 2 == width % 2 == 0
+        and height >= _NVENC_LEAST[0]
+        and width >= _NVENC_LEAST[1]
+        and max(height, width) <= _NVENC_MOST
+    )
+
+
+def is_nvenc(codec: str) -> bool:
+    """Whether an encoder of FFmpeg is the GPU's."""
+    return codec.endswith("_nvenc")
+
+
+@cache
+def nvenc_opens() -> bool:
+    """Whether an encoder can be had from the GPU."""
+    try:
+        context = CodecContext.create(NVENC, "w")
+        assert isinstance(context, VideoCodecContext)
+        context.width = context.height = 256
+        context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
+        context.options = dict(NVENC_OPTIONS)
+        context.open()
+    except (FFmpegError, ValueError):  # no GPU, no driver, a GPU without NVENC; or not compiled in
+        return False
+    return True

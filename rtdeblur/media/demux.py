@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.format import Flags
-from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
-from rtdeblur.media.clock import JUMP_SECONDS, Splicer
-from rtdeblur.media.container import is_seekable, open_input
-from rtdeblur.media.damage import MARKED, READS, Damage
+from rtdeblur.ffmpeg.container import is_seekable, open_input
+from rtdeblur.ffmpeg.damage import MARKED, READS, Damage
+from rtdeblur.ffmpeg.packets import AnyPacket
 
-AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic in its stubs alone
+# As FFmpeg's dts_delta_threshold: a transport stream whose clock moves further was spliced or restarted.
+JUMP_SECONDS = 10
 
 # After so many failed reads in a row there is nothing more to come.
 _READ_ATTEMPTS = 16
 # Containers interleave their streams to within about a second.
 INTERLEAVE_SECONDS = 1
-# What may wait for a picture: sound of minutes, until the video goes on or has ended.
-_QUEUE_PACKETS, _QUEUE_BYTES = 4096, 8 << 20
 # Few subtitles are shown for longer: what began so long before a part is looked for.
 _SUBTITLE_SECONDS = 10
 # Packets that a player decodes and does not play prime the decoder for the sound that follows; no
 # codec needs more than this (Opus, the longest: 80 ms).
 _PRIMING_SECONDS = Fraction(1, 10)
-
-
-class PacketQueue:
-    """Packets of the streams beside the video, waiting for the picture that they belong to."""
-
-    def __init__(self) -> None:
-        self._packets: list[AnyPacket] = []
-        self._bytes = 0
-
-    @property
-    def is_full(self) -> bool:
-        """True where no more should be held in memory."""
-        return len(self._packets) >= _QUEUE_PACKETS or self._bytes >= _QUEUE_BYTES
-
-    def add(self, packet: AnyPacket) -> None:
-        """Let one more wait."""
-        self._packets.append(packet)
-        self._bytes += packet.size
-
-    def take(self, until: float | Fraction = math.inf) -> tuple[AnyPacket, ...]:
-        """Remove and give the packets to be decoded until then, in seconds; each stream stays in order."""
-        taken: list[AnyPacket] = []
-        left: list[AnyPacket] = []
-        later: set[int] = set()
-        for packet in self._packets:
-            index, dts = packet.stream_index, packet.dts
-            if index in later or (dts is not None and dts * Fraction(packet.time_base) > until):
-                later.add(index)
-                left.append(packet)
-            else:
-                taken.append(packet)
-        self._packets, self._bytes = left, sum(packet.size for packet in left)
-        return tuple(taken)
 
 
 class Demuxer:
@@ -257,3 +220,30 @@ class Demuxer:
 
 def _shown(packet: AnyPacket) -> int | None:
     return packet.pts if packet.pts is not None else packet.dts
+
+
+class Splicer:
+    """Closes the gaps that a restarted clock leaves in a transport stream, for all its streams alike.
+
+    Around the restart, packets of the old clock and the new one are interleaved: an offset found once
+    is used again, or each change would move sound against picture.
+    """
+
+    def __init__(self) -> None:
+        self._offsets = [Fraction(0)]
+        self._last: Fraction | None = None
+
+    def offset(self, time: Fraction, duration: Fraction) -> Fraction:
+        """What to add to the times of a packet, in seconds.
+
+        Args:
+            time: decoding time of the packet, in seconds.
+            duration: how long the packet lasts, in seconds.
+        """
+        last = time if self._last is None else self._last
+        offset = next((o for o in reversed(self._offsets) if abs(time + o - last) <= JUMP_SECONDS), None)
+        if offset is None:
+            offset = last + duration - time
+            self._offsets.append(offset)
+        self._last = time + offset
+        return offset

@@ -1,11 +1,13 @@
-"""Sets an encoder up like the source: its size, times, colour, fields; see `codecs` for which one."""
+"""Sets an encoder up like the source and fits restored frames to it; see `codecs` for which encoder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 
+import numpy as np
 from av.codec.codec import PixFmtLoss
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
@@ -14,17 +16,24 @@ from av.format import Flags as FormatFlags
 from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
+from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from rtdeblur.frames import Colour
-from rtdeblur.media import hdr
-from rtdeblur.media.container import Device, open_output
-from rtdeblur.media.planes import COLORSPACES
+from rtdeblur.ffmpeg.container import Device, open_output
+from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
+from rtdeblur.ffmpeg.side_data import side_data
+from rtdeblur.frames import Colour, Plane
 from rtdeblur.media.reader import FileReader
 
 CAPTIONS = "a53cc"
 """The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
+HDR_PARAMS = {
+    "libx265": ("x265-params", "master-display", "max-cll"),
+    "libx264": ("x264-params", "mastering-display", "cll"),
+}
+"""Encoders that write HDR10 metadata: the option that takes it, and its keys for display and light level."""
+# It changes with the scene; no encoder takes it through PyAV.
+_DYNAMIC_HDR = (Type.DOVI_METADATA, Type.DYNAMIC_HDR_PLUS)
 _PROGRESSIVE = {"libx265", "libvpx-vp9", "libsvtav1"}
 # Some containers advertise their clock (90000) as the rate, which encoders refuse.
 _MAX_RATE = 1000
@@ -34,6 +43,7 @@ _LOSS_NAMES = {
     PixFmtLoss.CHROMA: "the chroma",
     PixFmtLoss.ALPHA: "the transparency",
 }
+_ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ class Encoding:
     def losses(self, reader: FileReader) -> list[str]:
         """One line for each thing that the pixel format changes in the picture."""
         source, frame = reader.info.pix_fmt, reader.first.frame
-        lost = hdr.lost(self.codec, frame)
+        lost = _lost_hdr(self.codec, frame)
         lost += [
             f"{what} of {source} is not kept: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
             for loss, what in _LOSS_NAMES.items()
@@ -125,7 +135,7 @@ class Encoding:
         elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
             size = f"{frame.width}x{frame.height}"
             lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
-        if CAPTIONS not in self.options and hdr.side_data(frame, Type.A53_CC) is not None:
+        if CAPTIONS not in self.options and side_data(frame, Type.A53_CC) is not None:
             lost.append(f"closed captions are not kept by {self.codec}; libx264 and libx265 keep them")
         if frame.interlaced_frame and self.codec in _PROGRESSIVE:
             lost.append(f"the field order is not kept by {self.codec}; libx264 keeps it")
@@ -134,6 +144,17 @@ class Encoding:
                 "the aspect ratio is kept in the frames alone, as ffv1 is written; libx264 keeps it whole"
             )
         return lost
+
+
+def _lost_hdr(codec: str, frame: VideoFrame) -> list[str]:
+    """One line for each kind of HDR metadata of a frame that an encoder cannot write."""
+    missing = [] if codec in HDR_PARAMS else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
+    names = {
+        kind.name.replace("_", " ").lower()
+        for kind in (*missing, *_DYNAMIC_HDR)
+        if side_data(frame, kind) is not None
+    }
+    return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
 
 
 def _frame_rate(reader: FileReader) -> Fraction:
@@ -151,3 +172,46 @@ def _time_base(container: OutputContainer, reader: FileReader) -> Fraction:
 def _has_times(container: OutputContainer) -> bool:
     """False for containers (avi) that number their frames."""
     return FormatFlags.variable_fps in FormatFlags(container.format.flags)
+
+
+def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
+    """The decoded planar frame, with its side data, and the planes in place of its own."""
+    frame.make_writable()
+    for view, plane in zip(plane_views(frame), planes, strict=False):  # gray has one view
+        np.copyto(view, plane)
+    return frame
+
+
+def fit(
+    frame: VideoFrame, context: VideoCodecContext, encoding: Encoding, warn: Callable[[str], None]
+) -> VideoFrame:
+    """The frame in the size, pixel format and colour that an encoder was told.
+
+    Args:
+        frame: planar, or in the GPU's memory, from where it is copied if it does not fit.
+        context: of the encoder.
+        encoding: what it was told.
+        warn: is told of what changed in the middle of the video.
+    """
+    source, target = colour_of(frame), encoding.colour
+    resized = (frame.width, frame.height) != (context.width, context.height)
+    changed = (source.matrix, source.full_range) != (target.matrix, target.full_range)
+    if not resized and not changed and encoding.takes(frame):
+        return frame
+    if resized:
+        size = f"{context.width}x{context.height}"
+        warn(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
+    if changed and source.matrix != "rgb":
+        warn(f"the colour changes to {source.name}: converted to {target.name}")
+    fitted = frame.reformat(
+        context.width,
+        context.height,
+        encoding.pix_fmt,
+        src_colorspace=COLORSPACES[source.matrix],
+        dst_colorspace=COLORSPACES[target.matrix],
+        interpolation=_ACCURATE,
+        src_color_range=ColorRange.JPEG if source.full_range else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG if target.full_range else ColorRange.MPEG,
+    )
+    fitted.colorspace, fitted.color_range = context.colorspace, context.color_range
+    return fitted

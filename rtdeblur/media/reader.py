@@ -14,14 +14,15 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from rtdeblur.device import DeviceFrame
 from rtdeblur.errors import InputError, UsageError
-from rtdeblur.frames import DeviceFrame, Frame, Interlude, VideoInfo
-from rtdeblur.media.clock import FrameClock
-from rtdeblur.media.container import MAX_PIXELS, Device, decoder, is_seekable, main_video, open_input
-from rtdeblur.media.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.ffmpeg.container import MAX_PIXELS, Device, decoder, is_seekable, main_video, open_input
+from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.ffmpeg.packets import AnyPacket, PacketQueue
+from rtdeblur.ffmpeg.pixels import colour_of, device_planes, downloaded, planar, planes_of
+from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
-from rtdeblur.media.demux import INTERLEAVE_SECONDS, AnyPacket, Demuxer, PacketQueue
-from rtdeblur.media.planes import colour_of, device_planes, downloaded, planar, planes_of
+from rtdeblur.media.demux import INTERLEAVE_SECONDS, Demuxer
 
 # A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
 _KEYLESS_FRAMES = 600
@@ -300,3 +301,31 @@ class FileReader:
 def _seconds(value: float | None) -> Fraction:
     """Microseconds are what people mean: 0.1 is 1/10, not the nearest binary fraction."""
     return Fraction(round((value or 0) * 1_000_000), 1_000_000)
+
+
+class FrameClock:
+    """Gives each frame of one stream a time after its predecessor's.
+
+    Args:
+        time_base: seconds a unit.
+        frame_rate: frames a second, for streams without times; None means 25, as FFmpeg assumes.
+    """
+
+    def __init__(self, time_base: Fraction, frame_rate: Fraction | None) -> None:
+        self._step = max(1, round(1 / ((frame_rate or 25) * time_base)))
+        self._last: int | None = None
+
+    def stamp(self, pts: int | None, duration: int) -> int:
+        """The time of the next frame, in units of the time base.
+
+        Args:
+            pts: what the stream says, None where it says nothing.
+            duration: what the stream says the frame lasts, 0 where it says nothing.
+        """
+        if self._last is None:
+            self._last = pts or 0
+        elif pts is None:
+            self._last += duration or self._step
+        else:
+            self._last = max(pts, self._last + 1)
+        return self._last

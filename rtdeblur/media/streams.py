@@ -14,10 +14,10 @@ from av.rational import AVRational
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from rtdeblur.media.container import refusal
-from rtdeblur.media.demux import AnyPacket
+from rtdeblur.ffmpeg.formats import COVERS, MOV, refusal
+from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.reader import FileReader
-from rtdeblur.media.tags import COVERS, MOV, clean_tags
+from rtdeblur.media.tags import clean_tags
 
 # Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
 _TEXT_FILTERS = {

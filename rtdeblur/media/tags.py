@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 from av.container import OutputContainer
 from av.stream import Disposition
 
+from rtdeblur.ffmpeg.formats import COVERS, MATROSKA, MOV
 from rtdeblur.media.reader import FileReader
 
 if TYPE_CHECKING:  # PyAV has it in its stubs alone
     from av.container.core import Chapter
 
-MOV = frozenset({"mov", "mp4", "ipod", "3gp", "3g2"})
-MATROSKA = frozenset({"matroska", "webm"})
 _TIMECODES = MOV | MATROSKA | {"mxf"}
-COVERS = MOV - {"mov"}  # where a picture among the streams becomes the cover
 _CHAPTERS = MOV | MATROSKA | {"nut", "ogg", "asf"}
 # What the muxer writes itself, or mkvmerge computed from packets.
 _STALE_TAGS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,25 +14,25 @@ from pathlib import Path
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
-from av.sidedata.sidedata import Type
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
+from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
-from rtdeblur.frames import DeviceBatch, FrameBatch, Interlude, Plane
+from rtdeblur.ffmpeg.container import open_output, reason
+from rtdeblur.ffmpeg.damage import PACKETS
+from rtdeblur.ffmpeg.formats import MATROSKA, MOV, format_of
+from rtdeblur.ffmpeg.packets import AnyPacket
+from rtdeblur.ffmpeg.side_data import display_matrix
+from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
+from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.codecs import choose
-from rtdeblur.media.container import format_of, open_output, reason
-from rtdeblur.media.damage import PACKETS
-from rtdeblur.media.demux import AnyPacket
-from rtdeblur.media.encoder import Encoding
-from rtdeblur.media.fitting import fit, put_planes
-from rtdeblur.media.hdr import side_data
-from rtdeblur.media.jobfolder import JobFolder, identity_of, open_job
-from rtdeblur.media.partfile import PartFile, StreamTarget, is_stream, open_target
+from rtdeblur.media.encoder import Encoding, fit, put_planes
 from rtdeblur.media.reader import FileReader
-from rtdeblur.media.segments import Passage, Segments, segment_frames
+from rtdeblur.media.resume import Passage, Segments, segment_frames
+from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
 from rtdeblur.media.streams import Track, add_copy
-from rtdeblur.media.tags import MATROSKA, MOV, copy_tags, muxer_options, video_tags
+from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
 
 
 class FileWriter:
@@ -252,9 +251,9 @@ class FileWriter:
         video = self.encoding.add_to(container, reader)
         video.disposition = reader.stream.disposition
         video.metadata.update(video_tags(reader))
-        matrix = side_data(frame, Type.DISPLAYMATRIX)
+        matrix = display_matrix(frame)
         if matrix is not None:
-            video.set_display_matrix(struct.unpack("9i", matrix))
+            video.set_display_matrix(matrix)
             if container.format.name not in MOV | MATROSKA:
                 self.warnings.append(
                     f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"

@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def make_gpu(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Gpu]:
     def make(driver: FakeDriver | None = None, *, portable: bool = True) -> Gpu:
         gpu = Gpu(model, tmp_path / "engines", driver or FakeDriver(), portable=portable)
-        monkeypatch.setattr("rtdeblur.backends.rooms.build", gpu.trt.build)
+        monkeypatch.setattr("rtdeblur.backends.tensorrt.pool.build", gpu.trt.build)
         return gpu
 
     return make

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdeblur.backends import Backend, EngineOptions, open_backend, openvino
-from rtdeblur.backends.safety import LEAST_PSNR, psnr
+from rtdeblur.backends import open_backend, openvino
+from rtdeblur.backends.base import Backend, EngineOptions
+from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr
 from rtdeblur.cuda import open_driver
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import Colour, FrameBatch

@@ -132,7 +132,7 @@ class TestTables:
         onnx = brighten(dict(zip(INPUTS, shapes, strict=True)))
         gpu = Gpu(Model(manifest, onnx, tmp_path / "brighten.onnx"), tmp_path / "engines", FakeDriver())
         gpu.trt.tables = dict.fromkeys(reversed(INPUTS), np.float16)  # in no order that we rely on
-        monkeypatch.setattr("rtdeblur.backends.rooms.build", gpu.trt.build)
+        monkeypatch.setattr("rtdeblur.backends.tensorrt.pool.build", gpu.trt.build)
         return gpu
 
     @pytest.mark.parametrize("seed", [5, None], ids=["a seed", "off"])

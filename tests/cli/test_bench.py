@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rtdeblur import bench
-from rtdeblur.backends import Backend, Pending
-from rtdeblur.cli import hardware, main
-from rtdeblur.cuda import DeviceTimes
+from rtdeblur import bench, system
+from rtdeblur.backends.base import Backend, Pending
+from rtdeblur.cli import main
+from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.frames import FrameBatch
 
 QUICK = ["--frames", "6", "--seconds", "0"]
@@ -39,7 +39,7 @@ def test_json_holds_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capsys.readouterr().out)
     (case,) = report["cases"]
     run, inference = case["run"], case["inference"]
-    assert (report["backend"], report["gpu"], report["cores"]) == ("identity", None, hardware.usable_cores())
+    assert (report["backend"], report["gpu"], report["cores"]) == ("identity", None, system.usable_cores())
     assert run["frames"] == 6
     assert inference["calls"] >= bench.LEAST_CALLS
     assert 0 < inference["median_ms"] <= inference["p95_ms"]
@@ -146,14 +146,14 @@ class Nvml:
 
 
 def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware.ctypes, "CDLL", Nvml)
-    assert hardware.nvidia_driver() == "580.95.05"
-    assert hardware.gpu_memory_used_mib() == 3072
+    monkeypatch.setattr(system.ctypes, "CDLL", Nvml)
+    assert system.nvidia_driver() == "580.95.05"
+    assert system.gpu_memory_used_mib() == 3072
 
 
 def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(hardware.ctypes, "CDLL", missing)
-    assert (hardware.nvidia_driver(), hardware.gpu_memory_used_mib()) == (None, None)
+    monkeypatch.setattr(system.ctypes, "CDLL", missing)
+    assert (system.nvidia_driver(), system.gpu_memory_used_mib()) == (None, None)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import rtdeblur.model
-from rtdeblur.cli import doctor, hardware, main
-from rtdeblur.cli.finding import Finding
+from rtdeblur import system
+from rtdeblur.cli import doctor, main
+from rtdeblur.cli.doctor import Finding
 
 
 def test_every_finding_is_a_marked_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,9 +86,9 @@ def test_marks_fit_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_machine_is_described() -> None:
-    assert hardware.cpu_name() != "unknown"
-    assert hardware.usable_cores() >= 1
-    assert (hardware.memory_mib() or 1 << 20) > 100
+    assert system.cpu_name() != "unknown"
+    assert system.usable_cores() >= 1
+    assert (system.memory_mib() or 1 << 20) > 100
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from rtdeblur.cli import doctor_gpu, hardware, main
-from rtdeblur.cli.finding import Finding
-from rtdeblur.cli.hardware import Gpu
-from rtdeblur.engine import flavours
-from rtdeblur.engine.flavours import Flavour
+from rtdeblur import system
+from rtdeblur.backends.tensorrt import flavours
+from rtdeblur.backends.tensorrt.flavours import Flavour
+from rtdeblur.cli import doctor, main
+from rtdeblur.cli.doctor import Finding
+from rtdeblur.system import Gpu
 
 
 class Driver:
@@ -58,7 +59,7 @@ def no_library(name: str) -> None:
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(**traits: Any) -> None:
-        monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Driver(**traits))
+        monkeypatch.setattr(system.ctypes, "CDLL", lambda name: Driver(**traits))
 
     return install
 
@@ -69,7 +70,7 @@ def wrong(findings: Iterator[Finding]) -> list[Finding]:
 
 def test_a_gpu_is_described(driver: Any) -> None:
     driver()
-    (finding,) = doctor_gpu.gpu()
+    (finding,) = doctor._gpu()
     assert finding.ok
     assert finding.value == "NVIDIA H100, compute capability 9.0, 80 GiB, driver for CUDA 13.1"
 
@@ -79,9 +80,9 @@ def test_a_gpu_is_described(driver: Any) -> None:
     [(False, "cannot open", "on a machine that has one"), (True, "its driver is not", "install NVIDIA's")],
 )
 def test_no_driver(monkeypatch: pytest.MonkeyPatch, card: bool, value: str, advice: str) -> None:
-    monkeypatch.setattr(hardware.ctypes, "CDLL", no_library)
-    monkeypatch.setattr(hardware, "has_nvidia_card", lambda: card)
-    (finding,) = doctor_gpu.gpu()
+    monkeypatch.setattr(system.ctypes, "CDLL", no_library)
+    monkeypatch.setattr(system, "has_nvidia_card", lambda: card)
+    (finding,) = doctor._gpu()
     assert not finding.ok
     assert value in finding.value
     assert advice in finding.advice
@@ -90,14 +91,14 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch, card: bool, value: str, advi
 
 def test_a_driver_that_does_not_start(driver: Any) -> None:
     driver(code=803)
-    (finding,) = doctor_gpu.gpu()
+    (finding,) = doctor._gpu()
     assert not finding.ok
     assert "code 803" in finding.value
 
 
 def test_a_driver_without_a_gpu(driver: Any) -> None:
     driver(code=100)
-    (finding,) = doctor_gpu.gpu()
+    (finding,) = doctor._gpu()
     assert not finding.ok
     assert "finds none" in finding.value
     assert "nvidia-smi" in finding.advice
@@ -105,28 +106,28 @@ def test_a_driver_without_a_gpu(driver: Any) -> None:
 
 def test_a_gpu_that_is_too_old(driver: Any) -> None:
     driver(capability=(6, 1))
-    (finding,) = wrong(doctor_gpu.gpu())
+    (finding,) = wrong(doctor._gpu())
     assert "compute capability 6.1 is too low, 7.5 is the least" in finding.value
 
 
 def test_a_driver_that_is_too_old(driver: Any) -> None:
     driver(cuda=12_080)
-    (finding,) = wrong(doctor_gpu.gpu())
+    (finding,) = wrong(doctor._gpu())
     assert finding.name == "NVIDIA driver"
     assert finding.value == "knows CUDA 12.8, TensorRT's packages need 13.0"
     assert "580" in finding.advice
 
 
 def test_cards_are_seen_on_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "Path", lambda _: tmp_path)
-    assert not hardware.has_nvidia_card()
+    monkeypatch.setattr(system, "Path", lambda _: tmp_path)
+    assert not system.has_nvidia_card()
     for name, vendor, kind in (("0", "0x10de", "0x040300"), ("1", "0x8086", "0x030000")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "vendor").write_text(f"{vendor}\n")
         (tmp_path / name / "class").write_text(f"{kind}\n")
-    assert not hardware.has_nvidia_card()  # a card's sound, and another maker's picture
+    assert not system.has_nvidia_card()  # a card's sound, and another maker's picture
     (tmp_path / "0" / "class").write_text("0x030200\n")
-    assert hardware.has_nvidia_card()
+    assert system.has_nvidia_card()
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             return SimpleNamespace(__version__="1.2.3", ComputeCapability=capabilities)
 
         monkeypatch.setattr(flavours, "find_spec", find)
-        monkeypatch.setattr(doctor_gpu, "find_spec", find)
+        monkeypatch.setattr(doctor, "find_spec", find)
         monkeypatch.setattr(Flavour, "load", load)
 
     return install
@@ -157,7 +158,7 @@ def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def test_nothing_is_installed(packages: Any) -> None:
     packages()
-    advices = {finding.name: finding.advice for finding in wrong(doctor_gpu.tensorrt())}
+    advices = {finding.name: finding.advice for finding in wrong(doctor._tensorrt())}
     assert advices["TensorRT"] == "pip install 'rtdeblur[tensorrt]'"
     assert advices["CUDA from Python"] == "pip install 'cuda-bindings>=13.0'"
     assert "TensorRT-RTX" in advices
@@ -166,7 +167,7 @@ def test_nothing_is_installed(packages: Any) -> None:
 @pytest.mark.parametrize("module", ["tensorrt_rtx", "tensorrt"])
 def test_one_flavour_is_enough(packages: Any, module: str) -> None:
     packages(module, "cuda.bindings")
-    assert not wrong(doctor_gpu.tensorrt())
+    assert not wrong(doctor._tensorrt())
 
 
 @pytest.mark.parametrize(("capability", "taken"), [("8.9", "TensorRT-RTX"), ("9.0", "TensorRT")])
@@ -174,8 +175,8 @@ def test_of_both_flavours_it_says_which_is_taken(
     packages: Any, monkeypatch: pytest.MonkeyPatch, capability: str, taken: str
 ) -> None:
     packages("tensorrt_rtx", "tensorrt", "pycuda")
-    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: [Gpu("card", capability, 8192, "13.0")])
-    findings = {finding.name: finding for finding in doctor_gpu.tensorrt()}
+    monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("card", capability, 8192, "13.0")])
+    findings = {finding.name: finding for finding in doctor._tensorrt()}
     assert findings["--flavour auto"].value == taken
     assert findings["CUDA from Python"].value == "pycuda"
 
@@ -184,15 +185,15 @@ def test_a_gpu_that_rtx_does_not_list_wants_the_other_flavour(
     packages: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packages("tensorrt_rtx", "cuda.bindings")
-    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: [Gpu("NVIDIA H100", "9.0", 8192, "13.0")])
-    (finding,) = wrong(doctor_gpu.tensorrt())
+    monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("NVIDIA H100", "9.0", 8192, "13.0")])
+    (finding,) = wrong(doctor._tensorrt())
     assert finding.value == "does not list compute capability 9.0, NVIDIA H100"
     assert finding.advice == "pip install 'rtdeblur[tensorrt]'"
 
 
 def test_cuda_bindings_are_missing(packages: Any) -> None:
     packages("tensorrt_rtx")
-    assert [finding.name for finding in wrong(doctor_gpu.tensorrt())] == ["CUDA from Python"]
+    assert [finding.name for finding in wrong(doctor._tensorrt())] == ["CUDA from Python"]
 
 
 @pytest.mark.parametrize("kind", ["file", "read-only"])
@@ -204,7 +205,7 @@ def test_engines_cannot_be_kept(
         (tmp_path / "engines").touch()
     else:  # permissions do not bind root
         monkeypatch.setattr(os, "access", lambda *_: False)
-    (finding,) = wrong(doctor_gpu.tensorrt())
+    (finding,) = wrong(doctor._tensorrt())
     assert finding.value == f"{tmp_path / 'engines'} cannot be written"
     assert "--engine-dir" in finding.advice
 
@@ -213,7 +214,7 @@ def test_a_damaged_engine_is_told(packages: Any, tmp_path: Path) -> None:
     packages("tensorrt_rtx", "cuda.bindings")
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / "x.engine").touch()
-    (finding,) = wrong(doctor_gpu.tensorrt())
+    (finding,) = wrong(doctor._tensorrt())
     assert "1 damaged engines" in finding.value
     assert finding.advice == "rtdeblur engines --prune"
 
@@ -223,7 +224,7 @@ def test_the_verdict(
     packages: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ready: bool
 ) -> None:
     packages("tensorrt_rtx", *["cuda.bindings"] * ready)
-    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: [Gpu("card", "8.9", 8192, "13.0")])
+    monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("card", "8.9", 8192, "13.0")])
     main(["doctor"])
     said = capsys.readouterr().out
     verdict = "✓ tensorrt: ready" if ready else "✗ tensorrt: lacks: CUDA from Python; see GPU and TensorRT"

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rtdeblur.cli import hardware, main
-from rtdeblur.cli.hardware import Gpu
+from rtdeblur import system
+from rtdeblur.cli import main
+from rtdeblur.system import Gpu
 
 SMALL = ["--size", "96x64", "--batch", "1"]
 
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: [])
+    monkeypatch.setattr(system, "nvidia_gpus", lambda: [])
 
 
 def built(capfd: pytest.CaptureFixture[str], *words: object) -> Any:
@@ -60,8 +61,8 @@ def test_build_list_verify_prune(
 def test_an_engine_of_another_version_is_stale(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = Path(built(capfd, *SMALL, "-o", folder)[0]["path"])
     version = path.name.split("_rtx-")[1].split("_")[0]
-    from rtdeblur.engine.cache import EngineCache
-    from rtdeblur.engine.spec import EngineSpec
+    from rtdeblur.backends.tensorrt.cache import EngineCache
+    from rtdeblur.backends.tensorrt.spec import EngineSpec
 
     sidecar = path.with_suffix(".json").read_text().replace(version, "1.0.0")
     EngineCache(folder).get_or_build(EngineSpec.from_json(json.loads(sidecar)["spec"]), lambda: b"old")
@@ -107,7 +108,7 @@ def test_options_go_before_the_profile(
 def test_a_gpu_at_hand_is_built_for(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: [Gpu("card", "8.6", 8192, "13.0")])
+    monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("card", "8.6", 8192, "13.0")])
     (entry,) = built(capfd, *SMALL, "-o", folder)
     assert entry["spec"]["target"]["compute_capabilities"] == ["8.6"]
 

@@ -17,7 +17,7 @@ import pytest
 
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.cli import main
-from rtdeblur.cli.jobs import plan
+from rtdeblur.cli.plan import plan
 
 Fails = Callable[..., str]
 Program = Callable[..., "subprocess.Popen[str]"]

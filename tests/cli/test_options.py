@@ -6,7 +6,7 @@ from typing import get_args
 import click
 import pytest
 
-from rtdeblur.backends import BACKENDS, Precision
+from rtdeblur.backends.base import BACKENDS, Precision
 from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, Request, seconds
 from rtdeblur.dropout import Policy
 

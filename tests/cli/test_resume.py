@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9"
 # Runs the program with short segments; kills it at the n-th touch of a file that belongs to the job.
 KILLED = """
 import os, signal, sys
-from rtdeblur.media import segments
-segments._FRAMES = segments._FEWEST_FRAMES = 25
+from rtdeblur.media import resume
+resume._FRAMES = resume._FEWEST_FRAMES = 25
 left = int(sys.argv.pop(1))
 touches = 0
 def watch(event, args):

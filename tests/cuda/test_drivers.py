@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from fake_gpu import FakeDriver
 
-from rtdeblur.cuda import DEFAULT_STREAM, DRIVERS, Driver, installed, open_driver
+from rtdeblur.cuda import DRIVERS, installed, open_driver
+from rtdeblur.cuda.base import DEFAULT_STREAM, Driver
+from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, DependencyError, GpuMemoryError
-from rtdeblur.frames import DevicePlane
 
 SIZE = 1 << 16
 

@@ -10,7 +10,7 @@ import onnx
 from fake_gpu import FakeDriver, FakeTensorRT
 from onnx import TensorProto, helper
 
-from rtdeblur.backends import EngineOptions
+from rtdeblur.backends.base import EngineOptions
 from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
 from rtdeblur.dropout import Dropout
 from rtdeblur.frames import Colour, FrameBatch

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from rtdeblur.cuda import DEFAULT_STREAM, Bytes, Device
-from rtdeblur.engine.flavours import Flavour
-from rtdeblur.engine.spec import EngineSpec
+from rtdeblur.backends.tensorrt.flavours import Flavour
+from rtdeblur.backends.tensorrt.spec import EngineSpec
+from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, Device
+from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
-from rtdeblur.frames import DevicePlane
 
 UPLOAD_MS, INFERENCE_MS, DOWNLOAD_MS = 1.0, 10.0, 2.0
 """What a copy of a plane, and a run, take on the fake's own clock."""
@@ -31,7 +31,7 @@ Work = Callable[[], None]
 
 
 class FakeDriver:
-    """See `rtdeblur.cuda.Driver`; `room` is the device's memory in bytes."""
+    """See `rtdeblur.cuda.base.Driver`; `room` is the device's memory in bytes."""
 
     name = "fake"
     has_graphs = True
@@ -261,7 +261,7 @@ class FakeTensorRT:
         self.flavour = Flavour(name, "Fake TensorRT", self.module.__name__, name, portable=portable)
 
     def build(self, onnx: bytes, spec: EngineSpec, *_: Any) -> bytes:
-        """Stands for `rtdeblur.engine.builder.build`."""
+        """Stands for `rtdeblur.backends.tensorrt.builder.build`."""
         self.built.append(spec)
         return json.dumps(spec.as_json()).encode()
 

@@ -17,9 +17,10 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from fake_gpu import FakeDriver
 
-from rtdeblur.cuda import DEFAULT_STREAM
-from rtdeblur.frames import DevicePlane
-from rtdeblur.media import codecs, container, nvenc, reader
+from rtdeblur.cuda.base import DEFAULT_STREAM
+from rtdeblur.device import DevicePlane
+from rtdeblur.ffmpeg import container
+from rtdeblur.media import codecs, reader
 from rtdeblur.media.encoder import Encoding
 from rtdeblur.media.writer import FileWriter
 
@@ -149,7 +150,7 @@ def install(
     def add_lossless(self: Encoding, *args: Any, **words: Any) -> Any:
         options = {"qp": "0", "preset": "ultrafast"}
         lossless = replace(self, codec="libx264", pix_fmt="yuv420p", options=options, device="cpu")
-        return add_to(lossless if nvenc.is_one(self.codec) else self, *args, **words)
+        return add_to(lossless if codecs.is_nvenc(self.codec) else self, *args, **words)
 
     def encode_anywhere(self: Encoding, *args: Any) -> Any:
         encoder = new_encoder(self, *args)
@@ -163,7 +164,7 @@ def install(
     monkeypatch.setattr(FileWriter, "__init__", init)
     monkeypatch.setattr(reader, "open_input", open_anywhere)
     monkeypatch.setattr(reader, "decoder", decode_anywhere)
-    monkeypatch.setattr(nvenc, "opens", lambda: True)
+    monkeypatch.setattr(codecs, "nvenc_opens", lambda: True)
     monkeypatch.setattr(codecs, "refusal", lambda *_: None)
     monkeypatch.setattr(Encoding, "add_to", add_lossless)
     monkeypatch.setattr(Encoding, "new_encoder", encode_anywhere)

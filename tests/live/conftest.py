@@ -14,7 +14,7 @@ import pytest
 
 from rtdeblur.errors import InputError
 from rtdeblur.frames import Colour, Frame, FrameBatch
-from rtdeblur.media.display import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Command, LivePicture, LiveStatus
 
 
 class FakeClock:

@@ -3,9 +3,9 @@ import pytest
 
 from rtdeblur.errors import ModelError
 from rtdeblur.frames import Colour, Frame
+from rtdeblur.live.image import Scaler
 from rtdeblur.live.ladder import Candidate
 from rtdeblur.live.restorer import AUTO, Restorer
-from rtdeblur.media.scaling import Scaler
 
 BUDGET = 1 / 30
 

@@ -11,11 +11,11 @@ import pytest
 
 from rtdeblur.errors import BackendError, InputError, OutputError
 from rtdeblur.live.capture import Capture
+from rtdeblur.live.displays import Command
 from rtdeblur.live.ladder import Candidate
 from rtdeblur.live.outputs import Output
 from rtdeblur.live.restorer import AUTO, Restorer
 from rtdeblur.live.session import LiveSession, Settings
-from rtdeblur.media.display import Command
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from rtdeblur.media.clock import FrameClock, Splicer
+from rtdeblur.media.demux import Splicer
+from rtdeblur.media.reader import FrameClock
 
 
 @pytest.mark.parametrize(

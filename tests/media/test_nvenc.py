@@ -12,18 +12,18 @@ import pytest
 
 from rtdeblur.errors import InputError
 from rtdeblur.frames import Frame
-from rtdeblur.media import codecs, encoder, nvenc
+from rtdeblur.media import codecs, encoder
 from rtdeblur.media.reader import FileReader
 
 MakeClip = Callable[..., Path]
 
-no_gpu = pytest.mark.skipif(nvenc.opens(), reason="there is a GPU that encodes")
+no_gpu = pytest.mark.skipif(codecs.nvenc_opens(), reason="there is a GPU that encodes")
 
 
 @pytest.fixture
 def has_nvenc(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose GPU encodes."""
-    monkeypatch.setattr(nvenc, "opens", lambda: True)
+    monkeypatch.setattr(codecs, "nvenc_opens", lambda: True)
     monkeypatch.setattr(codecs, "refusal", lambda *_: None)
 
 
@@ -38,9 +38,9 @@ def chosen(path: Path, format_name: str = "mp4", codec: str = "auto", **options:
 
 @no_gpu
 def test_a_listed_encoder_that_does_not_open_is_not_taken(make_clip: MakeClip) -> None:
-    assert nvenc.ENCODER in av.codecs_available
+    assert codecs.NVENC in av.codecs_available
     clip = make_clip(".mp4", size="192x128", sound=False)
-    assert nvenc.suits(FileReader(clip).first.frame)
+    assert codecs.suits_nvenc(FileReader(clip).first.frame)
     assert chosen(clip).codec == "libx264"
 
 
@@ -49,7 +49,7 @@ def test_auto_prefers_the_gpu(make_clip: MakeClip) -> None:
     clip = make_clip(".mp4", size="192x128", sound=False)
     encoding = chosen(clip)
     assert (encoding.codec, encoding.pix_fmt) == ("h264_nvenc", "yuv420p")
-    assert encoding.options == nvenc.OPTIONS | {"a53cc": "1"}
+    assert encoding.options == codecs.NVENC_OPTIONS | {"a53cc": "1"}
     assert chosen(clip, codec="libx264").codec == "libx264"
 
 
@@ -98,7 +98,7 @@ def test_a_context_that_ffmpeg_does_not_share_is_one_line(
         raise av.error.OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     clip = make_clip(".mp4", sound=False)
-    monkeypatch.setattr("rtdeblur.media.container.av.open", refuse)
+    monkeypatch.setattr("rtdeblur.ffmpeg.container.av.open", refuse)
     with pytest.raises(InputError, match="FFmpeg cannot share the GPU with what uses it"):
         FileReader(clip, device="cuda")
 

@@ -91,7 +91,7 @@ def test_a_start_offset_goes_for_all_streams(make_clip: MakeClip, rewrite: Rewri
 @pytest.fixture
 def short_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few packets may wait for a picture."""
-    monkeypatch.setattr("rtdeblur.media.demux._QUEUE_PACKETS", 20)
+    monkeypatch.setattr("rtdeblur.ffmpeg.packets._QUEUE_PACKETS", 20)
 
 
 @pytest.fixture(scope="module")

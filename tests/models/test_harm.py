@@ -11,7 +11,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from rtdeblur.backends import Backend, open_backend
+from rtdeblur.backends import open_backend
+from rtdeblur.backends.base import Backend
 from rtdeblur.frames import Colour, Frame, FrameBatch, Interlude, Planes, VideoInfo
 from rtdeblur.model import Model, bundled_models
 from rtdeblur.pipeline import Pipeline

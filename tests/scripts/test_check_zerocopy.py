@@ -41,9 +41,9 @@ def test_it_tells_right_from_wrong(
     manifest = Manifest(1, "brighten", "0" * 64, {}, 16, "fp16", "off", "MIT")
     gpu = Gpu(Model(manifest, brighten(), tmp_path / "brighten.onnx"), tmp_path, FakeDriver())
     fake_nvcodec.install(monkeypatch, gpu.driver)
-    monkeypatch.setattr("rtdeblur.backends.rooms.build", gpu.trt.build)
+    monkeypatch.setattr("rtdeblur.backends.tensorrt.pool.build", gpu.trt.build)
     monkeypatch.setattr(script, "open_backend", lambda *_, **__: gpu.backend())
-    monkeypatch.setattr(script.nvenc, "ENCODER", "h264_nvenc")
+    monkeypatch.setattr(script.codecs, "NVENC", "h264_nvenc")
     if wrong:
         runs = gpu.trt.module.Runtime.deserialize_cuda_engine
 
@@ -52,7 +52,7 @@ def test_it_tells_right_from_wrong(
             return runs(runtime, data)
 
         monkeypatch.setattr(gpu.trt.module.Runtime, "deserialize_cuda_engine", spoil)
-        monkeypatch.setattr("rtdeblur.backends.safety.LEAST_PSNR", 40.0)
+        monkeypatch.setattr("rtdeblur.backends.tensorrt.gate.LEAST_PSNR", 40.0)
     done = CliRunner().invoke(script.main, [str(clip)])
     assert "decoded: 12 frames, 12 identical" in done.output, done.output
     if wrong:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from openvino import Core
 
-from rtdeblur.backends import colour_inputs, safety
+from rtdeblur.backends.base import colour_inputs
+from rtdeblur.backends.tensorrt import gate
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.errors import EngineError
 from rtdeblur.frames import Colour
@@ -172,7 +173,7 @@ def test_it_restores_as_the_onnx_path_does(
     generator, size = DeblurGanOptions(width=4, blocks=1).build().eval(), (64, 96)
     monkeypatch.setattr("train.export.engine.load_generator", lambda *_: (copy.deepcopy(generator), {}))
     path = export_engine(checkpoint, tmp_path, "tiny", "1x64x96", dropout="paper")
-    picture = safety.test_picture(size, (32, 48), Colour())
+    picture = gate.test_picture(size, (32, 48), Colour())
     assert generator.sites
     tables = zip(DROPOUT_INPUTS, generator.sites.draw(3, *size), strict=True)
     planes = dict(zip(INPUTS, picture.planes, strict=False))
@@ -182,4 +183,4 @@ def test_it_restores_as_the_onnx_path_does(
     export_onnx(generator, onnx)
     compiled = Core().compile_model(onnx, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     reference = tuple(compiled(feed)[name] for name in OUTPUTS)
-    assert safety.psnr((y, u, v), reference, 255) >= safety.LEAST_PSNR
+    assert gate.psnr((y, u, v), reference, 255) >= gate.LEAST_PSNR

@@ -16,10 +16,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from rtdeblur.backends.tensorrt.builder import build
+from rtdeblur.backends.tensorrt.flavours import RTX, log_of
+from rtdeblur.backends.tensorrt.spec import EngineSpec, Shape, ShapeProfile, Target
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
-from rtdeblur.engine.builder import build
-from rtdeblur.engine.flavours import RTX, log_of
-from rtdeblur.engine.spec import EngineSpec, Shape, ShapeProfile, Target
 from rtdeblur.frames import Colour, Matrix
 from rtdeblur.model import DEFAULT_MODEL, INPUTS, Model
 from train.errors import ParityError

@@ -1,0 +1,91 @@
+"""The protocol of a backend, and the options of those that build engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from rtdeblur.cuda.base import DeviceTimes
+from rtdeblur.device import DeviceBatch
+from rtdeblur.errors import BackendError
+from rtdeblur.frames import Colour, FrameBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+Precision = Literal["auto", "fp32"]
+Mode = Literal["throughput", "latency"]
+BACKENDS = ("auto", "openvino", "tensorrt", "identity")
+
+Pending = Callable[[], FrameBatch]
+"""A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
+PendingDevice = Callable[[], DeviceBatch]
+"""The same of a batch in the GPU's memory."""
+Notice = Callable[[str], None]
+"""Takes one line for the user."""
+
+
+class Backend(Protocol):
+    """Restores batches; batches may come from one thread only, one at a time."""
+
+    name: str
+    description: str
+    """One line for the user: what runs and why it was chosen."""
+    slots: int = 1
+    """Batches that `submit` may have in flight."""
+    unrestored: int = 0
+    """Frames so far that came back as no pictures, and were left as they were."""
+    device_times: DeviceTimes | None = None
+    """Of the batch that came back last; None where no clock but the processor's is known."""
+    takes_device_frames: bool = False
+    """Whether `submit_device` may be called."""
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        """Give a batch of the same layout, times and carriers, with restored planes."""
+
+    def submit(self, batch: FrameBatch) -> Pending:
+        """Begin with a batch; by default the call that is given does all of it."""
+        return partial(self.infer, batch)
+
+    def submit_device(self, batch: DeviceBatch) -> PendingDevice:
+        """Begin with a batch in the GPU's memory, which is restored in place."""
+        raise BackendError(f"the backend {self.name} restores no frames in the GPU's memory")
+
+    def close(self) -> None:
+        """Release everything; may be called twice."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the backend tensorrt goes about its engines.
+
+    Attributes:
+        flavour: rtx, tensorrt, or auto (`rtdeblur.backends.tensorrt.flavours.choose`).
+        folder: where engines lie; None is the user's cache.
+        driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
+        notice: is told of a build, a rebuild, or memory that is short.
+        on_progress: takes the share done of a build, 0 to 1, and the name of the phase.
+        stopped: asked again and again during a build; True gives it up, and raises InterruptedRunError.
+    """
+
+    flavour: str = "auto"
+    folder: Path | None = None
+    driver: str = "auto"
+    notice: Notice = lambda _: None
+    on_progress: Callable[[float, str], None] | None = None
+    stopped: Callable[[], bool] = lambda: False
+
+
+def colour_inputs(colour: Colour) -> dict[str, NDArray[Any]]:
+    """The inputs of a video graph that say what its code values mean."""
+    import numpy as np
+
+    return {
+        "yuv_to_rgb": colour.yuv_to_rgb(),
+        "rgb_to_yuv": colour.rgb_to_yuv(),
+        "peak": np.array([colour.peak], np.float32),
+    }

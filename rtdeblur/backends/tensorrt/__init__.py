@@ -1,0 +1,211 @@
+"""Inference on an NVIDIA GPU by TensorRT, either flavour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import astuple, replace
+from functools import partial
+
+import numpy as np
+
+from rtdeblur.backends.base import Backend, EngineOptions, Notice, Pending, PendingDevice, Precision
+from rtdeblur.backends.tensorrt import gate
+from rtdeblur.backends.tensorrt.flavours import Flavour, choose
+from rtdeblur.backends.tensorrt.pool import Layout, Room, Rooms
+from rtdeblur.backends.tensorrt.session import Session, Ticket
+from rtdeblur.backends.tensorrt.spec import Target
+from rtdeblur.cuda import open_driver
+from rtdeblur.cuda.base import DeviceTimes, Driver
+from rtdeblur.device import DeviceBatch
+from rtdeblur.dropout import Dropout
+from rtdeblur.errors import CudaError, EngineError, GpuMemoryError, ModelError
+from rtdeblur.frames import Colour, FrameBatch
+from rtdeblur.model import INPUTS, Model
+
+_Parts = list[tuple[Session, Ticket]]
+"""A batch in flight, in as many parts as the GPU's memory asks for."""
+
+SLOTS = 2
+"""Batches in flight: while one is restored, another is copied in or out."""
+
+
+class TensorRTBackend(Backend):
+    """Runs a video graph as static engines, one for each layout met, built when first needed.
+
+    Args:
+        model: the bundle; its graph's precision is the engine's.
+        driver: of the GPU; closed with the backend.
+        flavour: that builds and runs.
+        slots: batches in flight; 1 takes the least memory.
+        dropout: the stream's mask, for a graph that takes its tables.
+        options: where engines lie, and who is told.
+        target: what engines are built for; None is `Target.of` the GPU.
+    """
+
+    name = "tensorrt"
+    takes_device_frames = True
+
+    def __init__(
+        self,
+        model: Model,
+        driver: Driver,
+        flavour: Flavour,
+        *,
+        slots: int,
+        dropout: Dropout | None = None,
+        options: EngineOptions,
+        target: Target | None = None,
+    ) -> None:
+        self._driver = driver
+        device = driver.device
+        target = target or Target.of(flavour, device.name, device.compute_capability)
+        self._rooms = Rooms(model, driver, flavour, target, slots=slots, dropout=dropout, options=options)
+        self.description = (
+            f"tensorrt {model.manifest.precision}, {flavour.title} {flavour.version}, {device.name} "
+            f"(compute capability {device.compute_capability}, {driver.name})"
+            f"{', ' + str(dropout) if dropout else ''}"
+        )
+
+    @classmethod
+    def open(
+        cls,
+        model: Model,
+        *,
+        precision: Precision = "auto",
+        slots: int,
+        dropout: Dropout | None,
+        options: EngineOptions,
+        listed_only: bool = False,
+    ) -> TensorRTBackend:
+        """Take hold of the GPU.
+
+        Args:
+            model: either variant of a bundle.
+            precision: auto takes the fp16 variant where there is one; fp32 the float32 one.
+            slots: batches in flight.
+            dropout: the stream's mask.
+            options: where engines lie, and who is told.
+            listed_only: refuse a GPU that the flavour does not list instead of trying.
+
+        Raises:
+            DependencyError: a package is missing.
+            CudaError: there is no GPU or no driver.
+            EngineError: the flavour does not load, or does not list the GPU.
+        """
+        driver = open_driver(options.driver)
+        try:
+            capability = driver.device.compute_capability
+            flavour = choose(options.flavour, capability)
+            listed = _lists(flavour, capability)
+            if listed_only and not listed:
+                raise EngineError(
+                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name}); "
+                    "--backend tensorrt tries it"
+                )
+            variant = _variant(model, precision, options.notice)
+            return cls(variant, driver, flavour, slots=slots, dropout=dropout, options=options)
+        except BaseException:
+            driver.close()
+            raise
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]
+        """Batches in flight; fewer once memory was short."""
+        return self._rooms.slots
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        """Restore the frames of a batch."""
+        return self.submit(batch)()
+
+    def submit(self, batch: FrameBatch) -> Pending:
+        """Send a batch on its way; the call that is given waits for it."""
+
+        def start(room: Room, first: int, last: int) -> Ticket:
+            planes = dict(zip(INPUTS, (plane[first:last] for plane in batch.planes), strict=False))
+            return room.session.start(planes, self._rooms.fixed(room, batch.colour, layout))
+
+        layout = _layout(batch)
+        return partial(self._collect, batch, self._start(layout, batch.colour, len(batch), start))
+
+    def submit_device(self, batch: DeviceBatch) -> PendingDevice:
+        """Send a batch in the GPU's memory on its way, by an engine that takes NV12."""
+
+        def start(room: Room, first: int, last: int) -> Ticket:
+            fixed = self._rooms.fixed(room, batch.colour, layout)
+            return room.session.start_device(batch.planes[first:last], fixed, gate.rows_look_broken)
+
+        height, width = batch.size
+        layout: Layout = (height, width), (height // 2, width // 2), "nv12"
+        return partial(self._collect_device, batch, self._start(layout, batch.colour, len(batch), start))
+
+    def _start(
+        self, layout: Layout, colour: Colour, count: int, start: Callable[[Room, int, int], Ticket]
+    ) -> _Parts:
+        """Start `count` frames, in as many parts as the GPU's memory asks for."""
+        self._driver.activate()
+        parts: _Parts = []
+        first = 0
+        while first < count:
+            room = self._rooms.find(layout, colour, count - first)
+            last = min(first + room.batch, count)
+            try:
+                ticket = start(room, first, last)
+            except GpuMemoryError as error:
+                self._rooms.shrink(layout, room.batch, error)
+                continue
+            parts.append((room.session, ticket))
+            first = last
+        return parts
+
+    def close(self) -> None:
+        """Release everything on the GPU; may be called twice."""
+        with suppress(CudaError):
+            self._driver.activate()
+        self._rooms.close()
+        self._driver.close()
+
+    def _finish(self, parts: _Parts) -> list[Ticket]:
+        self._driver.activate()
+        tickets = [session.finish(ticket) for session, ticket in parts]
+        times = [astuple(ticket.times) for ticket in tickets if ticket.times]
+        self.device_times = DeviceTimes(*map(sum, zip(*times, strict=True)))
+        return tickets
+
+    def _collect_device(self, batch: DeviceBatch, parts: _Parts) -> DeviceBatch:
+        self.unrestored += sum(ticket.unrestored for ticket in self._finish(parts))
+        return batch
+
+    def _collect(self, batch: FrameBatch, parts: _Parts) -> FrameBatch:
+        finished = [ticket.outputs for ticket in self._finish(parts)]
+        joined = (
+            finished[0] if len(finished) == 1 else [np.concatenate(p) for p in zip(*finished, strict=True)]
+        )
+        y, u, v = joined
+        for i in range(len(batch)):
+            before, after = (tuple(plane[i] for plane in planes) for planes in (batch.planes, (y, u, v)))
+            if gate.looks_broken(before, after, batch.colour.peak):
+                self.unrestored += 1
+                for old, new in zip(before, after, strict=True):
+                    new[...] = old
+        return replace(batch, planes=(y, u, v))
+
+
+def _layout(batch: FrameBatch) -> Layout:
+    y, u, _ = batch.planes
+    return y.shape[2:], u.shape[2:], "uint8" if y.dtype == np.uint8 else "uint16"
+
+
+def _lists(flavour: Flavour, capability: str) -> bool:
+    """Whether a flavour names the GPU's compute capability; the enterprise one builds for any."""
+    return not flavour.portable or capability in flavour.targets
+
+
+def _variant(model: Model, precision: Precision, notice: Notice) -> Model:
+    if precision != "auto":
+        return model.variant(precision)
+    try:
+        return model.variant("fp16")
+    except ModelError as error:
+        notice(f"running {model.manifest.precision}: {error}")
+        return model

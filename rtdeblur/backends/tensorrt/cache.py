@@ -1,0 +1,329 @@
+"""Keeps built engines in a folder, each under the name of what it follows from.
+
+An engine is checked before use, and written whole or not at all. It is code: the folder is the
+user's own, and nothing is loaded from elsewhere.
+
+    NAME.engine    the serialized engine
+    NAME.json      its sidecar: what it was built from, and its checksum
+    NAME.runtime   kernels that the RTX flavour compiled for this GPU; written by whoever runs the engine
+    NAME.parity    GPUs on which it restored the test picture as the processor does; likewise
+    .NAME.lock     held while NAME is built
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rtdeblur.backends.tensorrt.sidecar import read_sidecar, sidecar_of, write_whole
+from rtdeblur.backends.tensorrt.spec import EngineSpec
+from rtdeblur.errors import EngineError, InterruptedRunError
+
+T = TypeVar("T")
+
+FOLDER_VARIABLE = "RTDEBLUR_ENGINE_DIR"
+_ORPHAN_SECONDS = 3600.0
+"""A part file of this age belongs to no build that still runs."""
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class CachedEngine:
+    """An engine ready to load.
+
+    Attributes:
+        spec: what it was built from; its profile may be wider than the one that was asked for.
+        data: the serialized engine.
+        path: of its file; None where it could not be kept.
+        runtime_cache_path: where the RTX flavour's compiled kernels go; None where nothing can be kept.
+        build_seconds: that its build took.
+        fresh: whether it was built just now.
+    """
+
+    spec: EngineSpec
+    data: bytes
+    path: Path | None
+    runtime_cache_path: Path | None
+    build_seconds: float
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An engine file as it lies in the folder.
+
+    Attributes:
+        path: of the engine.
+        spec: what its sidecar says; None where there is no readable one.
+        size: bytes on the disk, all files of its name together.
+        used_at: seconds since the epoch, when it was last found or built.
+        build_seconds: that its build took; None where unknown.
+        problem: what is wrong with it; empty where it is whole.
+    """
+
+    path: Path
+    spec: EngineSpec | None
+    size: int
+    used_at: float
+    build_seconds: float | None
+    problem: str
+
+
+def default_folder() -> Path:
+    """The folder that RTDEBLUR_ENGINE_DIR names, else the user's cache."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("rtdeblur", appauthor=False) / "engines"
+
+
+class EngineCache:
+    """A folder of engines.
+
+    Args:
+        folder: made on first use, for its owner alone; `default_folder` where None.
+        notice: takes one line for the user: a rebuild and its reason, a wait, an engine that cannot be kept.
+        stopped: asked while another process builds; True ends the wait.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.folder = folder or default_folder()
+        self._notice, self._stopped = notice, stopped
+
+    def find(self, spec: EngineSpec) -> CachedEngine | None:
+        """Give the engine of a spec, or else one that serves as well; None where none is whole."""
+        try:
+            return self._find(spec)
+        except EngineError as error:
+            self._notice(str(error))
+            return None
+
+    def get_or_build(self, spec: EngineSpec, build: Callable[[], bytes]) -> CachedEngine:
+        """Give the engine of a spec; build and keep it where there is none that is whole.
+
+        Of several processes one builds and the others wait. Where the folder cannot be written the engine
+        is built and not kept.
+
+        Args:
+            spec: what is wanted.
+            build: gives the serialized engine; what it raises passes through, and nothing is kept.
+
+        Raises:
+            InterruptedRunError: the wait for another process was ended.
+        """
+        try:
+            if found := self._find(spec):
+                return found
+        except EngineError as error:
+            self._notice(f"{error}; building it again")
+        with ExitStack() as stack:
+            writable = self._lock(spec, stack)
+            with suppress(EngineError):  # told already
+                if writable and (found := self._find(spec)):  # another process built it meanwhile
+                    return found
+            began = time.monotonic()
+            data = build()
+            seconds = time.monotonic() - began
+            path = self._keep(spec, data, seconds) if writable else None
+        return _cached(spec, data, path, seconds, fresh=True)
+
+    def load(self, spec: EngineSpec, build: Callable[[], bytes], load: Callable[[CachedEngine], T]) -> T:
+        """Load the engine of a spec; one that does not load is thrown away, told, and built again once.
+
+        Args:
+            spec: what is wanted.
+            build: gives the serialized engine.
+            load: raises EngineError for an engine that does not load.
+
+        Raises:
+            EngineError: a fresh engine does not load either.
+        """
+        found = self.get_or_build(spec, build)
+        try:
+            return load(found)
+        except EngineError as error:
+            if found.fresh:
+                raise
+            self._notice(f"the engine {found.path} does not load ({error}); building it again")
+        self.discard(found.spec)
+        return load(self.get_or_build(spec, build))
+
+    def discard(self, spec: EngineSpec) -> None:
+        """Remove an engine and what belongs to it."""
+        _remove(self.folder / f"{spec.stem}.engine")
+
+    def entries(self, *, verify: bool = False) -> Iterator[Entry]:
+        """Look at every engine in the folder, by name.
+
+        Args:
+            verify: read every engine whole and hold it against its checksum.
+        """
+        for path in sorted(self.folder.glob("*.engine")):
+            problem, spec, seconds = "", None, None
+            try:
+                sidecar = read_sidecar(path)
+                spec, seconds = sidecar.spec, sidecar.build_seconds
+                sidecar.check(path, path.read_bytes() if verify else None)
+            except (EngineError, OSError) as error:
+                if not path.exists():  # another process removed it
+                    continue
+                problem = str(error)
+            with suppress(FileNotFoundError):
+                size = sum(file.stat().st_size for file in _files(path) if file.exists())
+                yield Entry(path, spec, size, path.stat().st_mtime, seconds, problem)
+
+    def prune(
+        self,
+        *,
+        stale: Callable[[EngineSpec], bool],
+        unused_days: float | None = None,
+        most_mib: float | None = None,
+    ) -> list[Entry]:
+        """Remove what is damaged or stale, and what a crash left; on request what is unused, or too much.
+
+        Args:
+            stale: says whether the engine of a spec is of no use here any more.
+            unused_days: removes what was not used for so many days.
+            most_mib: removes the longest unused until the rest, in MiB, is no more.
+
+        Returns:
+            what was removed.
+        """
+        removed: list[Entry] = []
+        kept: list[Entry] = []
+        oldest = time.time() - unused_days * 86400 if unused_days is not None else 0.0
+        for entry in self.entries(verify=True):
+            useless = entry.problem or entry.spec is None or stale(entry.spec) or entry.used_at < oldest
+            (removed if useless else kept).append(entry)
+        kept.sort(key=lambda entry: entry.used_at)
+        total = sum(entry.size for entry in kept)
+        while kept and most_mib is not None and total > most_mib * 2**20:
+            removed.append(kept.pop(0))
+            total -= removed[-1].size
+        for entry in removed:
+            _remove(entry.path)
+        for path in self.folder.glob(".*.part"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _ORPHAN_SECONDS:
+                    path.unlink()
+        return removed
+
+    def _find(self, spec: EngineSpec) -> CachedEngine | None:
+        """As `find`, but EngineError where the spec's own is damaged."""
+        own = self.folder / f"{spec.stem}.engine"
+        served: list[tuple[bool, int, bool, Path]] = []
+        for entry in self.entries():
+            if entry.problem and entry.path == own:
+                raise EngineError(entry.problem)
+            if entry.spec and not entry.problem and entry.spec.serves(spec):
+                # Rather one for this shape alone, built with more effort, and its own.
+                fits = entry.spec.profile == spec.profile
+                served.append((fits, entry.spec.optimization_level or 0, entry.path == own, entry.path))
+        for *_, path in sorted(served, reverse=True):
+            with suppress(FileNotFoundError):
+                return _read(path)
+        return None
+
+    def _lock(self, spec: EngineSpec, stack: ExitStack) -> bool:
+        """Hold the lock of a spec; False, and told, where the folder cannot be written."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = lock_file(self.folder / f"{spec.stem}.engine")
+            stack.enter_context(hold(path, self._notice, self._stopped))
+        except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+            self._cannot_keep(error)
+            return False
+        return True
+
+    def _keep(self, spec: EngineSpec, data: bytes, seconds: float) -> Path | None:
+        """Write an engine, then its sidecar, each under its name in one step."""
+        path = self.folder / f"{spec.stem}.engine"
+        try:
+            for left in (".runtime", ".parity"):
+                path.with_suffix(left).unlink(missing_ok=True)
+            write_whole(path, data)
+            write_whole(path.with_suffix(".json"), sidecar_of(spec, data, seconds))
+        except OSError as error:
+            _remove(path)
+            self._cannot_keep(error)
+            return None
+        return path
+
+    def _cannot_keep(self, error: Exception) -> None:
+        reason = getattr(error, "strerror", None) or error
+        self._notice(
+            f"engines cannot be kept in {str(self.folder)!r} ({reason}), so each run builds again; "
+            f"try --engine-dir, or set {FOLDER_VARIABLE}"
+        )
+
+
+def _read(path: Path) -> CachedEngine:
+    """Read an engine; FileNotFoundError where it is not there, EngineError where it is damaged."""
+    sidecar = read_sidecar(path)
+    try:
+        data = path.read_bytes()
+    except PermissionError as error:
+        raise EngineError(f"the engine {path} cannot be read: {error.strerror}") from None
+    sidecar.check(path, data)
+    with suppress(OSError):
+        os.utime(path)  # it was used now
+    return _cached(sidecar.spec, data, path, sidecar.build_seconds, fresh=False)
+
+
+def _cached(spec: EngineSpec, data: bytes, path: Path | None, seconds: float, *, fresh: bool) -> CachedEngine:
+    return CachedEngine(spec, data, path, path and path.with_suffix(".runtime"), seconds, fresh)
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """The sidecar first: without it the engine is no longer used."""
+    return *(path.with_suffix(s) for s in (".json", ".engine", ".runtime", ".parity")), lock_file(path)
+
+
+def _remove(path: Path) -> None:
+    for file in _files(path)[:-1]:  # a lock that somebody may hold stays
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def lock_file(path: Path) -> Path:
+    """Of an engine's file, the file of its lock."""
+    return path.with_name(f".{path.stem}.lock")
+
+
+def hold(
+    path: Path, notice: Callable[[str], None], stopped: Callable[[], bool]
+) -> AbstractContextManager[object]:
+    """Take a lock, which the context gives back.
+
+    Args:
+        path: of the lock's file.
+        notice: is told where another process has it.
+        stopped: asked while waiting for that; True ends the wait.
+
+    Raises:
+        InterruptedRunError: the wait was ended.
+        OSError: the file cannot be written.
+        NotImplementedError: the file system has no locks.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    with suppress(Timeout):
+        return lock.acquire(timeout=0)
+    notice("another process builds this engine; waiting for it")
+    while not stopped():
+        with suppress(Timeout):
+            return lock.acquire(timeout=_POLL_SECONDS)
+    raise InterruptedRunError("the wait for an engine that another process builds was interrupted")

@@ -1,0 +1,156 @@
+"""Guards half precision: tests each new engine once per GPU, and looks at every restored frame.
+
+A new engine must restore a test picture as the processor does in float32. What passed is kept in a file next
+to the engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdeblur.backends.tensorrt.sidecar import write_whole
+from rtdeblur.backends.tensorrt.spec import PlaneType
+from rtdeblur.dropout import Dropout
+from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
+from rtdeblur.model import INPUTS, Model
+
+LEAST_PSNR = 50.0
+"""dB against the processor's float32 result, the worst plane: a mean square error of 0.65 levels of 255,
+which no eye sees."""
+
+_STEP = 4
+"""Each fourth sample of each fourth row tells enough of a frame."""
+_BROKEN_SHARE = 0.01
+Array = NDArray[Any]
+
+
+def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour) -> FrameBatch:
+    """A picture with ramps, edges, fine texture and noise, the same on every machine; a batch of one."""
+    rng = np.random.default_rng(0)
+
+    def plane(size: tuple[int, ...], low: float, high: float) -> Plane:
+        y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+        y, x = y / max(size), x / max(size)
+        waves = np.sin(40 * x + 25 * y) + np.sin(300 * x * (x + y)) + np.sign(np.sin(17 * (x - 2 * y)))
+        picture = x + y + 0.25 * waves + rng.normal(0, 0.03, size)
+        span = np.ptp(picture) or 1.0
+        code = low + (picture - picture.min()) / span * (high - low)
+        dtype = np.uint8 if colour.bit_depth == 8 else np.uint16
+        samples: Plane = np.rint(code * colour.peak).astype(dtype)
+        return samples[None, None]
+
+    planes = (plane(luma, 0.07, 0.92), plane(chroma, 0.3, 0.7), plane(chroma, 0.35, 0.65))
+    return FrameBatch(planes, (0,), Fraction(1), colour, (None,))
+
+
+def psnr(planes: Planes, reference: Planes, peak: int) -> float:
+    """Peak signal-to-noise ratio of the worst plane, dB."""
+    return min(_psnr(a, b, peak) for a, b in zip(planes, reference, strict=True))
+
+
+def _psnr(a: NDArray[np.unsignedinteger], b: NDArray[np.unsignedinteger], peak: int) -> float:
+    error = np.square(a.astype(np.float64) - b).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
+    """Whether a restored frame is none: constant, or with values that were no numbers.
+
+    A NaN leaves the graph as the lowest or the highest code, in all planes. Luma may be there; chroma, which
+    lies around the middle, never jumps there in a picture.
+
+    Args:
+        before: the frame's planes, each (1, H, W), as they went in.
+        after: as they came out.
+        peak: the largest code value.
+    """
+    old, new = ([plane[..., ::_STEP, ::_STEP] for plane in planes] for planes in (before, after))
+    return _look_broken(old, new, peak)
+
+
+def rows_look_broken(before: Sequence[Plane], after: Sequence[Plane]) -> bool:
+    """The same of some rows of an NV12 picture: y (n, W), and u and v by turns (m, W)."""
+    old, new = ([y[:, ::_STEP], uv[:, :: 2 * _STEP], uv[:, 1 :: 2 * _STEP]] for y, uv in (before, after))
+    return _look_broken(old, new, peak=255)
+
+
+def _look_broken(before: Sequence[Plane], after: Sequence[Plane], peak: int) -> bool:
+    if after[0].min() == after[0].max() and before[0].min() != before[0].max():
+        return True
+    for old, new in zip(before[1:], after[1:], strict=True):
+        at_an_end = (new == 0) | (new == peak)
+        jumped = np.abs(new.astype(np.int32) - old) > peak // 4
+        if at_an_end.any() and (at_an_end & jumped).mean() >= _BROKEN_SHARE:
+            return True
+    return False
+
+
+def refusal(model: str, size: tuple[int, ...], precision: str, likeness: float) -> str:
+    """Say why an engine is not used, and which precision to raise."""
+    advice = "raise its convolutions to fp32 by --precision fp32"
+    if precision != "fp16":
+        advice = "try --backend openvino"
+    return (
+        f"the {precision} engine of {model!r} at {size[1]}×{size[0]} restores the test picture at "
+        f"{likeness:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
+    )
+
+
+class Record:
+    """The GPUs and layouts for which an engine passed, in a file beside it; what is lost is asked again.
+
+    Args:
+        path: of the file; None keeps nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._passed: dict[str, float] = {}
+        with suppress(OSError, ValueError):
+            if path:
+                self._passed = dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def __contains__(self, case: str) -> bool:
+        return case in self._passed
+
+    def add(self, case: str, likeness: float) -> None:
+        """Note that a case passed, with so many dB."""
+        self._passed[case] = min(round(likeness, 1), 99.0)
+        with suppress(OSError):
+            if self._path:
+                write_whole(self._path, json.dumps(self._passed).encode())
+
+
+def likeness(model: Model, dropout: Dropout | None, picture: FrameBatch, restored: Planes) -> float:
+    """How near restored planes are to the processor's float32 result, dB, the worst plane."""
+    from rtdeblur.backends.openvino import OpenVINOBackend
+
+    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout)
+    reference = exact.infer(picture).planes
+    exact.close()
+    return psnr(restored, reference, picture.colour.peak)
+
+
+def laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
+    """Planes as an engine takes them, by the names of its inputs."""
+    arrays: dict[str, Array] = dict(zip(INPUTS, planes, strict=False))
+    if kind == "nv12":
+        arrays["u"] = np.stack([arrays["u"], arrays.pop("v")], axis=-1)
+    return arrays
+
+
+def planes_of(outputs: list[Array]) -> Planes:
+    """y, u and v of what an engine gives for `laid_out`."""
+    if len(outputs) == 2:
+        y, pairs = outputs
+        return y, pairs[..., 0], pairs[..., 1]
+    y, u, v = outputs
+    return y, u, v

@@ -1,0 +1,139 @@
+"""Planes as they lie in memory, where a video graph's own layout is another.
+
+The graph's arithmetic is float32 between a cast from and a cast to the planes' type. So a network can put
+together what it takes, and take apart what it gives, and nobody else converts anything:
+
+- uint16, which TensorRT lacks, is uint8 with one more dimension of 2 (low byte, high byte).
+- nv12 has one chroma plane of pairs u, v. The inputs u and v both take it, from the same memory, and each
+  reads its own half of the pairs; the output u_out gives it, and there is no v_out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdeblur.backends.tensorrt.spec import PlaneType
+from rtdeblur.errors import EngineError
+from rtdeblur.model import INPUTS, OUTPUTS
+
+_AXIS = 4
+"""Of the two bytes of a sample, or of u and v, behind (N, 1, H, W)."""
+TAILS: dict[PlaneType, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "uint8": ((), ()),
+    "uint16": ((2,), (2,)),
+    "nv12": ((), (2,)),
+}
+"""What stands behind (N, 1, H, W) in the shapes of luma and chroma, as an engine takes them."""
+
+
+def lay_out(trt: Any, network: Any, planes: PlaneType) -> list[NDArray[Any]]:
+    """Make a parsed video graph take and give planes of a type.
+
+    Returns:
+        the constants, whose memory the network uses: keep them until it is built.
+    """
+    return {"uint8": lambda *_: [], "uint16": take_uint16, "nv12": take_nv12}[planes](trt, network)
+
+
+def take_uint16(trt: Any, network: Any) -> list[NDArray[Any]]:
+    """Make a parsed video graph take and give the bytes of little-endian uint16 planes.
+
+    Returns:
+        the constants, whose memory the network uses: keep them until it is built.
+    """
+    constants: list[NDArray[Any]] = []
+
+    def constant(values: list[float], *shape: int) -> Any:
+        constants.append(np.array(values, np.float32))
+        return network.add_constant(shape, trt.Weights(constants[-1])).get_output(0)
+
+    inputs = _inputs(network)
+    for name in INPUTS[:3]:
+        _join(trt, network, inputs[name], constant([1, 256], 1, 1, 1, 1, 2))
+    casts = _output_casts(trt, network)
+    for name in OUTPUTS:
+        _part(trt, network, casts[name], constant([256], 1, 1, 1, 1))
+    return constants
+
+
+def take_nv12(trt: Any, network: Any) -> list[NDArray[Any]]:
+    """Make a parsed video graph take and give u and v by turns; see `take_uint16`."""
+    constants: list[NDArray[Any]] = []
+    for index, name in enumerate(INPUTS[1:3]):
+        plane = _inputs(network)[name]
+        takers = _takers(network, plane)
+        plane.shape = (*plane.shape, 2)
+        constants.append(np.array(index, np.int32))
+        which = network.add_constant((), trt.Weights(constants[-1])).get_output(0)
+        pairs = network.add_cast(plane, trt.float32).get_output(0)
+        _redirect(takers, network.add_gather(pairs, which, _AXIS).get_output(0))
+    u, v = (_output_casts(trt, network)[name] for name in OUTPUTS[1:])
+    pairs = _pair(network, (u.get_input(0), v.get_input(0)))
+    network.unmark_output(v.get_output(0))
+    v.__class__ = trt.ICastLayer  # as TensorRT's own documentation does
+    v.to_type = trt.float32  # a layer without takers is dropped, but uint8 must be an input's or an output's
+    u.set_input(0, pairs)
+    return constants
+
+
+def _inputs(network: Any) -> dict[str, Any]:
+    return {tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))}
+
+
+def _output_casts(trt: Any, network: Any) -> dict[str, Any]:
+    """The layer that gives each output."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    casts = {layer.get_output(0).name: layer for layer in layers if layer.num_outputs}
+    for name in OUTPUTS:
+        if casts[name].type != trt.LayerType.CAST:
+            raise EngineError(f"the graph's output {name!r} is no cast; export the model again")
+    return casts
+
+
+def _takers(network: Any, plane: Any) -> list[tuple[Any, int]]:
+    """Layers that take a tensor, each with the index of the input where it does."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    return [
+        (layer, index)
+        for layer in layers
+        for index in range(layer.num_inputs)
+        if layer.get_input(index) is not None and layer.get_input(index).name == plane.name
+    ]
+
+
+def _redirect(takers: list[tuple[Any, int]], samples: Any) -> None:
+    for layer, index in takers:
+        layer.set_input(index, samples)
+
+
+def _join(trt: Any, network: Any, plane: Any, weights: Any) -> None:
+    """Whoever took the plane takes low + 256 · high instead, in float32."""
+    takers = _takers(network, plane)
+    plane.shape = (*plane.shape, 2)
+    pairs = network.add_cast(plane, trt.float32).get_output(0)
+    weighted = network.add_elementwise(pairs, weights, trt.ElementWiseOperation.PROD).get_output(0)
+    _redirect(takers, network.add_reduce(weighted, trt.ReduceOperation.SUM, 1 << _AXIS, False).get_output(0))
+
+
+def _part(trt: Any, network: Any, cast: Any, base: Any) -> None:
+    """The last cast takes low and high bytes instead of whole values; both are exact in float32."""
+    operation, samples = trt.ElementWiseOperation, cast.get_input(0)
+    high = network.add_elementwise(samples, base, operation.FLOOR_DIV).get_output(0)
+    whole = network.add_elementwise(high, base, operation.PROD).get_output(0)
+    low = network.add_elementwise(samples, whole, operation.SUB).get_output(0)
+    cast.set_input(0, _pair(network, (low, high)))
+
+
+def _pair(network: Any, parts: tuple[Any, Any]) -> Any:
+    """Two tensors by turns, along one more dimension."""
+    pair = []
+    for part in parts:
+        shuffle = network.add_shuffle(part)
+        shuffle.reshape_dims = (0, 0, 0, 0, 1)  # 0 keeps a dimension
+        pair.append(shuffle.get_output(0))
+    joined = network.add_concatenation(pair)
+    joined.axis = _AXIS
+    return joined.get_output(0)

@@ -1,0 +1,137 @@
+"""Which files a command restores, and what each becomes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from rtdeblur.cli.options import as_path
+from rtdeblur.errors import InputError, UsageError
+
+STANDARD = Path("-")
+"""Standard input or output."""
+
+# What a folder is searched for; a file that is named is taken whatever its ending.
+_ENDINGS = {
+    ".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t",
+    ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
+    ".obu", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore.
+
+    Attributes:
+        input: what to read; `-` is standard input.
+        output: what to write; `-` is standard output.
+        found: True where a folder held it, False where it was named.
+    """
+
+    input: Path
+    output: Path
+    found: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a command restores.
+
+    Attributes:
+        jobs: one a file.
+        skipped: what folders hold besides.
+        many: True where a folder takes the outputs, so that one failure must not stop the rest.
+    """
+
+    jobs: tuple[Job, ...]
+    skipped: tuple[Path, ...] = ()
+    many: bool = False
+
+
+def plan(inputs: tuple[Path, ...], output: str, format_name: str | None, recursive: bool) -> Plan:
+    """Decide what is read and what each file becomes.
+
+    Args:
+        inputs: files and folders as they were named.
+        output: a file, `-`, or a folder, which ends in a slash unless it exists.
+        format_name: the container asked for; None leaves each file its own.
+        recursive: search the folders in folders.
+
+    Raises:
+        click.UsageError: the words fit no job.
+        InputError: a folder holds no video.
+        UsageError: two files would become one.
+    """
+    several = len(inputs) > 1 or inputs[0].is_dir()
+    if not _is_folder(output, several):
+        if several:
+            raise click.UsageError(
+                "Several videos, and a folder of them, are written to a folder, whose name ends in a slash."
+            )
+        return Plan((Job(inputs[0], as_path(output)),))
+    if STANDARD in inputs:
+        raise click.UsageError("What comes from - has no name; tell that of the file to write after -o.")
+    folder = Path(output)
+    jobs: dict[Path, Job] = {}
+    skipped: list[Path] = []
+    for named in inputs:
+        for path, relative in _files(named, folder, recursive, skipped):
+            job = Job(path, folder / _renamed(relative, format_name), found=path != named)
+            other = jobs.setdefault(job.output, job)
+            if other.input != path:
+                raise UsageError(
+                    f"{str(other.input)!r} and {str(path)!r} would both become {str(job.output)!r}; "
+                    "rename one, or write them to two folders"
+                )
+    if not jobs:
+        raise InputError(
+            f"no video in {', '.join(repr(str(p)) for p in inputs)}; folders in it need --recursive"
+        )
+    return Plan(tuple(jobs.values()), tuple(skipped), many=True)
+
+
+def _is_folder(output: str, several: bool) -> bool:
+    if output.endswith(tuple(filter(None, (os.sep, os.altsep)))) or Path(output).is_dir():
+        return True
+    # A name without an ending names no container, so a new folder is all that it can mean.
+    return several and output != "-" and not Path(output).suffix and not Path(output).exists()
+
+
+def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield the videos that a name stands for, each with its place in the output folder."""
+    if not named.is_dir():
+        yield named, Path(named.name)
+        return
+    for path in _walk(named, output, recursive):
+        if path.suffix.lower() in _ENDINGS and path.is_file():
+            yield path, path.relative_to(named)
+        else:
+            skipped.append(path)
+
+
+def _walk(folder: Path, output: Path, recursive: bool) -> Iterable[Path]:
+    """Yield what a folder holds in order, without hidden names and without the outputs."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.resolve() == output.resolve():
+            continue
+        if recursive and path.is_dir() and not path.is_symlink():  # a link may lead in circles
+            yield from _walk(path, output, recursive)
+        else:
+            yield path
+
+
+def _renamed(path: Path, format_name: str | None) -> Path:
+    from rtdeblur.ffmpeg.formats import ending_of, format_of
+
+    if format_name is not None:
+        return path.with_suffix(ending_of(format_name))
+    try:
+        format_of(path)
+    except UsageError:  # something that can be read and not written, as .rmvb
+        return path.with_suffix(".mkv")
+    return path

@@ -1,1 +1,0 @@
-"""Serialized TensorRT engines: what names one, where it is kept, how it is built."""

@@ -1,0 +1,96 @@
+"""Counts what of an input cannot be read, whether FFmpeg raises it, flags it or only mentions it.
+
+Most decoders flag a picture that they had to repair. Some just say so in FFmpeg's log (FFV1 whose checksum
+fails, JPEG), as demuxers do of files that end early: there their words are counted. HEVC and VP9 hide most.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import av.logging
+from av.error import FFmpegError
+
+from rtdeblur.errors import InputError
+from rtdeblur.ffmpeg.container import MAX_PIXELS, reason
+
+READS = "reads failed"
+MARKED = "packets marked as damaged by the container"
+PACKETS = "packets not decoded"
+FRAMES = "frames decoded with errors"
+TIMES = "frame times out of order"
+MISSING = "frames missing"
+EARLY = "unexpected end of the file"
+
+# What is said in passing of damage that is neither raised nor flagged (libavcodec/ffv1dec.c, mjpegdec.c,
+# libavformat/matroskadec.c, mov.c).
+_MENTIONED = {
+    FRAMES: re.compile(r"slice CRC mismatch|^error count: |^error y=|^overread \d"),
+    EARLY: re.compile(r"File ended prematurely|partial file"),
+}
+# libavutil/imgutils.c, av_image_check_size2
+_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds)")
+
+
+@dataclass(slots=True)
+class Damage:
+    """What could not be read.
+
+    Attributes:
+        message: the first failure, mostly in FFmpeg's words.
+        kinds: how often each kind of failure was met.
+        source: the name of the input.
+        max_pixels: the largest picture that its decoder takes.
+        strict: raise the first failure instead of counting it.
+    """
+
+    message: str = ""
+    kinds: dict[str, int] = field(default_factory=dict)
+    source: str = ""
+    max_pixels: int = MAX_PIXELS
+    strict: bool = False
+
+    @property
+    def count(self) -> int:
+        """All failures together; one spot of damage may show in several ways."""
+        return sum(self.kinds.values())
+
+    def add(self, kind: str, message: str, count: int = 1) -> None:
+        """Count failures.
+
+        Raises:
+            InputError: they are not to be counted but raised.
+        """
+        self.kinds[kind] = self.kinds.get(kind, 0) + count
+        self.message = self.message or message
+        if self.strict:
+            what = f"input {self.source!r} is damaged ({kind}: {count}): {message}"
+            raise InputError(f"{what}; without --strict, all that can be read is restored")
+
+    @contextmanager
+    def watch(self, kind: str) -> Iterator[None]:
+        """Count what FFmpeg raises inside as of a kind, or else what it only mentions; raise neither."""
+        with av.logging.Capture() as log:
+            try:
+                yield
+            except FFmpegError as error:
+                failure: FFmpegError | None = error
+            else:
+                failure = None
+        said = [entry[2].strip() for entry in log]
+        if failure is not None:
+            large = next(filter(None, map(_TOO_LARGE.search, said)), None)
+            limit = f"more than --max-pixels {self.max_pixels}"
+            self.add(kind, f"a picture of {large[1]}x{large[2]}, {limit}" if large else reason(failure))
+            return
+        for mentioned, pattern in _MENTIONED.items():
+            words = next(filter(pattern.search, said), None)
+            if words is not None:
+                self.add(mentioned, words)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{kind}: {count}" for kind, count in self.kinds.items())
+        return f"{counts}; the first: {self.message}"

@@ -1,0 +1,61 @@
+"""Side data of a decoded frame: mastering display, content light level, display matrix."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from av.sidedata.sidedata import Type
+from av.video.frame import VideoFrame
+
+# AVMasteringDisplayMetadata (libavutil/mastering_display_metadata.h): AVRational (two ints) of the x and
+# y of red, green, blue and white, of the minimum and maximum luminance, then two flags.
+_MASTERING = struct.Struct("20i2i")
+_CONTENT_LIGHT = struct.Struct("2I")
+_MATRIX = struct.Struct("9i")
+
+
+@dataclass(frozen=True, slots=True)
+class MasteringDisplay:
+    """The display that a video was graded on (SMPTE ST 2086).
+
+    Attributes:
+        values: x and y of red, green, blue and white, then the lowest and highest luminance in cd/m².
+        is_whole: whether the frame states both the chromaticities and the luminances.
+    """
+
+    values: tuple[float, ...]
+    is_whole: bool
+
+
+def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
+    """The side data of one kind; None if the frame has none."""
+    entries: Any = frame.side_data
+    entry = entries.get(kind)
+    return None if entry is None else bytes(entry)
+
+
+def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:
+    """The mastering display; None if the frame names none."""
+    data = side_data(frame, Type.MASTERING_DISPLAY_METADATA)
+    if data is None:
+        return None
+    *numbers, has_primaries, has_luminance = _MASTERING.unpack_from(data)
+    values = tuple(n / d if d else 0.0 for n, d in zip(numbers[::2], numbers[1::2], strict=True))
+    return MasteringDisplay(values, bool(has_primaries and has_luminance))
+
+
+def light_level(frame: VideoFrame) -> tuple[int, int] | None:
+    """MaxCLL and MaxFALL in cd/m²; None if the frame states none."""
+    data = side_data(frame, Type.CONTENT_LIGHT_LEVEL)
+    if not data:
+        return None
+    max_cll, max_fall = _CONTENT_LIGHT.unpack_from(data)
+    return max_cll, max_fall
+
+
+def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    """How players turn or mirror the picture (libavutil/display.h); None if they show it as it is coded."""
+    data = side_data(frame, Type.DISPLAYMATRIX)
+    return None if data is None else _MATRIX.unpack(data)

@@ -1,0 +1,194 @@
+"""Composes what the window shows: the pictures, the divider, and text on a dark backing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdeblur.live.displays import LiveStatus
+
+Canvas = NDArray[np.uint8]
+"""(H, W, 3), blue, green, red."""
+
+_BACKGROUND = 24
+_WHITE, _SOFT, _RED = (245, 245, 245), (190, 190, 190), (60, 60, 235)
+_FONT: Any = cv2.FONT_HERSHEY_SIMPLEX
+HELP = (
+    ("drag, [ and ]", "move the divider"),
+    ("s", "split view on and off"),
+    ("b", "side by side on and off"),
+    ("space", "pause"),
+    ("p", "snapshot: a pair of PNG files"),
+    ("r", "record on and off"),
+    ("m", "next model"),
+    ("f", "full screen on and off"),
+    ("i", "status line on and off"),
+    ("h", "this help on and off"),
+    ("q, Esc", "quit"),
+)
+
+
+class View(Enum):
+    """How the two pictures share the window."""
+
+    RESTORED = "restored"
+    SPLIT = "split"
+    SIDE_BY_SIDE = "side by side"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of the canvas, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def of(self, canvas: Canvas) -> Canvas:
+        """A view on that part of the canvas."""
+        return canvas[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def blank(height: int, width: int) -> Canvas:
+    """An empty, dark canvas."""
+    return np.full((height, width, 3), _BACKGROUND, np.uint8)
+
+
+def fit(picture: tuple[int, int], room: Box) -> Box:
+    """The largest box of a picture's shape, (height, width), in the middle of some room."""
+    height, width = picture
+    scale = min(room.width / width, room.height / height)
+    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    return Box(room.x + (room.width - across) // 2, room.y + (room.height - down) // 2, across, down)
+
+
+def draw_divider(canvas: Canvas, box: Box, position: float) -> None:
+    """A thin line with a grip, at a fraction of a box."""
+    x, y = box.x + round((box.width - 1) * position), box.y + box.height // 2
+    unit = max(1, round(text_scale(canvas) * 2))
+    cv2.line(canvas, (x, box.y), (x, box.y + box.height - 1), (30, 30, 30), 3 * unit)
+    cv2.line(canvas, (x, box.y), (x, box.y + box.height - 1), _WHITE, unit)
+    cv2.circle(canvas, (x, y), 9 * unit, (30, 30, 30), -1, cv2.LINE_AA)
+    cv2.circle(canvas, (x, y), 8 * unit, _WHITE, -1, cv2.LINE_AA)
+    for side in (-1, 1):
+        arrow = [
+            (x + side * 6 * unit, y),
+            (x + side * 2 * unit, y - 3 * unit),
+            (x + side * 2 * unit, y + 3 * unit),
+        ]
+        cv2.fillConvexPoly(canvas, np.array(arrow), (60, 60, 60), cv2.LINE_AA)
+
+
+def draw_label(canvas: Canvas, box: Box, text: str, *, right: bool = False) -> None:
+    """A name in an upper corner of a box; left out where it has no room."""
+    scale = text_scale(canvas)
+    width, height = _size(text, scale)
+    pad, margin = round(height * 0.7), round(height * 0.9)
+    total = width + 2 * pad
+    if total + 2 * margin > box.width:
+        return
+    x = box.x + (box.width - total - margin if right else margin)
+    back = Box(x, box.y + margin, total, height + 2 * pad)
+    _darken(canvas, back)
+    _write(canvas, text, (x + pad, back.y + pad + height), scale, _WHITE)
+
+
+def draw_status(canvas: Canvas, status: LiveStatus) -> None:
+    """The line at the bottom, and what the session has to say above it."""
+    line, room = status_line(status), canvas.shape[1] * 0.96
+    scale = _fitting(line, text_scale(canvas), room)
+    width, height = _size(line, scale)
+    bar = Box(0, canvas.shape[0] - round(height * 2.4), canvas.shape[1], round(height * 2.4))
+    _darken(canvas, bar)
+    at = round(canvas.shape[1] * 0.02), bar.y + round(height * 1.65)
+    _write(canvas, line, at, scale, _SOFT)
+    hint = "h: help"
+    if width + _size(hint, scale)[0] + 4 * height < room:
+        _write(canvas, hint, (canvas.shape[1] - at[0] - _size(hint, scale)[0], at[1]), scale, _SOFT)
+
+
+def draw_message(canvas: Canvas, text: str) -> None:
+    """One line in the lower middle of the picture."""
+    scale = _fitting(text, text_scale(canvas) * 1.1, canvas.shape[1] * 0.9)
+    width, height = _size(text, scale)
+    pad = height
+    x, y = (canvas.shape[1] - width) // 2, round(canvas.shape[0] * 0.8) - height
+    _darken(canvas, Box(x - pad, y - pad, width + 2 * pad, height + 2 * pad))
+    _write(canvas, text, (x, y + height), scale, _WHITE)
+
+
+def draw_recording(canvas: Canvas) -> None:
+    """A red dot and a word in the upper middle."""
+    scale = text_scale(canvas)
+    width, height = _size("REC", scale)
+    pad = round(height * 0.7)
+    total = width + 2 * height + 2 * pad
+    back = Box((canvas.shape[1] - total) // 2, round(height * 0.9), total, height + 2 * pad)
+    _darken(canvas, back)
+    middle = back.y + pad + height // 2
+    cv2.circle(canvas, (back.x + pad + height // 2, middle), height // 2 + 1, _RED, -1, cv2.LINE_AA)
+    _write(canvas, "REC", (back.x + pad + 2 * height, back.y + pad + height), scale, _WHITE)
+
+
+def draw_help(canvas: Canvas, lines: Sequence[tuple[str, str]] = HELP) -> None:
+    """The keys and what they do, in the middle."""
+    _darken(canvas, Box(0, 0, canvas.shape[1], canvas.shape[0]))
+    longest = max((key for key, _ in lines), key=len) + "xxxx" + max((text for _, text in lines), key=len)
+    scale = _fitting(longest, text_scale(canvas) * 1.1, canvas.shape[1] * 0.9)
+    height = _size("Hg", scale)[1]
+    step = min(round(height * 2.1), canvas.shape[0] // (len(lines) + 2))
+    keys = max(_size(key, scale)[0] for key, _ in lines)
+    width = keys + 3 * height + max(_size(text, scale)[0] for _, text in lines)
+    x = max(4, (canvas.shape[1] - width) // 2)
+    y = (canvas.shape[0] - step * (len(lines) - 1)) // 2
+    for key, text in lines:
+        _write(canvas, key, (x + keys - _size(key, scale)[0], y + height // 2), scale, _WHITE)
+        _write(canvas, text, (x + keys + 3 * height, y + height // 2), scale, _SOFT)
+        y += step
+
+
+def status_line(status: LiveStatus) -> str:
+    """Model, rate, latency and drops, in ASCII, which every font of OpenCV has."""
+    height, width = status.working_size
+    parts = [
+        f"{status.model} {width}x{height}",
+        f"{status.shown_fps:.1f} of {status.source_fps:.1f} fps",
+    ]
+    if status.latency_ms:
+        parts.append(f"{status.latency_ms[0]:.0f} ms (p95 {status.latency_ms[1]:.0f})")
+    return "   ".join([*parts, f"dropped {status.dropped}"])
+
+
+def text_scale(canvas: Canvas) -> float:
+    """The scale of text that is readable at 640×360 and calm on a large screen."""
+    return min(1.2, max(0.42, len(canvas) / 1200))
+
+
+def _size(text: str, scale: float) -> tuple[int, int]:
+    (width, height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    return int(width), int(height)
+
+
+def _fitting(text: str, scale: float, room: float) -> float:
+    """The scale, or the largest smaller one at which a text has room; widths do not grow evenly with it."""
+    while scale > 0.1 and _size(text, scale)[0] > room:
+        scale *= 0.95
+    return scale
+
+
+def _write(
+    canvas: Canvas, text: str, at: tuple[int, int], scale: float, colour: tuple[int, int, int]
+) -> None:
+    cv2.putText(canvas, text, at, _FONT, scale, colour, 1 if scale < 0.9 else 2, cv2.LINE_AA)
+
+
+def _darken(canvas: Canvas, box: Box) -> None:
+    kept = Box(max(0, box.x), max(0, box.y), box.width, box.height).of(canvas)
+    kept[:] = kept >> 2

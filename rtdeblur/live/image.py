@@ -1,0 +1,149 @@
+"""Frames as pictures for a screen: BGR pixels, scaled, upright."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from rtdeblur.ffmpeg.pixels import COLORSPACES, plane_views, video_frame
+from rtdeblur.ffmpeg.side_data import display_matrix
+from rtdeblur.frames import Frame, Plane, Planes
+
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# Setting swscale up costs more than a picture does; a context serves one thread.
+_local = threading.local()
+
+
+def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """The picture as a screen shows it.
+
+    Args:
+        frame: of any layout and depth; its matrix and range are honoured.
+        size: (height, width) to scale to; None for the frame's own.
+
+    Returns:
+        (H, W, 3), blue, green, red, full range; C-contiguous.
+    """
+    rows, columns = frame.planes[0].shape
+    height, width = size or (rows, columns)
+    if not hasattr(_local, "reformatter"):
+        _local.reformatter = VideoReformatter()
+    gbr = _local.reformatter.reformat(  # planar: swscale is several times faster at it
+        video_frame(frame),
+        width,
+        height,
+        "gbrp",
+        src_colorspace=COLORSPACES[frame.colour.matrix],
+        src_color_range=ColorRange.JPEG if frame.colour.full_range else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=(Interpolation.AREA if height < rows else Interpolation.BILINEAR) | _EXACT,
+        threads=1,
+    )
+    bgr = np.empty((height, width, 3), np.uint8)
+    for channel, plane in zip((1, 0, 2), plane_views(gbr), strict=True):
+        bgr[..., channel] = plane
+    return bgr
+
+
+class Scaler:
+    """Scales frames down, and what a model changed in them up again; used by one thread."""
+
+    def __init__(self) -> None:
+        # Each keeps what swscale computed for one pair of sizes.
+        self._down, self._up = VideoReformatter(), VideoReformatter()
+
+    def down(self, frame: Frame, size: tuple[int, int]) -> Frame:
+        """The frame at another size, of the same chroma subsampling, depth and times.
+
+        Args:
+            frame: of any layout.
+            size: (height, width).
+        """
+        return _scaled(self._down, frame, size)
+
+    def with_change(self, frame: Frame, small: Frame, restored: Frame) -> Frame:
+        """Add to a frame what a model changed in a small copy of it.
+
+        Where it changed nothing, the frame stays as it is, bit for bit.
+
+        Args:
+            frame: the whole picture.
+            small: its copy as the model got it.
+            restored: and as the model gave it.
+        """
+        size = (frame.planes[0].shape[0], frame.planes[0].shape[1])
+        after, before = (_scaled(self._up, part, size) for part in (restored, small))
+        peak = frame.colour.peak
+        y, u, v = (
+            _changed(plane, b, a, peak)
+            for plane, b, a in zip(frame.planes, before.planes, after.planes, strict=True)
+        )
+        return replace(frame, planes=(y, u, v))
+
+
+def _scaled(reformatter: VideoReformatter, frame: Frame, size: tuple[int, int]) -> Frame:
+    picture = video_frame(frame)
+    scaled = reformatter.reformat(picture, size[1], size[0], interpolation=Interpolation.BICUBIC, threads=1)
+    y, u, v = plane_views(scaled)
+    planes: Planes = (y, u, v)
+    if frame.planes[1].shape == (1, 1):  # gray keeps its one neutral sample
+        planes = (y, frame.planes[1], frame.planes[2])
+    return replace(frame, planes=planes)
+
+
+def _changed(plane: Plane, before: Plane, after: Plane, peak: int) -> Plane:
+    """`plane + after - before`, clipped to 0..peak; spends `before` and `after`.
+
+    Unsigned and in place, which is several times faster than signed integers in new memory.
+    """
+    if plane is before:
+        return plane
+    changed = np.maximum(after, before)
+    less = np.subtract(changed, after, out=after)
+    more = np.subtract(changed, before, out=changed)
+    room = np.subtract(peak, plane, out=before)
+    np.minimum(more, room, out=more)
+    np.add(plane, more, out=changed)
+    np.minimum(less, changed, out=less)
+    return np.subtract(changed, less, out=changed)
+
+
+def upright(frame: Frame, decoded: VideoFrame) -> Frame:
+    """The frame as a player shows it; other angles than quarter turns go to the nearest.
+
+    Args:
+        frame: with the planes as they were coded.
+        decoded: with the display matrix, where the stream has one.
+    """
+    matrix = display_matrix(decoded)
+    if matrix is None:
+        return frame
+    # A pixel (x, y) goes to (a x + c y, b x + d y), and the whole back to the corner (libavutil/display.h).
+    a, b, _, c, d, *_ = matrix
+    swapped = abs(b) > abs(a)
+    across, down = (c, b) if swapped else (a, d)
+    if not swapped and across >= 0 and down >= 0:
+        return frame
+    y, u, v = frame.planes
+    if swapped:
+        u, v = _evenly(u, y.shape), _evenly(v, y.shape)
+    y, u, v = (_turn(plane, swapped, across < 0, down < 0) for plane in (y, u, v))
+    return replace(frame, planes=(y, u, v))
+
+
+def _evenly(chroma: Plane, luma: tuple[int, ...]) -> Plane:
+    """Chroma that lies in turn as it lies now: 4:2:2 and 4:1:1, which have no name then, become 4:4:4."""
+    down, across = (-(-side // samples) for side, samples in zip(luma, chroma.shape, strict=True))
+    if down == across or chroma.size == 1:  # the one sample of gray
+        return chroma
+    return chroma.repeat(down, 0).repeat(across, 1)[: luma[0], : luma[1]]
+
+
+def _turn(plane: Plane, swapped: bool, mirrored: bool, upturned: bool) -> Plane:
+    turned = plane.T if swapped else plane
+    return np.ascontiguousarray(turned[:: -1 if upturned else 1, :: -1 if mirrored else 1])

@@ -1,0 +1,94 @@
+"""A camera, through OpenCV (extra `live`)."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rtdeblur.errors import DependencyError, InputError
+from rtdeblur.frames import Colour, Frame
+from rtdeblur.live.sources.base import SourceOptions
+
+# A camera drops a picture now and then; one that was unplugged gives nothing more.
+_FAILED_READS = 5
+_MICROSECOND = Fraction(1, 1_000_000)
+_COLOUR = Colour("bt601", full_range=False)  # what COLOR_BGR2YUV_I420 gives
+
+
+class Camera:
+    """The pictures of a camera (a `LiveSource`), as 4:2:0 of 8 bits.
+
+    Args:
+        device: its number, or the name of its device.
+        options: `size` and `frame_rate` are asked for; a camera takes the nearest that it has.
+
+    Attributes:
+        damaged: pictures that it failed to give.
+
+    Raises:
+        DependencyError: OpenCV is not installed.
+        InputError: there is no such camera, or another program uses it.
+    """
+
+    finite = False
+
+    def __init__(self, device: int | str, options: SourceOptions) -> None:
+        self._cv2 = _import_cv2()
+        self._device, self.damaged = device, 0
+        self._capture = self._cv2.VideoCapture(device)
+        if not self._capture.isOpened():
+            self.close()
+            raise InputError(
+                f"cannot open camera {device}: not connected, used by another program, or not allowed; "
+                "try another number, or a file or an address as SOURCE"
+            )
+        self._ask(options)
+
+    def read(self) -> Frame | None:
+        """Wait for the next picture.
+
+        Raises:
+            InputError: the camera gives none any more.
+        """
+        for _ in range(_FAILED_READS):
+            good, bgr = self._capture.read()
+            if good:
+                return self._frame(bgr)
+            self.damaged += 1
+        raise InputError(f"camera {self._device} gives no pictures any more")
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._capture.release()
+
+    def _ask(self, options: SourceOptions) -> None:
+        cv2, capture = self._cv2, self._capture
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest
+        if options.size:
+            # Uncompressed pictures of more than VGA size are too much for USB 2.
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.size[0])
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.size[1])
+        if options.frame_rate:
+            capture.set(cv2.CAP_PROP_FPS, options.frame_rate)
+
+    def _frame(self, bgr: Any) -> Frame:
+        height, width = (side // 2 * 2 for side in bgr.shape[:2])
+        packed = self._cv2.cvtColor(np.ascontiguousarray(bgr[:height, :width]), self._cv2.COLOR_BGR2YUV_I420)
+        y, chroma = packed[:height], packed[height:].reshape(2, height // 2, width // 2)
+        pts = round(time.monotonic() * 1_000_000)
+        return Frame((y, chroma[0], chroma[1]), pts, _MICROSECOND, _COLOUR)
+
+
+def _import_cv2() -> Any:
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError:
+        raise DependencyError("opencv-python", "live", "a camera") from None
+    # Its lines on stderr say less than ours.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2

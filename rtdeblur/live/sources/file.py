@@ -1,0 +1,75 @@
+"""A file as a live source: its frames come at its own speed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rtdeblur.frames import Frame
+from rtdeblur.live.image import upright
+from rtdeblur.media.reader import FileReader
+
+_LATE_SECONDS = 1.0
+"""After so long a stop the clock begins anew, instead of rushing through what was missed."""
+
+
+class FilePlayer:
+    """Plays a video file (a `LiveSource`).
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it is missing, or holds no video that can be decoded.
+    """
+
+    finite = True
+
+    def __init__(self, path: Path) -> None:
+        self._reader = FileReader(path)
+        self._frames = iter(self._reader)
+        self._pace = Pace()
+
+    @property
+    def damaged(self) -> int:
+        """Packets or frames that could not be read or decoded so far."""
+        return self._reader.damage.count
+
+    def read(self) -> Frame | None:
+        """Give the next frame when its time has come; None at the end."""
+        frame = next((item for item in self._frames if isinstance(item, Frame)), None)
+        if frame is None:
+            return None
+        self._pace.wait(float(frame.pts * frame.time_base))
+        return upright(replace(frame, carrier=None), frame.carrier.frame)
+
+    def close(self) -> None:
+        """Release the file; a `read` that waits returns at once."""
+        self._pace.stop()
+        self._reader.close()
+
+
+class Pace:
+    """Waits until a picture is due; the first is due at once."""
+
+    def __init__(self) -> None:
+        self._zero: float | None = None
+        self._stopped = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a picture of that time is due.
+
+        Args:
+            seconds: its time by the source's own clock, which may jump.
+        """
+        now = time.monotonic()
+        early = None if self._zero is None else self._zero + seconds - now
+        if early is None or not -_LATE_SECONDS < early < 60:
+            self._zero, early = now - seconds, 0.0
+        self._stopped.wait(max(0.0, early))
+
+    def stop(self) -> None:
+        """Let who waits go on at once."""
+        self._stopped.set()

@@ -1,0 +1,231 @@
+"""A live stream from a network, read for the least delay; a slow decoder skips to key frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.error import ArgumentError, ExitError, FFmpegError, InvalidDataError, ProtocolNotFoundError
+from av.format import Flags
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from rtdeblur.errors import InputError
+from rtdeblur.ffmpeg.container import reason
+from rtdeblur.ffmpeg.pixels import colour_of, planar, planes_of
+from rtdeblur.frames import Frame
+from rtdeblur.live.address import check_scheme, without_password
+from rtdeblur.live.image import upright
+from rtdeblur.live.sources.base import SourceOptions
+from rtdeblur.live.sources.file import Pace
+
+# A playlist from a network must not make FFmpeg open files of this machine.
+_PROTOCOLS = "rtp,srtp,rtmp,rtmps,rtmpt,udp,tcp,tls,srt,http,https,httpproxy,crypto"
+# Not `nobuffer`: it throws the first key frame away with the packets that were looked at.
+_LOW_DELAY = {
+    "flags": "low_delay",
+    "probesize": "32768",
+    "analyzeduration": "100000",
+    "protocol_whitelist": _PROTOCOLS,
+}
+# Where so many reads in a row make no sense, the stream is lost.
+_FAILED_READS = 200
+# Key frames are seldom further apart.
+_PICTURELESS_SECONDS = 30
+_NONSENSE = (InvalidDataError, ArgumentError)
+LATE_SECONDS = 1.0
+"""Packets that come so much later than they should, for as long, are a backlog and no network's hiccup."""
+_CAUGHT_UP_SECONDS = 0.2
+_PATIENCE_SECONDS = 5.0
+"""A stream without key frames cannot be joined by them."""
+# Clocks of two machines differ by up to 100 parts in a million each.
+_DRIFT = 2e-4
+# A sender that starts again has a new clock.
+_JUMP_SECONDS = 60.0
+
+
+class NetworkStream:
+    """The video of an address (a `LiveSource`).
+
+    Damaged packets are skipped and counted; a decoder that is too slow skips to key frames.
+
+    Args:
+        url: the address.
+        options: `transport` and `timeout_seconds`.
+
+    Attributes:
+        damaged: packets that were incomplete, or could not be read or decoded.
+
+    Raises:
+        InputError: the scheme is unknown, nobody answers, or no video comes.
+    """
+
+    finite = False
+
+    def __init__(self, url: str, options: SourceOptions) -> None:
+        self._name, self._timeout = without_password(url), options.timeout_seconds
+        self.damaged, self._pictured = 0, False
+        scheme = check_scheme(url, self._name)
+        words = dict(_LOW_DELAY)
+        if scheme in ("rtsp", "rtsps"):
+            words |= {"rtsp_transport": options.transport, "max_delay": "100000"}
+        if scheme == "udp":
+            # A busy machine reads late; the system may allow less.
+            words |= {"overrun_nonfatal": "1", "buffer_size": str(2 << 20)}
+        try:
+            self._container = self._open(url, scheme, words)
+        except FFmpegError as error:
+            raise InputError(f"cannot open {self._name!r}: {self._reason(error, scheme)}") from error
+        videos = [s for s in self._container.streams.video if s.codec_context is not None]
+        if not videos:
+            held = ", ".join(s.type for s in self._container.streams)
+            self._container.close()
+            raise InputError(f"{self._name!r} sends no video that can be decoded, only {held or 'nothing'}")
+        self._stream: VideoStream = videos[0]
+        self._stream.codec_context.thread_type = "SLICE"  # frame threads wait for a frame each
+        # What FFmpeg makes up for bare MJPEG or H.264 counts pictures at a rate of its own.
+        self._untimed = bool(Flags(self._container.format.flags) & Flags.no_timestamps)
+        self._backlog = Backlog(self._stream.codec_context)
+        # Segments come whole, seconds at a time.
+        self._pace = Pace() if self._container.format.name in ("hls", "dash") else None
+        self._frames = self._decode()
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame; None where the sender ended the stream.
+
+        Raises:
+            InputError: nothing came for the time allowed, or nothing that makes sense.
+        """
+        decoded = next(self._frames, None)
+        if decoded is None:
+            return None
+        picture = planar(decoded)
+        unit, pts = Fraction(self._stream.time_base or Fraction(1, 90_000)), decoded.pts
+        if pts is None or self._untimed:
+            pts = round(time.monotonic() / unit)
+        elif self._pace:
+            self._pace.wait(float(pts * unit))
+        return upright(Frame(planes_of(picture), pts, unit, colour_of(picture)), decoded)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._frames.close()
+        self._container.close()
+
+    def _open(self, url: str, scheme: str, words: dict[str, str]) -> InputContainer:
+        """Open the address, without FFmpeg's parser where each packet is a picture anyway.
+
+        The parser finds the end of a picture when the next begins, which costs a frame interval. In a
+        transport stream each packet holds one picture, as DVB asks (ETSI TS 101 154); whatever else comes by
+        UDP needs the parser.
+        """
+        limits = (self._timeout, self._timeout)
+        if scheme in ("udp", "srt"):
+            container: InputContainer = av.open(
+                url, "r", container_options={**words, "fflags": "noparse"}, timeout=limits
+            )
+            if container.format.name == "mpegts":
+                return container
+            container.close()
+        container = av.open(url, "r", container_options=words, timeout=limits)
+        return container
+
+    def _decode(self) -> Generator[VideoFrame]:
+        pictured_at = time.monotonic()
+        for packet in self._packets():
+            self.damaged += self._pictured and packet.is_corrupt
+            if packet.dts is not None and not self._untimed and not self._pace:
+                self._backlog.before(float(packet.dts * packet.time_base))
+            try:
+                decoded = packet.decode()
+            except _NONSENSE:
+                self.damaged += self._pictured  # before the first key frame it is no damage
+                decoded = []
+            for frame in decoded:
+                self._pictured, pictured_at = True, time.monotonic()
+                self._backlog.after()
+                yield frame
+            if time.monotonic() - pictured_at > _PICTURELESS_SECONDS:
+                raise InputError(
+                    f"{self._name!r} sent no picture that can be decoded for {_PICTURELESS_SECONDS} s"
+                )
+
+    def _packets(self) -> Generator[Packet[VideoStream]]:
+        """Read until the sender ends the stream."""
+        failures = 0
+        while failures < _FAILED_READS:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if not packet.size:  # PyAV marks the end with an empty packet
+                        return
+                    failures = 0
+                    yield packet
+                return
+            except ExitError:
+                raise InputError(f"{self._name!r} was silent for {self._timeout:g} s") from None
+            except _NONSENSE:
+                failures += 1
+                self.damaged += 1
+            except FFmpegError as error:
+                raise InputError(f"{self._name!r} was lost: {reason(error)}") from error
+        raise InputError(f"{self._name!r} sends nothing that can be read")
+
+    def _reason(self, error: FFmpegError, scheme: str) -> str:
+        if isinstance(error, ExitError):
+            return f"nothing came within {self._timeout:g} s; check the address and the sender"
+        if isinstance(error, ProtocolNotFoundError):
+            return f"this build of PyAV has no {scheme}; try udp, rtsp or rtmp"
+        return f"{reason(error)}; check the address and the sender"
+
+
+class Backlog:
+    """Lets a decoder skip to key frames until it has caught up.
+
+    A packet's delay is the time at which it is read less its own time; the least delay seen is that of a
+    reader without backlog.
+
+    Args:
+        context: the decoder; its `skip_frame` is set.
+        clock: tells the time.
+    """
+
+    def __init__(self, context: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context, self._clock = context, clock
+        self._least: float | None = None
+        self._read_at = self._seconds = 0.0
+        self._late_since: float | None = None
+        self._skipping_since: float | None = None
+
+    def before(self, seconds: float) -> None:
+        """Note that a packet of that time was read and will be decoded."""
+        now = self._clock()
+        delay = now - seconds
+        if self._least is None or not -LATE_SECONDS < seconds - self._seconds < _JUMP_SECONDS:
+            self._least = delay
+        self._least = min(delay, self._least + (now - self._read_at) * _DRIFT)
+        self._read_at, self._seconds = now, seconds
+        late = delay - self._least
+        if late < _CAUGHT_UP_SECONDS:
+            self._late_since = None
+        elif late >= LATE_SECONDS and self._late_since is None:
+            self._late_since = now
+        since = self._skipping_since
+        if since is not None and now - since >= _PATIENCE_SECONDS:
+            self._skip(None)
+            self._late_since = None
+        elif since is None and self._late_since is not None and now - self._late_since >= LATE_SECONDS:
+            self._skip(now)
+
+    def after(self) -> None:
+        """Note that a picture was decoded; while skipping it is a key frame, from which all can follow."""
+        if self._skipping_since is not None and self._late_since is None:
+            self._skip(None)
+
+    def _skip(self, since: float | None) -> None:
+        self._skipping_since = since
+        self._context.skip_frame = "DEFAULT" if since is None else "NONKEY"

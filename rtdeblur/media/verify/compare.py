@@ -1,0 +1,279 @@
+"""Compares what two files hold: all that a restored video must share with its source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Literal
+
+from rtdeblur.media.verify.contents import Contents, Track
+
+Status = Literal["same", "different", "not held"]
+Held = Callable[[Contents], bool]
+
+# Offsets of whole streams are rounded to the clock of the file, 90 kHz in mp4 and transport streams.
+_CLOCK = Fraction(1, 20_000)
+# A muxer that moves all streams, to begin with the priming of a sound codec, leaves chapters where they are.
+_CHAPTER_SLACK = Fraction(1, 20)
+_NUMBERED = ("avi",)  # frames have numbers there, and no times
+_MAX_PRIMING = 4
+_IN_STEP = "in step with the pictures"
+_PICTURE = (
+    "aspect ratio", "rotation", "depth", "chroma", "alpha", "colour range", "colour matrix",
+    "colour transfer", "colour primaries", "mastering display", "light levels", "interlaced",
+)  # fmt: skip
+_CHROMAS = ["none", "4:1:0", "4:1:1", "4:2:0", "4:4:0", "4:2:2", "4:4:4"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing compared.
+
+    Attributes:
+        name: what was compared.
+        status: 'not held' where the output's container has no place for what the input has.
+        before: what the input holds.
+        after: what the output holds.
+    """
+
+    name: str
+    status: Status
+    before: str
+    after: str
+
+
+def compare(before: Contents, after: Contents, best: Callable[[], Contents | None]) -> list[Check]:
+    """Compare a source with what was made of it.
+
+    Args:
+        before: the source.
+        after: the output.
+        best: gives what a plain copy of the source into the output's container would hold; called where
+            something is missing, to tell a loss from what the container cannot hold. With None all counts
+            as a loss.
+    """
+    return list(_Comparison(before, after, best).checks())
+
+
+class _Comparison:
+    def __init__(self, before: Contents, after: Contents, best: Callable[[], Contents | None]) -> None:
+        self._before, self._after, self._read_best = before, after, best
+        self._best: Contents | None = None
+        self._tried = False
+        # All times may be moved alike: players begin at the first.
+        self._shift = after.first - before.first
+        self._slack = _slack(before.main, after.main)
+
+    def checks(self) -> Iterator[Check]:
+        yield from self._frames()
+        yield from self._pictures()
+        for kind in ("video", "audio", "subtitle", "data", "cover", "attachment"):
+            yield from self._tracks(kind)
+        yield from self._chapters()
+        yield from self._about()
+
+    def _check(self, name: str, before: Any, after: Any, same: bool, held: Held | None = None) -> Check:
+        """A check; where it fails, `held` says whether a plain copy keeps what the input has."""
+        status: Status = "same" if same else "different"
+        if not same and held is not None:
+            if not self._tried:
+                self._best, self._tried = self._read_best(), True
+            if self._best is not None and not held(self._best):
+                status = "not held"
+        return Check(name, status, _text(before), _text(after))
+
+    def _frames(self) -> Iterator[Check]:
+        before, after = self._before.frames, self._after.frames
+        yield self._check("frames", len(before), len(after), len(before) == len(after))
+        errors = [abs(b - a - self._shift) for a, b in zip(before, after, strict=False)]
+        worst = max(errors, default=Fraction(0))
+        steps = [y - x for x, y in pairwise(before)]
+        back = sum(step <= 0 for step in steps)
+        same = worst <= 2 * self._slack  # the first is rounded too
+        told = _span(after) if same else f"off by up to {_ms(worst)} at frame {errors.index(worst)}"
+        # No container holds times that go back.
+        can_be_held = not back and self._after.format not in _NUMBERED
+        span = _span(before) + (f", {back} out of order" if back else "")
+        yield self._check("frame times", span, told, same, lambda _: can_be_held)
+        lengths = [_end(contents) - contents.first for contents in (self._before, self._after)]
+        step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
+        texts = [f"{float(length):.3f} s" for length in lengths]
+        yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step)
+
+    def _pictures(self) -> Iterator[Check]:
+        before, after = self._before.picture, self._after.picture
+        sizes = [", ".join(f"{w}x{h}" for w, h in c.sizes) for c in (self._before, self._after)]
+        yield self._check("size", sizes[0], sizes[1], sizes[0] == sizes[1])
+        for name in _PICTURE:
+            x, y = before.get(name), after.get(name)
+            same = x == y or _no_less(x, y)
+            if name in ("colour range", "colour matrix") and before.get("rgb") and not after.get("rgb"):
+                same = y != "untagged"  # RGB has neither; Y'CbCr must tell both
+            held = (lambda best: bool(best.picture.get("rotation"))) if name == "rotation" else None
+            yield self._check(name, x, y, same, held)
+
+    def _tracks(self, kind: str) -> Iterator[Check]:
+        before, after = _of(self._before, kind), _of(self._after, kind)
+        if not (before or after):
+            return
+        same = len(before) == len(after)
+        yield self._check(
+            f"{kind} streams", len(before), len(after), same, lambda best: len(_of(best, kind)) > len(after)
+        )
+        unused = list(after)
+        for number, track in enumerate(before):
+            name = f"{kind} {number + 1}"
+            twin = after[number] if same else max(unused, key=lambda t: _shared(track, t), default=None)
+            if twin is None or not (same or _shared(track, twin)):
+                yield self._missing(name, track)
+                continue
+            unused.remove(twin)
+            yield from self._track(name, track, twin)
+            yield from self._about_track(name, track, twin, alone=len(before) == 1)
+
+    def _missing(self, name: str, track: Track) -> Check:
+        what = f"{track.codec} {track.language}".strip()
+        return self._check(name, what, "missing", False, lambda best: bool(_twins(best, track)))
+
+    def _track(self, name: str, before: Track, after: Track) -> Iterator[Check]:
+        start = _start(before, after)
+        counts = [f"{len(track.hashes)} packets" for track in (before, after)]
+        if start is None:
+            counts[1] += ", " + _difference(before, after)
+        same = start is not None or before.whole.digest() == after.whole.digest()
+        yield self._check(f"{name} packets", counts[0], counts[1], same)
+        if start is None or before.kind in ("attachment", "cover"):
+            return
+        pairs = zip(before.times[start:], after.times, strict=False)
+        errors = [b - a - self._shift for a, b in pairs if a is not None and b is not None]
+        worst = max(errors, key=abs, default=Fraction(0))
+        same = abs(worst) <= _slack(before, after) + self._slack
+        told = _IN_STEP if same else f"moved by {_ms(worst)}"
+        can_be_held = self._after.format not in _NUMBERED
+        yield self._check(f"{name} times", _IN_STEP, told, same, lambda _: can_be_held)
+
+    def _about_track(self, name: str, before: Track, after: Track, alone: bool) -> Iterator[Check]:
+        def check(what: str, x: Any, y: Any, same: bool) -> Check:
+            def held(best: Contents) -> bool:
+                twins = [getattr(twin, what) for twin in _twins(best, before)]
+                return any(x.items() <= twin.items() if what == "tags" else x == twin for twin in twins)
+
+            return self._check(f"{name} {what}", x, y, same, held)
+
+        if before.language or after.language:
+            yield check("language", before.language, after.language, before.language == after.language)
+        if before.tags or after.tags:
+            yield check("tags", before.tags, after.tags, before.tags.items() <= after.tags.items())
+        # One track alone is the default, whether it is called so or not.
+        ignored = {"default"} if alone else set()
+        x, y = before.disposition - ignored, after.disposition - ignored
+        if x or y:
+            yield check("disposition", x, y, x == y)
+
+    def _chapters(self) -> Iterator[Check]:
+        before, after = self._before.chapters, self._after.chapters
+        if not (before or after):
+            return
+        same = len(before) == len(after)
+        yield self._check("chapters", len(before), len(after), same, lambda best: bool(best.chapters))
+        if not same:
+            return
+        titles = [", ".join(title for *_, title in chapters) for chapters in (before, after)]
+        yield self._check("chapter titles", titles[0], titles[1], titles[0] == titles[1])
+        worst = max(abs(b[0] - a[0] - self._shift) for a, b in zip(before, after, strict=True))
+        same = worst <= _CHAPTER_SLACK
+        told = _IN_STEP if same else f"moved by up to {_ms(worst)}"
+        yield self._check("chapter times", _IN_STEP, told, same)
+
+    def _about(self) -> Iterator[Check]:
+        before, after = self._before, self._after
+        wanted = before.tags.items()
+        same = wanted <= after.tags.items()
+        yield self._check("tags", before.tags, after.tags, same, lambda best: wanted <= best.tags.items())
+        x, y = before.main.language, after.main.language
+        if x or y:
+            yield self._check("video language", x, y, x == y, lambda best: best.main.language == x)
+        x, y = before.timecode, after.timecode
+        if x or y:
+            yield self._check("timecode", x, y, x == y, lambda best: best.timecode == x)
+        x, y = before.created, after.created
+        if x or y:
+            yield self._check("time of recording", x, y, x == y, lambda best: best.created == x)
+
+
+def _of(contents: Contents, kind: str) -> list[Track]:
+    """The tracks of a kind; those that muxers make of chapters and timecodes are compared as such."""
+    made = ("bin_data", "unknown", "none") if kind == "data" else ()
+    return [track for track in contents.tracks if track.kind == kind and track.codec not in made]
+
+
+def _twins(contents: Contents, track: Track) -> list[Track]:
+    return [other for other in _of(contents, track.kind) if _shared(track, other)]
+
+
+def _shared(before: Track, after: Track) -> int:
+    """How many packets two tracks share."""
+    return sum((Counter(before.hashes) & Counter(after.hashes)).values())
+
+
+def _difference(before: Track, after: Track) -> str:
+    missing = sum((Counter(before.hashes) - Counter(after.hashes)).values())
+    others = sum((Counter(after.hashes) - Counter(before.hashes)).values())
+    return f"{missing} missing, {others} others" if missing or others else "in another order"
+
+
+def _start(before: Track, after: Track) -> int | None:
+    """The packet of the input with which the output begins; None where they differ from there.
+
+    An edit list of mp4 hides packets that prime an audio decoder; other containers play or drop them.
+    """
+    if before.hashes == after.hashes:
+        return 0
+    hidden = before.shown.index(True) if True in before.shown else 0
+    played = [held for held, shown in zip(before.hashes, before.shown, strict=True) if shown]
+    for start in range(hidden, max(-1, hidden - _MAX_PRIMING - 1), -1):
+        lead = before.hashes[start:hidden]
+        if after.hashes in (lead + played, before.hashes[start:]):
+            return start
+    return None
+
+
+def _slack(before: Track, after: Track) -> Fraction:
+    """How far rounding to the output's clock may move a time."""
+    exact = (before.time_base / after.time_base).denominator == 1
+    return _CLOCK if exact else after.time_base / 2 + _CLOCK
+
+
+def _no_less(before: Any, after: Any) -> bool:
+    """True for a depth or a chroma that holds all of the input's."""
+    if isinstance(before, int) and not isinstance(before, bool):
+        return bool(after >= before)
+    return before in _CHROMAS and after in _CHROMAS[_CHROMAS.index(before) :]
+
+
+def _end(contents: Contents) -> Fraction:
+    sound = (track.end for track in contents.tracks if track.kind == "audio" and track.end is not None)
+    return max([*contents.frames[-1:], *sound], default=Fraction(0))
+
+
+def _span(times: list[Fraction]) -> str:
+    return f"{float(times[0]):.3f} to {float(times[-1]):.3f} s" if times else "none"
+
+
+def _ms(seconds: Fraction) -> str:
+    return f"{float(seconds) * 1000:.2f} ms"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={held}" for key, held in sorted(value.items()))
+    if isinstance(value, (set, frozenset)):
+        return ", ".join(sorted(value))
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,312 @@
+"""All that a file holds, read for comparison: frame times, packets of every stream, tags, colour.
+
+It shares no bookkeeping with the reader and the writer of restored files, so that it can judge them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from av.codec.context import Flags
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import AttachmentStream, Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorTrc
+from av.video.stream import VideoStream
+
+from rtdeblur.errors import InputError
+from rtdeblur.ffmpeg.container import main_video, open_input
+from rtdeblur.ffmpeg.pixels import depth_of, has_alpha, is_full_range, is_rgb
+from rtdeblur.ffmpeg.side_data import display_matrix, light_level, mastering_display
+
+# What a muxer writes by itself, or an earlier one computed from packets.
+_MADE_TAGS = {
+    "encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration", "handler_name",
+    "language", "filename", "mimetype", "timecode", "creation_time",
+}  # fmt: skip
+_MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
+_TEXT = ("mov_text", "subrip", "text", "webvtt")
+# ITU-T H.273, table 4
+_MATRICES = {
+    0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
+    10: "bt2020c", 14: "ictcp",
+}  # fmt: skip
+_UNTAGGED = "untagged"
+_UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+
+
+@dataclass(slots=True)
+class Track:
+    """A stream beside the main video.
+
+    Attributes:
+        kind: audio, subtitle, data, attachment, video or cover.
+        codec: FFmpeg's name of what its packets hold.
+        language: as tagged; empty where it is not.
+        tags: what else describes it, by lower-case key.
+        disposition: what it is for, as 'default' or 'forced'.
+        hashes: of its packets in file order, framing that depends on the container left out.
+        times: when each packet is presented, in seconds; None where the file does not say.
+        shown: for each packet, False where players decode it and do not play it.
+        time_base: seconds a unit of its clock.
+        end: seconds where the last packet ends.
+        whole: hash of all that is played, however it is cut into packets.
+    """
+
+    kind: str
+    codec: str
+    language: str
+    tags: dict[str, str]
+    disposition: frozenset[str]
+    hashes: list[bytes] = field(default_factory=list)
+    times: list[Fraction | None] = field(default_factory=list)
+    shown: list[bool] = field(default_factory=list)
+    time_base: Fraction = Fraction(1)
+    end: Fraction | None = None
+    whole: Any = field(default_factory=hashlib.blake2b)
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Take in one packet."""
+        data = bytes(packet)
+        if self.codec in _TEXT:
+            data = _text(data, self.codec)
+            if not data:
+                return  # mp4 fills the time between two lines with empty ones
+        elif self.codec == "aac":
+            data = _without_adts(data)
+        unit = Fraction(packet.time_base)
+        time = None if packet.pts is None else packet.pts * unit
+        self.hashes.append(_digest(data))
+        self.times.append(time)
+        self.shown.append(not packet.is_discard)
+        if not packet.is_discard:
+            self.whole.update(data)
+        if time is not None:
+            self.end = max(self.end or time, time + (packet.duration or 0) * unit)
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        format: FFmpeg's name of the container.
+        main: the video that players show; its packets are not kept.
+        frames: the presentation time of each of its frames, in seconds.
+        sizes: width and height of its pictures, one for each change.
+        picture: what is known of how its pictures are shown, by name.
+        tracks: the other streams.
+        chapters: start and end in seconds, and title.
+        tags: of the container, by lower-case key.
+        timecode: of the first frame; empty where there is none.
+        created: when it was recorded; empty where it does not say.
+    """
+
+    format: str
+    main: Track
+    frames: list[Fraction]
+    sizes: list[tuple[int, int]]
+    picture: dict[str, Any]
+    tracks: list[Track]
+    chapters: list[tuple[Fraction, Fraction, str]]
+    tags: dict[str, str]
+    timecode: str
+    created: str
+
+    @property
+    def first(self) -> Fraction:
+        """The time of the first frame, in seconds."""
+        return self.frames[0] if self.frames else Fraction(0)
+
+
+def read_contents(path: Path) -> Contents:
+    """Read a whole file.
+
+    Raises:
+        InputError: it cannot be read, or holds no video, or none of which a frame can be decoded.
+    """
+    with closing(open_input(path)) as container:
+        contents = _read(container, main_video(container, path))
+    if not contents.frames:
+        raise InputError(f"cannot decode any frame of {str(path)!r}; nothing to compare")
+    return contents
+
+
+def _read(container: InputContainer, video: VideoStream) -> Contents:
+    video.codec_context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
+    video.codec_context.flags |= Flags.output_corrupt
+    tracks = {stream.index: _track(stream) for stream in container.streams}
+    frames: list[Fraction] = []
+    sizes: list[tuple[int, int]] = []
+    first: VideoFrame | None = None
+    step = 1 / Fraction(video.guessed_rate or 25)
+    for packet in _packets(container):
+        if packet.stream_index != video.index:
+            if packet.size:
+                tracks[packet.stream_index].add(packet)
+            continue
+        decoded: list[VideoFrame] = []
+        with suppress(FFmpegError):
+            decoded = video.decode(packet if packet.size else None)
+        for frame in decoded:
+            first = first or frame
+            unit = Fraction(frame.time_base or video.time_base or 1)
+            frames.append(frame.pts * unit if frame.pts is not None else _next(frames, step))
+            if not sizes or sizes[-1] != (frame.width, frame.height):
+                sizes.append((frame.width, frame.height))
+    main = tracks.pop(video.index)
+    tags = {key.lower(): value for key, value in container.metadata.items()}
+    everywhere = {
+        key.lower(): value for stream in container.streams for key, value in stream.metadata.items()
+    }
+    return Contents(
+        format=container.format.name,
+        main=main,
+        frames=frames,
+        sizes=sizes,
+        picture=_appearance(video, first) if first else {},
+        tracks=list(tracks.values()),
+        chapters=_chapters(container),
+        tags=_told(container.metadata),
+        timecode=(everywhere | tags).get("timecode", ""),
+        created=tags.get("creation_time", ""),
+    )
+
+
+def _packets(container: InputContainer) -> Any:
+    packets = container.demux()
+    for _ in range(16):  # damaged files fail to be read now and then
+        try:
+            yield from packets
+        except FFmpegError:
+            packets = container.demux()
+        else:
+            return
+
+
+def _next(frames: list[Fraction], step: Fraction) -> Fraction:
+    return frames[-1] + step if frames else Fraction(0)
+
+
+def _track(stream: Stream) -> Track:
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    language = tags.get("language", "")
+    picture = bool(stream.disposition & Disposition.attached_pic)
+    context = stream.codec_context
+    track = Track(
+        kind="cover" if picture else stream.type,
+        codec=context.codec.canonical_name
+        if context is not None
+        else getattr(stream, "name", None) or "unknown",
+        language="" if language == "und" else language,
+        tags=_told(stream.metadata),
+        disposition=frozenset(d.name for d in Disposition if d & stream.disposition and d.name),
+        time_base=Fraction(stream.time_base or 1),
+    )
+    if isinstance(stream, AttachmentStream):
+        track.tags = {key: tags[key] for key in ("filename", "mimetype") if key in tags}
+        track.hashes.append(_digest(stream.data))
+    return track
+
+
+def _told(tags: dict[str, str]) -> dict[str, str]:
+    """The tags that somebody wrote, without those that a program makes."""
+    return {
+        key.lower(): value
+        for key, value in tags.items()
+        if key.lower() not in _MADE_TAGS and not key.lower().startswith(_MADE_PREFIXES)
+    }
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=12).digest()
+
+
+def _text(data: bytes, codec: str) -> bytes:
+    """The words of a plain subtitle: mp4 puts their length before them, and their style after."""
+    if codec == "mov_text":
+        data = data[2 : 2 + int.from_bytes(data[:2], "big")]
+    return data.strip()
+
+
+def _without_adts(data: bytes) -> bytes:
+    """An AAC frame without the header that transport streams put before each (ISO 14496-3, 1.A.2)."""
+    if len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+        if length == len(data):
+            return data[7 if data[1] & 1 else 9 :]
+    return data
+
+
+def _chapters(container: InputContainer) -> list[tuple[Fraction, Fraction, str]]:
+    chapters = []
+    for chapter in container.chapters():
+        unit = Fraction(chapter["time_base"] or 1)
+        title = {key.lower(): value for key, value in chapter["metadata"].items()}.get("title", "")
+        chapters.append((chapter["start"] * unit, chapter["end"] * unit, title))
+    return chapters
+
+
+def _appearance(video: VideoStream, frame: VideoFrame) -> dict[str, Any]:
+    """How the pictures of a video are to be shown, by name: sample size, rotation, colour, HDR, fields.
+
+    Args:
+        video: the stream.
+        frame: its first picture.
+    """
+    source = frame.format
+    colours = [component for component in source.components if not component.is_alpha]
+    chroma = "4:4:4" if is_rgb(source) else _chroma(source.chroma_width(8), source.chroma_height(8))
+    return {
+        "aspect ratio": Fraction(video.sample_aspect_ratio or 1),
+        "rotation": _rotation(frame),
+        "depth": depth_of(source),
+        "chroma": "none" if len(colours) == 1 else chroma,
+        "alpha": has_alpha(source),
+        "rgb": is_rgb(source),
+        "colour range": "full" if is_full_range(frame) else "limited",
+        "colour matrix": _MATRICES.get(int(frame.colorspace), _UNTAGGED),
+        "colour transfer": _name(ColorTrc, frame.color_trc),
+        "colour primaries": _name(ColorPrimaries, frame.color_primaries),
+        "mastering display": _mastering(frame),
+        "light levels": light_level(frame),
+        "interlaced": frame.interlaced_frame,
+    }
+
+
+def _chroma(width: int, height: int) -> str:
+    names = {
+        (8, 8): "4:4:4",
+        (4, 8): "4:2:2",
+        (4, 4): "4:2:0",
+        (8, 4): "4:4:0",
+        (2, 8): "4:1:1",
+        (2, 2): "4:1:0",
+    }
+    return names.get((width, height), f"{width}x{height} of 8x8")
+
+
+def _name(kind: type[IntEnum], value: int) -> str:
+    try:
+        name = kind(value).name.lower()
+    except ValueError:
+        return str(value)
+    return _UNTAGGED if name == "unspecified" or value == 0 else name
+
+
+def _rotation(frame: VideoFrame) -> tuple[int, ...] | None:
+    matrix = display_matrix(frame)
+    return None if matrix == _UPRIGHT else matrix
+
+
+def _mastering(frame: VideoFrame) -> tuple[float, ...] | None:
+    display = mastering_display(frame)
+    return None if display is None else tuple(round(value, 5) for value in display.values)

@@ -1,0 +1,330 @@
+"""The cache keeps bytes: no TensorRT is needed to see what it does with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.backends.tensorrt.cache import CachedEngine, EngineCache, default_folder
+from rtdeblur.backends.tensorrt.spec import EngineSpec, Shape
+from rtdeblur.errors import EngineError, InterruptedRunError
+
+MakeSpec = Callable[..., EngineSpec]
+DATA = b"engine" * 1000
+
+
+class Cache(EngineCache):
+    """A cache that remembers what it told and how often it built."""
+
+    def __init__(self, folder: Path) -> None:
+        self.told: list[str] = []
+        self.builds = 0
+        super().__init__(folder, self.told.append)
+
+    def build(self) -> bytes:
+        self.builds += 1
+        return DATA
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "engines")
+
+
+def test_builds_once_and_finds_it_again(cache: Cache, make_spec: MakeSpec) -> None:
+    first, second = (cache.get_or_build(make_spec(), cache.build) for _ in range(2))
+    assert (first.data, second.data) == (DATA, DATA)
+    assert (first.fresh, second.fresh) == (True, False)
+    assert (cache.builds, cache.told) == (1, [])
+    assert second.path == cache.folder / f"{make_spec().stem}.engine"
+    assert second.runtime_cache_path == second.path.with_suffix(".runtime")
+    if os.name == "posix":
+        assert cache.folder.stat().st_mode & 0o077 == 0
+
+
+def test_the_sidecar_tells_what_it_was_built_from(cache: Cache, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    path = cache.get_or_build(spec, cache.build).path
+    assert path is not None
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert EngineSpec.from_json(sidecar["spec"]) == spec
+    assert (sidecar["key"], sidecar["bytes"]) == (spec.key, len(DATA))
+
+
+def test_another_spec_is_another_engine(cache: Cache, make_spec: MakeSpec) -> None:
+    cache.get_or_build(make_spec(), cache.build)
+    assert cache.find(make_spec(precision="fp32")) is None
+    assert cache.find(make_spec(Shape.of(2, 64, 96))) is None
+
+
+def test_a_wider_profile_serves_only_what_it_covers(cache: Cache, make_spec: MakeSpec) -> None:
+    wide = make_spec(Shape.of(1, 64, 96), Shape.of(4, 256, 256))
+    cache.get_or_build(wide, cache.build)
+    found = cache.find(make_spec(Shape.of(2, 128, 128)))
+    assert found is not None
+    assert found.spec == wide
+    assert cache.find(make_spec(Shape.of(2, 256, 256, "444"))) is None
+    assert cache.find(make_spec(Shape.of(8, 128, 128))) is None
+    assert cache.find(make_spec(Shape.of(2, 128, 128), precision="fp32")) is None
+
+
+def test_how_it_was_built_is_its_own_unless_asked(cache: Cache, make_spec: MakeSpec) -> None:
+    cache.get_or_build(make_spec(), cache.build)
+    for level in (5, 1):
+        cache.get_or_build(make_spec(optimization_level=level, workspace_mib=64), cache.build)
+    assert cache.builds == 3
+    found = cache.find(make_spec())
+    assert found is not None
+    assert found.spec.optimization_level == 5  # the one that most effort went into
+    assert cache.find(make_spec(optimization_level=1, workspace_mib=32)) is None
+    assert cache.find(make_spec(optimization_level=0)) is None
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def flip(path: Path) -> None:
+    path.write_bytes(b"E" + path.read_bytes()[1:])
+
+
+def orphan(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def scribble(path: Path) -> None:
+    path.with_suffix(".json").write_text("{")
+
+
+def impostor(path: Path) -> None:
+    """The sidecar of another engine: what renaming an engine of another version looks like."""
+    text = path.with_suffix(".json").read_text()
+    path.with_suffix(".json").write_text(text.replace('"version": "1.7.1"', '"version": "1.6.0"'))
+
+
+def newer(path: Path) -> None:
+    text = path.with_suffix(".json").read_text()
+    path.with_suffix(".json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
+
+
+DAMAGES = [
+    (cut, "has 100 bytes, expected 6000"),
+    (flip, "sha256 is not its sidecar's"),
+    (orphan, "has no sidecar"),
+    (scribble, "unreadable sidecar"),
+    (impostor, "sidecar is of another engine"),
+    (newer, "sidecar of format 2"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES)
+def test_a_damaged_engine_is_told_and_built_again_once(
+    cache: Cache, make_spec: MakeSpec, damage: Callable[[Path], None], reason: str
+) -> None:
+    path = cache.get_or_build(make_spec(), cache.build).path
+    assert path is not None
+    damage(path)
+    assert cache.get_or_build(make_spec(), cache.build).data == DATA
+    assert cache.builds == 2
+    assert len(cache.told) == 1
+    assert reason in cache.told[0]
+    assert "building it again" in cache.told[0]
+    assert cache.get_or_build(make_spec(), cache.build).fresh is False
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES)
+def test_verification_names_the_damage(
+    cache: Cache, make_spec: MakeSpec, damage: Callable[[Path], None], reason: str
+) -> None:
+    path = cache.get_or_build(make_spec(), cache.build).path
+    assert path is not None
+    assert [entry.problem for entry in cache.entries(verify=True)] == [""]
+    damage(path)
+    assert reason in next(cache.entries(verify=True)).problem
+
+
+def test_an_engine_that_does_not_load_is_built_again_once(cache: Cache, make_spec: MakeSpec) -> None:
+    """As one of another GPU's driver: whole, and refused by TensorRT."""
+    cache.get_or_build(make_spec(), cache.build)
+    tries = []
+
+    def load(engine: CachedEngine) -> str:
+        tries.append(engine.fresh)
+        if len(tries) == 1:
+            raise EngineError("version tag does not match")
+        return "loaded"
+
+    assert cache.load(make_spec(), cache.build, load) == "loaded"
+    assert tries == [False, True]
+    assert "does not load (version tag does not match); building it again" in cache.told[0]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_engine_that_never_loads_fails_after_one_rebuild(
+    cache: Cache, make_spec: MakeSpec, kept: bool
+) -> None:
+    def refuse(engine: CachedEngine) -> None:
+        raise EngineError("no kernel for this GPU")
+
+    if kept:
+        cache.get_or_build(make_spec(), cache.build)
+    with pytest.raises(EngineError, match="no kernel for this GPU"):
+        cache.load(make_spec(), cache.build, refuse)
+    assert cache.builds == (2 if kept else 1)
+
+
+def test_a_failed_build_leaves_nothing(cache: Cache, make_spec: MakeSpec) -> None:
+    def fail() -> bytes:
+        raise EngineError("unsupported operator")
+
+    with pytest.raises(EngineError, match="unsupported operator"):
+        cache.get_or_build(make_spec(), fail)
+    assert [path.suffix for path in cache.folder.iterdir()] == [".lock"]
+    assert cache.get_or_build(make_spec(), cache.build).fresh
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, make_spec: MakeSpec) -> None:
+    (tmp_path / "file").touch()
+    cache = Cache(tmp_path / "file" / "engines")
+    engine = cache.get_or_build(make_spec(), cache.build)
+    assert (engine.data, engine.path, engine.runtime_cache_path) == (DATA, None, None)
+    assert "cannot be kept" in cache.told[0]
+    assert "--engine-dir" in cache.told[0]
+
+
+def test_a_read_only_folder_still_serves(
+    cache: Cache, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions do not bind root, so the system's answer is played."""
+    cache.get_or_build(make_spec(), cache.build)
+
+    def refuse(*args: object, **options: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert cache.get_or_build(make_spec(), cache.build).fresh is False
+    assert cache.told == []
+    assert cache.get_or_build(make_spec(precision="fp32"), cache.build).path is None
+    assert "Permission denied" in cache.told[0]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from rtdeblur.backends.tensorrt.cache import EngineCache
+from rtdeblur.backends.tensorrt.spec import *
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+profile = ShapeProfile.static(Shape.of(1, 64, 96))
+spec = EngineSpec("m", "ab" * 32, "fp16", 16, profile, Target("rtx", "1.7.1"))
+engine = EngineCache(Path({folder!r}), notice=print).get_or_build(spec, lambda: b"x" * 100000)
+print(len(engine.data), engine.path)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    code = FULL_DISK.format(folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    notice, result = done.stdout.splitlines()
+    assert "cannot be kept" in notice
+    assert "File too large" in notice
+    assert result == "100000 None"
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+from rtdeblur.backends.tensorrt.cache import EngineCache
+from rtdeblur.backends.tensorrt.spec import *
+folder = Path(sys.argv[1])
+profile = ShapeProfile.static(Shape.of(1, 64, 96))
+spec = EngineSpec("m", "ab" * 32, "fp16", 16, profile, Target("rtx", "1.7.1"))
+
+def build():
+    with open(folder / "builds", "a") as log:
+        log.write("b")
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return b"engine" * 1000
+
+cache = EngineCache(folder / "engines", notice=lambda line: print(line, flush=True))
+engine = cache.get_or_build(spec, build)
+print(len(engine.data), engine.fresh)
+"""
+
+
+def test_two_processes_build_once(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", TWO, str(tmp_path)]
+    first, second = (subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    assert first.stdout
+    assert second.stdout
+    # Whichever came second tells that it waits; only then does the build end.
+    with selectors.DefaultSelector() as selector:
+        for process in (first, second):
+            assert process.stdout
+            selector.register(process.stdout, selectors.EVENT_READ, process)
+        ready = selector.select(timeout=120)
+    assert ready
+    waiter: subprocess.Popen[str] = ready[0][0].data
+    assert waiter.stdout
+    assert "another process builds this engine; waiting" in waiter.stdout.readline()
+    (tmp_path / "go").touch()
+    outputs = sorted(process.communicate(timeout=120)[0] for process in (first, second))
+    assert outputs == ["6000 False\n", "6000 True\n"]
+    assert (tmp_path / "builds").read_text() == "b"
+
+
+def test_waiting_for_another_process_ends_when_asked(tmp_path: Path, make_spec: MakeSpec) -> None:
+    told: list[str] = []
+    holder, waiter = EngineCache(tmp_path), EngineCache(tmp_path, told.append, lambda: bool(told))
+
+    def build() -> bytes:
+        with pytest.raises(InterruptedRunError, match="another process builds was interrupted"):
+            waiter.get_or_build(make_spec(), lambda: b"never")
+        return DATA
+
+    assert holder.get_or_build(make_spec(), build).fresh
+    assert told == ["another process builds this engine; waiting for it"]
+
+
+def test_prune_removes_the_damaged_the_stale_the_unused_and_the_surplus(
+    cache: Cache, make_spec: MakeSpec
+) -> None:
+    def keep(width: int, age_days: float) -> Path:
+        path = cache.get_or_build(make_spec(Shape.of(1, 64, width)), cache.build).path
+        assert path is not None
+        used = time.time() - age_days * 86400
+        os.utime(path, (used, used))
+        return path
+
+    damaged, stale, unused, surplus, kept = (
+        keep(w, age) for w, age in ((32, 0), (48, 0), (64, 9), (80, 2), (96, 1))
+    )
+    cut(damaged)
+    part = cache.folder / ".m.engine.abc.part"
+    part.touch()
+    os.utime(part, (0, 0))
+    removed = cache.prune(
+        stale=lambda spec: spec.profile.opt.width == 48, unused_days=7, most_mib=1.5 * len(DATA) / 2**20
+    )
+    assert {entry.path for entry in removed} == {damaged, stale, unused, surplus}
+    assert sorted(cache.folder.glob("*.engine")) == [kept]
+    assert sorted(cache.folder.glob("*.json")) == [kept.with_suffix(".json")]
+    assert not part.exists()
+
+
+def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RTDEBLUR_ENGINE_DIR", str(tmp_path))
+    assert default_folder() == tmp_path
+    monkeypatch.delenv("RTDEBLUR_ENGINE_DIR")
+    assert default_folder().parts[-2:] == ("rtdeblur", "engines")

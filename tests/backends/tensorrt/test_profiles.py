@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.backends.tensorrt.profiles import BuildProfile, known_profiles, load_profile, parse_size
+from rtdeblur.errors import EngineError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("turing", "7.5"), ("ampere", "8.6"), ("ada", "8.9"), ("hopper", "9.0"), ("blackwell", "12.0"),
+        ("jetson-orin", "8.7"),
+    ],
+)  # fmt: skip
+def test_there_is_one_a_class(name: str, capability: str) -> None:
+    assert capability in load_profile(name).compute_capabilities
+
+
+def test_every_file_is_sound_shipped_and_explains_its_keys() -> None:
+    wheel = (ROOT / "pyproject.toml").read_text()
+    explained = (ROOT / "engines" / "README.md").read_text()
+    assert len(known_profiles()) == 6
+    for name in known_profiles():
+        profile = load_profile(name)
+        assert profile.name == name
+        assert f'"engines/{name}.toml"' in wheel
+    assert all(f"`{key}`" in explained for key in BuildProfile.__dataclass_fields__ if key != "name")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("720p", (720, 1280)), ("4K", (2160, 3840)), ("720p-portrait", (1280, 720)), ("640x360", (360, 640)),
+    ],
+)  # fmt: skip
+def test_sizes(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "720", "x", "1280x", "1280*720", "-1x5"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(EngineError, match="try WIDTHxHEIGHT, as 1280x720, or one of 480p"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gpu = ", "is no TOML"),
+        ("", "lacks the key 'gpus'"),
+        ('gpus = "x"\nflavor = "rtx"', "unknown key 'flavor'; expected some of gpus, flavour"),
+        ('gpus = "x"\nflavour = "trt"', "flavour is 'trt'; try one of auto, rtx, tensorrt"),
+        ('gpus = "x"\nprecision = "int8"', "precision is 'int8'"),
+        ('gpus = "x"\nchroma = "411"', "chroma is '411'"),
+        ('gpus = "x"\nsizes = "720p"', "sizes is '720p'; expected a list of str"),
+        ('gpus = "x"\nsizes = ["720"]', "size is '720'; try WIDTHxHEIGHT"),
+        ('gpus = "x"\nsizes = []', "names no sizes"),
+        ('gpus = "x"\nbatches = [1.5]', "expected a list of int"),
+        ('gpus = "x"\nbatches = [true]', "expected a list of int"),
+        ('gpus = "x"\nworkspace_mib = "2G"', "workspace_mib is '2G'; expected int"),
+        ('gpus = "x"\ncompute_capabilities = ["sm89"]', "compute capability is 'sm89'; expected as 8.6"),
+    ],
+)
+def test_a_profile_that_makes_no_sense(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(EngineError, match=message) as caught:
+        load_profile(str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no build profile is called 'volta'; try one of ada, ampere"):
+        load_profile("volta")
+    with pytest.raises(EngineError, match=r"cannot read the build profile '.*none.toml': No such file"):
+        load_profile(str(tmp_path / "none.toml"))

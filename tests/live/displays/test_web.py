@@ -1,0 +1,272 @@
+"""The web page's server, as a browser and as a hostile one would use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("aiohttp")
+pytest.importorskip("cv2")
+
+import aiohttp
+import cv2
+
+from rtdeblur.errors import OutputError
+from rtdeblur.frames import Colour, Frame
+from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays.web import server
+from rtdeblur.live.displays.web.guard import is_loopback
+from rtdeblur.live.displays.web.server import WebPage
+
+PATIENCE = 30.0
+STATUS = LiveStatus("fast", (36, 64), 30.0, 29.0, (40.0, 50.0), 3, False, False, "")
+
+
+def flat(level: int, size: tuple[int, int] = (36, 64)) -> Frame:
+    chroma = np.full((1, 1), 128, np.uint8)
+    return Frame(
+        (np.full(size, level, np.uint8), chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True)
+    )
+
+
+def picture(blurred: int = 50, restored: int = 200) -> LivePicture:
+    return LivePicture(flat(blurred), flat(restored), time.monotonic())
+
+
+def opened(message: bytes) -> tuple[dict[str, Any], list[int]]:
+    """The head of a message, and the mean level of each picture."""
+    length = int.from_bytes(message[:4], "little")
+    head = json.loads(message[4 : 4 + length])
+    rest, levels = message[4 + length :], []
+    for size in head["bytes"]:
+        jpeg, rest = rest[:size], rest[size:]
+        if size:
+            levels.append(round(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).mean()))
+    assert rest == b""
+    return head, levels
+
+
+@pytest.fixture
+def page() -> Iterator[WebPage]:
+    page = WebPage(port=0)
+    yield page
+    page.close()
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("rtdeblur")]
+
+
+def browse(visit: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with aiohttp.ClientSession() as session:
+            return await asyncio.wait_for(visit(session), PATIENCE)
+
+    return asyncio.run(run())
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    while not holds():
+        await asyncio.sleep(0.01)
+
+
+def test_a_browser_sees_the_newest_picture_and_asks(page: WebPage) -> None:
+    async def visit(session: Any) -> None:
+        async with session.ws_connect(f"{page.url}live") as socket:
+            await until(lambda: page.viewers == 1)
+            page.show(picture(), STATUS)
+            head, levels = opened(await socket.receive_bytes())
+            assert levels == pytest.approx([50, 200], abs=2)
+            assert head["model"] == "fast"
+            assert head["dropped"] == 3
+            page.show(None, STATUS)  # nothing new, nothing sent
+            page.show(None, LiveStatus("fast", (36, 64), 30.0, 29.0, None, 4, True, False, "source lost"))
+            head, levels = opened(await socket.receive_bytes())
+            assert (head["dropped"], head["message"], levels) == (4, "source lost", [])
+            for command in Command:
+                if command is not Command.QUIT:
+                    await socket.send_str(command.value)
+            seen: list[Command] = []
+            await until(lambda: seen.extend(page.show(None, STATUS)) or len(seen) == 4)
+            assert seen == [Command.PAUSE, Command.SNAPSHOT, Command.RECORD, Command.NEXT_MODEL]
+        await until(lambda: page.viewers == 0)
+
+    browse(visit)
+
+
+def test_a_slow_browser_gets_only_what_it_draws_and_then_the_newest(page: WebPage) -> None:
+    async def visit(session: Any) -> None:
+        async with (
+            session.ws_connect(f"{page.url}live") as slow,
+            session.ws_connect(f"{page.url}live") as quick,
+        ):
+            await until(lambda: page.viewers == 2)
+            for level in range(20, 220, 20):
+                page.show(picture(level, level), STATUS)
+                assert opened(await quick.receive_bytes())[1] == pytest.approx([level] * 2, abs=2)
+                await quick.send_str("drawn")
+            two = [opened(await slow.receive_bytes())[1][0] for _ in range(2)]
+            assert two == pytest.approx([20, 40], abs=2)  # sent before anything was drawn
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(slow.receive_bytes(), 0.2)
+
+    browse(visit)
+
+
+def test_a_browser_that_draws_late_gets_the_newest(page: WebPage) -> None:
+    async def visit(session: Any) -> None:
+        async with session.ws_connect(f"{page.url}live") as socket:
+            await until(lambda: page.viewers == 1)
+            for level in (20, 40):
+                page.show(picture(level, level), STATUS)
+                opened(await socket.receive_bytes())
+            for level in (60, 80, 100):
+                page.show(picture(level, level), STATUS)
+            await socket.send_str("drawn")
+            assert opened(await socket.receive_bytes())[1] == pytest.approx([100, 100], abs=2)
+
+    browse(visit)
+
+
+def test_nothing_is_encoded_without_a_viewer(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[LivePicture] = []
+    monkeypatch.setattr(page._newest, "_encode", lambda p: (encoded.append(p), (b"a", b"b"))[1])
+
+    async def visit(session: Any) -> None:
+        page.show(picture(), STATUS)
+        async with session.get(page.url):
+            pass
+        assert encoded == []
+        async with (
+            session.ws_connect(f"{page.url}live") as first,
+            session.ws_connect(f"{page.url}live") as second,
+        ):
+            await first.receive_bytes()
+            await second.receive_bytes()
+        assert len(encoded) == 1
+        await until(lambda: page.viewers == 0)
+        page.show(picture(), STATUS)
+        async with session.get(page.url):
+            pass
+        assert len(encoded) == 1
+
+    browse(visit)
+
+
+@pytest.mark.parametrize("words", ["quit", "nonsense", "x" * 500, "drawn"])
+def test_what_a_page_never_sends_ends_the_connection(page: WebPage, words: str) -> None:
+    async def visit(session: Any) -> None:
+        async with session.ws_connect(f"{page.url}live") as socket:
+            for _ in range(3):
+                await socket.send_str(words)
+            message = await socket.receive()
+            assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        await until(lambda: page.viewers == 0)
+        assert page.show(None, STATUS) == []
+
+    browse(visit)
+
+
+async def status_of(session: Any, url: str, **headers: str) -> int:
+    async with session.get(url, headers=headers) as answer:
+        return int(answer.status)
+
+
+@pytest.mark.parametrize("path", ["", "page.js", "live"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80"},
+        {"Host": "[::"},
+        {"Origin": "http://evil.example"},
+    ],
+)
+def test_foreign_names_and_pages_are_refused(page: WebPage, path: str, headers: dict[str, str]) -> None:
+    assert browse(lambda session: status_of(session, page.url + path, **headers)) == 403
+
+
+@pytest.mark.parametrize("path", ["", "page.js", "page.css", "icon.svg"])
+def test_the_page_is_served_with_a_strict_policy(page: WebPage, path: str) -> None:
+    async def visit(session: Any) -> None:
+        async with session.get(page.url + path) as answer:
+            assert answer.status == 200
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+            assert "unsafe" not in answer.headers["Content-Security-Policy"]
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            text = await answer.text()
+            assert "https://" not in text  # nothing from elsewhere
+
+    browse(visit)
+
+
+@pytest.mark.parametrize("path", ["server.py", "..", "page.html%00", "%2e%2e%2fserver.py"])
+def test_nothing_else_is_served(page: WebPage, path: str) -> None:
+    assert browse(lambda session: status_of(session, page.url + path)) in (403, 404) or path == ".."
+
+
+def test_beyond_this_machine_a_token_is_asked_for() -> None:
+    page = WebPage("0.0.0.0", 0)
+    try:
+        base, _, token = page.url.partition("?token=")
+        assert "0.0.0.0" not in base  # which no browser elsewhere could open
+        assert len(token) >= 32
+
+        async def visit(session: Any) -> list[int]:
+            wrong = token[:-1] + ("A" if token[-1] != "A" else "B")
+            queries = ["", "?token=", f"?token={wrong}", "?token=%C3%BC", f"?token={token}"]
+            pages = [await status_of(session, base + query) for query in queries]
+            sockets = [await status_of(session, f"{base}live{query}") for query in queries[:-1]]
+            async with session.ws_connect(f"{base}live?token={token}"):
+                return pages + sockets
+
+        assert browse(visit) == [403, 403, 403, 403, 200] + [403] * 4
+    finally:
+        page.close()
+
+
+def test_viewers_are_limited(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_MOST_CLIENTS", 1)
+
+    async def visit(session: Any) -> None:
+        async with session.ws_connect(f"{page.url}live"):
+            await until(lambda: page.viewers == 1)
+            assert await status_of(session, f"{page.url}live") == 503
+
+    browse(visit)
+
+
+def test_closing_ends_connections_and_frees_the_port(page: WebPage) -> None:
+    async def visit(session: Any) -> None:
+        async with session.ws_connect(f"{page.url}live") as socket:
+            await until(lambda: page.viewers == 1)
+            await asyncio.to_thread(page.close)
+            assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+
+    browse(visit)
+    page.close()
+    assert page.show(picture(), STATUS) == []
+    again = WebPage(port=int(page.url.rsplit(":", 1)[1].strip("/")))
+    again.close()
+
+
+def test_a_port_in_use_is_one_clear_line(page: WebPage) -> None:
+    port = int(page.url.rsplit(":", 1)[1].strip("/"))
+    with pytest.raises(
+        OutputError, match=f"cannot serve the web page on 127.0.0.1 port {port}: .*another port"
+    ):
+        WebPage(port=port)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", True), ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("0.0.0.0", False),
+     ("192.168.1.2", False), ("localhost.evil.example", False), ("", False)],
+)  # fmt: skip
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected

@@ -1,0 +1,178 @@
+"""The web page in a real browser (Chromium, headless), driven as a user does."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("aiohttp")
+pytest.importorskip("cv2")
+pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
+
+from selenium import webdriver
+
+from rtdeblur.frames import Colour, Frame
+from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays.web.server import WebPage
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+PATIENCE = 60.0
+
+
+def bars(level: int, offset: int) -> Frame:
+    y = np.full((90, 160), level, np.uint8)
+    y[:, offset % 160 : offset % 160 + 8] = 255 - level
+    chroma = np.full((1, 1), 128, np.uint8)
+    return Frame((y, chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True))
+
+
+class Session:
+    """Shows moving bars, dark before and light after, in a thread; obeys pause."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.page = WebPage(port=port)
+        self.asked: list[Command] = []
+        self._paused = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        index = 0
+        while not self._stop.wait(0.04):
+            status = LiveStatus("fast", (90, 160), 25.0, 25.0, (40.0, 50.0), index, False, self._paused, "")
+            index += 1
+            shown = LivePicture(bars(60, index), bars(190, index), time.monotonic())
+            for command in self.page.show(None if self._paused else shown, status):
+                self.asked.append(command)
+                self._paused ^= command is Command.PAUSE
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.page.close()
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    session = Session()
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    folder: Path = tmp_path_factory.mktemp("profile")
+    for flag in [*FLAGS.split(), f"--user-data-dir={folder}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_window_size(1000, 700)
+    yield driver
+    driver.quit()
+
+
+def until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def level(browser: Any, part: float) -> int:
+    """The brightness most seen in the column at a part of the picture's width."""
+    script = (
+        "const x = Math.min(canvas.width - 1, Math.round(canvas.width * arguments[0]));"
+        "return context.getImageData(x, 10, 1, 1).data[0]"
+    )
+    return int(browser.execute_script(script, part))
+
+
+def test_the_page_in_a_browser(session: Session, browser: Any) -> None:
+    browser.get(session.page.url)
+    until(lambda: browser.execute_script("return drawnAt.length > 3"))
+    assert session.page.viewers == 1
+    find = lambda name: browser.find_element("id", name)  # noqa: E731
+
+    seen = {browser.execute_script("return canvas.toDataURL()") for _ in range(8) if not time.sleep(0.2)}
+    assert len(seen) > 2  # the picture moves
+    assert "fast" in find("status").text
+
+    find("pause").click()
+    until(lambda: find("message").text == "paused")
+    until(lambda: browser.execute_script("return !!pair"))
+    assert browser.execute_script("return position") == 0.5
+    chain = webdriver.ActionChains(browser)
+    chain.drag_and_drop_by_offset(find("divider"), -200, 0).perform()
+    moved = browser.execute_script("return position")
+    assert 0.2 < moved < 0.4  # the slider works
+    dark = [level(browser, part) for part in (moved / 3, moved / 2, moved * 0.8)]
+    light = [level(browser, part) for part in (moved * 1.2, 0.7, 0.9)]
+    assert sorted(dark)[1] < 80
+    assert sorted(light)[1] > 170  # the bar may cover one of three
+    find("divider").send_keys("\ue014")
+    assert browser.execute_script("return position") == pytest.approx(moved + 0.02)
+    assert find("divider").get_attribute("aria-valuenow") == str(round(100 * (moved + 0.02)))
+
+    for button in ("snapshot", "record", "model", "pause"):
+        find(button).click()
+    until(lambda: len(session.asked) == 5)
+    assert session.asked == [
+        Command.PAUSE, Command.SNAPSHOT, Command.RECORD, Command.NEXT_MODEL, Command.PAUSE,
+    ]  # fmt: skip
+    find("beside").click()
+    assert browser.execute_script("return canvas.width") == 2 * 160 + 4
+    find("open-help").click()
+    assert find("help").is_displayed()
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_tabs_come_and_go_and_free_everything(session: Session, browser: Any) -> None:
+    threads = threading.active_count()
+    first = browser.current_window_handle
+    browser.get(session.page.url)
+    for _ in range(3):
+        browser.switch_to.new_window("tab")
+        browser.get(session.page.url)
+        until(lambda: browser.execute_script("return drawnAt.length > 1"))
+        assert session.page.viewers == 2
+        browser.close()
+        browser.switch_to.window(first)
+        until(lambda: session.page.viewers == 1)
+    browser.get("about:blank")
+    until(lambda: session.page.viewers == 0)
+    assert threading.active_count() <= threads + 1  # the thread that encodes stays
+
+
+def test_the_page_reconnects_by_itself(browser: Any) -> None:
+    session = Session()
+    port = int(session.page.url.rsplit(":", 1)[1].strip("/"))
+    try:
+        browser.get(session.page.url)
+        until(lambda: browser.execute_script("return drawnAt.length > 1"))
+    finally:
+        session.close()
+    until(lambda: "trying again" in browser.find_element("id", "message").text)
+    again = Session(port)
+    try:
+        until(lambda: again.page.viewers == 1)
+        until(lambda: browser.find_element("id", "message").text == "")
+    finally:
+        browser.get("about:blank")
+        again.close()

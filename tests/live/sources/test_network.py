@@ -1,0 +1,277 @@
+"""Streams over loopback, served on the spot."""
+
+import contextlib
+import itertools
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtdeblur.errors import InputError, UsageError
+from rtdeblur.frames import Colour, Frame
+from rtdeblur.live.address import without_password
+from rtdeblur.live.sinks.encoded import record_to, send_to
+from rtdeblur.live.sources import open_source
+from rtdeblur.live.sources.base import SourceOptions
+from rtdeblur.live.sources.network import NetworkStream
+
+QUICK = SourceOptions(timeout_seconds=5)
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def transport_stream(sizes: list[tuple[int, int]], frames: int = 15) -> bytes:
+    """H.264 in a transport stream; one run of frames for each size, its clock beginning anew."""
+    out = b""
+    for width, height in sizes:
+        buffer = BytesIO()
+        with av.open(buffer, "w", format="mpegts") as container:
+            stream = container.add_stream("libx264", 30, {"tune": "zerolatency", "preset": "ultrafast"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for i in range(frames):
+                picture = np.full((height * 3 // 2, width), 60 + 5 * i, np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture, "yuv420p")
+                frame.pts, frame.time_base = i, Fraction(1, 30)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        out += buffer.getvalue()
+    return out
+
+
+@contextlib.contextmanager
+def http_server(*bodies: bytes, hang: bool = False) -> Iterator[str]:
+    """Answer each request with the next body, and hang up unless told to `hang`."""
+    server = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        for body in bodies:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            with client:
+                client.recv(4096)
+                length = len(body) + hang  # one byte more than comes, where it hangs
+                client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % length + body)
+                if hang:
+                    over.wait(20)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/live.ts"
+    finally:
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(10)
+
+
+def read_all(source: NetworkStream) -> list[Frame]:
+    return list(iter(source.read, None))
+
+
+def test_http_gives_every_frame_and_ends_with_the_sender() -> None:
+    with http_server(transport_stream([(160, 96)])) as url:
+        source = open_source(url, QUICK)
+        frames = read_all(source)
+        source.close()
+    assert len(frames) == 15
+    assert not source.finite
+    assert [int(f.planes[0].mean()) for f in frames] == pytest.approx([60 + 5 * i for i in range(15)], abs=2)
+    steps = [float((b.pts - a.pts) * a.time_base) for a, b in itertools.pairwise(frames)]
+    assert steps == pytest.approx([1 / 30] * 14, abs=1e-4)
+
+
+def test_what_is_noted_as_turned_is_turned_upright() -> None:
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", 30, {"tune": "zerolatency"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.set_display_matrix((0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30))
+        container.mux(stream.encode(av.VideoFrame(160, 96, "yuv420p")))
+        container.mux(stream.encode(None))
+    with http_server(buffer.getvalue()) as url:
+        source = open_source(url, QUICK)
+        frames = read_all(source)
+        source.close()
+    assert [frame.planes[0].shape for frame in frames] == [(160, 96)]
+
+
+def test_the_size_may_change_and_the_clock_begin_anew() -> None:
+    with http_server(transport_stream([(160, 96), (320, 192), (96, 64)])) as url:
+        source = open_source(url, QUICK)
+        frames = read_all(source)
+        source.close()
+    shapes = [f.planes[0].shape for f in frames]
+    assert [shape for shape, _ in itertools.groupby(shapes)] == [(96, 160), (192, 320), (64, 96)]
+
+
+def test_garbage_costs_pictures_and_not_the_stream() -> None:
+    data = bytearray(transport_stream([(160, 96)] * 4))
+    random = np.random.default_rng(3)
+    for start in range(20 * 188, len(data) // 2, 7 * 188):  # headers and payloads, of the first half
+        data[start : start + 60] = random.bytes(60)
+    with http_server(bytes(data)) as url:
+        source = open_source(url, QUICK)
+        frames = read_all(source)
+        source.close()
+    assert 20 <= len(frames) <= 60  # the second half is whole
+    assert source.damaged > 0
+    assert [int(f.planes[0].mean()) for f in frames[-10:]] == pytest.approx(range(85, 135, 5), abs=2)
+
+
+def test_noise_alone_is_no_stream() -> None:
+    with http_server(np.random.default_rng(4).bytes(300_000)) as url, pytest.raises(InputError) as error:
+        open_source(url, QUICK)
+    assert "cannot open" in str(error.value) or "no video" in str(error.value)
+
+
+def test_a_silent_sender_is_lost_after_the_time_allowed() -> None:
+    with http_server(transport_stream([(160, 96)]), hang=True) as url:
+        source = open_source(url, SourceOptions(timeout_seconds=1))
+        with pytest.raises(InputError, match="was silent for 1 s"):
+            read_all(source)
+        source.close()
+
+
+def test_udp_arrives_from_our_own_sender() -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    over = threading.Event()
+    chroma = np.full((48, 80), 128, np.uint8)
+
+    def send() -> None:
+        sink = None
+        for i in range(1000):
+            frame = Frame((np.full((96, 160), 90, np.uint8), chroma, chroma), i, Fraction(1, 30), Colour())
+            sink = sink or send_to(f"udp://127.0.0.1:{port}")(frame, 30)
+            sink.write(frame, i / 30)
+            if over.wait(0.02):
+                break
+        sink.close()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        source = open_source(f"udp://127.0.0.1:{port}", QUICK)
+        frames = [source.read() for _ in range(10)]
+        source.close()
+    finally:
+        over.set()
+        thread.join(20)
+    assert all(f.planes[0].shape == (96, 160) and abs(f.planes[0].mean() - 90) <= 1 for f in frames)
+
+
+def test_nothing_on_udp_is_said() -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    with pytest.raises(InputError, match=r"nothing came within 0\.5 s"):
+        open_source(f"udp://127.0.0.1:{port}", SourceOptions(timeout_seconds=0.5))
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtmp", "http", "tcp"])
+def test_nobody_there_is_said(scheme: str) -> None:
+    with pytest.raises(InputError, match="Connection refused; check the address"):
+        open_source(f"{scheme}://127.0.0.1:{free_port()}/x", QUICK)
+
+
+def test_an_unknown_scheme_is_said() -> None:
+    with pytest.raises(InputError, match=r"unknown scheme 'gopher'.*rtsp, "):
+        open_source("gopher://x", QUICK)
+
+
+def test_a_playlist_opens_no_file_of_this_machine(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.ts"
+    secret.write_bytes(transport_stream([(160, 96)]))
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    with http_server(*[playlist.encode()] * 3) as url, pytest.raises(InputError):
+        read_all(open_source(url.replace(".ts", ".m3u8"), QUICK))
+
+
+def test_segments_play_at_their_own_speed() -> None:
+    playlist = b"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.5,\na.ts\n#EXT-X-ENDLIST\n"
+    with http_server(playlist, *[transport_stream([(160, 96)])] * 3) as url:
+        source = open_source(url.replace(".ts", ".m3u8"), QUICK)
+        began = time.monotonic()
+        frames = read_all(source)
+        took = time.monotonic() - began
+        source.close()
+    assert len(frames) == 15
+    assert took >= 14 / 30 - 0.02
+
+
+def test_a_name_that_is_nothing_is_said() -> None:
+    with pytest.raises(InputError, match=r"no source 'nosuch.mp4': expected a camera's number"):
+        open_source("nosuch.mp4", QUICK)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("rtsp://me:secret@camera:554/x?a=1") == "rtsp://me:***@camera:554/x?a=1"
+    assert without_password("rtsp://camera/x") == "rtsp://camera/x"
+    with pytest.raises(InputError) as error:
+        open_source(f"rtsp://me:secret@127.0.0.1:{free_port()}/x", QUICK)
+    assert "secret" not in str(error.value)
+
+
+def test_a_file_plays_at_its_own_speed(make_clip: Callable[..., Path]) -> None:
+    source = open_source(str(make_clip(".mp4", frames=12)), QUICK)
+    began = time.monotonic()
+    frames = read_all(source)
+    assert time.monotonic() - began >= 11 / 25 - 0.02
+    assert len(frames) == 12
+    assert source.finite
+    assert all(f.carrier is None for f in frames)
+    source.close()
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "x.mkv", "http://x"])
+def test_an_address_that_takes_no_stream_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="cannot send to"):
+        send_to(url)
+
+
+def test_a_recording_is_matroska() -> None:
+    with pytest.raises(UsageError, match=r"try 'out.mkv'"):
+        record_to(Path("out.mp4"))
+
+
+@pytest.mark.parametrize("format_name", ["mpegts", "h264"])
+def test_whatever_comes_by_udp_is_taken_apart(format_name: str) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    words = ["-re", "-f", "lavfi", "-i", "testsrc2=s=160x96:r=30", "-c:v", "libx264", "-g", "10"]
+    words += ["-tune", "zerolatency", "-f", format_name, f"udp://127.0.0.1:{port}?pkt_size=1316"]
+    with subprocess.Popen(["ffmpeg", "-nostdin", "-v", "quiet", *words]) as sender:
+        try:
+            source = open_source(f"udp://127.0.0.1:{port}", QUICK)
+            times = [float(f.pts * f.time_base) for f in (source.read() for _ in range(20))]
+            source.close()
+        finally:
+            sender.kill()
+    assert times == sorted(set(times))
+    arrived = 0 <= time.monotonic() - times[-1] < 60  # the only time that bare H.264 has
+    assert arrived == (format_name == "h264")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_a_closed_stream_leaves_no_file_open() -> None:
+    data = transport_stream([(160, 96)])
+    with http_server(*[data] * 10) as url:
+        counts = []
+        for _ in range(10):
+            source = open_source(url, QUICK)
+            source.read()
+            source.close()
+            counts.append(sum(1 for _ in Path("/proc/self/fd").iterdir()))
+    assert counts[-1] <= counts[1]

@@ -1,0 +1,38 @@
+import threading
+
+from rtdeblur.live.latest import Newest
+
+
+def test_a_newer_item_replaces_one_that_nobody_took() -> None:
+    slot: Newest[int] = Newest()
+    for item in range(5):
+        slot.put(item)
+    assert slot.take() == 4
+    assert slot.dropped == 4
+    assert slot.take(timeout=0) is None
+
+
+def test_the_last_item_can_be_taken_after_the_end() -> None:
+    slot: Newest[int] = Newest()
+    slot.put(7)
+    slot.close()
+    assert not slot.closed
+    assert slot.take() == 7
+    assert slot.closed
+    assert slot.take() is None
+    assert slot.dropped == 0
+
+
+def test_who_waits_is_woken() -> None:
+    slot: Newest[int] = Newest()
+    taken: list[int | None] = []
+    thread = threading.Thread(target=lambda: taken.append(slot.take()))
+    thread.start()
+    slot.put(1)
+    thread.join(10)
+    assert taken == [1]
+    thread = threading.Thread(target=lambda: taken.append(slot.take()))
+    thread.start()
+    slot.close()
+    thread.join(10)
+    assert taken == [1, None]

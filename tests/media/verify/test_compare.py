@@ -1,0 +1,260 @@
+"""Every kind of damage done to a copy is named; a copy that lacks nothing passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from rtdeblur.errors import InputError
+from rtdeblur.ffmpeg.container import open_input
+from rtdeblur.media.verify.compare import Check, compare
+from rtdeblur.media.verify.container_limits import plain_copy
+from rtdeblur.media.verify.contents import read_contents
+from rtdeblur.media.writer import FileWriter
+
+MakeClip = Callable[..., Path]
+Ffmpeg = Callable[..., bytes]
+Rewrite = Callable[..., FileWriter]
+
+SUBTITLES = "1\n00:00:00,100 --> 00:00:00,300\nhéllo\n\n2\n00:00:00,400 --> 00:00:00,800\nworld\n"
+ABOUT = (
+    ";FFMETADATA1\ntitle=A title\nartist=Some One\n"
+    "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=Intro\n"
+    "[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=960\ntitle=Rest\n"
+)
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Path:
+    """A Matroska file with some of everything."""
+    folder = tmp_path_factory.mktemp("rich")
+    (folder / "s.srt").write_text(SUBTITLES, encoding="utf-8")
+    (folder / "about.txt").write_text(ABOUT, encoding="utf-8")
+    (folder / "font.ttf").write_bytes(bytes(range(200)))
+    lavfi = ("-f", "lavfi", "-i")
+    inputs = [*lavfi, "testsrc2=s=128x96:r=25:d=0.96", *lavfi, "sine=300:d=0.96", *lavfi, "sine=600:d=0.96"]
+    inputs += ["-i", folder / "s.srt", "-i", folder / "about.txt"]
+    maps = [word for number in range(4) for word in ("-map", number)]
+    colour = [
+        "-color_primaries",
+        "bt709",
+        "-color_trc",
+        "bt709",
+        "-colorspace",
+        "bt709",
+        "-color_range",
+        "tv",
+    ]
+    words = [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-bf",
+        "2",
+        *colour,
+        "-c:a:0",
+        "aac",
+        "-c:a:1",
+        "flac",
+    ]
+    words += ["-c:s", "srt", "-map_metadata", 4, "-map_chapters", 4]
+    words += ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fre"]
+    words += ["-metadata:s:a:1", "title=Second", "-disposition:a:0", "default", "-disposition:a:1", "comment"]
+    words += ["-attach", folder / "font.ttf", "-metadata:s:t", "mimetype=font/ttf"]
+    ffmpeg(*inputs, *maps, *words, folder / "rich.mkv")
+    return folder / "rich.mkv"
+
+
+def differences(before: Path, after: Path, status: str = "different") -> set[str]:
+    checks = compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
+    return {check.name for check in checks if check.status == status}
+
+
+ENCODED = ("-c:v", "libx264", "-preset", "ultrafast", "-fps_mode", "passthrough", "-enc_time_base", "-1")
+DAMAGE: list[tuple[tuple[str, ...], set[str]]] = [
+    ((), set()),
+    (("-vf", "select=not(eq(n\\,5))", *ENCODED), {"frames", "frame times"}),
+    (("-vf", "select=not(eq(n\\,23))", *ENCODED), {"frames"}),
+    (("-bsf:v", "setts=pts=PTS+gte(N\\,9)*2:dts=DTS"), {"frame times"}),
+    (("-t", "0.5"), {"frames", "duration", "audio 1 packets", "audio 2 packets"}),
+    (("-bsf:a:0", "noise=drop=eq(n\\,5)"), {"audio 1 packets"}),
+    (("-bsf:a:1", "noise=drop=eq(n\\,0)"), {"audio 2 packets"}),
+    (("-bsf:a:0", "noise=100"), {"audio 1 packets"}),
+    (("-c:a:1", "aac"), {"audio 2 packets"}),
+    (("-bsf:a:0", "setts=ts=TS+2"), {"audio 1 times"}),
+    (("-bsf:a:1", "setts=ts=TS+gte(N\\,5)*3"), {"audio 2 times"}),
+    (("-bsf:s", "setts=ts=TS+50"), {"subtitle 1 times"}),
+    (("-map", "-0:a:0"), {"audio streams", "audio 1"}),
+    (("-map", "-0:a:1"), {"audio streams", "audio 2"}),
+    (("-sn",), {"subtitle streams", "subtitle 1"}),
+    (("-map", "-0:t"), {"attachment streams", "attachment 1"}),
+    (("-map_chapters", "-1"), {"chapters"}),
+    (("-map_metadata:g", "-1"), {"tags"}),
+    (("-metadata", "artist=Another"), {"tags"}),
+    (("-metadata:s:a:0", "language=rus"), {"audio 1 language"}),
+    (("-metadata:s:a:1", "title="), {"audio 2 tags"}),
+    (("-disposition:a:1", "0"), {"audio 2 disposition"}),
+    (("-disposition:s:0", "forced"), {"subtitle 1 disposition"}),
+    (("-bsf:v", "h264_metadata=matrix_coefficients=6", "-colorspace", "smpte170m"), {"colour matrix"}),
+    (("-bsf:v", "h264_metadata=colour_primaries=5", "-color_primaries", "bt470bg"), {"colour primaries"}),
+    (("-bsf:v", "h264_metadata=transfer_characteristics=4", "-color_trc", "gamma22"), {"colour transfer"}),
+    (("-bsf:v", "h264_metadata=video_full_range_flag=1", "-color_range", "pc"), {"colour range"}),
+    (("-aspect", "2"), {"aspect ratio"}),
+    (("-vf", "scale=130:96,setsar=1", *ENCODED), {"size"}),
+    (("-pix_fmt", "yuv444p", *ENCODED), set()),
+]
+
+
+@pytest.mark.parametrize(("words", "names"), DAMAGE)
+def test_damage_is_named(
+    words: tuple[str, ...], names: set[str], rich: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    copy = tmp_path / "copy.mkv"
+    ffmpeg("-i", rich, "-map", 0, "-c", "copy", *words, copy)
+    found = differences(rich, copy)
+    assert names <= found if names else found == set()
+    if "-t" not in words and "select" not in str(words):
+        assert found == names
+
+
+@pytest.mark.parametrize(
+    ("source", "copy", "names"),
+    [
+        (("-pix_fmt", "yuv420p10le"), ("-pix_fmt", "yuv420p"), {"depth"}),
+        (("-pix_fmt", "yuv444p"), ("-pix_fmt", "yuv420p"), {"chroma"}),
+        (("-flags", "+ildct+ilme", "-top", "1"), (), {"interlaced"}),
+    ],
+)
+def test_a_loss_in_the_picture_is_named(
+    source: tuple[str, ...],
+    copy: tuple[str, ...],
+    names: set[str],
+    make_clip: MakeClip,
+    tmp_path: Path,
+    ffmpeg: Ffmpeg,
+) -> None:
+    clip, path = make_clip(".mkv", *source, size="96x96", sound=False), tmp_path / "copy.mkv"
+    ffmpeg("-i", clip, "-c:v", "libx264", "-preset", "ultrafast", *copy, path)
+    assert differences(clip, path) == names
+
+
+def test_lost_hdr_is_named(make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    hdr = f"log-level=none:pools=1:hdr10=1:repeat-headers=1:master-display={display}:max-cll=1000,400"
+    words = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-x265-params")
+    clip = make_clip(".mkv", *words, hdr, sound=False)
+    path = tmp_path / "copy.mkv"
+    ffmpeg("-i", clip, *words, "log-level=none:pools=1", path)
+    assert {"mastering display", "light levels"} <= differences(clip, path)
+
+
+def test_lost_rotation_is_named(make_clip: MakeClip, tmp_path: Path) -> None:
+    upright, turned = make_clip(".mp4", sound=False), tmp_path / "turned.mp4"
+    with open_input(upright) as source, av.open(str(turned), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.set_display_matrix((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    assert differences(turned, upright) == {"rotation"}
+    assert differences(upright, turned) == {"rotation"}
+    assert differences(turned, turned) == set()
+
+
+def test_what_a_container_cannot_hold_is_told_apart(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+    rewrite(rich, "out.ts")
+    assert differences(rich, tmp_path / "out.ts") == set()
+    missing = differences(rich, tmp_path / "out.ts", "not held")
+    assert {"chapters", "attachment 1", "audio 2", "subtitle 1"} <= missing
+
+
+def test_what_a_container_could_hold_is_no_excuse(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    path = tmp_path / "out.mp4"
+    ffmpeg("-i", rich, "-map", "0:v", "-map", "0:a:0", "-map_chapters", -1, "-c", "copy", path)
+    found = differences(rich, path)
+    assert {"audio 2", "chapters"} <= found
+    assert "attachment 1" in differences(rich, path, "not held")
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4", ".mov"])
+def test_what_the_writer_makes_passes(ending: str, rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+    rewrite(rich, f"out{ending}")
+    assert differences(rich, tmp_path / f"out{ending}") == set()
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4"])
+def test_sound_from_a_transport_stream_is_the_same(
+    ending: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    clip = make_clip(".ts", "-c:a", "aac", frames=50)
+    rewrite(clip, f"out{ending}")
+    assert differences(clip, tmp_path / f"out{ending}") == set()
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4"])
+def test_a_second_video_keeps_its_times(
+    ending: str, make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    first, second = (
+        make_clip(".mkv", "-bf", "3", "-b_strategy", "0", size=s, frames=25) for s in ("64x64", "96x96")
+    )
+    both = tmp_path / "both.mkv"
+    ffmpeg("-i", first, "-i", second, "-map", 0, "-map", "1:v", "-c", "copy", both)
+    rewrite(both, f"out{ending}")
+    assert differences(both, tmp_path / f"out{ending}") == set()
+
+
+def test_a_cover_that_mov_cannot_hold_is_told(
+    rich: Path, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    cover, path = tmp_path / "cover.jpg", tmp_path / "cover.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", 1, cover)
+    words = (
+        "-map",
+        "0:v",
+        "-map",
+        "1:v",
+        "-c",
+        "copy",
+        "-disposition:v:1",
+        "attached_pic",
+        "-metadata",
+        "mood=calm",
+    )
+    ffmpeg("-i", rich, "-i", cover, *words, path)
+    writer = rewrite(path, "out.mov")
+    assert any("cover art" in warning for warning in writer.warnings)
+    assert differences(path, tmp_path / "out.mov") == set()
+    rewrite(path, "out.mp4")
+    assert "cover 1" not in differences(path, tmp_path / "out.mp4")
+
+
+def test_a_codec_that_nobody_knows(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+    odd = tmp_path / "odd.mkv"
+    odd.write_bytes(rich.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    assert differences(odd, odd) == set()
+    assert "audio 1 packets" not in differences(rich, odd)
+    writer = rewrite(odd, "out.mkv")
+    assert any("not kept" in warning for warning in writer.warnings)
+    assert "audio 1" in differences(odd, tmp_path / "out.mkv", "not held")
+
+
+def test_a_video_without_a_frame(make_clip: MakeClip, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.mkv"
+    clip = make_clip(".mkv", "-c:v", "mjpeg", sound=False)
+    empty.write_bytes(clip.read_bytes().replace(b"\xff\xc0", bytes(2)))
+    with pytest.raises(InputError, match="any frame"):
+        read_contents(empty)
+
+
+def test_a_check_says_what_was_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    copy = tmp_path / "copy.mkv"
+    ffmpeg("-i", rich, "-map", 0, "-c", "copy", "-bsf:a:0", "setts=ts=TS+7", copy)
+    checks = compare(read_contents(rich), read_contents(copy), lambda: None)
+    found = [check for check in checks if check.status == "different"]
+    assert found == [Check("audio 1 times", "different", "in step with the pictures", "moved by 7.00 ms")]

@@ -1,0 +1,226 @@
+"""From decoder to encoder in the GPU's memory, on a GPU that is none (`fake_gpu`, `fake_nvcodec`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import fake_nvcodec
+import numpy as np
+import pytest
+from brighten import Gpu, brighten
+from fake_gpu import FakeDriver
+
+from rtdeblur.backends.identity import IdentityBackend
+from rtdeblur.device import DeviceFrame
+from rtdeblur.frames import Frame
+from rtdeblur.gpu_path import Wanted, connect, open_reader
+from rtdeblur.media import codecs
+from rtdeblur.media.writer import FileWriter
+from rtdeblur.model import Manifest, Model
+from rtdeblur.pipeline import Pipeline
+
+MakeClip = Callable[..., Path]
+SIZE = "192x128"
+ON_DEVICE = "decoded by cuda, encoded by h264_nvenc, frames stay in the GPU's memory"
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kept between tests: the test picture is restored once."""
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture
+def gpu(engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    manifest = Manifest(1, "brighten", "0" * 64, {}, 16, "fp16", "off", "MIT")
+    gpu = Gpu(Model(manifest, brighten(), tmp_path / "brighten.onnx"), engines, FakeDriver())
+    monkeypatch.setattr("rtdeblur.backends.tensorrt.pool.build", gpu.trt.build)
+    return gpu
+
+
+def restore(gpu: Gpu, source: Path, output: Path, wanted: Wanted | None = None, **options: object) -> str:
+    """Restore a file as the program does; give the way that frames went."""
+    reader = open_reader(source, wanted or Wanted(), **options)
+    writer = FileWriter(reader, output, codec=(wanted or Wanted()).codec, resume=False)
+    gpu.driver.closed = 0
+    backend = gpu.backend()
+    way = connect(reader, backend, writer)
+    writer.begin({})
+    try:
+        Pipeline(reader, backend, writer, batch_size=3).run()
+    finally:
+        backend.close()
+    assert gpu.driver.alive == 0
+    return way
+
+
+def shown(path: Path) -> list[tuple[object, np.ndarray]]:
+    """Times and samples of a file's frames."""
+    with av.open(str(path)) as container:
+        return [(f.time, f.to_ndarray(format="yuv420p").astype(int)) for f in container.decode(video=0)]
+
+
+def packets(path: Path) -> list[tuple[object, ...]]:
+    """Times and bytes of a file's sound."""
+    with av.open(str(path)) as container:
+        return [(p.pts, p.dts, p.time_base, bytes(p)) for p in container.demux(audio=0)]
+
+
+def assert_brighter(output: Path, source: Path) -> None:
+    ours, theirs = shown(output), shown(source)
+    assert [time for time, _ in ours] == [time for time, _ in theirs]
+    for (_, new), (_, old) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(new, np.minimum(old + 1, 255))
+
+
+def test_frames_never_leave_the_gpu(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(".mkv", "-metadata", "title=kept", size=SIZE)
+    taken = fake_nvcodec.install(monkeypatch, gpu.driver)
+    output = tmp_path / "out.mkv"
+    assert restore(gpu, clip, output) == ON_DEVICE
+    assert taken == ["cuda"] * 12
+    assert_brighter(output, clip)
+    copies = [call[2] for call in gpu.driver.calls if call[0] in ("upload", "download")]
+    assert sum(n >= 192 * 128 for n in copies) in (0, 2)  # of the test picture, where the engine is new
+    host = tmp_path / "host.mkv"
+    way = restore(gpu, clip, host, Wanted("cpu", codec="libx264"))
+    assert way == "decoded by cpu, encoded by libx264, frames in the host's memory (the processor decodes)"
+    assert packets(output) == packets(host)
+    with av.open(str(output)) as ours, av.open(str(host)) as theirs:
+        assert ours.metadata["title"] == theirs.metadata["title"] == "kept"
+        assert len(ours.streams) == len(theirs.streams) == 2
+        for name in ("color_range", "colorspace", "sample_aspect_ratio"):
+            a, b = (getattr(c.streams.video[0].codec_context, name) for c in (ours, theirs))
+            assert a == b
+
+
+@pytest.mark.parametrize("other", ["p010le", "yuv420p"])
+def test_frames_of_another_format_go_by_the_host(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """NVDEC gives P010 where a stream goes on in 10 bits, and FFmpeg decodes itself what NVDEC cannot."""
+    clip = make_clip(".mkv", size=SIZE)
+    taken = fake_nvcodec.install(monkeypatch, gpu.driver, lambda n: other if n in (4, 5, 11) else "nv12")
+    output = tmp_path / "out.mkv"
+    assert restore(gpu, clip, output) == ON_DEVICE
+    assert [n for n, memory in enumerate(taken) if memory == "cpu"] == [4, 5, 11]
+    if other == "yuv420p":
+        assert_brighter(output, clip)
+    assert len(shown(output)) == 12
+
+
+def test_a_change_of_size_is_scaled_as_ever(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = tmp_path / "both.h264"
+    parts = [make_clip(".h264", size=size, frames=6, sound=False) for size in (SIZE, "240x160")]
+    clip.write_bytes(b"".join(part.read_bytes() for part in parts))
+    taken = fake_nvcodec.install(monkeypatch, gpu.driver)
+    assert restore(gpu, clip, tmp_path / "out.mkv") == ON_DEVICE
+    assert taken == ["cuda"] * 6 + ["cpu"] * 6
+    ours, theirs = shown(tmp_path / "out.mkv"), shown(parts[1])
+    assert {picture.shape for _, picture in ours} == {(128 * 3 // 2, 192)}
+    assert ours[-1][1].mean() == pytest.approx(theirs[-1][1].mean() + 1, abs=1)
+
+
+def test_damage_is_counted_and_the_rest_restored(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_clip(".h264", "-g", "4", size=SIZE, sound=False)
+    data = bytearray(whole.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    clip = tmp_path / "damaged.h264"
+    clip.write_bytes(data)
+    taken = fake_nvcodec.install(monkeypatch, gpu.driver)
+    reader = open_reader(clip, Wanted())
+    writer = FileWriter(reader, tmp_path / "out.mkv", resume=False)
+    backend = gpu.backend()
+    assert connect(reader, backend, writer) == ON_DEVICE
+    writer.begin({})
+    stats = Pipeline(reader, backend, writer).run()
+    backend.close()
+    assert reader.damage.count > 0
+    assert len(taken) == stats.frames > 6
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options", "why"),
+    [
+        (Wanted("cpu"), {}, "the processor decodes"),
+        (Wanted(backend="openvino"), {}, "openvino works there"),
+        (Wanted(codec="ffv1"), {}, "ffv1 encodes there"),
+        (Wanted(quality=True), {}, "--crf and --preset ask for the processor's encoder"),
+        (Wanted(deinterlace=True), {"deinterlace": "frame"}, "fields are made pictures there"),
+        (Wanted("cuda", deinterlace=True), {"deinterlace": "frame"}, "fields are made pictures by the"),
+        (Wanted("cuda", codec="ffv1"), {}, "ffv1 takes them there"),
+    ],
+    ids=["asked", "openvino", "codec", "quality", "fields", "fields, asked", "codec, asked"],
+)
+def test_what_keeps_them_in_the_host_s_memory_is_told(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    wanted: Wanted, options: dict[str, object], why: str,
+) -> None:  # fmt: skip
+    taken = fake_nvcodec.install(monkeypatch, gpu.driver)
+    way = restore(gpu, make_clip(".mkv", size=SIZE), tmp_path / "out.mkv", wanted, **options)
+    assert f"frames in the host's memory ({why}" in way
+    assert way.startswith("decoded by cuda" if wanted.decoder == "cuda" else "decoded by cpu")
+    assert "cuda" not in taken
+    if not wanted.deinterlace and not wanted.quality:
+        assert_brighter(tmp_path / "out.mkv", make_clip(".mkv", size=SIZE))
+
+
+def test_ten_bits_and_files_that_no_gpu_decodes_are_told(
+    gpu: Gpu, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_nvcodec.install(monkeypatch, gpu.driver, lambda _: "p010le")
+    clip = make_clip(".mkv", size=SIZE)
+    reader = open_reader(clip, Wanted())
+    assert (reader.device, reader.obstacle) == ("cpu", "p010le of 192x128 is no NV12 of even size")
+    reader.close()
+    monkeypatch.setattr(fake_nvcodec.FakeNvdec, "is_hwaccel", False)
+    reader = open_reader(clip, Wanted())
+    assert reader.device == "cpu"
+    assert reader.obstacle.startswith("the GPU decodes no h264")
+    reader.close()
+
+
+def test_a_backend_that_takes_none_gets_them_in_the_host_s_memory(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = fake_nvcodec.install(monkeypatch, gpu.driver)
+    monkeypatch.setattr("rtdeblur.backends.tensorrt.TensorRTBackend.takes_device_frames", False)
+    clip = make_clip(".mkv", size=SIZE)
+    way = restore(gpu, clip, tmp_path / "out.mkv")
+    assert way.endswith("frames in the host's memory (tensorrt works there)")
+    assert taken == ["cpu"] * 12  # the encoder copies them itself
+    assert_brighter(tmp_path / "out.mkv", clip)
+
+
+def test_the_first_frame_is_one_of_them(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was decoded to see what the file is, and looked at in the host's memory."""
+    fake_nvcodec.install(monkeypatch, gpu.driver)
+    clip = make_clip(".mkv", size=SIZE)
+    readers = [open_reader(clip, Wanted()) for _ in range(2)]
+    writer = FileWriter(readers[0], tmp_path / "out.mkv")
+    connect(readers[0], IdentityBackend(), writer)
+    kept, copied = (list(reader) for reader in readers)
+    assert {type(frame) for frame in kept} == {DeviceFrame}
+    assert {type(frame) for frame in copied} == {Frame}
+    assert [(f.pts, f.time_base, f.colour) for f in kept] == [(f.pts, f.time_base, f.colour) for f in copied]  # type: ignore[union-attr]
+    assert [len(f.carrier.packets) for f in kept] == [len(f.carrier.packets) for f in copied]
+    writer.close()
+    for reader in readers:
+        reader.close()
+
+
+@pytest.mark.skipif(codecs.nvenc_opens(), reason="there is a GPU that encodes")
+def test_without_a_gpu_that_is_why(make_clip: MakeClip) -> None:
+    reader = open_reader(make_clip(".mkv", size=SIZE), Wanted())
+    assert (reader.device, reader.obstacle) == ("cpu", "no GPU encodes here")
+    reader.close()
