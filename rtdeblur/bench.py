@@ -149,9 +149,9 @@ def time_pipeline(
         wanted: decoder and codec; by default auto.
     """
     wanted = wanted or Wanted(backend=backend.name)
-    reader = open_reader(video, wanted)
+    reader, obstacle = open_reader(video, wanted)
     sink = FileWriter(reader, folder / "encode.mp4", codec=wanted.codec, overwrite=True)
-    way = connect(reader, backend, sink)
+    way = str(connect(reader, backend, sink, obstacle))
     kept: list[Batch | Interlude] = []
     decode = _measure(lambda: kept.extend(in_batches(iter(reader), batch_size)))
     batches = [item for item in kept if not isinstance(item, Interlude)]
@@ -163,9 +163,9 @@ def time_pipeline(
     kept.clear()
     batches.clear()
     reader.close()
-    source = open_reader(video, wanted)
+    source, obstacle = open_reader(video, wanted)
     sink = FileWriter(source, folder / "whole.mp4", codec=wanted.codec, overwrite=True)
-    connect(source, backend, sink)
+    connect(source, backend, sink, obstacle)
     whole = _measure(Pipeline(source, backend, sink, batch_size=batch_size).run)
     alone = [Stage(frames / wall, cpu / frames) for wall, cpu in (decode, inference, encode)]
     together = Stage(frames / whole[0], whole[1] / frames)

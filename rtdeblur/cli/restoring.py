@@ -22,6 +22,7 @@ from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend, EngineOptions
+    from rtdeblur.gpu_path import Obstacle, Way
     from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
@@ -56,13 +57,15 @@ class Session:
         request = self._request
         with ExitStack() as stack:
             # What can fail at once comes before what takes seconds: the model is compiled last.
-            reader = stack.enter_context(closing(_open_reader(request, job)))
+            reader, obstacle = _open_reader(request, job)
+            stack.enter_context(closing(reader))
             if self._model is None:
                 self._model = _load_model(request)
             writer = stack.enter_context(_open_writer(request, job, reader))
             backend = self._open_backend()
-            self._tell_way(connect(reader, backend, writer))
-            done = self._begin(writer, job, "on the GPU" if reader.keeps else "in the host's memory")
+            way = connect(reader, backend, writer, obstacle)
+            self._tell_way(way)
+            done = self._begin(writer, job, way)
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
@@ -82,10 +85,10 @@ class Session:
                 done,
             )
 
-    def _begin(self, writer: FileWriter, job: Job, where: str) -> int:
+    def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
         """Go on with what an earlier run finished, where that was asked for; give how many frames it did."""
         assert self.backend is not None
-        done = writer.begin(_restoration(self._request, self._model, self.backend) | {"frames": where})
+        done = writer.begin(_restoration(self._request, self._model, self.backend, way))
         if done and not self._request.quiet:
             say("info", f"{job.output}: {done} frames are done already")
         return done
@@ -117,7 +120,7 @@ class Session:
             self.backend = _open_backend(self._request, self._model, self._stop.is_set)
         return self.backend
 
-    def _tell_way(self, way: str) -> None:
+    def _tell_way(self, way: Way) -> None:
         """Say what runs, and how frames go; of several files only where it changes."""
         assert self.backend is not None
         line = f"model {self._model_name}; {self.backend.description}; {way}"
@@ -126,7 +129,7 @@ class Session:
         self._told = line
 
 
-def _open_reader(request: Request, job: Job) -> FileReader:
+def _open_reader(request: Request, job: Job) -> tuple[FileReader, Obstacle | None]:
     from rtdeblur.gpu_path import Wanted, open_reader
 
     if job.input == STANDARD and os.isatty(0):
@@ -172,7 +175,7 @@ def _open_writer(request: Request, job: Job, reader: FileReader) -> Iterator[Fil
             say("info", f"{job.output}: {writer.kept} frames are done and kept; --resume continues")
 
 
-def _restoration(request: Request, model: Model | None, backend: Backend) -> dict[str, str]:
+def _restoration(request: Request, model: Model | None, backend: Backend, way: Way) -> dict[str, str]:
     """All that decides what becomes of the pictures; an option counts unless it is known not to."""
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
@@ -180,6 +183,7 @@ def _restoration(request: Request, model: Model | None, backend: Backend) -> dic
         "model": model.manifest.sha256 if model else "identity",
         "backend": backend.description,
         "runtime": ", ".join(runtimes),
+        "memory": "host" if way.obstacle else "device",
     }
 
 
