@@ -25,7 +25,7 @@ from rtdeblur.ffmpeg.formats import MATROSKA, MOV, format_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
-from rtdeblur.media.codecs import choose
+from rtdeblur.media.codecs import choose, losses
 from rtdeblur.media.encoder import Encoding, fit, put_planes
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
@@ -259,7 +259,7 @@ class FileWriter:
                 self.warnings.append(
                     f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
                 )
-        self.warnings += self.encoding.losses(source)
+        self.warnings += losses(self.encoding, source)
         return video
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
