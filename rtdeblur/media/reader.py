@@ -27,6 +27,7 @@ from rtdeblur.device import DeviceFrame
 from rtdeblur.errors import GpuDecodingError, InputError, UsageError
 from rtdeblur.ffmpeg.container import MAX_PIXELS, Device, decoder, is_seekable, main_video, open_input
 from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket, PacketQueue
 from rtdeblur.ffmpeg.pixels import colour_of, device_planes, downloaded, planar, planes_of
 from rtdeblur.frames import Frame, Interlude, VideoInfo
@@ -223,8 +224,7 @@ class FileReader:
         start = Fraction(self._container.start_time or 0, 1_000_000)
         ends = [end]
         if self._container.duration is not None:
-            # Matroska counts its length from zero.
-            origin = 0 if self._container.format.name.startswith("matroska") else start
+            origin = 0 if traits_of(self._container.format.name).counts_from_zero else start
             ends.append(origin + Fraction(self._container.duration, 1_000_000))
         seconds = min((end - self._zero for end in ends if end is not None), default=None)
         count = None if seconds is None or rate is None else max(1, round(seconds * rate))

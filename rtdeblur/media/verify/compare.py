@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
 
+from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.media.verify.contents import Contents, Track
 
 Status = Literal["same", "different", "not held"]
@@ -18,7 +19,6 @@ Held = Callable[[Contents], bool]
 _CLOCK = Fraction(1, 20_000)
 # A muxer that moves all streams, to begin with the priming of a sound codec, leaves chapters where they are.
 _CHAPTER_SLACK = Fraction(1, 20)
-_NUMBERED = ("avi",)  # frames have numbers there, and no times
 _MAX_PRIMING = 4
 _IN_STEP = "in step with the pictures"
 _PICTURE = (
@@ -95,7 +95,7 @@ class _Comparison:
         same = worst <= 2 * self._slack  # the first is rounded too
         told = _span(after) if same else f"off by up to {_ms(worst)} at frame {errors.index(worst)}"
         # No container holds times that go back.
-        can_be_held = not back and self._after.format not in _NUMBERED
+        can_be_held = not back and not traits_of(self._after.format).numbers_frames
         span = _span(before) + (f", {back} out of order" if back else "")
         yield self._check("frame times", span, told, same, lambda _: can_be_held)
         lengths = [_end(contents) - contents.first for contents in (self._before, self._after)]
@@ -152,7 +152,7 @@ class _Comparison:
         worst = max(errors, key=abs, default=Fraction(0))
         same = abs(worst) <= _slack(before, after) + self._slack
         told = _IN_STEP if same else f"moved by {_ms(worst)}"
-        can_be_held = self._after.format not in _NUMBERED
+        can_be_held = not traits_of(self._after.format).numbers_frames
         yield self._check(f"{name} times", _IN_STEP, told, same, lambda _: can_be_held)
 
     def _about_track(self, name: str, before: Track, after: Track, alone: bool) -> Iterator[Check]:
