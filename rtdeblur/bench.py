@@ -173,24 +173,6 @@ def time_pipeline(
     return Run(frames, way, alone[0], alone[1], alone[2], together, limit, together.fps / limit)
 
 
-def reset_peak_memory() -> bool:
-    """Forget the process's peak of memory, where the system can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def peak_memory_mib() -> float | None:
-    """The most memory the process had, since its begin or `reset_peak_memory`; None where unknown."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration, ValueError):
-        return None
-
-
 def _measure(work: Callable[[], object]) -> tuple[float, float]:
     """Wall seconds, and processor seconds of all threads."""
     wall, cpu = time.perf_counter(), time.process_time()

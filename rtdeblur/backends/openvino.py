@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import openvino as ov
 
+from rtdeblur import system
 from rtdeblur.backends.base import Backend, Mode, Precision, colour_inputs
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
@@ -16,7 +16,6 @@ from rtdeblur.model import INPUTS, Model
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
-_CPUINFO = Path("/proc/cpuinfo")
 MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
@@ -142,11 +141,7 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
     Intel's are slower in it (by 1.6 times, measured) where their matrix unit AMX is missing or hidden by a
     virtual machine.
     """
-    try:
-        processor = _CPUINFO.read_text(encoding="utf-8")
-    except OSError:  # not Linux
-        processor = ""
-    hampered = "GenuineIntel" in processor and "amx_bf16" not in processor
+    hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and not hampered
 
 

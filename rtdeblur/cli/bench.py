@@ -98,7 +98,7 @@ def _measure(backend: Backend, size: tuple[int, int], batch: int, words: _Words)
     from rtdeblur import bench
     from rtdeblur.ffmpeg.test_clip import write_test_clip
 
-    bench.reset_peak_memory()
+    system.reset_peak_memory()
     inference = bench.time_inference(backend, bench.noise(batch, *size), words.seconds)
     run = None
     if words.frames:
@@ -108,7 +108,7 @@ def _measure(backend: Backend, size: tuple[int, int], batch: int, words: _Words)
                 write_test_clip(video, *size, words.frames)
             run = bench.time_pipeline(video, backend, batch, Path(folder), system.usable_cores())
     gpu_memory_mib = system.gpu_memory_used_mib() if backend.name == "tensorrt" else None
-    return Case(*size, batch, inference, run, bench.peak_memory_mib(), gpu_memory_mib)
+    return Case(*size, batch, inference, run, system.peak_memory_mib(), gpu_memory_mib)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
 from io import BytesIO
-from pathlib import Path
 
 from av.codec import Codec
 from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
@@ -39,6 +38,7 @@ from rtdeblur.ffmpeg.pixels import PLANAR, depth_of, has_alpha
 from rtdeblur.frames import Colour
 from rtdeblur.media.encoder import CAPTIONS, HDR_PARAMS, Encoding
 from rtdeblur.media.source import PictureInfo, SourceInfo
+from rtdeblur.system import cpu_flags
 
 NVENC = "h264_nvenc"
 NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "cq": "19", "b": "0"}
@@ -228,14 +228,7 @@ def _display(values: tuple[float, ...]) -> str:
 
 def x264_params() -> str:
     """What x264 is told beside its options, so that it is silent, and gives the same bytes each time."""
-    return ":".join([_X264_SILENT, *([_X264_REPEATABLE] if _has_avx512() else [])])
-
-
-@cache
-def _has_avx512() -> bool:
-    """True on such a processor, as far as the system lists its features (Linux does)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "avx512bw" in cpuinfo.read_text(errors="replace")
+    return ":".join([_X264_SILENT, *([_X264_REPEATABLE] if "avx512bw" in (cpu_flags() or ()) else [])])
 
 
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
