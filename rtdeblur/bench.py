@@ -34,7 +34,7 @@ LEAST_CALLS = 5
 
 
 @dataclass(frozen=True)
-class Inference:
+class InferenceTimes:
     """What a backend does with batches that lie in memory, planes in and planes out.
 
     Attributes:
@@ -99,7 +99,7 @@ def noise(batch: int, height: int, width: int) -> FrameBatch:
     return FrameBatch((y, u, v), tuple(range(batch)), Fraction(1, 30), Colour(), (None,) * batch)
 
 
-def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Inference:
+def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> InferenceTimes:
     """Time a backend on one batch again and again.
 
     A call gives planes in the host's memory, so it ends after all that it started.
@@ -132,7 +132,7 @@ def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Infer
     device = None
     if on_device:
         device = DeviceTimes(*np.median([*map(astuple, on_device)], axis=0).tolist())
-    return Inference(len(times), median, p95, fps, first_seconds, device)
+    return InferenceTimes(len(times), median, p95, fps, first_seconds, device)
 
 
 def time_pipeline(

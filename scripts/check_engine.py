@@ -27,7 +27,7 @@ from rtdeblur.backends.tensorrt.flavours import CURRENT, FLAVOURS, Flavour
 from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr, test_picture
 from rtdeblur.backends.tensorrt.spec import Target
 from rtdeblur.cuda import open_driver
-from rtdeblur.cuda.base import Device
+from rtdeblur.cuda.base import DeviceInfo
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch
 from rtdeblur.model import Model, bundled_models
@@ -53,7 +53,7 @@ def pictures(video: Path | None) -> Iterator[tuple[str, FrameBatch]]:
         yield f"{len(kept)} frames of {video.name}", FrameBatch.stack(kept)
 
 
-def targets(flavour: Flavour, device: Device) -> list[Target]:
+def targets(flavour: Flavour, device: DeviceInfo) -> list[Target]:
     """The rule's for this GPU; the default ones; the GPU at hand, where the flavour has no name for it."""
     found = [Target.of(flavour, device.name, device.compute_capability)]
     if flavour.portable:

@@ -19,7 +19,7 @@ from rtdeblur.cli.report import at_times, say, table
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend, Precision
-    from rtdeblur.bench import Inference, Run
+    from rtdeblur.bench import InferenceTimes, Run
     from rtdeblur.model import Model
 
 _HEADERS = (
@@ -45,7 +45,7 @@ class Case:
     height: int
     width: int
     batch: int
-    inference: Inference
+    inference: InferenceTimes
     run: Run | None
     memory_mib: float | None
     gpu_memory_mib: int | None
