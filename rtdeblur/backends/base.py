@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Precision = Literal["auto", "fp32"]
 Mode = Literal["throughput", "latency"]
-BACKENDS = ("auto", "openvino", "tensorrt", "identity")
+BACKENDS = ("auto", "openvino", "tensorrt")
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""

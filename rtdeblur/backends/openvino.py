@@ -8,11 +8,11 @@ import numpy as np
 import openvino as ov
 
 from rtdeblur import system
-from rtdeblur.backends.base import Backend, Mode, Precision, colour_inputs
+from rtdeblur.backends.base import Backend, Mode, colour_inputs
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import FrameBatch, Planes
-from rtdeblur.model import INPUTS, Model
+from rtdeblur.model import INPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
@@ -33,7 +33,8 @@ class OpenVINOBackend(Backend):
         dropout: the stream's mask, for a graph that takes its tables.
 
     Raises:
-        BackendError: OpenVINO cannot read the graph, or a frame is smaller than the model's stride.
+        BackendError: precision is fp16, OpenVINO cannot read the graph, or a frame is smaller than the
+            model's stride.
     """
 
     name = "openvino"
@@ -46,6 +47,8 @@ class OpenVINOBackend(Backend):
         mode: Mode = "throughput",
         dropout: Dropout | None = None,
     ) -> None:
+        if precision == "fp16":
+            raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model
         self._dropout = dropout
         self._core = ov.Core()

@@ -33,6 +33,8 @@ def backend(
     request: pytest.FixtureRequest, model: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     name, _, precision = request.param.partition(" ")
+    if name == "identity":
+        name, model = "auto", Model.load("identity")
     engines = EngineOptions(folder=tmp_path_factory.mktemp("engines"))
     opened = open_backend(name, model, precision=precision or "auto", engines=engines)  # type: ignore[arg-type]
     yield opened

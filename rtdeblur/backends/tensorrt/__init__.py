@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from rtdeblur.backends.base import Backend, EngineOptions, Notice, Pending, PendingDevice, Precision
+from rtdeblur.backends.base import Backend, EngineOptions, Pending, PendingDevice
 from rtdeblur.backends.tensorrt import gate
 from rtdeblur.backends.tensorrt.flavours import Flavour, choose
 from rtdeblur.backends.tensorrt.layouts import Layout
@@ -19,9 +19,9 @@ from rtdeblur.cuda import open_driver
 from rtdeblur.cuda.base import DeviceTimes, Driver
 from rtdeblur.device import DeviceBatch
 from rtdeblur.dropout import Dropout
-from rtdeblur.errors import CudaError, EngineError, ModelError
+from rtdeblur.errors import CudaError, EngineError
 from rtdeblur.frames import FrameBatch
-from rtdeblur.model import INPUTS, Model
+from rtdeblur.model import INPUTS, Model, Precision
 
 SLOTS = 2
 """Batches in flight: while one is restored, another is copied in or out."""
@@ -79,7 +79,7 @@ class TensorRTBackend(Backend):
 
         Args:
             model: either variant of a bundle.
-            precision: auto takes the fp16 variant where there is one; fp32 the float32 one.
+            precision: of the graph to run (see `Model.variant`).
             slots: batches in flight.
             dropout: the stream's mask.
             options: where engines lie, and who is told.
@@ -89,6 +89,7 @@ class TensorRTBackend(Backend):
             DependencyError: a package is missing.
             CudaError: there is no GPU or no driver.
             EngineError: the flavour does not load, or does not list the GPU.
+            ModelError: the bundle has no graph of that precision.
         """
         driver = open_driver(options.driver)
         try:
@@ -100,7 +101,9 @@ class TensorRTBackend(Backend):
                     f"{flavour.title} does not list compute capability {capability} ({driver.device.name}); "
                     "--backend tensorrt tries it"
                 )
-            variant = _variant(model, precision, options.notice)
+            variant = model.variant(precision)
+            if precision == "auto" and variant.manifest.precision != "fp16":
+                options.notice(f"running fp32: model {model.manifest.name!r} has no fp16 variant")
             return cls(variant, driver, flavour, slots=slots, dropout=dropout, options=options)
         except BaseException:
             driver.close()
@@ -178,13 +181,3 @@ def _layout(batch: FrameBatch) -> Layout:
 def _lists(flavour: Flavour, capability: str) -> bool:
     """Whether a flavour names the GPU's compute capability; the enterprise one builds for any."""
     return not flavour.portable or capability in flavour.targets
-
-
-def _variant(model: Model, precision: Precision, notice: Notice) -> Model:
-    if precision != "auto":
-        return model.variant(precision)
-    try:
-        return model.variant("fp16")
-    except ModelError as error:
-        notice(f"running {model.manifest.precision}: {error}")
-        return model
