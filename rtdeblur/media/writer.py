@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
 from rtdeblur.media.source import Described
 from rtdeblur.media.streams import NotKept, Track, add_copy
 from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
+from rtdeblur.system import usable_cores
 
 
 class FileWriter:
@@ -204,7 +204,7 @@ class FileWriter:
     def _identity(self) -> dict[str, str]:
         """What decides the bytes of the encoded video, given its pictures."""
         encoding, source = self.encoding, self._source
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = usable_cores()
         return {
             "rtdeblur": version("rtdeblur"),
             "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
