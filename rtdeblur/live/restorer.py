@@ -14,7 +14,7 @@ from rtdeblur.live.meters import Clock
 AUTO = "auto"
 
 
-class Restorer:
+class LiveRestorer:
     """Runs models; used by one thread, but for `next_choice` and what `model` and `working_size` tell.
 
     Args:

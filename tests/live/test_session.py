@@ -10,12 +10,12 @@ import av
 import pytest
 
 from rtdeblur.errors import BackendError, InputError, OutputError
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import Command
 from rtdeblur.live.ladder import Candidate
-from rtdeblur.live.outputs import Output
-from rtdeblur.live.restorer import AUTO, Restorer
-from rtdeblur.live.session import LiveSession, Settings
+from rtdeblur.live.outputs import LiveOutput
+from rtdeblur.live.restorer import AUTO, LiveRestorer
+from rtdeblur.live.session import LiveSession, LiveSettings
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def make(fake: SimpleNamespace, said: Callable[..., None]) -> Callable[..., Live
 
     def make(source, *, backend=None, displays=(), outputs=(), model="fast", **settings) -> LiveSession:
         backend = backend or fake.backend()
-        restorer = Restorer([model, AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: backend)
-        capture = Capture(lambda: source, said)
-        return LiveSession(capture, restorer, displays, outputs, said, Settings(**settings))
+        restorer = LiveRestorer([model, AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: backend)
+        capture = LiveCapture(lambda: source, said)
+        return LiveSession(capture, restorer, displays, outputs, said, LiveSettings(**settings))
 
     return make
 
@@ -123,7 +123,7 @@ def test_pause_stands_still_while_outputs_go_on(fake, make, said) -> None:
         def write(self, frame, seconds) -> None: ...
         def close(self) -> None: ...
 
-    output = Output("sending", lambda frame, rate: Sink(), said)
+    output = LiveOutput("sending", lambda frame, rate: Sink(), said)
 
     def script(shown: int, status):
         if status.paused:
@@ -208,7 +208,7 @@ def test_what_cannot_begin_is_an_error(fake, make, said) -> None:
     def refuse(frame, rate):
         raise OutputError("cannot open 'rtmp://x': Connection refused")
 
-    output = Output("sending", refuse, said, persistent=True, required=True)
+    output = LiveOutput("sending", refuse, said, persistent=True, required=True)
     with pytest.raises(OutputError, match="Connection refused"):
         make(endless(fake), displays=[fake.display()], outputs=[output]).run()
     assert not any("refused" in line for line in said.lines)  # the error says it
@@ -253,6 +253,6 @@ def test_with_nobody_left_to_take_pictures_it_ends(fake, make, said) -> None:
 
         def close(self) -> None: ...
 
-    output = Output("recording", lambda frame, rate: Full(), said)
+    output = LiveOutput("recording", lambda frame, rate: Full(), said)
     with pytest.raises(OutputError, match="No space left"):
         make(endless(fake), outputs=[output]).run()
