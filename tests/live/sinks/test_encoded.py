@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
+from fake_cameras import fake_pyvirtualcam
 
 from rtdeblur.errors import DependencyError, OutputError
 from rtdeblur.frames import Colour, Frame
@@ -170,12 +171,13 @@ def test_what_a_killed_program_recorded_can_be_played(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
     code = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_encoded import frame, record_to
 from pathlib import Path
-sink = record_to(Path({str(path)!r}))(frame(), 30.0)
+sys.path.insert(0, {str(Path(__file__).parents[2] / "doubles")!r})
+from fake_live import picture
+from rtdeblur.live.sinks.encoded import record_to
+sink = record_to(Path({str(path)!r}))(picture(height=64, width=96), 30.0)
 for i in range(90):
-    sink.write(frame(60 + i), i / 30)
+    sink.write(picture(height=64, width=96, value=60 + i), i / 30)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[3])
@@ -229,18 +231,7 @@ def test_rtsp_reaches_a_listener(tmp_path: Path, ffmpeg: Callable[..., bytes]) -
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for pyvirtualcam, and keeps the cameras opened."""
-    cameras: list[SimpleNamespace] = []
-
-    def camera(width: int, height: int, fps: float, *, fmt: str, device: str | None) -> SimpleNamespace:
-        if device == "/dev/video99":
-            raise RuntimeError("'v4l2loopback' backend: device\nis not a video device")
-        opened = SimpleNamespace(width=width, height=height, fps=fps, fmt=fmt, sent=[], closed=False)
-        opened.send = opened.sent.append
-        opened.close = lambda: setattr(opened, "closed", True)
-        cameras.append(opened)
-        return opened
-
-    module = SimpleNamespace(Camera=camera, PixelFormat=SimpleNamespace(I420="I420"), cameras=cameras)
+    module = fake_pyvirtualcam()
     monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
     return module
 

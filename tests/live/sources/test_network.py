@@ -1,12 +1,11 @@
 """Streams over loopback, served on the spot."""
 
-import contextlib
 import itertools
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from stream_servers import free_port, http_server, transport_stream
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Colour, Frame
@@ -24,60 +24,6 @@ from rtdeblur.live.sources.base import SourceOptions
 from rtdeblur.live.sources.network import NetworkStream
 
 QUICK = SourceOptions(timeout_seconds=5)
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def transport_stream(sizes: list[tuple[int, int]], frames: int = 15) -> bytes:
-    """H.264 in a transport stream; one run of frames for each size, its clock beginning anew."""
-    out = b""
-    for width, height in sizes:
-        buffer = BytesIO()
-        with av.open(buffer, "w", format="mpegts") as container:
-            stream = container.add_stream("libx264", 30, {"tune": "zerolatency", "preset": "ultrafast"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for i in range(frames):
-                picture = np.full((height * 3 // 2, width), 60 + 5 * i, np.uint8)
-                frame = av.VideoFrame.from_ndarray(picture, "yuv420p")
-                frame.pts, frame.time_base = i, Fraction(1, 30)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        out += buffer.getvalue()
-    return out
-
-
-@contextlib.contextmanager
-def http_server(*bodies: bytes, hang: bool = False) -> Iterator[str]:
-    """Answer each request with the next body, and hang up unless told to `hang`."""
-    server = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def serve() -> None:
-        for body in bodies:
-            try:
-                client, _ = server.accept()
-            except OSError:
-                return
-            with client:
-                client.recv(4096)
-                length = len(body) + hang  # one byte more than comes, where it hangs
-                client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % length + body)
-                if hang:
-                    over.wait(20)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/live.ts"
-    finally:
-        over.set()
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join(10)
 
 
 def read_all(source: NetworkStream) -> list[Frame]:
