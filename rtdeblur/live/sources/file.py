@@ -44,7 +44,7 @@ class FilePlayer:
             return None
         self._pace.wait(float(frame.pts * frame.time_base))
         decoded = frame.carrier.frame
-        appearance = appearance_of(decoded, self._reader.stream.sample_aspect_ratio)
+        appearance = appearance_of(decoded, self._reader.source.video.sample_aspect_ratio)
         return upright(replace(frame, carrier=appearance), decoded)
 
     def close(self) -> None:
