@@ -140,7 +140,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutput]:
-    from rtdeblur.live.address import without_password
+    from rtdeblur.live.address import without_secrets
     from rtdeblur.live.outputs import LiveOutput
     from rtdeblur.live.sinks.encoded import send_to
     from rtdeblur.live.sinks.virtual_camera import virtual_camera
@@ -148,7 +148,7 @@ def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutp
     outputs = []
     # Two may wait: a receiver wants the newest picture, as a display does.
     if request.send:
-        name = f"sending to {without_password(request.send)}"
+        name = f"sending to {without_secrets(request.send)}"
         outputs.append((name, send_to(request.send)))
     if _camera(request):
         outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
@@ -168,10 +168,13 @@ def _command(**words: Any) -> None:
     SOURCE is a camera's number or device (0 where left out), an address (rtsp://, rtmp://, udp://, http://)
     or a file, which plays at its own speed. The newest picture is always next: what is too late is dropped.
     """
+    from rtdeblur.live.address import without_secrets
+
     request = LiveRequest.of(**words)
     summary = live(request)
     if request.json:
-        click.echo(json.dumps({"source": request.source, "fps": summary.fps, **asdict(summary)}, indent=2))
+        source = without_secrets(request.source)
+        click.echo(json.dumps({"source": source, "fps": summary.fps, **asdict(summary)}, indent=2))
     if not request.quiet:
         for line in summary.lines():
             say("info", line)
