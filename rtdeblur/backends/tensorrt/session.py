@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
 from rtdeblur.backends.tensorrt.cache import CachedEngine
 from rtdeblur.backends.tensorrt.flavours import Flavour, Message, complaint, log_of
 from rtdeblur.backends.tensorrt.sidecar import write_whole
@@ -33,6 +34,7 @@ _SHORT = (
     "requested amount of gpu memory",
 )
 """How TensorRT's messages say that the GPU's memory is short."""
+_MOST_CACHE_BYTES = 1 << 30
 Arrays = dict[str, NDArray[Any]]
 Notice = Callable[[str], None]
 IsBroken = Callable[[tuple[Bytes, ...], tuple[Bytes, ...]], bool]
@@ -90,7 +92,7 @@ class Kernels:
         """Whether kernels of an earlier run serve; TensorRT checks them itself."""
         with suppress(OSError):
             if self._path and self._cache:
-                return bool(self._cache.deserialize(self._path.read_bytes()))
+                return bool(self._cache.deserialize(files.read_own(self._path, _MOST_CACHE_BYTES)))
         return False
 
     def create_context(self) -> Any:
