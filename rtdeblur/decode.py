@@ -37,7 +37,7 @@ def from_json(kind: type[T], data: bytes) -> T:
         DecodeError: it is something else.
     """
     try:
-        decoded: T = msgspec.json.decode(data, type=Any if kind is object else kind)
+        decoded: T = msgspec.json.decode(data, type=kind)
     except (ValueError, RecursionError) as error:
         raise _decode_error(error) from None
     return decoded
