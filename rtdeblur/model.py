@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 DEFAULT_MODEL = "fast"
+IDENTITY = "identity"
+"""The built-in model that changes nothing, for tests, benchmarks and plain re-encoding; it has no graph."""
+
+Precision = Literal["auto", "fp16", "fp32"]
+"""Precision of a model's graph, or of what runs it.
+
+auto is the fastest that is at hand: fp16 on a GPU, bfloat16 on a processor that is fast in it, else fp32. A
+graph itself is fp16 or fp32.
+"""
 
 INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
 """uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc);
@@ -117,7 +126,7 @@ class Model:
 
     Attributes:
         manifest: what the bundle says of itself.
-        onnx: the bytes of the video graph.
+        onnx: the bytes of the video graph; empty for IDENTITY.
         path: of the ONNX file.
     """
 
@@ -127,11 +136,14 @@ class Model:
 
     @classmethod
     def load(cls, name: str) -> Model:
-        """Load a bundled model by name, or any by the path of its `.onnx` or `.json`.
+        """Load IDENTITY or a bundled model by name, or any model by the path of its `.onnx` or `.json`.
 
         Raises:
             ModelError: unknown, incomplete or damaged, or of a newer format.
         """
+        if name == IDENTITY:
+            nothing = hashlib.sha256(b"").hexdigest()
+            return cls(Manifest(FORMAT_VERSION, IDENTITY, nothing, {}, 1, "fp32", "off", "MIT"), b"", Path())
         path = _locate(name)
         manifest = Manifest.read(path.with_suffix(".json"))
         try:
@@ -146,31 +158,41 @@ class Model:
             )
         return cls(manifest, data, path)
 
-    def variant(self, precision: str) -> Model:
-        """Give the same weights as a graph of another precision.
+    @property
+    def has_graph(self) -> bool:
+        """Whether there is anything to run; False for IDENTITY."""
+        return bool(self.onnx)
 
-        `<name>.onnx` is float32, `<name>-fp16.onnx` beside it half precision; an export writes both, or the
-        second alone.
+    def variant(self, precision: Precision) -> Model:
+        """Return the same weights as a graph of another precision.
+
+        `<name>.onnx` is float32, `<name>-fp16.onnx` next to it half precision; an export writes both, or only
+        the second.
 
         Args:
-            precision: fp32 or fp16.
+            precision: fp32 or fp16; auto is fp16 if the bundle has it, else the precision of this graph.
 
         Raises:
-            ModelError: that file is missing or damaged.
+            ModelError: that file is missing or damaged, or the model has no graph.
         """
-        if self.manifest.precision == precision:
+        if not self.has_graph:
+            raise ModelError(f"model {self.manifest.name!r} has no graph to run; try another model")
+        wanted = "fp16" if precision == "auto" else precision
+        if self.manifest.precision == wanted:
             return self
         base = self.path.stem.removesuffix(_HALF)
-        path = self.path.with_name(f"{base}{_HALF if precision == 'fp16' else ''}.onnx")
+        path = self.path.with_name(f"{base}{_HALF if wanted == 'fp16' else ''}.onnx")
+        if precision == "auto" and not path.is_file():
+            return self
         if not path.is_file():
             raise ModelError(
-                f"model {self.manifest.name!r} has no {precision} variant: there is no {path}; "
+                f"model {self.manifest.name!r} has no {wanted} variant: there is no {path}; "
                 "try without --precision, or export the model again, which writes both"
             )
         other = Model.load(str(path))
-        if other.manifest.precision != precision:
+        if other.manifest.precision != wanted:
             raise ModelError(
-                f"{path} is {other.manifest.precision}, expected {precision}; export the model again"
+                f"{path} is {other.manifest.precision}, expected {wanted}; export the model again"
             )
         return other
 
@@ -196,7 +218,7 @@ def _locate(name: str) -> Path:
         return full if full.is_file() else _FOLDER / f"{name.removesuffix(_HALF)}{_HALF}.onnx"
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):
-        known = ", ".join([*bundled_models(), "identity"])
+        known = ", ".join([*bundled_models(), IDENTITY])
         raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of an .onnx file")
     if not path.with_suffix(".onnx").is_file():
         raise ModelError(f"no model file {path.with_suffix('.onnx')}; expected .onnx and .json side by side")

@@ -153,7 +153,7 @@ def watch(url: str, seconds: float, name: str, rate: int) -> None:
     """Run a session and print its latency."""
 
     def open_model(name: str) -> Backend:
-        return open_backend("auto", None if name == "identity" else Model.load(name), mode="latency")
+        return open_backend("auto", Model.load(name), mode="latency")
 
     display = Watch()
     session = LiveSession(

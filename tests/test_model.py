@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rtdeblur.errors import ModelError
-from rtdeblur.model import DEFAULT_MODEL, FORMAT_VERSION, Model, bundled_models
+from rtdeblur.model import DEFAULT_MODEL, FORMAT_VERSION, IDENTITY, Model, bundled_models
 
 
 @pytest.fixture
@@ -162,3 +162,20 @@ def test_half_a_bundle(bundle: Path) -> None:
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(ModelError, match=f"'nonesuch'; try one of {DEFAULT_MODEL}"):
         Model.load("nonesuch")
+
+
+def test_auto_takes_the_half_precision_variant_if_there_is_one(bundle: Path) -> None:
+    model = Model.load(str(bundle))
+    assert model.variant("auto") is model
+    for suffix in (".onnx", ".json"):
+        shutil.copy(bundle.with_suffix(suffix), bundle.with_name(f"mine-fp16{suffix}"))
+    change(bundle.with_name("mine-fp16.onnx"), precision="fp16")
+    assert model.variant("auto") == model.variant("fp16") != model
+
+
+def test_identity_is_a_model_without_a_graph() -> None:
+    model = Model.load(IDENTITY)
+    assert (model.manifest.name, model.has_graph) == ("identity", False)
+    assert IDENTITY not in bundled_models()
+    with pytest.raises(ModelError, match="'identity' has no graph"):
+        model.variant("fp32")

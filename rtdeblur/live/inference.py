@@ -11,7 +11,7 @@ from rtdeblur.errors import InterruptedRunError, RtdeblurError
 from rtdeblur.frames import Frame
 from rtdeblur.live.capture import Capture
 from rtdeblur.live.displays import LivePicture
-from rtdeblur.live.latest import Newest
+from rtdeblur.live.latest import Latest
 from rtdeblur.live.meters import Latency
 from rtdeblur.live.restorer import Restorer
 
@@ -50,7 +50,7 @@ class Inference:
     ) -> None:
         self._capture, self._restorer, self._deliver = capture, restorer, deliver
         self._say, self._deadline = say, deadline
-        self.slot: Newest[LivePicture] = Newest()
+        self.slot: Latest[LivePicture] = Latest()
         self.times = Latency()
         self.restored = self.unrestored = 0
         self.message = ""

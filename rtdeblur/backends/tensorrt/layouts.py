@@ -19,6 +19,8 @@ from rtdeblur.backends.tensorrt.spec import PlaneType
 from rtdeblur.errors import EngineError
 from rtdeblur.model import INPUTS, OUTPUTS
 
+Layout = tuple[tuple[int, ...], tuple[int, ...], PlaneType]
+"""Sizes of luma and chroma, (height, width), and the type of the planes."""
 _AXIS = 4
 """Of the two bytes of a sample, or of u and v, behind (N, 1, H, W)."""
 TAILS: dict[PlaneType, tuple[tuple[int, ...], tuple[int, ...]]] = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rtdeblur import files
 from rtdeblur.backends.tensorrt.flavours import FLAVOURS
 from rtdeblur.backends.tensorrt.spec import CHROMA
 from rtdeblur.decode import DecodeError, from_toml
 from rtdeblur.errors import EngineError
+from rtdeblur.model import Precision
 
 _LANDSCAPE = {
     "480p": (480, 854),
@@ -53,7 +54,7 @@ class BuildProfile:
         flavour: auto, rtx or tensorrt.
         compute_capabilities: of the class. An RTX engine is built for these; empty is its portable set. The
             enterprise flavour builds for the GPU at hand, which must be one of them.
-        precision: fp16 or fp32.
+        precision: auto, fp16 or fp32.
         sizes: a static engine each.
         batches: frames at once, a static engine each; what running takes: 1 for live pictures, 4 for files.
         chroma: 420, 422, 444 or gray.
@@ -65,7 +66,7 @@ class BuildProfile:
     gpus: str
     flavour: str = "auto"
     compute_capabilities: tuple[str, ...] = ()
-    precision: str = "fp16"
+    precision: Precision = "auto"
     sizes: tuple[str, ...] = ("720p",)
     batches: tuple[int, ...] = (1, 4)
     chroma: str = "420"
@@ -74,7 +75,7 @@ class BuildProfile:
 
     def __post_init__(self) -> None:
         self._one_of("flavour", self.flavour, ("auto", *FLAVOURS))
-        self._one_of("precision", self.precision, ("fp16", "fp32"))
+        self._one_of("precision", self.precision, get_args(Precision))
         self._one_of("chroma", self.chroma, tuple(CHROMA))
         for size in self.sizes:
             parse_size(size)
@@ -125,7 +126,13 @@ def load_profile(name: str) -> BuildProfile:
         raise EngineError(f"the build profile {path}: {error}") from None
 
 
-_KINDS: dict[str, Any] = {"str": str, "int | None": int, "tuple[str, ...]": [str], "tuple[int, ...]": [int]}
+_KINDS: dict[str, Any] = {
+    "str": str,
+    "Precision": str,
+    "int | None": int,
+    "tuple[str, ...]": [str],
+    "tuple[int, ...]": [int],
+}
 """What TOML must hold for a field of a type; a list holds values of its one member."""
 
 
