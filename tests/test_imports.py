@@ -24,7 +24,7 @@ LAYERS = [
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors"},
+    {"frames", "dropout", "errors", "files", "decode"},
 ]
 """From the top down: a part imports only from lower layers."""
 
@@ -43,6 +43,7 @@ HOMES = {
     "tensorrt": ("rtdeblur.backends.tensorrt",),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
     "filelock": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.media.resume.job_folder"),
+    "msgspec": ("rtdeblur.decode",),
     "platformdirs": ("rtdeblur.backends.tensorrt.cache",),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
 from rtdeblur.backends.base import Notice
 from rtdeblur.backends.tensorrt.cache import CachedEngine
 from rtdeblur.backends.tensorrt.flavours import Flavour, Message, complaint, log_of
@@ -45,6 +46,7 @@ _SHORT = (
     "requested amount of gpu memory",
 )
 """Words in TensorRT's messages that mean the GPU is out of memory."""
+_MOST_KERNEL_BYTES = 1 << 30
 
 
 class LoadedEngine:
@@ -111,7 +113,7 @@ class LoadedEngine:
         path = self.cached.runtime_cache_path
         with suppress(OSError):
             if path and self._kernels:
-                return bool(self._kernels.deserialize(path.read_bytes()))
+                return bool(self._kernels.deserialize(files.read_own(path, _MOST_KERNEL_BYTES)))
         return False
 
     def release(self) -> None:

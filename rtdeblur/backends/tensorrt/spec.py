@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from rtdeblur.backends.tensorrt.flavours import PORTABLE, Flavour
+from rtdeblur.decode import converted
 from rtdeblur.errors import EngineError
 from rtdeblur.model import Model
 
@@ -229,11 +230,8 @@ class EngineSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> EngineSpec:
-        """Read what `as_json` gave; ValueError, TypeError or KeyError where it is something else."""
-        profile = ShapeProfile(**{name: Shape(**shape) for name, shape in data["profile"].items()})
-        target = dict(data["target"])
-        target["compute_capabilities"] = tuple(target["compute_capabilities"])
-        return cls(**{**data, "profile": profile, "target": Target(**target)})
+        """Read what `as_json` returned; DecodeError if it is something else."""
+        return converted(cls, data)
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""
