@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +12,13 @@ import openvino as ov
 from rtdeblur import system
 from rtdeblur.backends.base import Backend, Mode, colour_inputs
 from rtdeblur.dropout import Dropout
-from rtdeblur.errors import BackendError
+from rtdeblur.errors import BackendError, InterruptedRunError
 from rtdeblur.frames import FrameBatch, Planes
 from rtdeblur.model import INPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
+_POLL_MS = 50
 MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
@@ -31,6 +34,7 @@ class OpenVINOBackend(Backend):
         precision: auto takes bf16 where the processor is fast in it, else fp32.
         mode: throughput lets several frames share the cores; latency gives one frame all of them.
         dropout: the stream's mask, for a graph that takes its tables.
+        stopped: polled while frames are restored; True gives them up, and raises InterruptedRunError.
 
     Raises:
         BackendError: precision is fp16, OpenVINO cannot read the graph, or a frame is smaller than the
@@ -46,11 +50,12 @@ class OpenVINOBackend(Backend):
         precision: Precision = "auto",
         mode: Mode = "throughput",
         dropout: Dropout | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         if precision == "fp16":
             raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model
-        self._dropout = dropout
+        self._dropout, self._stopped = dropout, stopped
         self._core = ov.Core()
         self._bf16 = precision == "auto" and is_fast_in_bf16(self._core)
         self._mode = mode
@@ -76,12 +81,20 @@ class OpenVINOBackend(Backend):
                     )
                     request.start_async({**dict(planes), **fixed}, share_inputs=True)
                 for i, request in running:
-                    request.wait()
+                    self._wait(request)
                     for k, plane in enumerate(restored):
                         plane[i] = request.get_output_tensor(k).data[0]
-        except RuntimeError as error:
+        except BaseException as error:
+            _cancel(requests)
+            if not isinstance(error, RuntimeError):
+                raise
             raise BackendError(f"OpenVINO failed: {_last_line(error)}; try --precision fp32") from error
         return replace(batch, planes=restored)
+
+    def _wait(self, request: ov.InferRequest) -> None:
+        while not request.wait_for(_POLL_MS):
+            if self._stopped():
+                raise InterruptedRunError("the run was interrupted; nothing was written")
 
     def close(self) -> None:
         """Drop the compiled models."""
@@ -126,6 +139,15 @@ class OpenVINOBackend(Backend):
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
+
+
+def _cancel(requests: list[ov.InferRequest]) -> None:
+    """Give up what runs, and wait for it: the frames that it reads are about to go."""
+    for request in requests:
+        request.cancel()
+    for request in requests:
+        with suppress(RuntimeError):  # that it was cancelled
+            request.wait()
 
 
 def devices() -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, Request, seconds
-from rtdeblur.cli.report import say
+from rtdeblur.cli.report import echo, say
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
@@ -187,7 +187,7 @@ def _command(**words: Any) -> None:
     request = LiveRequest.of(**words)
     summary = live(request)
     if request.json:
-        click.echo(json.dumps({"source": request.source, "fps": summary.fps, **asdict(summary)}, indent=2))
+        echo(json.dumps({"source": request.source, "fps": summary.fps, **asdict(summary)}, indent=2))
     if not request.quiet:
         for line in summary.lines():
             say("info", line)

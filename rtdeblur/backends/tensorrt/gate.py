@@ -128,6 +128,7 @@ def parity(
     colour: Colour,
     model: Model,
     dropout: Dropout | None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> float:
     """Compare what an engine makes of the test picture with the processor's float32 result.
 
@@ -137,6 +138,7 @@ def parity(
         colour: of the test picture.
         model: what the engine was built from.
         dropout: the stream's mask.
+        stopped: polled while the processor works; True gives it up, and raises InterruptedRunError.
 
     Returns:
         PSNR of the worst plane in dB.
@@ -146,7 +148,7 @@ def parity(
     luma, chroma, kind = layout
     picture = test_picture(luma, chroma, colour)
     restored = _planes_of(restore(_laid_out(picture.planes, kind)))
-    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout)
+    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout, stopped=stopped)
     try:
         return psnr(restored, exact.infer(picture).planes, colour.peak)
     finally:
