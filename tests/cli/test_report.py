@@ -123,7 +123,7 @@ def strange_model(video: Path, tmp_path: Path) -> tuple[object, ...]:
         "sha256": hashlib.sha256(b"no graph").hexdigest(), "licence": EVIL,
     }  # fmt: skip
     (tmp_path / "m.json").write_text(json.dumps(manifest))
-    return video, "-o", tmp_path / "out.mp4", "--model", tmp_path / "m.onnx", "--precision", "fp16"
+    return video, "-o", tmp_path / "out.mp4", "--model", tmp_path / "m.onnx", "--dropout", "paper"
 
 
 def engines(video: Path, tmp_path: Path) -> tuple[object, ...]:
@@ -145,7 +145,8 @@ def live(video: Path, tmp_path: Path) -> tuple[object, ...]:
 
 
 COMMANDS = [
-    restore, restore_folder, resume, verify, missing, strange_option, strange_codec, strange_model, engines, build, live,
+    restore, restore_folder, resume, verify, missing, strange_option, strange_codec, strange_model, engines, build,
+    live,
 ]  # fmt: skip
 
 
