@@ -177,6 +177,16 @@ def test_the_check_allows(module: str, source: str) -> None:
     assert faults(module, source) == []
 
 
+def test_no_two_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    assert "FileReader" in homes
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 def loaded(code: str) -> set[str]:
     """Give the top-level modules that a fresh Python has loaded after some code."""
     code += "\nimport sys\nprint(*sys.modules, file=sys.stderr)"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from rtdeblur.errors import RtdeblurError
+from rtdeblur.live.address import hide_passwords
 
 if TYPE_CHECKING:
     from rtdeblur.frames import VideoInfo
@@ -33,8 +34,8 @@ def plain(text: str) -> str:
 
 
 def say(kind: str, message: str) -> None:
-    """Print `rtdeblur: kind: message` on stderr, as one line whatever the message holds."""
-    echo(" ".join(f"rtdeblur: {kind}: {message}".splitlines()), err=True)
+    """Print `rtdeblur: kind: message` on stderr, as one line and without passwords."""
+    echo(" ".join(f"rtdeblur: {kind}: {hide_passwords(message)}".splitlines()), err=True)
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -67,7 +68,7 @@ def mute(stream: TextIO) -> None:
 def show_traceback(error: Exception) -> None:
     """Print where an error comes from, if the environment asks for it."""
     if os.environ.get("RTDEBLUR_DEBUG") == "1":
-        echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+        echo(hide_passwords("".join(traceback.format_exception(error)).rstrip()), err=True)
 
 
 def line_of(error: Exception) -> str:

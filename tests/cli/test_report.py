@@ -145,8 +145,8 @@ def live(video: Path, tmp_path: Path) -> tuple[object, ...]:
 
 
 COMMANDS = [
-    restore, restore_folder, resume, verify, missing, strange_option, strange_codec, strange_model, engines, build,
-    live,
+    restore, restore_folder, resume, verify, missing, strange_option, strange_codec, strange_model, engines,
+    build, live,
 ]  # fmt: skip
 
 
