@@ -75,6 +75,7 @@ def live(request: LiveRequest) -> LiveSummary:
             request.deadline_ms and request.deadline_ms / 1000,
             request.output,
             request.record_dir,
+            request.overwrite,
         ),
     )
     with stopping(session.stop):
