@@ -11,10 +11,11 @@ import openvino as ov
 
 from rtdeblur import system
 from rtdeblur.backends.base import Backend, Mode, colour_inputs
+from rtdeblur.backends.sanity import put_back_broken
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError, InterruptedRunError
 from rtdeblur.frames import FrameBatch, Planes
-from rtdeblur.model import INPUTS, Model, Precision
+from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
@@ -82,13 +83,14 @@ class OpenVINOBackend(Backend):
                     request.start_async({**dict(planes), **fixed}, share_inputs=True)
                 for i, request in running:
                     self._wait(request)
-                    for k, plane in enumerate(restored):
-                        plane[i] = request.get_output_tensor(k).data[0]
+                    for name, plane in zip(OUTPUTS, restored, strict=True):
+                        plane[i] = request.get_tensor(name).data[0]
         except BaseException as error:
             _cancel(requests)
             if not isinstance(error, RuntimeError):
                 raise
             raise BackendError(f"OpenVINO failed: {_last_line(error)}; try --precision fp32") from error
+        self.unrestored += put_back_broken(batch.planes, restored, batch.colour.peak)
         return replace(batch, planes=restored)
 
     def _wait(self, request: ov.InferRequest) -> None:
@@ -126,11 +128,13 @@ class OpenVINOBackend(Backend):
         tables = self._dropout.inputs(luma[0], luma[1]) if self._dropout else {}
         try:
             graph = self._core.read_model(self._model.onnx, b"")
+            _check_names(graph, {*INPUTS, *tables})
             _retype_planes(graph, dtype)
             shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
             graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
+            _check_outputs(graph, shapes)
             compiled = self._core.compile_model(graph, "CPU", config)
-        except RuntimeError as error:
+        except (RuntimeError, BackendError) as error:
             raise BackendError(f"OpenVINO cannot run {self._model.path}: {_last_line(error)}") from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         requests = [compiled.create_infer_request() for _ in range(count)]
@@ -168,6 +172,23 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
     """
     hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and not hampered
+
+
+def _check_names(graph: ov.Model, known: set[str]) -> None:
+    """Refuse a graph that is no video graph."""
+    inputs, outputs = ({port.any_name for port in ports} for ports in (graph.inputs, graph.outputs))
+    if unknown := inputs - known:
+        raise BackendError(f"it asks for inputs that a video graph lacks: {', '.join(sorted(unknown))}")
+    if missing := {*INPUTS, *OUTPUTS} - inputs - outputs:
+        raise BackendError(f"it is not a video graph, which has {', '.join(sorted(missing))}")
+
+
+def _check_outputs(graph: ov.Model, shapes: dict[str, list[int]]) -> None:
+    """Refuse a graph whose planes come out in other shapes."""
+    for name, output in zip(INPUTS, OUTPUTS, strict=False):
+        shape, expected = graph.output(output).partial_shape, shapes[name]
+        if shape.is_dynamic or list(shape.to_shape()) != expected:
+            raise BackendError(f"its output {output} has the shape {shape}, expected {expected} as {name}")
 
 
 def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:

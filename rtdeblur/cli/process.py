@@ -38,8 +38,6 @@ def run(args: Sequence[str] | None) -> int:
             return _leave(code) if _runs("rtdeblur-build") else code
         except Stopped as stopped:
             return _leave(stopped.exit_code)
-        except SystemExit:  # click's answer when the reader of stdout went away
-            return _SIGPIPE
         except Exception as error:
             # Libraries may lose an exception that a handler raises: what they were doing fails instead.
             return _leave(128 + received[0]) if received else _fail(error)
@@ -72,8 +70,7 @@ def _flush() -> int:
 
 def _fail(error: Exception) -> int:
     show_traceback(error)
-    if isinstance(error, ClosedPipeError | BrokenPipeError):
-        mute(sys.stdout)
+    if isinstance(error, ClosedPipeError):
         return _SIGPIPE  # as of a program that the signal ends, and as quietly
     # 2 is for words that no command understands; a job that cannot be done is 1, whatever the reason.
     if isinstance(error, click.ClickException):
