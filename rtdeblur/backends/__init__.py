@@ -65,7 +65,8 @@ def open_backend(
             reason = f"; not tensorrt: {str(error).partition(';')[0]}"
     from rtdeblur.backends.openvino import OpenVINOBackend
 
-    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)
+    stopped = (engines or EngineOptions()).stopped
+    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask, stopped=stopped)
     backend.description += reason
     return backend
 
