@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -25,6 +26,8 @@ from rtdeblur.errors import FinishedError, OutputError, UsageError
 from rtdeblur.ffmpeg.targets import is_stream, sync_folder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
 
+_VERSION = 2
+"""Of a job's description; raised when its fields are made in another way. Version 1 was the bare fields."""
 _SAMPLE_BYTES = 1 << 20
 # In characters, of which some take four of the 255 bytes that file systems allow.
 _LONGEST_NAME = 50
@@ -122,15 +125,16 @@ class JobFolder:
         Raises:
             UsageError: what is there is of another job.
         """
-        digest = hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()
+        job = _Description(_VERSION, dict(identity))
+        digest = hashlib.sha256(job.as_json().encode()).hexdigest()
         kept: dict[int, Segment] = {}
         if resume and any(self._path.glob("*.segment")):
-            kept = self._examined(identity, digest, overwrite)
+            kept = self._examined(job, digest, overwrite)
         self._digest = digest
         for path in self._path.iterdir():
             if path.name != "lock" and not any(path == segment.path for segment in kept.values()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (self._path / "job.json").write_text(json.dumps(dict(identity), indent=1))
+        (self._path / "job.json").write_text(job.as_json(indent=1))
         sync_folder(self._path.parent)
         return kept
 
@@ -169,18 +173,19 @@ class JobFolder:
         self._lock.release()
         return done if begun else 0
 
-    def _examined(self, identity: Mapping[str, str], digest: str, overwrite: bool) -> dict[int, Segment]:
+    def _examined(self, job: _Description, digest: str, overwrite: bool) -> dict[int, Segment]:
         """The segments that are whole and of this job."""
         paths = sorted(self._path.glob("*.segment"))
         whole = [segment for path in paths if (segment := examine(path, digest)) is not None]
         damaged = len(paths) - len(whole)
-        difference = _difference(self._path / "job.json", identity)
-        if whole and difference != "":
+        before = _Description.read(self._path / "job.json")
+        if whole and before != job:
             damaged += 1  # the description of the job, which its segments do without
-        elif difference != "":
-            what = f"unfinished work for {self._name!r} is of another job ({difference or 'unreadable'})"
+        elif before != job:
+            difference, way_out = job.difference(before)
+            what = f"unfinished work for {self._name!r} {difference}"
             if not overwrite:
-                raise UsageError(f"{what}; use the same options, or -y to start over")
+                raise UsageError(f"{what}; {way_out}, or -y to start over")
             self.warnings.append(f"{what}: started over")
             return {}
         if damaged:
@@ -189,6 +194,46 @@ class JobFolder:
                 "what they held is done again"
             )
         return {segment.first: segment for segment in whole}
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What makes the bytes of a job what they are.
+
+    Attributes:
+        version: of the fields' meaning.
+        fields: names and values.
+    """
+
+    version: int
+    fields: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> _Description | None:
+        """Read the description in a file; None if it is missing or damaged."""
+        try:
+            facts = json.loads(path.read_text())
+            if "version" not in facts:
+                return cls(1, dict(facts))
+            return cls(int(facts["version"]), dict(facts["fields"]))
+        except (OSError, ValueError, TypeError, LookupError):
+            return None
+
+    def as_json(self, indent: int | None = None) -> str:
+        """The same text for the same job."""
+        return json.dumps({"version": self.version, "fields": self.fields}, sort_keys=True, indent=indent)
+
+    def difference(self, other: _Description | None) -> tuple[str, str]:
+        """How another job differs, as the end of a sentence about its work, and what would resume it."""
+        if other is None:
+            return "is of another job (unreadable)", "use the same options"
+        if other.version != self.version:
+            versions = f"it is in format {other.version}, expected {self.version}"
+            return f"is of another version of rtdeblur ({versions})", "resume it with that version"
+        names = sorted({*self.fields, *other.fields})
+        pairs = ((name, other.fields.get(name), self.fields.get(name)) for name in names)
+        found = ", ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
+        return f"is of another job ({found})", "use the same options"
 
 
 def folder_of(target: Path) -> Path:
@@ -224,16 +269,6 @@ def identity_of(path: Path) -> dict[str, str]:
         "input time": str(stat.st_mtime_ns),
         "input content": digest.hexdigest(),
     }
-
-
-def _difference(path: Path, identity: Mapping[str, str]) -> str | None:
-    """How the job in a file differs, '' where it does not; None where the file is damaged."""
-    try:
-        other = dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    names = [key for key in sorted({*identity, *other}) if identity.get(key) != other.get(key)]
-    return ", ".join(f"{key} was {other.get(key)}, is {identity.get(key)}" for key in names)
 
 
 def _mark(path: Path) -> str:
