@@ -16,7 +16,7 @@ from rtdeblur.model import INPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
-MAX_COMPILED = 2
+_MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
 
@@ -105,7 +105,7 @@ class OpenVINOBackend(Backend):
                     f"a frame of {luma[1]}×{luma[0]} is too small for {self._model.manifest.name!r}, "
                     f"which needs at least {stride}×{stride}; try --model identity"
                 )
-            if len(self._compiled) == MAX_COMPILED:
+            if len(self._compiled) == _MAX_COMPILED:
                 del self._compiled[next(iter(self._compiled))]
             self._compiled[key] = self._compile(luma, chroma, ov.Type(batch.planes[0].dtype))
         return self._compiled[key]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +128,7 @@ class BenchRequest(Request):
             raise click.UsageError("VIDEO has a size of its own; leave out --size or the video.")
         from rtdeblur.media.reader import FileReader
 
-        with closing(FileReader(self.video)) as reader:
+        with FileReader(self.video) as reader:
             return [(reader.info.height, reader.info.width)]
 
 
@@ -145,7 +144,7 @@ def _command(**words: Any) -> None:
     sizes = request.resolutions()
     model = request.load_model()
     name = model.manifest.name
-    with closing(request.open_backend(model, mode="throughput")) as backend:
+    with request.open_backend(model, mode="throughput") as backend:
         machine = _machine(backend, name)
         if not request.json:
             click.echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")

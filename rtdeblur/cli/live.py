@@ -20,9 +20,8 @@ from rtdeblur.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
     from rtdeblur.live.displays import Display
-    from rtdeblur.live.ladder import Candidate
-    from rtdeblur.live.outputs import Output
-    from rtdeblur.live.restorer import Restorer
+    from rtdeblur.live.outputs import LiveOutput
+    from rtdeblur.live.restorer import LiveRestorer
     from rtdeblur.live.summary import LiveSummary
 
 _FILE = click.Path(path_type=Path)
@@ -52,8 +51,8 @@ def live(request: LiveRequest) -> LiveSummary:
     """Run a session to its end."""
     if not request.no_window:
         import rtdeblur.live.displays.window  # noqa: F401 - OpenCV's windows hang where PyAV was loaded first
-    from rtdeblur.live.capture import Capture
-    from rtdeblur.live.session import LiveSession, Settings
+    from rtdeblur.live.capture import LiveCapture
+    from rtdeblur.live.session import LiveSession, LiveSettings
     from rtdeblur.live.sources import open_source
     from rtdeblur.live.sources.base import SourceOptions
 
@@ -66,12 +65,12 @@ def live(request: LiveRequest) -> LiveSummary:
     warn = partial(tell, "warning")
     options = SourceOptions(request.size, request.fps, request.transport)
     session = LiveSession(
-        Capture(lambda: open_source(request.source, options), warn, patient=request.wait),
+        LiveCapture(lambda: open_source(request.source, options), warn, patient=request.wait),
         _restorer(request),
         _displays(request, tell),
         _outputs(request, warn),
         tell,
-        Settings(
+        LiveSettings(
             request.duration,
             request.deadline_ms and request.deadline_ms / 1000,
             request.output,
@@ -98,32 +97,17 @@ def _camera(request: LiveRequest) -> bool:
     return request.virtual_camera is not None
 
 
-def _restorer(request: LiveRequest) -> Restorer:
-    from rtdeblur.live.restorer import AUTO, Restorer
+def _restorer(request: LiveRequest) -> LiveRestorer:
+    from rtdeblur.live.ladder import bundled_candidates
+    from rtdeblur.live.restorer import AUTO, LiveRestorer
     from rtdeblur.model import IDENTITY, Model, bundled_models
 
     def open_backend(name: str) -> Backend:
         return request.open_backend(Model.load(name), mode="latency", stopped=lambda: restorer.stopped)
 
     choices = dict.fromkeys([request.model or AUTO, AUTO, *bundled_models(), IDENTITY])
-    restorer = Restorer([*choices], _candidates(), open_backend)
+    restorer = LiveRestorer([*choices], bundled_candidates(), open_backend)
     return restorer
-
-
-def _candidates() -> list[Candidate]:
-    """What --model auto may choose, each with its cost and its PSNR in dB as its manifest tells them."""
-    from rtdeblur.live.ladder import Candidate
-    from rtdeblur.model import Model, bundled_models
-
-    manifests = [Model.load(name).manifest for name in bundled_models()]
-    return [
-        Candidate(
-            m.name,
-            float(m.architecture.get("gflop_256", 1.0)),
-            float(m.scores.get("gopro-test", {}).get("psnr_out", 0.0)),
-        )
-        for m in manifests
-    ]
 
 
 def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Display]:
@@ -155,20 +139,20 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[Output]:
-    from rtdeblur.live.address import without_password
-    from rtdeblur.live.outputs import Output
+def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutput]:
+    from rtdeblur.live.address import without_secrets
+    from rtdeblur.live.outputs import LiveOutput
     from rtdeblur.live.sinks.encoded import send_to
     from rtdeblur.live.sinks.virtual_camera import virtual_camera
 
     outputs = []
     # Two may wait: a receiver wants the newest picture, as a display does.
     if request.send:
-        name = f"sending to {without_password(request.send)}"
+        name = f"sending to {without_secrets(request.send)}"
         outputs.append((name, send_to(request.send)))
     if _camera(request):
         outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
-    return [Output(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
+    return [LiveOutput(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -184,10 +168,13 @@ def _command(**words: Any) -> None:
     SOURCE is a camera's number or device (0 where left out), an address (rtsp://, rtmp://, udp://, http://)
     or a file, which plays at its own speed. The newest picture is always next: what is too late is dropped.
     """
+    from rtdeblur.live.address import without_secrets
+
     request = LiveRequest.of(**words)
     summary = live(request)
     if request.json:
-        click.echo(json.dumps({"source": request.source, "fps": summary.fps, **asdict(summary)}, indent=2))
+        source = without_secrets(request.source)
+        click.echo(json.dumps({"source": source, "fps": summary.fps, **asdict(summary)}, indent=2))
     if not request.quiet:
         for line in summary.lines():
             say("info", line)

@@ -179,23 +179,23 @@ DROPOUT = click.Option(
     ["--dropout"], type=click.Choice(("paper", "off")),
     help="paper: one mask throughout, as in the paper; the model's own choice by default.",
 )  # fmt: skip
-SEED = click.Option(
+_SEED = click.Option(
     ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
     help="Of the dropout mask: the same seed gives the same video.",
 )  # fmt: skip
 
-FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one.")
+_FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one.")
 ENGINE_DIR = click.Option(
     ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
     help="Where TensorRT's engines are kept; the user's cache by default.",
 )  # fmt: skip
-SHARED = [BACKEND, PRECISION, DROPOUT, SEED, FLAVOUR]
+SHARED = [BACKEND, PRECISION, DROPOUT, _SEED, _FLAVOUR]
 """What every command that runs a model takes, with an option for each of the other fields of `Request`."""
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
 INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
 
-SECTIONS: dict[str, list[click.Option]] = {
+_SECTIONS: dict[str, list[click.Option]] = {
     "Output": [
         click.Option(
             ["-o", "--output"], required=True, metavar="OUTPUT",
@@ -229,9 +229,9 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Frames given to the model at once.",
         ),
         DROPOUT,
-        SEED,
+        _SEED,
         _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda where frames can stay on the GPU."),
-        FLAVOUR,
+        _FLAVOUR,
         ENGINE_DIR,
     ],
     "Encoding": [
@@ -252,7 +252,7 @@ SECTIONS: dict[str, list[click.Option]] = {
 }  # fmt: skip
 """The options of the bare form, under the titles that help shows."""
 
-_TITLED = [option for options in SECTIONS.values() for option in options]
+_TITLED = [option for options in _SECTIONS.values() for option in options]
 
 PARAMS = [INPUTS, *_TITLED, VERSION]
 """What the bare form takes: the fields of `DeblurRequest`, and `--version`."""
@@ -268,7 +268,7 @@ class Bare(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show each section under its title."""
         general = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and p not in _TITLED]
-        for title, options in {**SECTIONS, "General": general}.items():
+        for title, options in {**_SECTIONS, "General": general}.items():
             records = [option.get_help_record(ctx) for option in options]
             with formatter.section(title):
                 formatter.write_dl([record for record in records if record])

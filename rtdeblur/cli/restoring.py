@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ class FileRestorer:
         with ExitStack() as stack:
             # What can fail at once comes before what takes seconds: the model is compiled last.
             reader, obstacle = _open_reader(request, job)
-            stack.enter_context(closing(reader))
+            stack.enter_context(reader)
             if self._model is None:
                 self._model = request.load_model()
             writer = stack.enter_context(_open_writer(request, job, reader))

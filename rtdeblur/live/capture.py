@@ -27,7 +27,7 @@ class Captured:
     at: float
 
 
-class Capture:
+class LiveCapture:
     """Fills a slot with the newest frame of a source.
 
     One that cannot be opened the first time is an error, unless `patient`; one that was there is waited for.

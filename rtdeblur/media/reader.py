@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
@@ -171,6 +171,12 @@ class FileReader:
                 self._container.close()
             finally:
                 self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _context(self, device: Device) -> VideoCodecContext:
         context = decoder(self._stream)

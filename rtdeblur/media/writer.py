@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 import av
 from av.container import OutputContainer
@@ -200,6 +201,12 @@ class FileWriter:
             job, self._job = self._job, None
             if job is not None:
                 self.kept = job.close(keep=self._resume)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _identity(self) -> dict[str, str]:
         """What decides the bytes of the encoded video, given its pictures."""

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
 from rtdeblur.backends.tensorrt.layouts import Layout
 from rtdeblur.backends.tensorrt.sidecar import write_whole
 from rtdeblur.backends.tensorrt.spec import EngineSpec, PlaneType
+from rtdeblur.decode import DecodeError, from_json
 from rtdeblur.dropout import Dropout
 from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
 from rtdeblur.model import INPUTS, Model
@@ -27,6 +29,7 @@ from rtdeblur.parity import LEAST_PSNR, worst_psnr
 _STEP = 4
 """Each fourth sample of each fourth row tells enough of a frame."""
 _BROKEN_SHARE = 0.01
+_MOST_BYTES = 1 << 20
 Array = NDArray[Any]
 
 
@@ -91,9 +94,9 @@ class Record:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._passed: dict[str, float] = {}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, DecodeError):
             if path:
-                self._passed = dict(json.loads(path.read_text(encoding="utf-8")))
+                self._passed = from_json(dict[str, float], files.read_own(path, _MOST_BYTES))
 
     def __contains__(self, case: str) -> bool:
         return case in self._passed

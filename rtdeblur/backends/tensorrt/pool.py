@@ -27,7 +27,7 @@ from rtdeblur.parity import LEAST_PSNR
 Send = Callable[[Slot, slice, Arrays], Ticket]
 """Starts part of a batch in a slot, with the inputs that depend only on layout and colour."""
 
-MAX_SESSIONS = 2
+_MAX_SESSIONS = 2
 """Layouts kept ready: a stream that alternates between two does not load again."""
 
 
@@ -105,7 +105,7 @@ class EnginePool:
             if session and session.batch >= size:
                 return session
             self._drop(layout)
-            while len(self._sessions) >= MAX_SESSIONS:
+            while len(self._sessions) >= _MAX_SESSIONS:
                 self._drop(next(iter(self._sessions)))
             try:
                 self._sessions[layout] = self._open(layout, colour, size)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
 from rtdeblur.backends.base import Notice
 from rtdeblur.backends.tensorrt.cache import CachedEngine
 from rtdeblur.backends.tensorrt.flavours import Flavour, Message, complaint, log_of
@@ -33,7 +34,7 @@ Arrays = dict[str, NDArray[Any]]
 IsBroken = Callable[[tuple[Bytes, ...], tuple[Bytes, ...]], bool]
 """Whether a picture is broken; takes rows of its planes before and after."""
 
-SAMPLED_ROWS = 4
+_SAMPLED_ROWS = 4
 """One row in this many of a picture on the device is checked."""
 
 _Place = tuple[Bytes, DevicePlane]
@@ -45,6 +46,7 @@ _SHORT = (
     "requested amount of gpu memory",
 )
 """Words in TensorRT's messages that mean the GPU is out of memory."""
+_MOST_KERNEL_BYTES = 1 << 30
 
 
 class LoadedEngine:
@@ -111,7 +113,7 @@ class LoadedEngine:
         path = self.cached.runtime_cache_path
         with suppress(OSError):
             if path and self._kernels:
-                return bool(self._kernels.deserialize(path.read_bytes()))
+                return bool(self._kernels.deserialize(files.read_own(path, _MOST_KERNEL_BYTES)))
         return False
 
     def release(self) -> None:
@@ -275,7 +277,7 @@ class Slot:
                 for plane, (_, inside) in zip(planes, outputs, strict=True):
                     self._driver.copy_rows(plane, inside, self._stream)
                 for sample, inside in (*inputs, *outputs):
-                    self._driver.download_rows(sample, inside.each(SAMPLED_ROWS), self._stream)
+                    self._driver.download_rows(sample, inside.each(_SAMPLED_ROWS), self._stream)
 
         def land() -> None:
             for planes, (inputs, outputs) in zip(pictures, places, strict=True):
@@ -342,7 +344,7 @@ class Slot:
         def place(name: str, plane: DevicePlane) -> _Place:
             size = plane.rows * plane.width
             inside = DevicePlane(self._device[name] + index * size, plane.width, plane.rows, plane.width)
-            rows = inside.each(SAMPLED_ROWS).rows
+            rows = inside.each(_SAMPLED_ROWS).rows
             sample = self._host[name][index * size :][: rows * plane.width].reshape(rows, plane.width)
             return sample, inside
 
