@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from rtdeblur.live.summary import LiveSummary
     from rtdeblur.media import FrameSink, FrameSource
     from rtdeblur.media.reader import FileReader
+    from rtdeblur.media.source import SourceInfo
     from rtdeblur.media.verify import verify
     from rtdeblur.media.verify.compare import Check
     from rtdeblur.media.writer import FileWriter
@@ -108,6 +109,7 @@ __all__ = [
     "Pipeline",
     "PipelineStats",
     "RtdeblurError",
+    "SourceInfo",
     "SourceOptions",
     "UsageError",
     "VideoInfo",
@@ -192,6 +194,7 @@ _HOMES = {
         "FrameSource",
     ),
     "rtdeblur.media.reader": ("FileReader",),
+    "rtdeblur.media.source": ("SourceInfo",),
     "rtdeblur.media.verify": ("verify",),
     "rtdeblur.media.verify.compare": ("Check",),
     "rtdeblur.media.writer": ("FileWriter",),
