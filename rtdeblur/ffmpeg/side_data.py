@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from av.sidedata.sidedata import Type
@@ -14,6 +15,19 @@ from av.video.frame import VideoFrame
 _MASTERING = struct.Struct("20i2i")
 _CONTENT_LIGHT = struct.Struct("2I")
 _MATRIX = struct.Struct("9i")
+
+
+@cache
+def _unnamed(kind: int) -> Type:
+    """A member for a kind of side data that FFmpeg knows and PyAV has no name for."""
+    member: Type = object.__new__(Type)
+    member._name_, member._value_ = f"KIND_{kind}", kind
+    return member
+
+
+# PyAV 18 names 28 kinds; its FFmpeg has more (views of MV-HEVC, EXIF of JPEG), and one of those in a frame makes
+# all of that frame's side data unreadable: "31 is not a valid Type".
+Type._missing_ = staticmethod(_unnamed)  # type: ignore[method-assign,assignment]
 
 
 @dataclass(frozen=True, slots=True)

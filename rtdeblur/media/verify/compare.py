@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from rtdeblur.media.verify.contents import Contents, Track
+from rtdeblur.media.verify.thumbnails import misplaced
 
 Status = Literal["same", "different", "not held"]
 Held = Callable[[Contents], bool]
@@ -21,6 +22,7 @@ _CHAPTER_SLACK = Fraction(1, 20)
 _NUMBERED = ("avi",)  # frames have numbers there, and no times
 _MAX_PRIMING = 4
 _IN_STEP = "in step with the pictures"
+_IN_ORDER = "in order"
 _PICTURE = (
     "aspect ratio", "rotation", "depth", "chroma", "alpha", "colour range", "colour matrix",
     "colour transfer", "colour primaries", "mastering display", "light levels", "interlaced",
@@ -98,10 +100,21 @@ class _Comparison:
         can_be_held = not back and self._after.format not in _NUMBERED
         span = _span(before) + (f", {back} out of order" if back else "")
         yield self._check("frame times", span, told, same, lambda _: can_be_held)
+        if len(before) == len(after):
+            yield self._order()
         lengths = [_end(contents) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
         texts = [f"{float(length):.3f} s" for length in lengths]
         yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step)
+
+    def _order(self) -> Check:
+        """Whether each frame shows what its twin of the source shows, as far as thumbnails tell."""
+        wrong = misplaced(self._before.thumbnails, self._after.thumbnails)
+        told = _IN_ORDER
+        if wrong:
+            index, shown = wrong[0]
+            told = f"{len(wrong)} misplaced: frame {index} shows frame {shown} of the source"
+        return self._check("frame order", _IN_ORDER, told, not wrong)
 
     def _pictures(self) -> Iterator[Check]:
         before, after = self._before.picture, self._after.picture

@@ -26,6 +26,7 @@ from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import main_video, open_input
 from rtdeblur.ffmpeg.pixels import depth_of, has_alpha, is_full_range, is_rgb
 from rtdeblur.ffmpeg.side_data import display_matrix, light_level, mastering_display
+from rtdeblur.media.verify.thumbnails import Thumbnail, thumbnail
 
 # What a muxer writes by itself, or an earlier one computed from packets.
 _MADE_TAGS = {
@@ -101,6 +102,7 @@ class Contents:
         format: FFmpeg's name of the container.
         main: the video that players show; its packets are not kept.
         frames: the presentation time of each of its frames, in seconds.
+        thumbnails: of each of its frames.
         sizes: width and height of its pictures, one for each change.
         picture: what is known of how its pictures are shown, by name.
         tracks: the other streams.
@@ -113,6 +115,7 @@ class Contents:
     format: str
     main: Track
     frames: list[Fraction]
+    thumbnails: list[Thumbnail]
     sizes: list[tuple[int, int]]
     picture: dict[str, Any]
     tracks: list[Track]
@@ -144,24 +147,16 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
     video.codec_context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
     video.codec_context.flags |= Flags.output_corrupt
     tracks = {stream.index: _track(stream) for stream in container.streams}
-    frames: list[Fraction] = []
-    sizes: list[tuple[int, int]] = []
-    first: VideoFrame | None = None
-    step = 1 / Fraction(video.guessed_rate or 25)
+    pictures = _Pictures(video)
     for packet in _packets(container):
-        if packet.stream_index != video.index:
-            if packet.size:
-                tracks[packet.stream_index].add(packet)
+        index = packet.stream.index  # packet.stream_index is 0 in those without data
+        if not packet.size:
             continue
-        decoded: list[VideoFrame] = []
-        with suppress(FFmpegError):
-            decoded = video.decode(packet if packet.size else None)
-        for frame in decoded:
-            first = first or frame
-            unit = Fraction(frame.time_base or video.time_base or 1)
-            frames.append(frame.pts * unit if frame.pts is not None else _next(frames, step))
-            if not sizes or sizes[-1] != (frame.width, frame.height):
-                sizes.append((frame.width, frame.height))
+        if index == video.index:
+            pictures.decode(packet)
+        else:
+            tracks[index].add(packet)
+    pictures.decode(None)
     main = tracks.pop(video.index)
     tags = {key.lower(): value for key, value in container.metadata.items()}
     everywhere = {
@@ -170,15 +165,46 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
     return Contents(
         format=container.format.name,
         main=main,
-        frames=frames,
-        sizes=sizes,
-        picture=_appearance(video, first) if first else {},
+        frames=pictures.times,
+        thumbnails=pictures.thumbnails,
+        sizes=pictures.sizes,
+        picture=_appearance(video, pictures.first) if pictures.first else {},
         tracks=list(tracks.values()),
         chapters=_chapters(container),
         tags=_told(container.metadata),
         timecode=(everywhere | tags).get("timecode", ""),
         created=tags.get("creation_time", ""),
     )
+
+
+class _Pictures:
+    """The decoded frames of the main video: their times, sizes and thumbnails."""
+
+    def __init__(self, video: VideoStream) -> None:
+        self._video = video
+        self._unit = Fraction(video.time_base or 1)
+        self._rate = Fraction(video.guessed_rate or 25)
+        self.times: list[Fraction] = []
+        self.thumbnails: list[Thumbnail] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.first: VideoFrame | None = None
+        self._next = Fraction(0)
+
+    def decode(self, packet: Packet[Any] | None) -> None:
+        """Take in the frames that one packet completes; None completes what the decoder still holds."""
+        decoded: list[VideoFrame] = []
+        with suppress(FFmpegError):
+            decoded = self._video.decode(packet)
+        for frame in decoded:
+            self.first = self.first or frame
+            unit = Fraction(frame.time_base or self._unit)
+            time = self._next if frame.pts is None else frame.pts * unit
+            # Raw streams have no times; what their own headers say is in the length of each frame.
+            self._next = time + (frame.duration * unit or 1 / self._rate)
+            self.times.append(time)
+            self.thumbnails.append(thumbnail(frame))
+            if not self.sizes or self.sizes[-1] != (frame.width, frame.height):
+                self.sizes.append((frame.width, frame.height))
 
 
 def _packets(container: InputContainer) -> Any:
@@ -190,10 +216,6 @@ def _packets(container: InputContainer) -> Any:
             packets = container.demux()
         else:
             return
-
-
-def _next(frames: list[Fraction], step: Fraction) -> Fraction:
-    return frames[-1] + step if frames else Fraction(0)
 
 
 def _track(stream: Stream) -> Track:
