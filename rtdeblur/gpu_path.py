@@ -87,7 +87,7 @@ def connect(reader: FileReader, backend: Backend, writer: FileWriter) -> str:
         which way they go, and why, for the user.
     """
     encoding = writer.encoding
-    way = f"decoded by {reader.device}, encoded by {encoding.codec}"
+    way = f"decoded by {reader.source.device}, encoded by {encoding.codec}"
     why = reader.obstacle
     if not why and encoding.device != "cuda":
         why = f"{encoding.codec} takes them there"

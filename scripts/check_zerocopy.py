@@ -80,14 +80,14 @@ def whole(video: Path, backend: Backend, output: Path) -> list[float]:
     source, made = FileReader(video), FileReader(output)
     before = [frame for frame in source if isinstance(frame, Frame)]
     after = [frame for frame in made if isinstance(frame, Frame)]
-    offset = before[0].pts * source.time_base - after[0].pts * made.time_base
+    offset = before[0].pts * source.source.time_base - after[0].pts * made.source.time_base
     times = [
-        abs(a.pts * source.time_base - b.pts * made.time_base - offset)
+        abs(a.pts * source.source.time_base - b.pts * made.source.time_base - offset)
         for a, b in zip(before, after, strict=False)
     ]
     source.close()
     click.echo(f"  {stats.frames} frames at {stats.fps:.1f} fps; {stats.unrestored} left as they were")
-    if len(before) != len(after) or max(times) > made.time_base:
+    if len(before) != len(after) or max(times) > made.source.time_base:
         sys.exit(f"the file holds {len(after)} frames of {len(before)}, or at other times")
     host = FileReader(video)
     expected = restored(host, backend, len(before))

@@ -179,11 +179,11 @@ def test_ten_bits_and_files_that_no_gpu_decodes_are_told(
     fake_nvcodec.install(monkeypatch, gpu.driver, lambda _: "p010le")
     clip = make_clip(".mkv", size=SIZE)
     reader = open_reader(clip, Wanted())
-    assert (reader.device, reader.obstacle) == ("cpu", "p010le of 192x128 is no NV12 of even size")
+    assert (reader.source.device, reader.obstacle) == ("cpu", "p010le of 192x128 is no NV12 of even size")
     reader.close()
     monkeypatch.setattr(fake_nvcodec.FakeNvdec, "is_hwaccel", False)
     reader = open_reader(clip, Wanted())
-    assert reader.device == "cpu"
+    assert reader.source.device == "cpu"
     assert reader.obstacle.startswith("the GPU decodes no h264")
     reader.close()
 
@@ -222,5 +222,5 @@ def test_the_first_frame_is_one_of_them(
 @pytest.mark.skipif(codecs.nvenc_opens(), reason="there is a GPU that encodes")
 def test_without_a_gpu_that_is_why(make_clip: MakeClip) -> None:
     reader = open_reader(make_clip(".mkv", size=SIZE), Wanted())
-    assert (reader.device, reader.obstacle) == ("cpu", "no GPU encodes here")
+    assert (reader.source.device, reader.obstacle) == ("cpu", "no GPU encodes here")
     reader.close()

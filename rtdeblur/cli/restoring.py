@@ -62,7 +62,7 @@ class Session:
             writer = stack.enter_context(_open_writer(request, job, reader))
             backend = self._open_backend()
             self._tell_way(connect(reader, backend, writer))
-            done = self._begin(writer, job)
+            done = self._begin(writer, job, "on the GPU" if reader.keeps else "in the host's memory")
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
@@ -76,16 +76,16 @@ class Session:
                 backend.name,
                 backend.description,
                 warnings,
-                reader.damage,
-                reader.device,
+                reader.damage + writer.damage,
+                reader.source.device,
                 writer.encoding.codec,
                 done,
             )
 
-    def _begin(self, writer: FileWriter, job: Job) -> int:
+    def _begin(self, writer: FileWriter, job: Job, where: str) -> int:
         """Go on with what an earlier run finished, where that was asked for; give how many frames it did."""
         assert self.backend is not None
-        done = writer.begin(_restoration(self._request, self._model, self.backend))
+        done = writer.begin(_restoration(self._request, self._model, self.backend) | {"frames": where})
         if done and not self._request.quiet:
             say("info", f"{job.output}: {done} frames are done already")
         return done

@@ -30,17 +30,15 @@ from av.codec.context import CodecContext
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
 
 from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.ffmpeg.container import open_output
 from rtdeblur.ffmpeg.formats import refusal
-from rtdeblur.ffmpeg.pixels import PLANAR, colour_of, depth_of, has_alpha
-from rtdeblur.ffmpeg.side_data import light_level, mastering_display
+from rtdeblur.ffmpeg.pixels import PLANAR, depth_of, has_alpha
 from rtdeblur.frames import Colour
 from rtdeblur.media.encoder import CAPTIONS, HDR_PARAMS, Encoding
-from rtdeblur.media.reader import FileReader
+from rtdeblur.media.source import PictureInfo, SourceInfo
 
 NVENC = "h264_nvenc"
 NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "cq": "19", "b": "0"}
@@ -91,12 +89,12 @@ _HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 
 
 def choose(
-    reader: FileReader, format_name: str, codec: str, crf: float | None, preset: str | None
+    source: SourceInfo, format_name: str, codec: str, crf: float | None, preset: str | None
 ) -> Encoding:
     """The first codec and pixel format that the container and the encoder accept.
 
     Args:
-        reader: the source.
+        source: the source.
         format_name: FFmpeg's name of the container.
         codec: FFmpeg's name of an encoder, or 'auto'.
         crf: quality, the lower the better; None for the codec's default.
@@ -106,44 +104,44 @@ def choose(
         UsageError: there is no such encoder, or it knows no crf or presets.
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
-    frame = reader.first.frame
+    picture = source.picture
     # A crf or a preset on its own is meant for the processor's encoders.
-    gpu = crf is None and preset is None and suits_nvenc(frame)
-    name = _auto(frame, format_name, gpu) if codec == "auto" else codec
+    gpu = crf is None and preset is None and suits_nvenc(picture)
+    name = _auto(picture, format_name, gpu) if codec == "auto" else codec
     encoder = _encoder(name)
-    if name == "libx265" and min(frame.width, frame.height) < _X265_MIN_SIZE:
-        size = f"{frame.width}x{frame.height}"
+    if name == "libx265" and min(picture.width, picture.height) < _X265_MIN_SIZE:
+        size = f"{picture.width}x{picture.height}"
         raise OutputError(f"libx265 encodes {_X265_MIN_SIZE} pixels and more, got {size}; try libx264")
     options = _options(name, crf, preset)
-    _add_hdr_params(name, frame, options)
+    _add_hdr_params(name, picture, options)
     problem: str | None = None
     encodings = [
-        Encoding(name, pix_fmt, options, lost, _colour(frame, pix_fmt))
-        for pix_fmt, lost in _ranked(frame.format, encoder)
+        Encoding(name, pix_fmt, options, lost, _colour(picture, pix_fmt))
+        for pix_fmt, lost in _ranked(picture.format, encoder)
     ]
-    if is_nvenc(name) and not reader.obstacle:
+    if is_nvenc(name) and source.fits_device:
         encodings.insert(0, replace(encodings[0], pix_fmt="nv12", device="cuda"))
     for encoding in encodings:
-        refused = refusal(format_name, partial(encoding.add_to, reader=reader))
+        refused = refusal(format_name, partial(encoding.add_to, source=source))
         if refused is None:
             return encoding
         problem = problem or refused
-    what = f"{frame.width}x{frame.height} {frame.format.name} as {name} in {format_name}"
+    what = f"{picture.width}x{picture.height} {picture.format.name} as {name} in {format_name}"
     asked = " and ".join(f"{k} {v}" for k, v in (("crf", crf), ("preset", preset)) if v is not None)
     hint = f"leave out {asked}" if asked else "try another codec or container"
     raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; {hint}")
 
 
-def _colour(frame: VideoFrame, pix_fmt: str) -> Colour:
-    colour = colour_of(frame)
+def _colour(picture: PictureInfo, pix_fmt: str) -> Colour:
+    colour = picture.colour
     if colour.matrix == "rgb" and not VideoFormat(pix_fmt).is_rgb:
         return replace(colour, matrix="bt709", full_range=True)  # full range keeps all levels
     return colour
 
 
-def _auto(frame: VideoFrame, format_name: str, gpu: bool) -> str:
-    deep = depth_of(frame.format) > 10 or frame.color_trc in _HDR_TRANSFERS
-    tiny = min(frame.width, frame.height) < _X265_MIN_SIZE
+def _auto(picture: PictureInfo, format_name: str, gpu: bool) -> str:
+    deep = depth_of(picture.format) > 10 or picture.transfer in _HDR_TRANSFERS
+    tiny = min(picture.width, picture.height) < _X265_MIN_SIZE
     if gpu and not deep and _holds(format_name, "libx264") and nvenc_opens():
         return NVENC
     for name in ("libx265", "libx264") if deep and not tiny else ("libx264",):
@@ -194,19 +192,19 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
     return options
 
 
-def _add_hdr_params(codec: str, frame: VideoFrame, options: dict[str, str]) -> None:
-    """Add what an encoder needs to write the mastering display and content light level of a frame.
+def _add_hdr_params(codec: str, picture: PictureInfo, options: dict[str, str]) -> None:
+    """Add what an encoder needs to write the mastering display and content light level of a picture.
 
     Args:
         codec: FFmpeg's name of the encoder; others than libx264 and libx265 get nothing.
-        frame: the first frame.
+        picture: what the first frame looks like.
         options: options of the encoder, changed in place.
     """
     if codec not in HDR_PARAMS:
         return
     option, mastering_key, light_key = HDR_PARAMS[codec]
     params = [options[option]] if option in options else []
-    mastering, light = mastering_display(frame), light_level(frame)
+    mastering, light = picture.mastering_display, picture.light_level
     display = _display(mastering.values) if mastering and mastering.is_whole else None
     if display:
         params.append(f"{mastering_key}={display}")
@@ -267,12 +265,12 @@ def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
     return (not jpeg_range or source.name.startswith("yuvj")) and (not alpha or has_alpha(source))
 
 
-def suits_nvenc(frame: VideoFrame) -> bool:
+def suits_nvenc(picture: PictureInfo) -> bool:
     """Whether NVENC would keep all of a picture: 8 bits, 4:2:0, progressive, of a size that it takes."""
-    height, width = frame.height, frame.width
+    height, width = picture.height, picture.width
     return (
-        frame.format.name in ("yuv420p", "nv12")
-        and not frame.interlaced_frame
+        picture.format.name in ("yuv420p", "nv12")
+        and not picture.is_interlaced
         and height % 2 == width % 2 == 0
         and height >= _NVENC_LEAST[0]
         and width >= _NVENC_LEAST[1]

@@ -21,9 +21,8 @@ from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.container import Device, open_output
 from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
-from rtdeblur.ffmpeg.side_data import side_data
 from rtdeblur.frames import Colour, Plane
-from rtdeblur.media.reader import FileReader
+from rtdeblur.media.source import PictureInfo, SourceInfo
 
 CAPTIONS = "a53cc"
 """The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
@@ -66,38 +65,37 @@ class Encoding:
     colour: Colour
     device: Device = "cpu"
 
-    def add_to(self, container: OutputContainer, reader: FileReader) -> VideoStream:
+    def add_to(self, container: OutputContainer, source: SourceInfo) -> VideoStream:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
 
         Raises:
             ValueError: the container does not hold this codec.
         """
-        frame = reader.first.frame
-        rate = _frame_rate(reader)
+        picture, rate = source.picture, _frame_rate(source)
         options = dict(self.options)
         # In the primary context, as the decoder's frames are.
         accelerator = HWAccel("cuda", is_hw_owned=True) if self.device == "cuda" else None
         stream = container.add_stream(
-            self.codec, rate, options, accelerator, width=frame.width, height=frame.height
+            self.codec, rate, options, accelerator, width=picture.width, height=picture.height
         )
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.pix_fmt = self.pix_fmt
-        stream.time_base = context.time_base = _time_base(container, reader)
+        stream.time_base = context.time_base = _time_base(container, source)
         context.thread_type = "AUTO"
-        context.sample_aspect_ratio = reader.stream.sample_aspect_ratio or Fraction(0, 1)
-        context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
-        context.colorspace, context.color_range = frame.colorspace, frame.color_range
-        if frame.format.is_rgb and self.colour.matrix != "rgb":
+        context.sample_aspect_ratio = source.video.sample_aspect_ratio or Fraction(0, 1)
+        context.color_primaries, context.color_trc = picture.primaries, picture.transfer
+        context.colorspace, context.color_range = picture.matrix, picture.range
+        if picture.format.is_rgb and self.colour.matrix != "rgb":
             context.colorspace = COLORSPACES[self.colour.matrix]
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the name of the format may have implied it
         context.flags |= Flags.frame_duration
         if not _has_times(container):
             context.max_b_frames = 0  # these would be shown in the order of decoding
-        if frame.interlaced_frame:
+        if picture.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
-            context.field_order = reader.stream.codec_context.field_order
+            context.field_order = source.video.codec_context.field_order
         if context.codec.name == "libx265" and container.format.name in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # QuickTime plays no other
         return stream
@@ -107,66 +105,64 @@ class Encoding:
         on_device = self.device == "cuda" and frame.sw_format is not None
         return (frame.sw_format if on_device else frame.format).name == self.pix_fmt  # type: ignore[union-attr]
 
-    def new_encoder(self, format_name: str, reader: FileReader) -> VideoCodecContext:
+    def new_encoder(self, format_name: str, source: SourceInfo) -> VideoCodecContext:
         """An encoder beside a container, set up as those in it.
 
         Args:
             format_name: FFmpeg's name of the container.
-            reader: the source.
+            source: the source.
         """
         scratch = open_output(BytesIO(), format_name)
         try:
-            return self.add_to(scratch, reader).codec_context
+            return self.add_to(scratch, source).codec_context
         finally:
             scratch.close()  # else it holds the encoder until the garbage collector comes
 
-    def losses(self, reader: FileReader) -> list[str]:
+    def losses(self, source: SourceInfo) -> list[str]:
         """One line for each thing that the pixel format changes in the picture."""
-        source, frame = reader.info.pix_fmt, reader.first.frame
-        lost = _lost_hdr(self.codec, frame)
+        pix_fmt, picture = source.info.pix_fmt, source.picture
+        lost = _lost_hdr(self.codec, picture)
         lost += [
-            f"{what} of {source} is not kept: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
+            f"{what} of {pix_fmt} is not kept: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
             for loss, what in _LOSS_NAMES.items()
             if self.lost & loss
         ]
-        if frame.format.is_rgb and self.colour.matrix != "rgb":
-            what = f"the colours of {source} are encoded as {self.pix_fmt}, rounded to code values"
+        if picture.format.is_rgb and self.colour.matrix != "rgb":
+            what = f"the colours of {pix_fmt} are encoded as {self.pix_fmt}, rounded to code values"
             lost.append(f"{what}; ffv1 in .mkv keeps them")
-        elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
-            size = f"{frame.width}x{frame.height}"
+        elif not self.lost and self.pix_fmt != picture.format.name and picture.width % 2 + picture.height % 2:
+            size = f"{picture.width}x{picture.height}"
             lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
-        if CAPTIONS not in self.options and side_data(frame, Type.A53_CC) is not None:
+        if CAPTIONS not in self.options and Type.A53_CC in picture.side_data:
             lost.append(f"closed captions are not kept by {self.codec}; libx264 and libx265 keep them")
-        if frame.interlaced_frame and self.codec in _PROGRESSIVE:
+        if picture.is_interlaced and self.codec in _PROGRESSIVE:
             lost.append(f"the field order is not kept by {self.codec}; libx264 keeps it")
-        if self.codec == "ffv1" and (reader.stream.sample_aspect_ratio or 1) != 1:
+        if self.codec == "ffv1" and (source.video.sample_aspect_ratio or 1) != 1:
             lost.append(
                 "the aspect ratio is kept in the frames alone, as ffv1 is written; libx264 keeps it whole"
             )
         return lost
 
 
-def _lost_hdr(codec: str, frame: VideoFrame) -> list[str]:
-    """One line for each kind of HDR metadata of a frame that an encoder cannot write."""
+def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
+    """One line for each kind of HDR metadata of a picture that an encoder cannot write."""
     missing = [] if codec in HDR_PARAMS else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
     names = {
-        kind.name.replace("_", " ").lower()
-        for kind in (*missing, *_DYNAMIC_HDR)
-        if side_data(frame, kind) is not None
+        kind.name.replace("_", " ").lower() for kind in (*missing, *_DYNAMIC_HDR) if kind in picture.side_data
     }
     return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
 
 
-def _frame_rate(reader: FileReader) -> Fraction:
+def _frame_rate(source: SourceInfo) -> Fraction:
     """A hint for rate control and players; the frames have their own times."""
-    rate = reader.info.frame_rate or reader.stream.guessed_rate
+    rate = source.info.frame_rate or source.video.guessed_rate
     return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
 
 
-def _time_base(container: OutputContainer, reader: FileReader) -> Fraction:
+def _time_base(container: OutputContainer, source: SourceInfo) -> Fraction:
     if _has_times(container):
-        return reader.time_base
-    return 1 / _frame_rate(reader)
+        return source.time_base
+    return 1 / _frame_rate(source)
 
 
 def _has_times(container: OutputContainer) -> bool:

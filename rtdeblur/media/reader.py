@@ -23,6 +23,7 @@ from rtdeblur.ffmpeg.pixels import colour_of, device_planes, downloaded, planar,
 from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, Demuxer
+from rtdeblur.media.source import PictureInfo, SourceInfo, is_cover
 
 # A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
 _KEYLESS_FRAMES = 600
@@ -57,19 +58,10 @@ class FileReader:
             `keep_on_device` is called.
 
     Attributes:
-        path: the file.
-        device: that decodes, cpu or cuda.
-        time_base: seconds a unit of the times of frames.
-        container: the open input, for sinks that copy its streams.
-        stream: the main video in it.
-        first: what the first frame carries.
-        zero: the time in the input, in seconds, that should become zero in the output.
-        end: the time in the input, in seconds, where the part asked for ends; None at its end.
-        is_trimmed: True where reading starts later than the file.
+        source: the facts that a writer needs, known before the first frame is asked for.
         damage: what could not be read so far.
         keeps: whether frames stay in the GPU's memory.
         obstacle: why they cannot; empty where they can.
-        info: what is known of the part asked for.
 
     Raises:
         InputError: there is no such file, no video in it that can be decoded, or one too large.
@@ -91,28 +83,27 @@ class FileReader:
             raise UsageError(f"start is {start}, expected seconds from 0 on")
         if duration is not None and not 0 < duration < math.inf:
             raise UsageError(f"duration is {duration}, expected more than 0 seconds")
-        self.path, self.device = Path(path), device
-        self.container: InputContainer = open_input(self.path, max_pixels, device)
-        self.stream: VideoStream = main_video(self.container, self.path, max_pixels)
-        self._decoder = decoder(self.stream)
+        self._path, self._device = Path(path), device
+        self._container: InputContainer = open_input(self._path, max_pixels, device)
+        self._stream: VideoStream = main_video(self._container, self._path, max_pixels)
+        self._decoder = decoder(self._stream)
         if device == "cuda" and not self._decoder.is_hwaccel:
-            self.container.close()
+            self._container.close()
             codec = self._decoder.name
             raise InputError(f"the GPU decodes no {codec}, as of {str(path)!r}; try --decoder cpu")
-        self.zero = Fraction(self.container.start_time or 0, 1_000_000) + _seconds(start)
-        self.end = None if duration is None else self.zero + _seconds(duration)
-        self.is_trimmed = start is not None
-        begin = self.zero if self.is_trimmed else None
+        self._zero = Fraction(self._container.start_time or 0, 1_000_000) + _seconds(start)
+        self._end = None if duration is None else self._zero + _seconds(duration)
+        self._is_trimmed = start is not None
+        begin = self._zero if self._is_trimmed else None
         self.damage = Damage(source=str(path), max_pixels=max_pixels, strict=strict)
-        self._demuxer = Demuxer(self.container, self.stream, begin, self.end, self.damage)
-        if begin is not None and is_seekable(self.path):  # in a pipe, read on until it comes
+        self._demuxer = Demuxer(self._container, self._stream, begin, self._end, self.damage)
+        if begin is not None and is_seekable(self._path):  # in a pipe, read on until it comes
             self._demuxer.seek_begin()
-        rate = self.stream.guessed_rate
-        self._time_base = self.time_base = Fraction(self.stream.time_base or Fraction(1, 90_000))
+        rate = self._stream.guessed_rate
+        self._time_base = Fraction(self._stream.time_base or Fraction(1, 90_000))
         self._deinterlacer = Deinterlacer(deinterlace, self._time_base) if deinterlace else None
-        if self._deinterlacer is not None:
-            self.time_base = self._deinterlacer.time_base
-        self._frames_each = 2 if deinterlace == "field" else 1
+        self._picture_time_base = self._deinterlacer.time_base if self._deinterlacer else self._time_base
+        self._pictures_each = 2 if deinterlace == "field" else 1
         self._pictures: deque[VideoFrame] = deque()
         self._clock = FrameClock(self._time_base, Fraction(rate) if rate else None)
         self._decoded: deque[VideoFrame] = deque()
@@ -128,13 +119,17 @@ class FileReader:
         if not isinstance(self._ahead, Frame):
             self.close()
             problem = self.damage.message or "no frame in the part asked for"
-            hint = "" if is_seekable(self.path) else "; mp4 from a pipe needs its index in front (faststart)"
+            hint = "" if is_seekable(self._path) else "; mp4 from a pipe needs its index in front (faststart)"
             raise InputError(f"cannot decode the video of {str(path)!r}: {problem}{hint}")
-        if not self.is_trimmed:  # FFmpeg leaves a video out of it that ends before the sound begins
-            self.zero = min(self.zero, self._ahead.pts * self.time_base)
-        self.first: Carried = self._ahead.carrier
-        self.info: VideoInfo = self._describe()
+        if not self._is_trimmed:  # FFmpeg leaves a video out of it that ends before the sound begins
+            self._zero = min(self._zero, self._ahead.pts * self._picture_time_base)
         self.obstacle = self._obstacle()
+        self.source: SourceInfo = self._describe(self._ahead.carrier)
+
+    @property
+    def info(self) -> VideoInfo:
+        """Size, rate and length of the part asked for."""
+        return self.source.info
 
     def keep_on_device(self) -> None:
         """Leave frames in the GPU's memory, from the first on; where there is no obstacle, before iteration.
@@ -145,7 +140,7 @@ class FileReader:
         self.keeps = True
         assert isinstance(self._ahead, Frame)
         assert self._first_decoded is not None
-        self._ahead = self._framed(self._first_decoded, self.first.packets)
+        self._ahead = self._framed(self._first_decoded, self._ahead.carrier.packets)
 
     def __iter__(self) -> Iterator[Frame | DeviceFrame | Interlude]:
         """Yield each frame once, its planes being views on the carried frame, or its memory on the GPU.
@@ -169,34 +164,53 @@ class FileReader:
         # A thread that is reading closes the file itself, as soon as its read returns.
         if self._lock.acquire(blocking=False):
             try:
-                self.container.close()
+                self._container.close()
             finally:
                 self._lock.release()
 
-    def _describe(self) -> VideoInfo:
-        rate = self.stream.average_rate
-        rate = Fraction(rate) * self._frames_each if rate else None
-        start = Fraction(self.container.start_time or 0, 1_000_000)
-        ends = [self.end]
-        if self.container.duration is not None:
+    def _describe(self, first: Carried) -> SourceInfo:
+        return SourceInfo(
+            path=self._path,
+            info=self._measure(first.frame),
+            picture=PictureInfo.of(first.frame),
+            device=self._device,
+            fits_device=not self.obstacle,
+            strict=self.damage.strict,
+            time_base=self._picture_time_base,
+            zero=self._zero,
+            end=self._end,
+            is_trimmed=self._is_trimmed,
+            streams=tuple(self._container.streams),
+            video=self._stream,
+            covers={p.stream_index: bytes(p) for p in reversed(first.packets) if is_cover(p.stream)},
+            tags=dict(self._container.metadata),
+            chapters=tuple(self._container.chapters()),
+        )
+
+    def _measure(self, frame: VideoFrame) -> VideoInfo:
+        rate = self._stream.average_rate
+        rate = Fraction(rate) * self._pictures_each if rate else None
+        start = Fraction(self._container.start_time or 0, 1_000_000)
+        ends = [self._end]
+        if self._container.duration is not None:
             # Matroska counts its length from zero.
-            origin = 0 if self.container.format.name.startswith("matroska") else start
-            ends.append(origin + Fraction(self.container.duration, 1_000_000))
-        seconds = min((end - self.zero for end in ends if end is not None), default=None)
+            origin = 0 if self._container.format.name.startswith("matroska") else start
+            ends.append(origin + Fraction(self._container.duration, 1_000_000))
+        seconds = min((end - self._zero for end in ends if end is not None), default=None)
         count = None if seconds is None or rate is None else max(1, round(seconds * rate))
-        if self.stream.frames and self.zero == start and self.end is None:
-            count = self.stream.frames * self._frames_each
+        if self._stream.frames and self._zero == start and self._end is None:
+            count = self._stream.frames * self._pictures_each
         return VideoInfo(
-            height=self.first.frame.height,
-            width=self.first.frame.width,
-            pix_fmt=(self.device == "cpu" and self._decoder.pix_fmt) or self.first.frame.format.name,
+            height=frame.height,
+            width=frame.width,
+            pix_fmt=(self._device == "cpu" and self._decoder.pix_fmt) or frame.format.name,
             frame_rate=rate,
             duration_seconds=None if seconds is None else max(0.0, float(seconds)),
             frame_count=count,
         )
 
     def _obstacle(self) -> str:
-        if self.device == "cpu":
+        if self._device == "cpu":
             return "the processor decodes"
         if self._deinterlacer:
             return "fields are made pictures by the processor"
@@ -217,7 +231,7 @@ class FileReader:
         """The next packet to carry, once the video is over."""
         with self._lock:
             while not self._closed and (packet := self._demuxer.read()) is not None:
-                if packet.stream_index != self.stream.index and self._demuxer.carries(packet, self.zero):
+                if packet.stream_index != self._stream.index and self._demuxer.carries(packet, self._zero):
                     return packet
         return None
 
@@ -258,18 +272,20 @@ class FileReader:
 
     def _frame(self, picture: VideoFrame) -> Frame | DeviceFrame:
         assert picture.pts is not None
-        return self._framed(picture, self._waiting.take(picture.pts * self.time_base + INTERLEAVE_SECONDS))
+        seconds = picture.pts * self._picture_time_base
+        return self._framed(picture, self._waiting.take(seconds + INTERLEAVE_SECONDS))
 
     def _framed(self, picture: VideoFrame, packets: tuple[AnyPacket, ...]) -> Frame | DeviceFrame:
         assert picture.pts is not None
-        times, colour, carried = (picture.pts, self.time_base), colour_of(picture), Carried(picture, packets)
+        times, colour = (picture.pts, self._picture_time_base), colour_of(picture)
+        carried = Carried(picture, packets)
         if there := device_planes(picture):
             return DeviceFrame(there, *times, colour, carried)
         return Frame(planes_of(picture), *times, colour, carried)
 
     def _ends_here(self) -> bool:
         """End the video where all that follows is sound; False in a gap."""
-        if self._gap_seen or not self._demuxer.video_is_over(self.path):
+        if self._gap_seen or not self._demuxer.video_is_over(self._path):
             self._gap_seen = True
             return False
         self._decode(None)
@@ -277,11 +293,11 @@ class FileReader:
 
     def _read_packet(self) -> None:
         packet = self._demuxer.read()
-        if packet is None or packet.stream_index == self.stream.index:
+        if packet is None or packet.stream_index == self._stream.index:
             if packet is not None and not packet.is_keyframe and self._demuxer.video_packets == 1:
                 self._keyless = _KEYLESS_FRAMES
             self._decode(packet)
-        elif self._demuxer.carries(packet, self.zero):
+        elif self._demuxer.carries(packet, self._zero):
             self._waiting.add(packet)
 
     def _decode(self, packet: AnyPacket | None) -> None:
@@ -293,9 +309,9 @@ class FileReader:
             self._decoded.extend(self._decoder.decode(packet))
 
     def _count_missing(self) -> None:
-        missing = self.stream.frames - self._demuxer.video_packets
-        if missing > 0 and not self.is_trimmed and self.end is None:
-            self.damage.add(MISSING, f"the container promises {self.stream.frames} frames", missing)
+        missing = self._stream.frames - self._demuxer.video_packets
+        if missing > 0 and not self._is_trimmed and self._end is None:
+            self.damage.add(MISSING, f"the container promises {self._stream.frames} frames", missing)
 
 
 def _seconds(value: float | None) -> Fraction:

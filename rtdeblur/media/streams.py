@@ -11,12 +11,12 @@ from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 from av.format import Flags
 from av.rational import AVRational
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.formats import COVERS, MOV, refusal
 from rtdeblur.ffmpeg.packets import AnyPacket
-from rtdeblur.media.reader import FileReader
+from rtdeblur.media.source import SourceInfo, is_cover
 from rtdeblur.media.tags import clean_tags
 
 # Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
@@ -101,18 +101,18 @@ class Track:
         return packet
 
 
-def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> Track | str | None:
+def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> Track | str | None:
     """Add a copy of one stream of the input.
 
     Returns:
         The track to fill; None where no packets are to come; or a warning that the stream is not kept.
     """
     name = container.format.name
-    if stream.type == "data" and _is_remade(stream, reader):
+    if stream.type == "data" and _is_remade(stream, source):
         return None
-    if isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic:
+    if is_cover(stream):
         if name == "matroska":
-            return _attach(container, stream, reader)
+            return _attach(container, stream, source)
         if name not in COVERS:
             return _not_kept(stream, name)
     if _refuses(name, stream):
@@ -153,27 +153,26 @@ def _copied(container: OutputContainer, stream: Stream) -> Stream:
     return copy
 
 
-def _is_remade(stream: Stream, reader: FileReader) -> bool:
+def _is_remade(stream: Stream, source: SourceInfo) -> bool:
     """True for tracks that muxers make from the chapters and the timecode tag."""
-    chapters = stream.name == "bin_data" and bool(reader.container.chapters())
+    chapters = stream.name == "bin_data" and bool(source.chapters)
     return chapters or "timecode" in stream.metadata
 
 
 def _not_kept(stream: Stream, format_name: str) -> str:
-    picture = isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic
-    what = "cover art" if picture else f"{stream.type} stream #{stream.index}"
+    what = "cover art" if is_cover(stream) else f"{stream.type} stream #{stream.index}"
     others = [e for n, e in _ALTERNATIVES.items() if n != format_name and not _refuses(n, stream)]
     hint = f"; {others[0]} can" if others else ""
     return f"{what} ({_codec(stream)}) is not kept: {format_name} cannot hold it{hint}"
 
 
-def _attach(container: OutputContainer, stream: VideoStream, reader: FileReader) -> str | None:
+def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> str | None:
     """Matroska holds cover art as an attachment, known by its name (matroska.org, cover art)."""
     kind = _IMAGES.get(_codec(stream))
-    picture = next((p for p in reader.first.packets if p.stream.index == stream.index), None)
+    picture = source.covers.get(stream.index)
     if kind is None or picture is None:
         return _not_kept(stream, container.format.name)
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     name = tags.get("filename", f"cover.{'jpg' if kind == 'jpeg' else kind}")
-    container.add_attachment(name, tags.get("mimetype", f"image/{kind}"), bytes(picture))
+    container.add_attachment(name, tags.get("mimetype", f"image/{kind}"), picture)
     return None

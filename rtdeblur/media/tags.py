@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from av.container import OutputContainer
-from av.stream import Disposition
 
 from rtdeblur.ffmpeg.formats import COVERS, MATROSKA, MOV
-from rtdeblur.media.reader import FileReader
+from rtdeblur.media.source import SourceInfo
 
 if TYPE_CHECKING:  # PyAV has it in its stubs alone
     from av.container.core import Chapter
@@ -39,7 +39,7 @@ _MP4_KEYS = {
 }  # fmt: skip
 
 
-def clean_tags(tags: dict[str, str]) -> dict[str, str]:
+def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that are still true of a file with another encoder and muxer."""
     return {
         key: value
@@ -48,11 +48,11 @@ def clean_tags(tags: dict[str, str]) -> dict[str, str]:
     }
 
 
-def muxer_options(reader: FileReader, format_name: str, seekable: bool = True) -> dict[str, str]:
+def muxer_options(source: SourceInfo, format_name: str, seekable: bool = True) -> dict[str, str]:
     """Options with which a muxer keeps exact times and every tag.
 
     Args:
-        reader: the source.
+        source: the source.
         format_name: FFmpeg's name of the container.
         seekable: False for a pipe, where mp4 needs fragments, as it cannot go back to write its index.
     """
@@ -62,35 +62,31 @@ def muxer_options(reader: FileReader, format_name: str, seekable: bool = True) -
         return options
     options["movie_timescale"] = "90000"  # else start offsets are rounded to a millisecond
     flags = [] if seekable else list(_FRAGMENTED)
-    if _free_tags(reader) and not (format_name in COVERS and _has_cover(reader)):
+    if _free_tags(source) and not (format_name in COVERS and source.has_cover):
         flags.append("use_metadata_tags")
     return options | ({"movflags": "+".join(flags)} if flags else {})
 
 
-def _free_tags(reader: FileReader) -> list[str]:
-    return [key for key in clean_tags(reader.container.metadata) if key.lower() not in _MP4_KEYS]
+def _free_tags(source: SourceInfo) -> list[str]:
+    return [key for key in clean_tags(source.tags) if key.lower() not in _MP4_KEYS]
 
 
-def _has_cover(reader: FileReader) -> bool:
-    return any(stream.disposition & Disposition.attached_pic for stream in reader.container.streams.video)
-
-
-def copy_tags(container: OutputContainer, reader: FileReader) -> list[str]:
+def copy_tags(container: OutputContainer, source: SourceInfo) -> list[str]:
     """Copy the tags and chapters of the source.
 
     Returns:
         Warnings about what the container cannot hold.
     """
     name, warnings = container.format.name, []
-    container.metadata.update(clean_tags(reader.container.metadata))
-    if name in COVERS and _has_cover(reader) and (free := _free_tags(reader)):
+    container.metadata.update(clean_tags(source.tags))
+    if name in COVERS and source.has_cover and (free := _free_tags(source)):
         tags = ", ".join(sorted(free))
         warnings.append(f"tags are not kept: {name} cannot hold {tags} beside cover art; .mkv can")
-    timecode = _timecode(reader)
-    if timecode and (reader.is_trimmed or name not in _TIMECODES):
+    timecode = _timecode(source)
+    if timecode and (source.is_trimmed or name not in _TIMECODES):
         why = "it names the first frame of the source" if name in _TIMECODES else f"{name} cannot hold it"
         warnings.append(f"the timecode {timecode} is not kept: {why}")
-    chapters = _chapters(reader)
+    chapters = _chapters(source)
     if chapters and name not in _CHAPTERS:
         warnings.append(f"{len(chapters)} chapters are not kept: {name} cannot hold them; .mkv can")
     else:
@@ -98,35 +94,36 @@ def copy_tags(container: OutputContainer, reader: FileReader) -> list[str]:
     return warnings
 
 
-def video_tags(reader: FileReader) -> dict[str, str]:
+def video_tags(source: SourceInfo) -> dict[str, str]:
     """The tags of the main video, with the timecode wherever the source has it.
 
     Muxers make a timecode track from this tag, and copy none.
     """
-    tags = clean_tags(reader.stream.metadata)
+    tags = clean_tags(source.video.metadata)
     tags.pop("timecode", None)
-    timecode = _timecode(reader)
-    if timecode and not reader.is_trimmed:  # it names the first frame of the source
+    timecode = _timecode(source)
+    if timecode and not source.is_trimmed:  # it names the first frame of the source
         tags["timecode"] = timecode
     return tags
 
 
-def _timecode(reader: FileReader) -> str | None:
-    streams = (reader.stream, *reader.container.streams.data)
+def _timecode(source: SourceInfo) -> str | None:
+    streams = (source.video, *(stream for stream in source.streams if stream.type == "data"))
     return next((s.metadata["timecode"] for s in streams if "timecode" in s.metadata), None)
 
 
-def _chapters(reader: FileReader) -> list[Chapter]:
+def _chapters(source: SourceInfo) -> list[Chapter]:
     """The chapters of the part that is read, on the clock of the output."""
     chapters: list[Chapter] = []
-    for chapter in reader.container.chapters():
+    for chapter in source.chapters:
         unit = Fraction(chapter["time_base"] or 1)
         start, end = chapter["start"] * unit, chapter["end"] * unit
-        if end <= reader.zero or (reader.end is not None and start >= reader.end):
+        if end <= source.zero or (source.end is not None and start >= source.end):
             continue
-        if reader.end is not None:
-            end = min(end, reader.end)
-        chapter["start"] = max(0, round((start - reader.zero) / unit))
-        chapter["end"] = round((end - reader.zero) / unit)
-        chapters.append(chapter)
+        if source.end is not None:
+            end = min(end, source.end)
+        moved = chapter.copy()
+        moved["start"] = max(0, round((start - source.zero) / unit))
+        moved["end"] = round((end - source.zero) / unit)
+        chapters.append(moved)
     return chapters

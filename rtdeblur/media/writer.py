@@ -20,17 +20,16 @@ from av.video.stream import VideoStream
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.ffmpeg.container import open_output, reason
-from rtdeblur.ffmpeg.damage import PACKETS
+from rtdeblur.ffmpeg.damage import PACKETS, Damage
 from rtdeblur.ffmpeg.formats import MATROSKA, MOV, format_of
 from rtdeblur.ffmpeg.packets import AnyPacket
-from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.codecs import choose
 from rtdeblur.media.encoder import Encoding, fit, put_planes
-from rtdeblur.media.reader import FileReader
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
+from rtdeblur.media.source import Described
 from rtdeblur.media.streams import Track, add_copy
 from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
 
@@ -41,7 +40,7 @@ class FileWriter:
     All that can be refused is refused here, before any frame is restored.
 
     Args:
-        reader: where the frames come from; not yet iterated.
+        reader: the `FileReader` of the frames; asked for its facts now, and at the end for what is left.
         path: the output, '-' for standard output.
         codec: FFmpeg's name of an encoder, or 'auto' (see `rtdeblur.media.codecs`).
         crf: quality, the lower the better; None for the codec's default.
@@ -54,6 +53,7 @@ class FileWriter:
     Attributes:
         encoding: codec, pixel format and options chosen.
         warnings: one line for each thing that the output does not keep.
+        damage: packets of other streams that the container's muxer refused.
         kept: frames that are left for another run, known once this one is closed.
 
     Raises:
@@ -65,7 +65,7 @@ class FileWriter:
 
     def __init__(
         self,
-        reader: FileReader,
+        reader: Described,
         path: str | Path,
         *,
         codec: str = "auto",
@@ -76,7 +76,9 @@ class FileWriter:
         resume: bool | None = None,
     ) -> None:
         self._path = Path(path)
-        self._reader = reader
+        source = reader.source
+        self._source, self._remaining_packets = source, reader.remaining_packets
+        self.damage = Damage(source=str(source.path), strict=source.strict)
         self.warnings: list[str] = []
         self.kept = 0
         format_name = format_of(self._path, format_name)
@@ -88,11 +90,11 @@ class FileWriter:
         self._resume, self._overwrite = bool(resume), overwrite
         try:
             if resume is not None:
-                self._job = open_job(self._path, reader.path, resume=resume, overwrite=overwrite)
+                self._job = open_job(self._path, source.path, resume=resume, overwrite=overwrite)
             part = self._job.part if self._job else None
-            self._file = open_target(self._path, source=reader.path, overwrite=overwrite, part=part)
-            self.encoding: Encoding = choose(reader, format_name, codec, crf, preset)
-            options = muxer_options(reader, format_name, seekable=not is_stream(self._path))
+            self._file = open_target(self._path, source=source.path, overwrite=overwrite, part=part)
+            self.encoding: Encoding = choose(source, format_name, codec, crf, preset)
+            options = muxer_options(source, format_name, seekable=not is_stream(self._path))
             self._container = open_output(self._file.url, format_name, options)
             self._tracks: dict[int, Track] = {}
             self._video = self._add_streams(self._container)
@@ -122,15 +124,15 @@ class FileWriter:
         with self._lock, self._errors():
             if self._job is None:
                 return 0
-            identity = {**identity_of(self._reader.path), **self._identity(), **restoration}
+            identity = {**identity_of(self._source.path), **self._identity(), **restoration}
             kept = self._job.open(identity, resume=self._resume, overwrite=self._overwrite)
             self.warnings += self._job.warnings
-            frame = self._reader.first.frame
+            picture = self._source.picture
             self._segments = Segments(
                 self._job,
                 kept,
-                partial(self.encoding.new_encoder, self._opened().format.name, self._reader),
-                segment_frames(frame.height, frame.width),
+                partial(self.encoding.new_encoder, self._opened().format.name, self._source),
+                segment_frames(picture.height, picture.width),
                 self._time_base,
             )
             return sum(segment.frames for segment in kept.values())
@@ -175,7 +177,7 @@ class FileWriter:
                 self._mux_video(self._video.encode(None))
             else:
                 self._pass(self._segments.cut())
-            self._mux(self._reader.remaining_packets())
+            self._mux(self._remaining_packets())
             self._container = None
             container.close()
             if self._job is not None:
@@ -201,20 +203,19 @@ class FileWriter:
 
     def _identity(self) -> dict[str, str]:
         """What decides the bytes of the encoded video, given its pictures."""
-        encoding, reader = self.encoding, self._reader
-        frame = reader.first.frame
+        encoding, source = self.encoding, self._source
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return {
             "rtdeblur": version("rtdeblur"),
             "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
-            "part": f"{reader.zero} to {reader.end}",
-            "decoder": f"{reader.device}{', frames stay there' * reader.keeps}",
+            "part": f"{source.zero} to {source.end}",
+            "decoder": source.device,
             "container": self._opened().format.name,
             "time base": str(self._time_base),
             "codec": encoding.codec,
             "pixel format": encoding.pix_fmt,
             "encoder options": " ".join(f"{k}={v}" for k, v in sorted(encoding.options.items())),
-            "frames a segment": str(segment_frames(frame.height, frame.width)),
+            "frames a segment": str(segment_frames(source.picture.height, source.picture.width)),
             "processor cores": str(cores),  # encoders share a picture among them
         }
 
@@ -233,13 +234,13 @@ class FileWriter:
             raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
 
     def _add_streams(self, container: OutputContainer) -> VideoStream:
-        reader = self._reader
-        self.warnings += copy_tags(container, reader)
-        for stream in reader.container.streams:
-            if stream.index == reader.stream.index:
+        source = self._source
+        self.warnings += copy_tags(container, source)
+        for stream in source.streams:
+            if stream.index == source.video.index:
                 video = self._add_video(container)
                 continue
-            copy = add_copy(container, stream, reader)
+            copy = add_copy(container, stream, source)
             if isinstance(copy, Track):
                 self._tracks[stream.index] = copy
             elif copy:
@@ -247,24 +248,24 @@ class FileWriter:
         return video
 
     def _add_video(self, container: OutputContainer) -> VideoStream:
-        reader, frame = self._reader, self._reader.first.frame
-        video = self.encoding.add_to(container, reader)
-        video.disposition = reader.stream.disposition
-        video.metadata.update(video_tags(reader))
-        matrix = display_matrix(frame)
+        source = self._source
+        video = self.encoding.add_to(container, source)
+        video.disposition = source.video.disposition
+        video.metadata.update(video_tags(source))
+        matrix = source.picture.display_matrix
         if matrix is not None:
             video.set_display_matrix(matrix)
             if container.format.name not in MOV | MATROSKA:
                 self.warnings.append(
                     f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
                 )
-        self.warnings += self.encoding.losses(reader)
+        self.warnings += self.encoding.losses(source)
         return video
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
         """Give a frame its time in the output."""
         unit = self._time_base
-        pts = round((seconds - self._reader.zero) / unit)
+        pts = round((seconds - self._source.zero) / unit)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + 1)  # where the clock of the container is coarser
         self._last_pts = pts
@@ -298,6 +299,6 @@ class FileWriter:
             if track is None:
                 continue
             try:
-                container.mux(track.convert(packet, self._reader.zero))
+                container.mux(track.convert(packet, self._source.zero))
             except InvalidDataError as error:  # of this packet: muxers parse what they repack
-                self._reader.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")
+                self.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")

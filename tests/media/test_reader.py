@@ -144,7 +144,7 @@ def test_what_is_known_before(make_clip: MakeClip) -> None:
 def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
     path = make_clip(*words, frames=60)
     whole = FileReader(path)
-    start, end = whole.zero + Fraction(3, 2), whole.zero + Fraction(2)
+    start, end = whole.source.zero + Fraction(3, 2), whole.source.zero + Fraction(2)
     pictures = {frame.pts * frame.time_base: joined(frame.planes) for frame in whole}
     sound = [p for f in FileReader(path) for p in f.carrier.packets if start <= p.pts * p.time_base < end]
     reader = FileReader(path, start=1.5, duration=0.5)
@@ -160,7 +160,9 @@ def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
 def test_a_pipe_is_read_on_to_the_start(make_clip: MakeClip, tmp_path: Path) -> None:
     path, pipe = make_clip(".mkv", frames=20), tmp_path / "pipe"
     whole = FileReader(path)
-    expected = [frame.pts for frame in whole if frame.pts * frame.time_base >= whole.zero + Fraction(2, 5)]
+    expected = [
+        frame.pts for frame in whole if frame.pts * frame.time_base >= whole.source.zero + Fraction(2, 5)
+    ]
     os.mkfifo(pipe)
     feeder = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
     feeder.start()
@@ -308,7 +310,7 @@ def test_fields_become_whole_pictures(fields: Path) -> None:
     assert [f.pts * f.time_base for f in frames] == [f.pts * f.time_base for f in before]
     # The first and last have no neighbour in time on one side.
     assert max(combed(frame.planes) for frame in frames[1:-1]) < 0.05
-    assert not whole.first.frame.interlaced_frame
+    assert not whole.source.picture.is_interlaced
 
 
 def test_each_field_can_become_a_picture(fields: Path) -> None:
@@ -346,6 +348,6 @@ def test_a_clock_that_wraps_around(
     times = []
     for path in (plain, wrapped):
         reader = FileReader(path, **part)
-        times.append([frame.pts * frame.time_base - reader.zero for frame in reader])
+        times.append([frame.pts * frame.time_base - reader.source.zero for frame in reader])
     assert times[1] == times[0]
     assert len(times[0]) == (20 if part else 50)
