@@ -513,7 +513,7 @@ def mutated(ending: str, folder: Path, names: list[str]) -> Iterator[Outcome]:
     source.close()
     yield _accused(f"{ending}: unchanged copy", clip, plain)
     cli = folder / f"cli.{ending}"
-    ffmpeg("-i", clip, "-map", 0, "-c", "copy", cli)
+    ffmpeg("-i", clip, "-map", 0, "-dn", "-c", "copy", cli)
     yield _accused(f"{ending}: ffmpeg -c copy", clip, cli)
     unchanged = fingerprint(plain)
     for name in names:

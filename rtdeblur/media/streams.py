@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from io import BytesIO
 from operator import methodcaller
 
 from av.audio.stream import AudioStream
@@ -14,6 +18,7 @@ from av.rational import AVRational
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from rtdeblur.ffmpeg.container import open_output
 from rtdeblur.ffmpeg.formats import COVERS, MOV, refusal
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
@@ -115,14 +120,15 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
             return _attach(container, stream, source)
         if name not in COVERS:
             return _not_kept(stream, name)
-    if _refuses(name, stream):
+    way = _way(name, stream)
+    if way is None:
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
         if not codec or name == "mpegts" or refusal(name, methodcaller("add_mux_stream", codec)):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
     else:
-        copy = _copied(container, stream)
+        copy = way(container, stream)
         track = Track(copy)
     copy.metadata.update(clean_tags(stream.metadata))
     copy.disposition = stream.disposition
@@ -136,21 +142,55 @@ def _codec(stream: Stream) -> str:
 
 
 def _refuses(format_name: str, stream: Stream) -> bool:
+    return _way(format_name, stream) is None
+
+
+def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream], Stream] | None:
+    """How a stream is added to a container, so that a reader finds it there; None if the container refuses it."""
     if format_name == "mpegts" and _codec(stream) not in _MPEGTS_CODECS:
-        return True
+        return None
     if stream.type == "attachment" and format_name != "matroska":
-        return True
+        return None
     # mp4 looks at a channel layout when it writes its index: here in front, or it would be too late.
     options = {"movflags": "empty_moov"} if format_name in MOV and _codec(stream).startswith("pcm_") else {}
-    return refusal(format_name, lambda scratch: _copied(scratch, stream), options) is not None
+    for way in _WAYS.get(stream.type, (_copied,)):
+        if refusal(format_name, partial(way, stream=stream), options) is None:
+            return way
+    return None
 
 
 def _copied(container: OutputContainer, stream: Stream) -> Stream:
-    copy = container.add_stream_from_template(stream, opaque=True)
-    if isinstance(copy, AudioStream) and copy.codec_context.layout.name.endswith(" channels"):
-        # Which is where the source does not say; then it is FFmpeg's default, as players guess.
-        copy.codec_context.layout = f"{copy.codec_context.channels}c"
+    return container.add_stream_from_template(stream, opaque=True)
+
+
+def _labelled(container: OutputContainer, stream: Stream) -> Stream:
+    """A copy of PCM whose source does not name its channels: FFmpeg's default for as many, as players guess."""
+    copy = _copied(container, stream)
+    assert isinstance(copy, AudioStream)
+    context = copy.codec_context
+    bits = re.match(r"pcm_[suf](\d+)", _codec(stream))
+    if bits is None or not context.bit_rate:
+        raise ValueError(f"channels of {_codec(stream)} have no names")
+    # Never read `layout` or `channels`: PyAV 18 then frees a layout of custom order twice, since its
+    # AudioLayout shares the memory of the context's, and the process aborts.
+    context.layout = f"{round(context.bit_rate / context.sample_rate / int(bits[1]))}c"
     return copy
+
+
+def _unlisted(container: OutputContainer, stream: Stream) -> Stream:
+    """A copy of sound of a codec that the muxer writes and does not list, as Matroska does of all in WAV.
+
+    PyAV asks for the list, so the stream begins as one of the container's own codec; a filter that changes
+    nothing then sets it up as it should be.
+    """
+    everything = open_output(BytesIO(), "mpegts")  # which removes the tag that the codec has in the source
+    copy = container.add_mux_stream(container.default_audio_codec)
+    BitStreamFilterContext("null", _copied(everything, stream), copy)
+    copy.time_base = stream.time_base
+    return copy
+
+
+_WAYS = {"audio": (_copied, _labelled, _unlisted)}
 
 
 def _is_remade(stream: Stream, source: SourceInfo) -> bool:
