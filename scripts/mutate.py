@@ -464,7 +464,11 @@ def write(film: Film, path: Path) -> None:
                 queue.append((clock * Fraction(packet.time_base), copy.index, place, packet))
                 packet.stream = copy
         target.start_encoding()
-        for *_, packet in sorted(queue, key=lambda entry: entry[:3]):
+        last: dict[int, int] = {}
+        for clock, index, _, packet in sorted(queue, key=lambda entry: entry[:3]):
+            packet.dts = round(clock / Fraction(packet.time_base))
+            packet.dts = max(packet.dts, last.get(index, packet.dts - 1) + 1)  # of several in one PES packet
+            last[index] = packet.dts
             target.mux(packet)
 
 
@@ -477,6 +481,7 @@ def fingerprint(path: Path) -> str:
     command = ["ffprobe", "-v", "error", "-show_data_hash", "md5", "-show_chapters", "-show_entries", entries]
     probed = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, timeout=120)
     held = json.loads(probed.stdout or b"{}")
+    held.get("packets", []).sort(key=lambda packet: packet["stream_index"])  # however they are interleaved
     return hashlib.md5(json.dumps(held, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 

@@ -34,12 +34,15 @@ _MADE_TAGS = {
     "language", "filename", "mimetype", "timecode", "creation_time",
 }  # fmt: skip
 _MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
+_SAME_TAGS = {"name": "title"}  # as mov calls it
 _TEXT = ("mov_text", "subrip", "text", "webvtt")
 # ITU-T H.273, table 4
 _MATRICES = {
     0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
     10: "bt2020c", 14: "ictcp",
 }  # fmt: skip
+NUMBERED = ("avi",)
+"""Containers whose frames have numbers instead of times."""
 _UNTAGGED = "untagged"
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
@@ -56,6 +59,7 @@ class Track:
         disposition: what it is for, as 'default' or 'forced'.
         hashes: of its packets in file order, framing that depends on the container left out.
         times: when each packet is presented, in seconds; None where the file does not say.
+        lengths: how long each packet lasts, in seconds; 0 where the file does not say.
         shown: for each packet, False where players decode it and do not play it.
         time_base: seconds a unit of its clock.
         end: seconds where the last packet ends.
@@ -69,6 +73,7 @@ class Track:
     disposition: frozenset[str]
     hashes: list[bytes] = field(default_factory=list)
     times: list[Fraction | None] = field(default_factory=list)
+    lengths: list[Fraction] = field(default_factory=list)
     shown: list[bool] = field(default_factory=list)
     time_base: Fraction = Fraction(1)
     end: Fraction | None = None
@@ -87,6 +92,7 @@ class Track:
         time = None if packet.pts is None else packet.pts * unit
         self.hashes.append(_digest(data))
         self.times.append(time)
+        self.lengths.append((packet.duration or 0) * unit)
         self.shown.append(not packet.is_discard)
         if not packet.is_discard:
             self.whole.update(data)
@@ -189,12 +195,16 @@ class _Pictures:
         self.sizes: list[tuple[int, int]] = []
         self.first: VideoFrame | None = None
         self._next = Fraction(0)
+        # Its packets have numbers, in the order of decoding; the frames have them in the order of showing.
+        self._numbers: list[int] | None = [] if video.container.format.name in NUMBERED else None
 
     def decode(self, packet: Packet[Any] | None) -> None:
         """Take in the frames that one packet completes; None completes what the decoder still holds."""
         decoded: list[VideoFrame] = []
         with suppress(FFmpegError):
             decoded = self._video.decode(packet)
+        if self._numbers is not None and packet is not None and packet.dts is not None:
+            self._numbers.append(packet.dts)
         for frame in decoded:
             self.first = self.first or frame
             unit = Fraction(frame.time_base or self._unit)
@@ -203,6 +213,8 @@ class _Pictures:
             self._next = time + (frame.duration * unit or 1 / self._rate)
             self.times.append(time)
             self.thumbnails.append(thumbnail(frame))
+            if self._numbers is not None and len(self.times) <= len(self._numbers):
+                self.times[-1] = self._numbers[len(self.times) - 1] * self._unit
             if not self.sizes or self.sizes[-1] != (frame.width, frame.height):
                 self.sizes.append((frame.width, frame.height))
 
@@ -242,7 +254,7 @@ def _track(stream: Stream) -> Track:
 def _told(tags: dict[str, str]) -> dict[str, str]:
     """The tags that somebody wrote, without those that a program makes."""
     return {
-        key.lower(): value
+        _SAME_TAGS.get(key.lower(), key.lower()): value
         for key, value in tags.items()
         if key.lower() not in _MADE_TAGS and not key.lower().startswith(_MADE_PREFIXES)
     }

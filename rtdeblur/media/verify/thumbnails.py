@@ -14,7 +14,7 @@ Thumbnail = NDArray[np.uint8]
 _SIDE = 16
 # Restoring moves a thumbnail by less than this, in standard deviations of its samples (measured with the
 # bundled models: 0.05 at most); a frame is taken for another one only when it is this far from its own.
-_FAR = 0.08
+_FAR = 0.02
 # And when another frame of the source is so many times nearer.
 _NEARER = 2.0
 _MOST_CHECKED = 500  # frames that changed a lot: a film that was regraded changes them all
