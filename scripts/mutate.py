@@ -211,7 +211,9 @@ def swap(kind: str, number: int, distance: int) -> Mutation:
     return mutate
 
 
-def replace(kind: str, number: int, make: Callable[[list[bytes], int], bytes], whole: bool = False) -> Mutation:
+def replace(
+    kind: str, number: int, make: Callable[[list[bytes], int], bytes], whole: bool = False
+) -> Mutation:
     """Give packets another content, the middle one or all; they keep their times."""
 
     def mutate(film: Film) -> None:
@@ -230,6 +232,19 @@ def reverse(film: Film) -> None:
     _middle(track)
     held = [bytes(packet) for packet in track.packets]
     track.packets = [_clone(p, data) for p, data in zip(track.packets, reversed(held), strict=True)]
+
+
+def everywhere(name: str, kind: str, number: int) -> dict[str, Mutation]:
+    """Drop and double a packet at the beginning, in the middle and at the end of a track."""
+    mutations = {}
+    for where, place in _PLACES.items():
+        mutations[f"drop {where} {name}"] = drop(
+            kind,
+            number,
+            lambda t, p=place: slice(p(t), p(t) + 1),  # type: ignore[misc]
+        )
+        mutations[f"double {where} {name}"] = double(kind, number, place)
+    return mutations
 
 
 def remove(kind: str, number: int) -> Mutation:
@@ -342,12 +357,11 @@ def _half(held: list[bytes], index: int) -> bytes:
 
 
 MUTATIONS: dict[str, Mutation] = {
-    **{f"drop {name} picture": drop("video", 0, lambda t, p=place: slice(p(t), p(t) + 1)) for name, place in _PLACES.items()},
+    **everywhere("picture", "video", 0),
     "drop 5 pictures": drop("video", 0, lambda t: slice(_middle(t), _middle(t) + 5)),
     "drop second half": drop("video", 0, lambda t: slice(_middle(t), None)),
     "drop every 5th picture": drop("video", 0, lambda t: slice(2, None, 5)),
     "drop picture and close gap": close_gap,
-    **{f"double {name} picture": double("video", 0, place) for name, place in _PLACES.items()},
     "shift pictures later": shift("video", 0, 80 * _MS),
     "shift pictures by a second": shift("video", 0, 1000 * _MS),
     "shift second half of pictures": shift("video", 0, 80 * _MS, start=0.5),
@@ -374,10 +388,9 @@ MUTATIONS: dict[str, Mutation] = {
 }  # fmt: skip
 for _number, _name in enumerate(("sound", "second sound")):
     MUTATIONS |= {
-        **{f"drop {where} of {_name}": drop("audio", _number, lambda t, p=place: slice(p(t), p(t) + 1)) for where, place in _PLACES.items()},
+        **everywhere(f"packet of {_name}", "audio", _number),
         f"drop all of {_name}": drop("audio", _number, lambda t: slice(None)),
         f"remove {_name}": remove("audio", _number),
-        **{f"double {where} of {_name}": double("audio", _number, place) for where, place in _PLACES.items()},
         f"shift {_name} later": shift("audio", _number, 60 * _MS),
         f"shift {_name} by a second": shift("audio", _number, 1000 * _MS),
         f"shift second half of {_name}": shift("audio", _number, 100 * _MS, start=0.5),
@@ -419,13 +432,38 @@ def make(folder: Path, ending: str) -> Path:
     (folder / "about.txt").write_text(_ABOUT)
     sound = "sine={}:d={}:r=48000,aformat=channel_layouts=stereo"
     inputs = ["-f", "lavfi", "-i", f"testsrc2=s=192x128:r={RATE}:d={_SECONDS},noise=alls=6:allf=t"]
-    inputs += ["-f", "lavfi", "-i", sound.format(300, _SECONDS), "-f", "lavfi", "-i", sound.format(700, _SECONDS)]
+    inputs += [
+        "-f",
+        "lavfi",
+        "-i",
+        sound.format(300, _SECONDS),
+        "-f",
+        "lavfi",
+        "-i",
+        sound.format(700, _SECONDS),
+    ]
     inputs += ["-i", folder / "s.srt", "-i", folder / "about.txt"]
     maps = ["-map", 0, "-map", 1, *(["-map", 2] if ending not in _ONE_SOUND else [])]
     maps += ["-map", 3] if "-c:s" in words else []
-    about = ["-map_metadata", 4, "-map_chapters", 4, "-metadata:s:v", "language=eng", "-metadata:s:a:0", "language=eng"]
+    about = [
+        "-map_metadata",
+        4,
+        "-map_chapters",
+        4,
+        "-metadata:s:v",
+        "language=eng",
+        "-metadata:s:a:0",
+        "language=eng",
+    ]
     if ending not in _ONE_SOUND:
-        about += ["-metadata:s:a:1", "language=fre", "-metadata:s:a:0", "title=First", "-metadata:s:a:1", "title=Second"]
+        about += [
+            "-metadata:s:a:1",
+            "language=fre",
+            "-metadata:s:a:0",
+            "title=First",
+            "-metadata:s:a:1",
+            "title=Second",
+        ]
     about += ["-metadata:s:s", "language=spa"] if "-c:s" in words else []
     path = folder / f"clip.{ending}"
     ffmpeg(*inputs, *maps, *words.split(), *about, path)
@@ -561,7 +599,9 @@ def restored(ending: str, folder: Path, targets: list[str]) -> Iterator[Outcome]
 
 def main() -> int:
     """Run it; 1 where a mutation is not found, or a copy is accused."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--container", action="append", choices=CONTAINERS, metavar="NAME")
     parser.add_argument("--mutation", action="append", metavar="PATTERN", help="a regular expression")
     parser.add_argument("--show", action="store_true", help="print every case, and what verify said")

@@ -21,13 +21,14 @@ _MATRIX = struct.Struct("9i")
 def _unnamed(kind: int) -> Type:
     """A member for a kind of side data that FFmpeg knows and PyAV has no name for."""
     member: Type = object.__new__(Type)
-    member._name_, member._value_ = f"KIND_{kind}", kind
+    member._name_ = f"KIND_{kind}"
+    member._value_ = kind  # type: ignore[assignment]
     return member
 
 
-# PyAV 18 names 28 kinds; its FFmpeg has more (views of MV-HEVC, EXIF of JPEG), and one of those in a frame makes
-# all of that frame's side data unreadable: "31 is not a valid Type".
-Type._missing_ = staticmethod(_unnamed)  # type: ignore[method-assign,assignment]
+# PyAV 18 names 28 kinds; its FFmpeg has more (views of MV-HEVC, EXIF of JPEG), and one of those makes
+# all side data of its frame unreadable: "31 is not a valid Type".
+Type._missing_ = staticmethod(_unnamed)  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
 
-from rtdeblur.media.verify.contents import NUMBERED, Contents, Track
+from rtdeblur.ffmpeg.formats import traits_of
+from rtdeblur.media.verify.contents import Contents, StreamContents
 from rtdeblur.media.verify.thumbnails import misplaced
 
 Status = Literal["same", "different", "not held"]
@@ -97,7 +98,7 @@ class _Comparison:
         told = _span(after) if same else f"off by up to {_ms(worst)} at frame {index}"
         # No container holds times that go back; one that numbers its frames holds those of its numbers.
         can_be_held = not back
-        if self._after.format in NUMBERED:
+        if traits_of(self._after.format).numbers_frames:
             tick = self._after.main.time_base
             can_be_held = _worst(_numbered(before, tick), after, after[0] if after else 0)[0] > tick
         span = _span(before) + (f", {back} out of order" if back else "")
@@ -148,11 +149,11 @@ class _Comparison:
             yield from self._track(name, track, twin)
             yield from self._about_track(name, track, twin, alone=len(before) == 1)
 
-    def _missing(self, name: str, track: Track) -> Check:
+    def _missing(self, name: str, track: StreamContents) -> Check:
         what = f"{track.codec} {track.language}".strip()
         return self._check(name, what, "missing", False, lambda best: bool(_twins(best, track)))
 
-    def _track(self, name: str, before: Track, after: Track) -> Iterator[Check]:
+    def _track(self, name: str, before: StreamContents, after: StreamContents) -> Iterator[Check]:
         start = _start(before, after)
         counts = [f"{len(track.hashes)} packets" for track in (before, after)]
         if start is None:
@@ -164,9 +165,13 @@ class _Comparison:
         primed = before.hashes[0] if start else b""
         if start:
             # Also a container that plays it at once should begin with what primes the decoder.
-            kept = [f"{number} packets" for number in (len(before.hashes), len(before.hashes) - start)]
+            whole, rest = (f"{count} packets" for count in (len(before.hashes), len(before.hashes) - start))
             yield self._check(
-                f"{name} priming", *kept, False, lambda best: any(primed in t.hashes for t in _twins(best, before))
+                f"{name} priming",
+                whole,
+                rest,
+                False,
+                lambda best: any(primed in twin.hashes for twin in _twins(best, before)),
             )
         limit = _slack(before, after) + self._slack
         worst = _offset(before, after, start, self._shift)
@@ -181,7 +186,7 @@ class _Comparison:
         if before.kind == "subtitle":
             yield self._lengths(name, before, after, limit)
 
-    def _lengths(self, name: str, before: Track, after: Track, limit: Fraction) -> Check:
+    def _lengths(self, name: str, before: StreamContents, after: StreamContents, limit: Fraction) -> Check:
         """How long each subtitle is shown."""
         errors = _length_errors(before, after)
         worst = max(errors, default=Fraction(0))
@@ -192,11 +197,17 @@ class _Comparison:
 
         return self._check(f"{name} lengths", "as long", told, worst <= limit, as_long)
 
-    def _about_track(self, name: str, before: Track, after: Track, alone: bool) -> Iterator[Check]:
+    def _about_track(
+        self, name: str, before: StreamContents, after: StreamContents, alone: bool
+    ) -> Iterator[Check]:
         if before.language or after.language:
             x, y = before.language, after.language
             yield self._check(
-                f"{name} language", x, y, x == y, lambda best: any(t.language == x for t in _twins(best, before))
+                f"{name} language",
+                x,
+                y,
+                x == y,
+                lambda best: any(t.language == x for t in _twins(best, before)),
             )
         if before.tags or after.tags:
             missing = before.tags.items() - after.tags.items()
@@ -267,28 +278,28 @@ def _numbered(times: list[Fraction], tick: Fraction) -> list[Fraction]:
     return [number * tick for number in numbers]
 
 
-def _of(contents: Contents, kind: str) -> list[Track]:
+def _of(contents: Contents, kind: str) -> list[StreamContents]:
     """The tracks of a kind; those that muxers make of chapters and timecodes are compared as such."""
     made = ("bin_data", "unknown", "none") if kind == "data" else ()
     return [track for track in contents.tracks if track.kind == kind and track.codec not in made]
 
 
-def _twins(contents: Contents, track: Track) -> list[Track]:
+def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
     return [other for other in _of(contents, track.kind) if _shared(track, other)]
 
 
-def _shared(before: Track, after: Track) -> int:
+def _shared(before: StreamContents, after: StreamContents) -> int:
     """How many packets two tracks share."""
     return sum((Counter(before.hashes) & Counter(after.hashes)).values())
 
 
-def _difference(before: Track, after: Track) -> str:
+def _difference(before: StreamContents, after: StreamContents) -> str:
     missing = sum((Counter(before.hashes) - Counter(after.hashes)).values())
     others = sum((Counter(after.hashes) - Counter(before.hashes)).values())
     return f"{missing} missing, {others} others" if missing or others else "in another order"
 
 
-def _start(before: Track, after: Track) -> int | None:
+def _start(before: StreamContents, after: StreamContents) -> int | None:
     """The packet of the input with which the output begins; None where they differ from there.
 
     An edit list of mp4 hides packets that prime an audio decoder; other containers play or drop them.
@@ -304,18 +315,18 @@ def _start(before: Track, after: Track) -> int | None:
     return None
 
 
-def _offset(before: Track, after: Track, start: int, shift: Fraction) -> Fraction:
+def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fraction) -> Fraction:
     """By how much a track was moved against the pictures where it was moved most, in seconds."""
     pairs = zip(before.times[start:], after.times, strict=False)
     errors = [b - a - shift for a, b in pairs if a is not None and b is not None]
     return max(errors, key=abs, default=Fraction(0))
 
 
-def _length_errors(before: Track, after: Track) -> list[Fraction]:
+def _length_errors(before: StreamContents, after: StreamContents) -> list[Fraction]:
     return [abs(x - y) for x, y in zip(before.lengths, after.lengths, strict=False) if x and y]
 
 
-def _slack(before: Track, after: Track) -> Fraction:
+def _slack(before: StreamContents, after: StreamContents) -> Fraction:
     """How far rounding to the output's clock may move a time."""
     exact = (before.time_base / after.time_base).denominator == 1
     return _CLOCK if exact else after.time_base / 2 + _CLOCK

@@ -18,13 +18,11 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import main_video, open_input, open_output
-from rtdeblur.ffmpeg.formats import format_of, refusal
+from rtdeblur.ffmpeg.formats import format_of, refusal, traits_of
 from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.media.verify.contents import Contents, read_contents
 
 _PICTURES = 8  # of each video, enough to know it by
-# mp4 keeps free keys on request alone.
-_OPTIONS = {name: {"movflags": "use_metadata_tags"} for name in ("mp4", "mov", "ipod")}
 
 
 def plain_copy(source: Path, output: Path) -> Contents | None:
@@ -48,7 +46,10 @@ def plain_copy(source: Path, output: Path) -> Contents | None:
         name = _muxer(output, after)
         path = Path(folder) / "copy"
         try:
-            with closing(open_output(str(path), name, _OPTIONS.get(name))) as copy:
+            traits = traits_of(name)
+            flag = traits.free_tags_flag
+            options = {**traits.options, **({"movflags": flag} if flag else {})}
+            with closing(open_output(str(path), name, options)) as copy:
                 _fill(copy, source, before, output, after)
             return read_contents(path)
         except (FFmpegError, InputError, ValueError):

@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import main_video, open_input
+from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.pixels import depth_of, has_alpha, is_full_range, is_rgb
 from rtdeblur.ffmpeg.side_data import display_matrix, light_level, mastering_display
 from rtdeblur.media.verify.thumbnails import Thumbnail, thumbnail
@@ -41,14 +42,12 @@ _MATRICES = {
     0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
     10: "bt2020c", 14: "ictcp",
 }  # fmt: skip
-NUMBERED = ("avi",)
-"""Containers whose frames have numbers instead of times."""
 _UNTAGGED = "untagged"
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
 @dataclass(slots=True)
-class Track:
+class StreamContents:
     """A stream beside the main video.
 
     Attributes:
@@ -119,12 +118,12 @@ class Contents:
     """
 
     format: str
-    main: Track
+    main: StreamContents
     frames: list[Fraction]
     thumbnails: list[Thumbnail]
     sizes: list[tuple[int, int]]
     picture: dict[str, Any]
-    tracks: list[Track]
+    tracks: list[StreamContents]
     chapters: list[tuple[Fraction, Fraction, str]]
     tags: dict[str, str]
     timecode: str
@@ -196,7 +195,8 @@ class _Pictures:
         self.first: VideoFrame | None = None
         self._next = Fraction(0)
         # Its packets have numbers, in the order of decoding; the frames have them in the order of showing.
-        self._numbers: list[int] | None = [] if video.container.format.name in NUMBERED else None
+        is_numbered = traits_of(video.container.format.name).numbers_frames
+        self._numbers: list[int] | None = [] if is_numbered else None
 
     def decode(self, packet: Packet[Any] | None) -> None:
         """Take in the frames that one packet completes; None completes what the decoder still holds."""
@@ -230,12 +230,12 @@ def _packets(container: InputContainer) -> Any:
             return
 
 
-def _track(stream: Stream) -> Track:
+def _track(stream: Stream) -> StreamContents:
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     language = tags.get("language", "")
     picture = bool(stream.disposition & Disposition.attached_pic)
     context = stream.codec_context
-    track = Track(
+    track = StreamContents(
         kind="cover" if picture else stream.type,
         codec=context.codec.canonical_name
         if context is not None

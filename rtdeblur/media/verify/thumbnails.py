@@ -23,9 +23,10 @@ _MOST_CHECKED = 500  # frames that changed a lot: a film that was regraded chang
 def thumbnail(frame: VideoFrame) -> Thumbnail:
     """The thumbnail of a decoded frame; black if FFmpeg cannot convert it."""
     try:
-        return frame.reformat(_SIDE, _SIDE, "gray", interpolation=Interpolation.AREA).to_ndarray()
+        small = frame.reformat(_SIDE, _SIDE, "gray", interpolation=Interpolation.AREA)
     except (FFmpegError, ValueError):
         return np.zeros((_SIDE, _SIDE), np.uint8)
+    return np.asarray(small.to_ndarray(), np.uint8)
 
 
 def misplaced(before: list[Thumbnail], after: list[Thumbnail]) -> list[tuple[int, int]]:
