@@ -42,12 +42,16 @@ class Track:
     Attributes:
         stream: the stream of the output.
         bitstream_filter: what packets pass through on their way.
+        from_zero: whether its times begin at zero, wherever the track does.
+        begin: when its first packet is presented, in seconds; None before that.
         last_dts: the time of the last packet, in units of the stream's time base.
         next_dts: the time expected of the next packet, in units of the input's time base.
     """
 
     stream: Stream
     bitstream_filter: BitStreamFilterContext | None = None
+    from_zero: bool = False
+    begin: Fraction | None = None
     last_dts: int | None = None
     next_dts: int | None = None
 
@@ -88,7 +92,13 @@ class Track:
             # libx265 makes up decoding times for streams of one or two frames.
             ahead = (packet.pts - packet.dts) * Fraction(packet.time_base)
             packet.dts = packet.dts if 0 <= ahead < _LONGEST_REORDERING_SECONDS else packet.pts
+        if self.begin is None and packet.pts is not None:
+            self.begin = packet.pts * Fraction(packet.time_base)
         packet.rescale_ts(AVRational(unit))
+        if self.from_zero:
+            shift = round((self.begin or 0) / unit)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
         if packet.dts is not None:
             if not packet.duration and self.last_dts is not None and isinstance(self.stream, AudioStream):
                 packet.duration = packet.dts - self.last_dts  # the last of a track in mp4 would not be played
@@ -147,7 +157,7 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
     else:
         copy = way(container, stream)
-        track = Track(copy)
+        track = Track(copy, from_zero=traits.starts_in_header)
     copy.metadata.update(clean_tags(stream.metadata))
     copy.disposition = stream.disposition
     return track

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from av.video.stream import VideoStream
 
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
+from rtdeblur.ffmpeg.avi import set_starts
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.damage import PACKETS, Damage
 from rtdeblur.ffmpeg.formats import format_of, traits_of
@@ -33,6 +35,9 @@ from rtdeblur.media.source import Described
 from rtdeblur.media.streams import NotKept, Track, add_copy
 from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
 from rtdeblur.system import usable_cores
+
+# Times of some containers are rounded to a millisecond themselves, which is no loss to speak of.
+_UNEVEN = Fraction(1, 500)
 
 
 class FileWriter:
@@ -108,6 +113,7 @@ class FileWriter:
             raise
         self._track = Track(self._video)
         self._time_base = Fraction(self._video.codec_context.time_base)
+        self._begin: Fraction | None = None  # of the pictures
         self._last_pts: int | None = None
 
     def begin(self, restoration: Mapping[str, str]) -> int:
@@ -181,6 +187,8 @@ class FileWriter:
             self._mux(self._remaining_packets())
             self._container = None
             container.close()
+            if traits_of(container.format.name).starts_in_header:
+                self._write_starts()
             if self._job is not None:
                 self._job.commit()
             assert self._file is not None
@@ -271,14 +279,34 @@ class FileWriter:
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
         """Give a frame its time in the output."""
-        unit = self._time_base
-        pts = round((seconds - self._source.zero) / unit)
+        unit, container = self._time_base, self._opened()
+        time = seconds - self._source.zero
+        if self._begin is None:
+            self._begin = time
+        if traits_of(container.format.name).starts_in_header:
+            time -= self._begin
+        pts = round(time / unit)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + 1)  # where the clock of the container is coarser
         self._last_pts = pts
+        if abs(pts * unit - time) > _UNEVEN:
+            where = f"{self.encoding.codec} in {container.format.name}"
+            self._warn_once(f"frame times are rounded to {float(unit):.3g} s by {where}; .mkv keeps them")
         frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
         return pts
+
+    def _write_starts(self) -> None:
+        """Say when streams begin; the pictures do so at a whole number, and the others in step with them."""
+        begins = {
+            track.stream.index: track.begin for track in self._tracks.values() if track.begin is not None
+        }
+        if self._begin is None or not isinstance(self._file, PartFile):
+            return
+        first = min(begins.values(), default=self._begin)
+        shift = max(0, math.ceil((self._begin - first) / self._time_base)) * self._time_base - self._begin
+        begins[self._video.index] = self._begin
+        set_starts(self._file.path, {index: begin + shift for index, begin in begins.items()})
 
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
         """The decoded frame with restored planes, as the encoder takes it; None were restored in place."""

@@ -105,7 +105,9 @@ class _Comparison:
         yield self._check("frame times", span, told, same, lambda _: can_be_held)
         if len(before) == len(after):
             yield self._order()
-        lengths = [_end(contents) - contents.first for contents in (self._before, self._after)]
+        # Sound that is missing is a difference of its own.
+        sounds = len(_of(self._before, "audio")) == len(_of(self._after, "audio"))
+        lengths = [_end(contents, sounds) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
         texts = [f"{float(length):.3f} s" for length in lengths]
         yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step)
@@ -339,8 +341,8 @@ def _no_less(before: Any, after: Any) -> bool:
     return before in _CHROMAS and after in _CHROMAS[_CHROMAS.index(before) :]
 
 
-def _end(contents: Contents) -> Fraction:
-    sound = (track.end for track in contents.tracks if track.kind == "audio" and track.end is not None)
+def _end(contents: Contents, with_sound: bool) -> Fraction:
+    sound = (track.end for track in _of(contents, "audio") if with_sound and track.end is not None)
     return max([*contents.frames[-1:], *sound], default=Fraction(0))
 
 

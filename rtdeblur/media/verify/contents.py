@@ -16,6 +16,7 @@ from typing import Any
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.format import Flags as FormatFlags
 from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.frame import VideoFrame
@@ -23,10 +24,11 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError
-from rtdeblur.ffmpeg.container import main_video, open_input
+from rtdeblur.ffmpeg.container import frame_rate, main_video, open_input
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.pixels import depth_of, has_alpha, is_full_range, is_rgb
 from rtdeblur.ffmpeg.side_data import display_matrix, light_level, mastering_display
+from rtdeblur.ffmpeg.splices import Splicer
 from rtdeblur.media.verify.thumbnails import Thumbnail, thumbnail
 
 # What a muxer writes by itself, or an earlier one computed from packets.
@@ -153,10 +155,13 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
     video.codec_context.flags |= Flags.output_corrupt
     tracks = {stream.index: _track(stream) for stream in container.streams}
     pictures = _Pictures(video)
+    splicer = Splicer() if FormatFlags.ts_discont in FormatFlags(container.format.flags) else None
     for packet in _packets(container):
         index = packet.stream.index  # packet.stream_index is 0 in those without data
         if not packet.size:
             continue
+        if splicer is not None:
+            _splice(packet, splicer)
         if index == video.index:
             pictures.decode(packet)
         else:
@@ -182,29 +187,41 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
     )
 
 
+def _splice(packet: Packet[Any], splicer: Splicer) -> None:
+    """Put a packet of a transport stream on one clock, however often that of the file restarts."""
+    clock = packet.dts if packet.dts is not None else packet.pts
+    if clock is None:
+        return
+    unit = Fraction(packet.time_base)
+    offset = splicer.offset(clock * unit, (packet.duration or 0) * unit, packet.stream.index)
+    shift = round(offset / unit)
+    packet.dts = None if packet.dts is None else packet.dts + shift
+    packet.pts = None if packet.pts is None else packet.pts + shift
+
+
 class _Pictures:
     """The decoded frames of the main video: their times, sizes and thumbnails."""
 
     def __init__(self, video: VideoStream) -> None:
         self._video = video
         self._unit = Fraction(video.time_base or 1)
-        self._rate = Fraction(video.guessed_rate or 25)
+        self._rate = frame_rate(video) or Fraction(25)
         self.times: list[Fraction] = []
         self.thumbnails: list[Thumbnail] = []
         self.sizes: list[tuple[int, int]] = []
         self.first: VideoFrame | None = None
         self._next = Fraction(0)
-        # Its packets have numbers, in the order of decoding; the frames have them in the order of showing.
-        is_numbered = traits_of(video.container.format.name).numbers_frames
-        self._numbers: list[int] | None = [] if is_numbered else None
+        # Packets with one time each, of decoding or showing: either way the frames have the same, sorted.
+        self._single_times = traits_of(video.container.format.name).single_times
+        self._sent: list[int] = []
 
     def decode(self, packet: Packet[Any] | None) -> None:
         """Take in the frames that one packet completes; None completes what the decoder still holds."""
         decoded: list[VideoFrame] = []
         with suppress(FFmpegError):
             decoded = self._video.decode(packet)
-        if self._numbers is not None and packet is not None and packet.dts is not None:
-            self._numbers.append(packet.dts)
+        if packet is not None and packet.dts is not None:
+            self._sent.append(packet.dts)
         for frame in decoded:
             self.first = self.first or frame
             unit = Fraction(frame.time_base or self._unit)
@@ -213,10 +230,10 @@ class _Pictures:
             self._next = time + (frame.duration * unit or 1 / self._rate)
             self.times.append(time)
             self.thumbnails.append(thumbnail(frame))
-            if self._numbers is not None and len(self.times) <= len(self._numbers):
-                self.times[-1] = self._numbers[len(self.times) - 1] * self._unit
             if not self.sizes or self.sizes[-1] != (frame.width, frame.height):
                 self.sizes.append((frame.width, frame.height))
+        if packet is None and self._single_times and len(self._sent) == len(self.times):
+            self.times = [time * self._unit for time in sorted(self._sent)]
 
 
 def _packets(container: InputContainer) -> Any:
