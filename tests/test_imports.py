@@ -21,6 +21,7 @@ LAYERS = [
     {"cli"},
     {"bench"},
     {"pipeline", "live", "gpu_path"},
+    {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
