@@ -1,5 +1,7 @@
 """Removes motion blur from video, and keeps every stream and timestamp.
 
+    sharp = rtdeblur.restore(photo)
+    rtdeblur.restore_file("in.mp4", "out.mp4")
     from rtdeblur import FileReader, FileWriter, Model, Pipeline, open_backend
 
 Public names load on first use: `import rtdeblur` alone costs next to nothing.
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rtdeblur.backends import open_backend
+    from rtdeblur.deblurrer import Deblurrer, restore, restore_file
     from rtdeblur.errors import (
         BackendError,
         DependencyError,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendError",
     "Colour",
+    "Deblurrer",
     "DependencyError",
     "FileReader",
     "FileWriter",
@@ -49,10 +53,13 @@ __all__ = [
     "__version__",
     "bundled_models",
     "open_backend",
+    "restore",
+    "restore_file",
 ]
 
 _HOMES = {
     "rtdeblur.backends": ("open_backend",),
+    "rtdeblur.deblurrer": ("Deblurrer", "restore", "restore_file"),
     "rtdeblur.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "rtdeblur.frames": ("Colour", "Frame", "FrameBatch", "VideoInfo"),
     "rtdeblur.media.reader": ("FileReader",),

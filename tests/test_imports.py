@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench"},
+    {"bench", "deblurrer"},
     {"pipeline", "live", "gpu_path"},
     {"strength"},
     {"media", "backends"},
