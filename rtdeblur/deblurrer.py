@@ -32,7 +32,7 @@ from rtdeblur.model import DEFAULT_MODEL, Model
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
 from rtdeblur.strength import FULL, StrengthBackend, checked
 
-Pixels = TypeVar("Pixels", bound=np.generic)
+Pictures = TypeVar("Pictures", bound=NDArray[Any])
 
 Progress = Callable[[int, int | None], object]
 """Called with the frames done and their total, None if the file does not say."""
@@ -61,7 +61,7 @@ class ModelOptions(TypedDict, total=False):
     engine_dir: str | Path | None
 
 
-def restore(array: NDArray[Pixels], **options: Unpack[ModelOptions]) -> NDArray[Pixels]:
+def restore(array: Pictures, **options: Unpack[ModelOptions]) -> Pictures:
     """Restore one picture, or a stack of pictures of one size.
 
     Each call loads a model; a `Deblurrer` loads it once for many calls.
@@ -191,17 +191,17 @@ class Deblurrer:
     def strength(self, value: float) -> None:
         self._opened().strength = value
 
-    def restore(self, array: NDArray[Pixels]) -> NDArray[Pixels]:
+    def restore(self, array: Pictures) -> Pictures:
         """Restore one picture, or a stack of pictures of one size; see `rtdeblur.restore`."""
         pictures = np.asarray(array)
         _check(pictures, "(H, W, 3) or (N, H, W, 3)", (3, 4))
-        restored: NDArray[Any] = np.empty(pictures.shape, pictures.dtype)
+        restored: Any = np.empty(pictures.shape, pictures.dtype)
         stack, into = (a if a.ndim == 4 else a[None] for a in (pictures, restored))
         for index, picture in enumerate(self.stream(stack)):
             into[index] = picture
         return restored
 
-    def stream(self, frames: Iterable[NDArray[Pixels]], *, batch: int = BATCH) -> Iterator[NDArray[Pixels]]:
+    def stream(self, frames: Iterable[Pictures], *, batch: int = BATCH) -> Iterator[Pictures]:
         """Restore frames as they come.
 
         Args:
@@ -319,7 +319,7 @@ def _codes(picture: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
     return np.rint(picture.astype(np.float64) * _FLOAT_PEAK).astype(np.uint16)
 
 
-def _landed(pending: Pending) -> Iterator[NDArray[Any]]:
+def _landed(pending: Pending) -> Iterator[Any]:
     with _python_words():
         batch = pending()
     for index, picture in enumerate(batch.carriers):
