@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,11 +195,11 @@ class Deblurrer:
         """Restore one picture, or a stack of pictures of one size; see `rtdeblur.restore`."""
         pictures = np.asarray(array)
         _check(pictures, "(H, W, 3) or (N, H, W, 3)", (3, 4))
-        restored: Any = np.empty(pictures.shape, pictures.dtype)
+        restored: NDArray[Any] = np.empty(pictures.shape, pictures.dtype)
         stack, into = (a if a.ndim == 4 else a[None] for a in (pictures, restored))
         for index, picture in enumerate(self.stream(stack)):
             into[index] = picture
-        return restored
+        return cast(Pictures, restored)
 
     def stream(self, frames: Iterable[Pictures], *, batch: int = BATCH) -> Iterator[Pictures]:
         """Restore frames as they come.
