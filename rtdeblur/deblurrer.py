@@ -15,7 +15,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.backends import open_backend
-from rtdeblur.backends.base import EngineOptions, Pending, Precision
+from rtdeblur.backends.base import EngineOptions, Pending
 from rtdeblur.dropout import Policy
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch, Planes
-from rtdeblur.model import DEFAULT_MODEL, Model
+from rtdeblur.model import DEFAULT_MODEL, Model, Precision
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
 from rtdeblur.strength import FULL, StrengthBackend, checked
 
@@ -161,15 +161,13 @@ class Deblurrer:
     ) -> None:
         with _python_words():
             checked(strength)
-            loaded = (
-                model if isinstance(model, Model) else None if model == "identity" else Model.load(str(model))
-            )
+            loaded = model if isinstance(model, Model) else Model.load(str(model))
             engines = EngineOptions(folder=Path(engine_dir) if engine_dir else None, notice=log.info)
             opened = open_backend(
                 backend, loaded, precision=precision, dropout=dropout, seed=seed, engines=engines
             )
         self._backend: StrengthBackend | None = StrengthBackend(opened, strength)
-        log.info("model %s; %s", loaded.manifest.name if loaded else "identity", self.description)
+        log.info("model %s; %s", loaded.manifest.name, self.description)
 
     def __enter__(self) -> Deblurrer:
         return self
@@ -251,17 +249,21 @@ class Deblurrer:
         backend = self._opened()
         wanted = Wanted(backend=backend.name, codec=codec, quality=crf is not None or preset is not None)
         span = {"start": start, "duration": duration, "max_pixels": max_pixels or MAX_PIXELS}
-        with _python_words(), closing(open_reader(Path(input), wanted, **span)) as reader:
-            writer = FileWriter(reader, output, codec=codec, crf=crf, preset=preset, overwrite=overwrite)
-            with closing(writer):
-                log.info("%s: %s", input, connect(reader, backend, writer))
+        with _python_words():
+            reader, obstacle = open_reader(Path(input), wanted, **span)
+            with (
+                reader,
+                FileWriter(
+                    reader, output, codec=codec, crf=crf, preset=preset, overwrite=overwrite
+                ) as writer,
+            ):
+                log.info("%s: %s", input, connect(reader, backend, writer, obstacle))
 
                 def on_progress(frames: int, _: float) -> None:
                     if progress is not None:
                         progress(frames, reader.info.frame_count)
 
-                pipeline = Pipeline(reader, backend, writer, batch_size=BATCH, on_progress=on_progress)
-                stats = pipeline.run()
+                stats = Pipeline(reader, backend, writer, batch_size=BATCH, on_progress=on_progress).run()
         damage = reader.damage + writer.damage
         for warning in writer.warnings:
             log.warning("%s: %s", output, warning)
