@@ -132,3 +132,8 @@ class StrengthBackend(Backend):
     def close(self) -> None:
         """Close the inner backend."""
         self._inner.close()
+
+
+def with_strength(backend: Backend, strength: float) -> Backend:
+    """The backend itself at full strength, else one whose change is scaled."""
+    return backend if strength == FULL else StrengthBackend(backend, strength)
