@@ -4,7 +4,8 @@ RtdeblurError
 ├── UsageError           the request itself makes no sense
 │   └── FinishedError    what should be resumed is done
 ├── InputError           the input cannot be read or holds no video
-│   └── NoVideoError     it can be read, and holds none
+│   ├── NoVideoError     it can be read, and holds none
+│   └── GpuDecodingError the GPU does not decode it
 ├── OutputError          the output cannot be written
 │   └── ClosedPipeError  who read it went away
 ├── ModelError           a model bundle is missing, damaged or too new
@@ -37,6 +38,18 @@ class InputError(RtdeblurError):
 
 class NoVideoError(InputError):
     """The input can be read and holds no video."""
+
+
+class GpuDecodingError(InputError):
+    """The GPU does not decode the input; the processor may.
+
+    Attributes:
+        why: the message without its hint.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; try --decoder cpu")
+        self.why = why
 
 
 class OutputError(RtdeblurError):

@@ -27,13 +27,14 @@ from rtdeblur.backends.tensorrt.flavours import CURRENT, FLAVOURS, Flavour
 from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr, test_picture
 from rtdeblur.backends.tensorrt.spec import Target
 from rtdeblur.cuda import open_driver
-from rtdeblur.cuda.base import Device
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.cuda.base import DeviceInfo
+from rtdeblur.errors import ModelError, RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch
-from rtdeblur.model import Model, bundled_models
+from rtdeblur.model import Model, Precision, bundled_models
 
 SIZES = ((256, 256), (480, 854), (720, 1280), (1080, 1920))
 FRAMES = 8
+PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 
 
 def pictures(video: Path | None) -> Iterator[tuple[str, FrameBatch]]:
@@ -53,7 +54,7 @@ def pictures(video: Path | None) -> Iterator[tuple[str, FrameBatch]]:
         yield f"{len(kept)} frames of {video.name}", FrameBatch.stack(kept)
 
 
-def targets(flavour: Flavour, device: Device) -> list[Target]:
+def targets(flavour: Flavour, device: DeviceInfo) -> list[Target]:
     """The rule's for this GPU; the default ones; the GPU at hand, where the flavour has no name for it."""
     found = [Target.of(flavour, device.name, device.compute_capability)]
     if flavour.portable:
@@ -70,7 +71,7 @@ def check(
     options = EngineOptions(flavour.name, folder, notice=lambda text: click.echo(f"    {text}"))
     driver = open_driver()
     backend = TensorRTBackend(model, driver, flavour, slots=SLOTS, options=options, target=target)
-    exact = OpenVINOBackend(model.variant("fp32"), precision="fp32")
+    exact = OpenVINOBackend(_exact(model), precision="fp32")
     click.echo(f"  for {target.device}: {model.manifest.name}")
     try:
         for name, batch in pictures(video):
@@ -93,6 +94,14 @@ def check(
         exact.close()
 
 
+def _exact(model: Model) -> Model:
+    """The float32 graph; the model itself if it ships only in half precision."""
+    try:
+        return model.variant("fp32")
+    except ModelError:
+        return model
+
+
 @click.command()
 @click.argument("video", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(video: Path | None) -> None:
@@ -111,9 +120,9 @@ def main(video: Path | None) -> None:
                 f"{flavour.title} {flavour.version}; builds for {', '.join(flavour.targets) or 'any GPU'}"
             )
             for name in bundled_models():
-                for precision, target in product(("fp16", "fp32"), targets(flavour, device)):
-                    model = Model.load(name).variant(precision)
+                for precision, target in product(PRECISIONS, targets(flavour, device)):
                     try:
+                        model = Model.load(name).variant(precision)
                         results.extend(check(model, flavour, target, Path(folder), video))
                     except RtdeblurError as error:
                         click.echo(f"    REFUSED: {error}")

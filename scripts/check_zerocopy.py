@@ -28,7 +28,7 @@ from rtdeblur.bench import time_pipeline
 from rtdeblur.ffmpeg.pixels import downloaded, planar, planes_of
 from rtdeblur.ffmpeg.test_clip import write_test_clip
 from rtdeblur.frames import Frame, FrameBatch, Interlude, Planes
-from rtdeblur.gpu_path import Wanted, connect
+from rtdeblur.gpu_path import Wanted, connect, obstacle_of
 from rtdeblur.media import codecs
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
@@ -59,8 +59,8 @@ def restored(reader: FileReader, backend: Backend, frames: int) -> Iterator[Plan
 def likeness(video: Path, backend: Backend) -> list[float]:
     """Of each frame that stays on the GPU to the same by way of the host's memory, dB, the worst plane."""
     host, device = FileReader(video), FileReader(video, device="cuda")
-    if device.obstacle:
-        sys.exit(f"frames cannot stay on the GPU: {device.obstacle}")
+    if obstacle := obstacle_of(device.source):
+        sys.exit(f"frames cannot stay on the GPU: {obstacle}")
     device.keep_on_device()
     pairs = zip(restored(device, backend, FRAMES), restored(host, backend, FRAMES), strict=True)
     found = [psnr(ours, theirs, 255) for ours, theirs in pairs]
@@ -73,7 +73,7 @@ def whole(video: Path, backend: Backend, output: Path) -> list[float]:
     """Restore a file to a file on the GPU; how near its pictures are to those of the host's way, dB."""
     reader = FileReader(video, device="cuda")
     writer = FileWriter(reader, output, codec=codecs.NVENC, overwrite=True)
-    click.echo(f"  {connect(reader, backend, writer)}")
+    click.echo(f"  {connect(reader, backend, writer, obstacle_of(reader.source))}")
     if not reader.keeps:
         sys.exit("frames did not stay on the GPU")
     stats = Pipeline(reader, backend, writer, batch_size=BATCH).run()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import rtdeblur
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REPOSITORY: str = PROJECT["urls"]["Repository"]
@@ -90,3 +92,10 @@ def test_the_site_has_a_page_for_every_document() -> None:
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2].partition("\n\n")[0]
     pages = set(re.findall(r"(\S+\.md)$", nav, re.MULTILINE))
     assert {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} <= pages
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^::: rtdeblur\.(\w+)$", page, re.MULTILINE)) == {*rtdeblur.__all__} - {
+        "__version__"
+    }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
-from rtdeblur.backends.base import BACKENDS, Backend, EngineOptions, Mode, Precision
+from rtdeblur.backends.base import BACKENDS, Backend, EngineOptions, Mode
 from rtdeblur.dropout import Dropout, Policy
 from rtdeblur.errors import BackendError, DependencyError, UsageError
-from rtdeblur.model import Model
-
-if TYPE_CHECKING:
-    pass
+from rtdeblur.model import Model, Precision
 
 
 def open_backend(
@@ -27,8 +24,8 @@ def open_backend(
 
     Args:
         name: one of BACKENDS; auto takes tensorrt where a GPU and TensorRT are there, else openvino.
-        model: what to run; None is the identity, whatever the name.
-        precision: auto is the fastest that the device has; fp32 is exact.
+        model: what to run; None and the model identity pass frames through, whatever the name.
+        precision: auto is the fastest here; fp32 is exact; fp16 needs tensorrt.
         mode: throughput for files, latency for live pictures.
         dropout: paper keeps one mask for the whole stream, off has none; None leaves it to the manifest.
         seed: that the mask is drawn from, 0 or more.
@@ -37,13 +34,14 @@ def open_backend(
     Raises:
         BackendError: unknown, or it cannot start here.
         DependencyError: an optional package that it needs is not installed.
+        ModelError: the bundle lacks a graph of that precision.
         UsageError: dropout is asked of a model that has none.
     """
     if name not in BACKENDS:
         raise BackendError(f"no backend is called {name!r}; try one of {', '.join(BACKENDS)}")
     if precision not in get_args(Precision):
         raise BackendError(f"precision is {precision!r}; try one of {', '.join(get_args(Precision))}")
-    if model is None or name == "identity":
+    if model is None or not model.has_graph:
         from rtdeblur.backends.identity import IdentityBackend
 
         return IdentityBackend()
@@ -62,7 +60,7 @@ def open_backend(
                 listed_only=name == "auto",
             )
         except (BackendError, DependencyError) as error:
-            if name == "tensorrt":
+            if name == "tensorrt" or precision == "fp16":
                 raise
             reason = f"; not tensorrt: {str(error).partition(';')[0]}"
     from rtdeblur.backends.openvino import OpenVINOBackend

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.device import DeviceBatch
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Precision = Literal["auto", "fp32"]
 Mode = Literal["throughput", "latency"]
-BACKENDS = ("auto", "openvino", "tensorrt", "identity")
+BACKENDS = ("auto", "openvino", "tensorrt")
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
@@ -27,6 +26,8 @@ PendingDevice = Callable[[], DeviceBatch]
 """The same of a batch in the GPU's memory."""
 Notice = Callable[[str], None]
 """Takes one line for the user."""
+BuildProgress = Callable[[float, str], None]
+"""Takes the share of an engine build that is done, 0 to 1, and the name of the phase."""
 
 
 class Backend(Protocol):
@@ -58,6 +59,12 @@ class Backend(Protocol):
     def close(self) -> None:
         """Release everything; may be called twice."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -68,7 +75,7 @@ class EngineOptions:
         folder: where engines lie; None is the user's cache.
         driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
         notice: is told of a build, a rebuild, or memory that is short.
-        on_progress: takes the share done of a build, 0 to 1, and the name of the phase.
+        on_progress: is told how far a build is.
         stopped: asked again and again during a build; True gives it up, and raises InterruptedRunError.
     """
 
@@ -76,7 +83,7 @@ class EngineOptions:
     folder: Path | None = None
     driver: str = "auto"
     notice: Notice = lambda _: None
-    on_progress: Callable[[float, str], None] | None = None
+    on_progress: BuildProgress | None = None
     stopped: Callable[[], bool] = lambda: False
 
 

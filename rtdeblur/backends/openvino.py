@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import openvino as ov
 
-from rtdeblur.backends.base import Backend, Mode, Precision, colour_inputs
+from rtdeblur import system
+from rtdeblur.backends.base import Backend, Mode, colour_inputs
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import FrameBatch, Planes
-from rtdeblur.model import INPUTS, Model
+from rtdeblur.model import INPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
-_CPUINFO = Path("/proc/cpuinfo")
-MAX_COMPILED = 2
+_MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
 
@@ -34,7 +33,8 @@ class OpenVINOBackend(Backend):
         dropout: the stream's mask, for a graph that takes its tables.
 
     Raises:
-        BackendError: OpenVINO cannot read the graph, or a frame is smaller than the model's stride.
+        BackendError: precision is fp16, OpenVINO cannot read the graph, or a frame is smaller than the
+            model's stride.
     """
 
     name = "openvino"
@@ -47,6 +47,8 @@ class OpenVINOBackend(Backend):
         mode: Mode = "throughput",
         dropout: Dropout | None = None,
     ) -> None:
+        if precision == "fp16":
+            raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model
         self._dropout = dropout
         self._core = ov.Core()
@@ -95,7 +97,7 @@ class OpenVINOBackend(Backend):
                     f"a frame of {luma[1]}×{luma[0]} is too small for {self._model.manifest.name!r}, "
                     f"which needs at least {stride}×{stride}; try --model identity"
                 )
-            if len(self._compiled) == MAX_COMPILED:
+            if len(self._compiled) == _MAX_COMPILED:
                 del self._compiled[next(iter(self._compiled))]
             self._compiled[key] = self._compile(luma, chroma, ov.Type(batch.planes[0].dtype))
         return self._compiled[key]
@@ -142,11 +144,7 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
     Intel's are slower in it (by 1.6 times, measured) where their matrix unit AMX is missing or hidden by a
     virtual machine.
     """
-    try:
-        processor = _CPUINFO.read_text(encoding="utf-8")
-    except OSError:  # not Linux
-        processor = ""
-    hampered = "GenuineIntel" in processor and "amx_bf16" not in processor
+    hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and not hampered
 
 

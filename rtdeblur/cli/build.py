@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from rtdeblur import system
 from rtdeblur.cli.report import at_times, say
 from rtdeblur.errors import EngineError
+from rtdeblur.model import DEFAULT_MODEL, Model, Precision
 
 if TYPE_CHECKING:
     from rtdeblur.backends.tensorrt.cache import CachedEngine
     from rtdeblur.backends.tensorrt.profiles import BuildProfile
     from rtdeblur.backends.tensorrt.spec import EngineSpec, ShapeProfile, Target
-    from rtdeblur.model import Model
 
 ENGINE_DIR = click.Option(
     ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
@@ -31,7 +31,10 @@ ENGINE_DIR = click.Option(
 _PARAMS: list[click.Parameter] = [
     click.Option(["--model"], metavar="NAME|PATH", help="A bundled model, or a bundle's file."),
     click.Option(["--profile"], metavar="NAME|PATH", help="Options for a class of GPUs; see engines/."),
-    click.Option(["--precision"], type=click.Choice(["fp16", "fp32"]), help="Of the graph.  [default: fp16]"),
+    click.Option(
+        ["--precision"], type=click.Choice(get_args(Precision)),
+        help="Of the graph; auto is fp16 if the model has it.  [default: auto]",
+    ),
     click.Option(
         ["--flavour"], type=click.Choice(["auto", "rtx", "tensorrt"]),
         help="rtx builds without a GPU, tensorrt for the GPU at hand.  [default: auto]",
@@ -177,7 +180,6 @@ def _command(
     needs no GPU for it.
     """
     from rtdeblur.backends.tensorrt.spec import EngineSpec
-    from rtdeblur.model import DEFAULT_MODEL, Model
 
     options = _options(profile, words)
     profiles = _profiles(options, dynamic)

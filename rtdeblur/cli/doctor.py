@@ -188,7 +188,6 @@ def _engine_folder() -> Finding:
 
 
 def _backends() -> Iterator[Finding]:
-    yield Finding("identity", True, "always")
     yield Finding("openvino", *_found("openvino"), _REINSTALL)
     missing = [f.name for probe in (_gpu, _tensorrt) for f in probe() if not f.ok]
     lacks = f"lacks: {', '.join(dict.fromkeys(missing))}; see GPU and TensorRT"

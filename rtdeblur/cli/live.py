@@ -12,37 +12,30 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rtdeblur.cli.options import BACKEND, DROPOUT, PRECISION, SEED, seconds
-from rtdeblur.cli.report import at_times, say
+from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, Request, seconds
+from rtdeblur.cli.report import say
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from rtdeblur.backends.base import Backend, Precision
-    from rtdeblur.dropout import Policy
+    from rtdeblur.backends.base import Backend
     from rtdeblur.live.displays import Display
-    from rtdeblur.live.ladder import Candidate
-    from rtdeblur.live.outputs import Output
-    from rtdeblur.live.restorer import Restorer
+    from rtdeblur.live.outputs import LiveOutput
+    from rtdeblur.live.restorer import LiveRestorer
     from rtdeblur.live.summary import LiveSummary
 
 _FILE = click.Path(path_type=Path)
 
 
-@dataclass(frozen=True)
-class Request:
-    """A live session, as asked for on the command line; None leaves a choice to whoever makes it."""
+@dataclass(frozen=True, kw_only=True)
+class LiveRequest(Request):
+    """Options of the command; `model` is never None."""
 
     source: str
     size: tuple[int, int] | None
     fps: float | None
     transport: Literal["tcp", "udp"]
     wait: bool
-    model: str
-    backend: str
-    precision: Precision
-    dropout: Policy | None
-    seed: int
     deadline_ms: float | None
     no_window: bool
     web: str | None
@@ -52,16 +45,14 @@ class Request:
     send: str | None
     virtual_camera: str | None
     duration: float | None
-    quiet: bool
-    json: bool
 
 
-def live(request: Request) -> LiveSummary:
+def live(request: LiveRequest) -> LiveSummary:
     """Run a session to its end."""
     if not request.no_window:
         import rtdeblur.live.displays.window  # noqa: F401 - OpenCV's windows hang where PyAV was loaded first
-    from rtdeblur.live.capture import Capture
-    from rtdeblur.live.session import LiveSession, Settings
+    from rtdeblur.live.capture import LiveCapture
+    from rtdeblur.live.session import LiveSession, LiveSettings
     from rtdeblur.live.sources import open_source
     from rtdeblur.live.sources.base import SourceOptions
 
@@ -74,12 +65,12 @@ def live(request: Request) -> LiveSummary:
     warn = partial(tell, "warning")
     options = SourceOptions(request.size, request.fps, request.transport)
     session = LiveSession(
-        Capture(lambda: open_source(request.source, options), warn, patient=request.wait),
+        LiveCapture(lambda: open_source(request.source, options), warn, patient=request.wait),
         _restorer(request),
         _displays(request, tell),
         _outputs(request, warn),
         tell,
-        Settings(
+        LiveSettings(
             request.duration,
             request.deadline_ms and request.deadline_ms / 1000,
             request.output,
@@ -90,7 +81,7 @@ def live(request: Request) -> LiveSummary:
         return session.run()
 
 
-def _check(request: Request) -> None:
+def _check(request: LiveRequest) -> None:
     if request.duration is not None and request.duration <= 0:
         raise click.BadParameter(f"--duration is {request.duration:g}, expected more than 0 seconds.")
     if request.output and request.output.exists() and not request.overwrite:
@@ -102,56 +93,24 @@ def _check(request: Request) -> None:
         raise click.UsageError("--no-window leaves nothing to do; add --web, --output or --send.")
 
 
-def _camera(request: Request) -> bool:
+def _camera(request: LiveRequest) -> bool:
     return request.virtual_camera is not None
 
 
-def _restorer(request: Request) -> Restorer:
-    from rtdeblur.live.restorer import AUTO, Restorer
-    from rtdeblur.model import Model, bundled_models
+def _restorer(request: LiveRequest) -> LiveRestorer:
+    from rtdeblur.live.ladder import bundled_candidates
+    from rtdeblur.live.restorer import AUTO, LiveRestorer
+    from rtdeblur.model import IDENTITY, Model, bundled_models
 
     def open_backend(name: str) -> Backend:
-        from rtdeblur import backends
-        from rtdeblur.backends.base import EngineOptions
+        return request.open_backend(Model.load(name), mode="latency", stopped=lambda: restorer.stopped)
 
-        if name == "identity":
-            return backends.open_backend("identity", None)
-        tell = (lambda _: None) if request.quiet else partial(say, "info")
-        engines = EngineOptions(notice=tell, on_progress=at_times(tell), stopped=lambda: restorer.stopped)
-        return backends.open_backend(
-            request.backend,
-            Model.load(name),
-            precision=request.precision,
-            mode="latency",
-            dropout=request.dropout,
-            seed=request.seed,
-            engines=engines,
-        )
-
-    choices = list(dict.fromkeys([request.model, AUTO, *bundled_models(), "identity"]))
-    if request.backend == "identity":
-        choices = ["identity"]
-    restorer = Restorer(choices, _candidates(), open_backend)
+    choices = dict.fromkeys([request.model or AUTO, AUTO, *bundled_models(), IDENTITY])
+    restorer = LiveRestorer([*choices], bundled_candidates(), open_backend)
     return restorer
 
 
-def _candidates() -> list[Candidate]:
-    """What --model auto may choose, each with its cost and its PSNR in dB as its manifest tells them."""
-    from rtdeblur.live.ladder import Candidate
-    from rtdeblur.model import Model, bundled_models
-
-    manifests = [Model.load(name).manifest for name in bundled_models()]
-    return [
-        Candidate(
-            m.name,
-            float(m.architecture.get("gflop_256", 1.0)),
-            float(m.scores.get("gopro-test", {}).get("psnr_out", 0.0)),
-        )
-        for m in manifests
-    ]
-
-
-def _displays(request: Request, tell: Callable[[str, str], None]) -> list[Display]:
+def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Display]:
     """The web page and the window; the page alone where both are asked for and no window can be had."""
     displays: list[Display] = []
     if request.web:
@@ -180,20 +139,20 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _outputs(request: Request, warn: Callable[[str], None]) -> list[Output]:
-    from rtdeblur.live.address import without_password
-    from rtdeblur.live.outputs import Output
+def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutput]:
+    from rtdeblur.live.address import without_secrets
+    from rtdeblur.live.outputs import LiveOutput
     from rtdeblur.live.sinks.encoded import send_to
     from rtdeblur.live.sinks.virtual_camera import virtual_camera
 
     outputs = []
     # Two may wait: a receiver wants the newest picture, as a display does.
     if request.send:
-        name = f"sending to {without_password(request.send)}"
+        name = f"sending to {without_secrets(request.send)}"
         outputs.append((name, send_to(request.send)))
     if _camera(request):
         outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
-    return [Output(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
+    return [LiveOutput(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -209,10 +168,13 @@ def _command(**words: Any) -> None:
     SOURCE is a camera's number or device (0 where left out), an address (rtsp://, rtmp://, udp://, http://)
     or a file, which plays at its own speed. The newest picture is always next: what is too late is dropped.
     """
-    request = Request(**words)
+    from rtdeblur.live.address import without_secrets
+
+    request = LiveRequest.of(**words)
     summary = live(request)
     if request.json:
-        click.echo(json.dumps({"source": request.source, "fps": summary.fps, **asdict(summary)}, indent=2))
+        source = without_secrets(request.source)
+        click.echo(json.dumps({"source": source, "fps": summary.fps, **asdict(summary)}, indent=2))
     if not request.quiet:
         for line in summary.lines():
             say("info", line)
@@ -233,10 +195,8 @@ _PARAMS: list[click.Parameter] = [
         ["--model"], default="auto", show_default=True, metavar="auto|NAME|PATH",
         help="auto: the best model and working resolution that keep up with the source.",
     ),
-    BACKEND,
-    PRECISION,
-    DROPOUT,
-    SEED,
+    *SHARED,
+    ENGINE_DIR,
     click.Option(
         ["--deadline-ms"], type=click.FloatRange(1, 10_000), metavar="MS",
         help="Time that auto may spend on a picture; by default the time between two.",
@@ -263,7 +223,7 @@ _PARAMS: list[click.Parameter] = [
     click.Option(
         ["--duration"], type=seconds, metavar="TIME", help="Stop after this much: seconds or [HH:]MM:SS."
     ),
-    click.Option(["-q", "--quiet"], is_flag=True, help="Print warnings and errors only."),
+    QUIET,
     click.Option(["--json"], is_flag=True, help="Print a summary for programs on stdout."),
 ]  # fmt: skip
 

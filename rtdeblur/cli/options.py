@@ -1,23 +1,92 @@
-"""What the bare form can be asked for."""
+"""What can be asked for: options that commands share, and those of the bare form."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import click
 
+from rtdeblur.cli.report import at_times, say
+from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
+
 if TYPE_CHECKING:
-    from rtdeblur.backends.base import Precision
+    from rtdeblur.backends.base import Backend, Mode
     from rtdeblur.dropout import Policy
     from rtdeblur.media.deinterlace import Deinterlacing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a command was asked for; None leaves a choice to whoever makes it."""
+    """Options of every command that runs a model; None leaves the choice to the program."""
+
+    model: str | None
+    backend: str
+    precision: Precision
+    dropout: Policy | None
+    seed: int
+    flavour: str
+    engine_dir: Path | None
+    quiet: bool
+    json: bool
+
+    @classmethod
+    def of(cls, **words: Any) -> Self:
+        """Read the options of a command; `--backend identity` is an old name of `--model identity`."""
+        if words["backend"] == IDENTITY:
+            words |= {"model": IDENTITY, "backend": "auto"}
+        return cls(**words)
+
+    def load_model(self) -> Model:
+        """The model that was asked for, or the default one.
+
+        Raises:
+            UsageError: of click; a backend was asked for a model that has nothing to run.
+            ModelError: the model is unknown or damaged.
+        """
+        model = Model.load(self.model or DEFAULT_MODEL)
+        if not model.has_graph and self.backend != "auto":
+            raise click.UsageError(
+                f"The model {model.manifest.name!r} has no graph for --backend {self.backend}; "
+                "leave out one of the two."
+            )
+        return model
+
+    def open_backend(
+        self, model: Model, *, mode: Mode, stopped: Callable[[], bool] = lambda: False
+    ) -> Backend:
+        """Start what runs a model; engine builds are reported unless --quiet.
+
+        Args:
+            model: what to run.
+            mode: throughput for files, latency for live pictures.
+            stopped: polled during a build; True gives it up.
+        """
+        from rtdeblur.backends import open_backend
+        from rtdeblur.backends.base import EngineOptions
+
+        engines = EngineOptions(self.flavour, self.engine_dir, stopped=stopped)
+        if not self.quiet:
+            tell = partial(say, "info")
+            engines = replace(engines, notice=tell, on_progress=at_times(tell))
+        return open_backend(
+            self.backend,
+            model,
+            precision=self.precision,
+            mode=mode,
+            dropout=self.dropout,
+            seed=self.seed,
+            engines=engines,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeblurRequest(Request):
+    """Options of the bare form."""
 
     inputs: tuple[Path, ...]
     output: str
@@ -26,14 +95,7 @@ class Request:
     deinterlace: Deinterlacing | None
     strict: bool
     max_pixels: int
-    model: str | None
-    backend: str
-    precision: Precision
     batch: int
-    dropout: Policy | None
-    seed: int
-    flavour: str
-    engine_dir: Path | None
     decoder: str
     codec: str
     crf: int | None
@@ -42,8 +104,6 @@ class Request:
     resume: bool
     start: float | None
     duration: float | None
-    quiet: bool
-    json: bool
 
 
 def as_path(word: str) -> Path:
@@ -95,20 +155,47 @@ VERSION = click.Option(
 )  # fmt: skip
 
 
-BACKEND = _choice("--backend", ("auto", "openvino", "tensorrt", "identity"), "What runs the model.")
-PRECISION = _choice("--precision", ("auto", "fp32"), "auto: bfloat16 where the processor is fast in it.")
+class _BackendType(click.Choice[str]):
+    """Backends by name; takes the old `identity` too, which `Request.of` reads as a model."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return IDENTITY if value == IDENTITY else super().convert(value, param, ctx)
+
+
+MODEL = click.Option(
+    ["--model"], metavar="NAME|PATH",
+    help=f"A bundled model (see `rtdeblur models`), a bundle's .json or .onnx file, or `{IDENTITY}`, "
+    "which changes nothing.",
+)  # fmt: skip
+BACKEND = click.Option(
+    ["--backend"], type=_BackendType(("auto", "openvino", "tensorrt")), default="auto", show_default=True,
+    help="What runs the model.",
+)  # fmt: skip
+PRECISION = _choice(
+    "--precision", get_args(Precision),
+    "auto: fp16 on a GPU; on the processor bfloat16 if it is fast in it, else fp32.",
+)  # fmt: skip
 DROPOUT = click.Option(
     ["--dropout"], type=click.Choice(("paper", "off")),
     help="paper: one mask throughout, as in the paper; the model's own choice by default.",
 )  # fmt: skip
-SEED = click.Option(
+_SEED = click.Option(
     ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
     help="Of the dropout mask: the same seed gives the same video.",
 )  # fmt: skip
 
+_FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one.")
+ENGINE_DIR = click.Option(
+    ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+    help="Where TensorRT's engines are kept; the user's cache by default.",
+)  # fmt: skip
+SHARED = [BACKEND, PRECISION, DROPOUT, _SEED, _FLAVOUR]
+"""What every command that runs a model takes, with an option for each of the other fields of `Request`."""
+QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
+
 INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
 
-SECTIONS: dict[str, list[click.Option]] = {
+_SECTIONS: dict[str, list[click.Option]] = {
     "Output": [
         click.Option(
             ["-o", "--output"], required=True, metavar="OUTPUT",
@@ -134,11 +221,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             ["--deinterlace"], type=click.Choice(("frame", "field")),
             help="Make whole pictures of fields first: one a frame, or one a field at twice the rate.",
         ),
-        click.Option(
-            ["--model"], metavar="NAME|PATH",
-            help="A bundled model (see `rtdeblur models`), a bundle's .json or .onnx file, or `identity`, "
-            "which changes nothing.",
-        ),
+        MODEL,
         BACKEND,
         PRECISION,
         click.Option(
@@ -146,13 +229,10 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Frames given to the model at once.",
         ),
         DROPOUT,
-        SEED,
+        _SEED,
         _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda where frames can stay on the GPU."),
-        _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one."),
-        click.Option(
-            ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-            help="Where TensorRT's engines are kept; the user's cache by default.",
-        ),
+        _FLAVOUR,
+        ENGINE_DIR,
     ],
     "Encoding": [
         click.Option(
@@ -166,16 +246,16 @@ SECTIONS: dict[str, list[click.Option]] = {
         click.Option(["--preset"], metavar="NAME", help="Speed against size, in the encoder's own words."),
     ],
     "Reporting": [
-        _flag("-q", "--quiet", help="Print warnings and errors only."),
+        QUIET,
         _flag("--json", help="Print a summary for programs on stdout (on stderr where the video is there)."),
     ],
 }  # fmt: skip
 """The options of the bare form, under the titles that help shows."""
 
-_TITLED = [option for options in SECTIONS.values() for option in options]
+_TITLED = [option for options in _SECTIONS.values() for option in options]
 
 PARAMS = [INPUTS, *_TITLED, VERSION]
-"""What the bare form takes: the fields of `Request`, and `--version`."""
+"""What the bare form takes: the fields of `DeblurRequest`, and `--version`."""
 
 
 class Bare(click.Command):
@@ -188,7 +268,7 @@ class Bare(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show each section under its title."""
         general = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and p not in _TITLED]
-        for title, options in {**SECTIONS, "General": general}.items():
+        for title, options in {**_SECTIONS, "General": general}.items():
             records = [option.get_help_record(ctx) for option in options]
             with formatter.section(title):
                 formatter.write_dl([record for record in records if record])

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtdeblur.live.address import hide_passwords
+
 if TYPE_CHECKING:
     from rtdeblur.frames import VideoInfo
 
 
 def say(kind: str, message: str) -> None:
-    """Print `rtdeblur: kind: message` on stderr, as one line whatever the message holds."""
-    line = " ".join(f"rtdeblur: {kind}: {message}".splitlines())
+    """Print `rtdeblur: kind: message` on stderr, as one line and without passwords."""
+    line = " ".join(f"rtdeblur: {kind}: {hide_passwords(message)}".splitlines())
     click.echo(line, err=True)
 
 

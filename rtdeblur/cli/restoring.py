@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from rtdeblur.cli.options import Request
+from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Job
-from rtdeblur.cli.report import at_times, progress, say
+from rtdeblur.cli.report import progress, say
 from rtdeblur.cli.results import Result
 from rtdeblur.cli.signals import Stopped, dying, stopping
 from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
-    from rtdeblur.backends.base import Backend, EngineOptions
+    from rtdeblur.backends.base import Backend
+    from rtdeblur.gpu_path import Obstacle, Way
     from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
@@ -38,10 +38,10 @@ _WITHOUT_EFFECT = {
 _RUNTIMES = ("openvino", "tensorrt", "tensorrt_rtx")
 
 
-class Session:
+class FileRestorer:
     """Restores files one after another; the model is loaded and compiled once for all of them."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DeblurRequest) -> None:
         self._request = request
         self._model: Model | None = None
         self._stop = threading.Event()
@@ -56,13 +56,15 @@ class Session:
         request = self._request
         with ExitStack() as stack:
             # What can fail at once comes before what takes seconds: the model is compiled last.
-            reader = stack.enter_context(closing(_open_reader(request, job)))
+            reader, obstacle = _open_reader(request, job)
+            stack.enter_context(reader)
             if self._model is None:
-                self._model = _load_model(request)
+                self._model = request.load_model()
             writer = stack.enter_context(_open_writer(request, job, reader))
-            backend = self._open_backend()
-            self._tell_way(connect(reader, backend, writer))
-            done = self._begin(writer, job, "on the GPU" if reader.keeps else "in the host's memory")
+            backend = self._open_backend(self._model)
+            way = connect(reader, backend, writer, obstacle)
+            self._tell_way(way)
+            done = self._begin(writer, job, way)
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
@@ -72,7 +74,7 @@ class Session:
             return Result(
                 job,
                 stats,
-                self._model_name,
+                self._model.manifest.name,
                 backend.name,
                 backend.description,
                 warnings,
@@ -82,10 +84,11 @@ class Session:
                 done,
             )
 
-    def _begin(self, writer: FileWriter, job: Job, where: str) -> int:
+    def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
         """Go on with what an earlier run finished, where that was asked for; give how many frames it did."""
+        assert self._model is not None
         assert self.backend is not None
-        done = writer.begin(_restoration(self._request, self._model, self.backend) | {"frames": where})
+        done = writer.begin(_restoration(self._request, self._model, self.backend, way))
         if done and not self._request.quiet:
             say("info", f"{job.output}: {done} frames are done already")
         return done
@@ -108,25 +111,22 @@ class Session:
         if self.backend is not None:
             self.backend.close()
 
-    @property
-    def _model_name(self) -> str:
-        return self._model.manifest.name if self._model else "identity"
-
-    def _open_backend(self) -> Backend:
+    def _open_backend(self, model: Model) -> Backend:
         if self.backend is None:
-            self.backend = _open_backend(self._request, self._model, self._stop.is_set)
+            self.backend = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
         return self.backend
 
-    def _tell_way(self, way: str) -> None:
+    def _tell_way(self, way: Way) -> None:
         """Say what runs, and how frames go; of several files only where it changes."""
+        assert self._model is not None
         assert self.backend is not None
-        line = f"model {self._model_name}; {self.backend.description}; {way}"
+        line = f"model {self._model.manifest.name}; {self.backend.description}; {way}"
         if line != self._told and not self._request.quiet:
             say("info", line)
         self._told = line
 
 
-def _open_reader(request: Request, job: Job) -> FileReader:
+def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader, Obstacle | None]:
     from rtdeblur.gpu_path import Wanted, open_reader
 
     if job.input == STANDARD and os.isatty(0):
@@ -151,7 +151,7 @@ def _open_reader(request: Request, job: Job) -> FileReader:
 
 
 @contextmanager
-def _open_writer(request: Request, job: Job, reader: FileReader) -> Iterator[FileWriter]:
+def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterator[FileWriter]:
     from rtdeblur.media.writer import FileWriter
 
     writer = FileWriter(
@@ -172,52 +172,16 @@ def _open_writer(request: Request, job: Job, reader: FileReader) -> Iterator[Fil
             say("info", f"{job.output}: {writer.kept} frames are done and kept; --resume continues")
 
 
-def _restoration(request: Request, model: Model | None, backend: Backend) -> dict[str, str]:
+def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:
     """All that decides what becomes of the pictures; an option counts unless it is known not to."""
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
     return decided | {
-        "model": model.manifest.sha256 if model else "identity",
+        "model": model.manifest.sha256,
         "backend": backend.description,
         "runtime": ", ".join(runtimes),
+        "memory": "host" if way.obstacle else "device",
     }
-
-
-def _load_model(request: Request) -> Model | None:
-    if request.model == "identity" or request.backend == "identity":
-        return None
-    from rtdeblur.model import DEFAULT_MODEL, Model
-
-    return Model.load(request.model or DEFAULT_MODEL)
-
-
-def _open_backend(request: Request, model: Model | None, stopped: Callable[[], bool]) -> Backend:
-    from rtdeblur.backends import open_backend
-
-    if model:
-        return open_backend(
-            request.backend,
-            model,
-            precision=request.precision,
-            mode="throughput",
-            dropout=request.dropout,
-            seed=request.seed,
-            engines=_engine_options(request, stopped),
-        )
-    if request.backend not in ("auto", "identity"):
-        raise click.UsageError(
-            f"The model 'identity' has no graph for --backend {request.backend}; leave out one of the two."
-        )
-    return open_backend("identity", None, precision=request.precision, mode="throughput")
-
-
-def _engine_options(request: Request, stopped: Callable[[], bool]) -> EngineOptions:
-    from rtdeblur.backends.base import EngineOptions
-
-    options = EngineOptions(request.flavour, request.engine_dir, stopped=stopped)
-    if request.quiet:
-        return options
-    return replace(options, notice=partial(say, "info"), on_progress=at_times(partial(say, "info")))
 
 
 def _unrestored(stats: PipelineStats) -> Iterator[str]:

@@ -35,11 +35,9 @@ def command(ctx: click.Context, before: Path, after: Path, as_json: bool, quiet:
     """
     if Path("-") in (before, after):
         raise click.UsageError("Both files are read whole and compared; a pipe cannot be.")
-    from rtdeblur.media.verify.compare import compare
-    from rtdeblur.media.verify.container_limits import plain_copy
-    from rtdeblur.media.verify.contents import read_contents
+    from rtdeblur.media.verify import verify
 
-    checks = compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
+    checks = verify(before, after)
     different = any(check.status == "different" for check in checks)
     if as_json:
         summary = {"input": str(before), "output": str(after), "same": not different}

@@ -23,7 +23,7 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from rtdeblur.errors import InputError, NoVideoError
+from rtdeblur.errors import GpuDecodingError, InputError, NoVideoError
 
 MAX_PIXELS = 8192 * 8192
 """The largest picture read unless a larger one is asked for: 8K, and 360° video of 8192x8192."""
@@ -95,11 +95,9 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
             )
     except FFmpegError as error:
         if accelerator and error.errno == errno.EPERM:  # what FFmpeg makes of a GPU that is not there
-            raise InputError("no GPU decodes here, as --decoder cuda asks; try --decoder cpu") from error
+            raise GpuDecodingError("no GPU decodes here, as --decoder cuda asks") from error
         if accelerator and error.errno == errno.EOPNOTSUPP:
-            raise InputError(
-                "FFmpeg cannot share the GPU with what uses it in this program; try --decoder cpu"
-            ) from error
+            raise GpuDecodingError("FFmpeg cannot share the GPU with what uses it in this program") from error
         said = log[-1][2].strip() if log else ""
         why = f"{reason(error)} ({said})" if said else reason(error)
         if "whitelist" in said:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rtdeblur.errors import InputError
 from rtdeblur.frames import Frame
-from rtdeblur.live.latest import Newest
+from rtdeblur.live.latest import Latest
 from rtdeblur.live.meters import FrameInterval
 from rtdeblur.live.sources.base import LiveSource
 
@@ -27,7 +27,7 @@ class Captured:
     at: float
 
 
-class Capture:
+class LiveCapture:
     """Fills a slot with the newest frame of a source.
 
     One that cannot be opened the first time is an error, unless `patient`; one that was there is waited for.
@@ -50,7 +50,7 @@ class Capture:
         self, open_source: Callable[[], LiveSource], say: Callable[[str], None], *, patient: bool = False
     ) -> None:
         self._open_source, self._say, self._patient = open_source, say, patient
-        self.slot: Newest[Captured] = Newest()
+        self.slot: Latest[Captured] = Latest()
         self.interval = FrameInterval()
         self.frames = self.reconnects = self.damaged = 0
         self.error: BaseException | None = None

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from rtdeblur.errors import InterruptedRunError, RtdeblurError
 from rtdeblur.frames import Frame
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import LivePicture
-from rtdeblur.live.latest import Newest
+from rtdeblur.live.latest import Latest
 from rtdeblur.live.meters import Latency
-from rtdeblur.live.restorer import Restorer
+from rtdeblur.live.restorer import LiveRestorer
 
 _USUAL_INTERVAL = 1 / 30
 _CLOSE_SECONDS = 10.0
@@ -42,15 +42,15 @@ class Inference:
 
     def __init__(
         self,
-        capture: Capture,
-        restorer: Restorer,
+        capture: LiveCapture,
+        restorer: LiveRestorer,
         deliver: Callable[[LivePicture], None],
         say: Callable[[str], None],
         deadline: float | None = None,
     ) -> None:
         self._capture, self._restorer, self._deliver = capture, restorer, deliver
         self._say, self._deadline = say, deadline
-        self.slot: Newest[LivePicture] = Newest()
+        self.slot: Latest[LivePicture] = Latest()
         self.times = Latency()
         self.restored = self.unrestored = 0
         self.message = ""

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Newest(Generic[T]):
+class Latest(Generic[T]):
     """Holds the newest item.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rtdeblur.backends.base import Backend
 from rtdeblur.frames import Frame, FrameBatch
@@ -14,7 +15,7 @@ from rtdeblur.live.meters import Clock
 AUTO = "auto"
 
 
-class Restorer:
+class LiveRestorer:
     """Runs models; used by one thread, but for `next_choice` and what `model` and `working_size` tell.
 
     Args:
@@ -132,4 +133,4 @@ class Restorer:
 def _infer(backend: Backend, frame: Frame) -> Frame:
     batch = backend.infer(FrameBatch.stack([frame]))
     y, u, v = (plane[0, 0] for plane in batch.planes)
-    return Frame((y, u, v), frame.pts, frame.time_base, frame.colour)
+    return replace(frame, planes=(y, u, v))

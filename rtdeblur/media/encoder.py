@@ -1,4 +1,4 @@
-"""Sets an encoder up like the source and fits restored frames to it; see `codecs` for which encoder."""
+"""Sets an encoder up like the source and fits restored frames to it; `codecs` chooses which encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
 from av.format import Flags as FormatFlags
-from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
@@ -22,26 +21,10 @@ from av.video.stream import VideoStream
 from rtdeblur.ffmpeg.container import Device, open_output
 from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
 from rtdeblur.frames import Colour, Plane
-from rtdeblur.media.source import PictureInfo, SourceInfo
+from rtdeblur.media.source import SourceInfo
 
-CAPTIONS = "a53cc"
-"""The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
-HDR_PARAMS = {
-    "libx265": ("x265-params", "master-display", "max-cll"),
-    "libx264": ("x264-params", "mastering-display", "cll"),
-}
-"""Encoders that write HDR10 metadata: the option that takes it, and its keys for display and light level."""
-# It changes with the scene; no encoder takes it through PyAV.
-_DYNAMIC_HDR = (Type.DOVI_METADATA, Type.DYNAMIC_HDR_PLUS)
-_PROGRESSIVE = {"libx265", "libvpx-vp9", "libsvtav1"}
 # Some containers advertise their clock (90000) as the rate, which encoders refuse.
 _MAX_RATE = 1000
-_LOSS_NAMES = {
-    PixFmtLoss.DEPTH: "the bit depth",
-    PixFmtLoss.RESOLUTION: "the chroma resolution",
-    PixFmtLoss.CHROMA: "the chroma",
-    PixFmtLoss.ALPHA: "the transparency",
-}
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
@@ -56,6 +39,7 @@ class Encoding:
         lost: what of the source `pix_fmt` cannot hold.
         colour: what its code values mean.
         device: whose memory it takes frames from, without a copy: cuda, or cpu. cuda takes both.
+        tag: how the container calls the codec; None for FFmpeg's choice.
     """
 
     codec: str
@@ -64,6 +48,7 @@ class Encoding:
     lost: PixFmtLoss
     colour: Colour
     device: Device = "cpu"
+    tag: str | None = None
 
     def add_to(self, container: OutputContainer, source: SourceInfo) -> VideoStream:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
@@ -96,8 +81,8 @@ class Encoding:
         if picture.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
             context.field_order = source.video.codec_context.field_order
-        if context.codec.name == "libx265" and container.format.name in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # QuickTime plays no other
+        if self.tag is not None:
+            context.codec_tag = self.tag
         return stream
 
     def takes(self, frame: VideoFrame) -> bool:
@@ -117,40 +102,6 @@ class Encoding:
             return self.add_to(scratch, source).codec_context
         finally:
             scratch.close()  # else it holds the encoder until the garbage collector comes
-
-    def losses(self, source: SourceInfo) -> list[str]:
-        """One line for each thing that the pixel format changes in the picture."""
-        pix_fmt, picture = source.info.pix_fmt, source.picture
-        lost = _lost_hdr(self.codec, picture)
-        lost += [
-            f"{what} of {pix_fmt} is not kept: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
-            for loss, what in _LOSS_NAMES.items()
-            if self.lost & loss
-        ]
-        if picture.format.is_rgb and self.colour.matrix != "rgb":
-            what = f"the colours of {pix_fmt} are encoded as {self.pix_fmt}, rounded to code values"
-            lost.append(f"{what}; ffv1 in .mkv keeps them")
-        elif not self.lost and self.pix_fmt != picture.format.name and picture.width % 2 + picture.height % 2:
-            size = f"{picture.width}x{picture.height}"
-            lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
-        if CAPTIONS not in self.options and Type.A53_CC in picture.side_data:
-            lost.append(f"closed captions are not kept by {self.codec}; libx264 and libx265 keep them")
-        if picture.is_interlaced and self.codec in _PROGRESSIVE:
-            lost.append(f"the field order is not kept by {self.codec}; libx264 keeps it")
-        if self.codec == "ffv1" and (source.video.sample_aspect_ratio or 1) != 1:
-            lost.append(
-                "the aspect ratio is kept in the frames alone, as ffv1 is written; libx264 keeps it whole"
-            )
-        return lost
-
-
-def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
-    """One line for each kind of HDR metadata of a picture that an encoder cannot write."""
-    missing = [] if codec in HDR_PARAMS else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
-    names = {
-        kind.name.replace("_", " ").lower() for kind in (*missing, *_DYNAMIC_HDR) if kind in picture.side_data
-    }
-    return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
 
 
 def _frame_rate(source: SourceInfo) -> Fraction:

@@ -102,7 +102,8 @@ class SourceInfo:
         info: size, rate and length.
         picture: what the first frame looks like.
         device: that decodes, cpu or cuda.
-        fits_device: True if frames can stay in the GPU's memory, from decoder to encoder.
+        surface: FFmpeg's name of the decoder's own sample format.
+        is_deinterlaced: True if pictures are made of fields, on the processor.
         strict: True if damage is raised instead of counted.
         time_base: seconds per unit of the frames' times.
         zero: time in the source, in seconds, that becomes zero in the output.
@@ -119,7 +120,8 @@ class SourceInfo:
     info: VideoInfo
     picture: PictureInfo
     device: Device
-    fits_device: bool
+    surface: str
+    is_deinterlaced: bool
     strict: bool
     time_base: Fraction
     zero: Fraction
@@ -130,6 +132,12 @@ class SourceInfo:
     covers: Mapping[int, bytes]
     tags: Mapping[str, str]
     chapters: tuple[Chapter, ...]
+
+    @property
+    def fits_device(self) -> bool:
+        """True if frames can stay in the GPU's memory: those of NVDEC in NV12, of even size."""
+        is_nv12 = self.surface == "nv12" and not (self.picture.height % 2 or self.picture.width % 2)
+        return self.device == "cuda" and is_nv12 and not self.is_deinterlaced
 
     @property
     def has_cover(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 from operator import methodcaller
 
@@ -14,7 +15,7 @@ from av.rational import AVRational
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from rtdeblur.ffmpeg.formats import COVERS, MOV, refusal
+from rtdeblur.ffmpeg.formats import CONTAINERS, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
 from rtdeblur.media.tags import clean_tags
@@ -26,14 +27,7 @@ _TEXT_FILTERS = {
     "mov_text": ("subrip", "mov2textsub"),
 }
 _IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
-# The muxer takes every codec, and what it does not know comes back as nothing: allow what does not.
-_MPEGTS_CODECS = {
-    "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
-    "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
-}  # fmt: skip
 _LONGEST_REORDERING_SECONDS = 3600
-# What to suggest for a stream that a container refuses, the most common first.
-_ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov", "mpegts": ".ts"}
 
 
 @dataclass(slots=True)
@@ -101,23 +95,47 @@ class Track:
         return packet
 
 
-def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> Track | str | None:
-    """Add a copy of one stream of the input.
+class Complete(Enum):
+    """Why a stream is kept without copying its packets."""
 
-    Returns:
-        The track to fill; None where no packets are to come; or a warning that the stream is not kept.
+    REMADE = "the muxer makes it of the chapters or the timecode"
+    ATTACHED = "its picture is an attachment"
+
+
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """A stream for which the container has no place.
+
+    Attributes:
+        stream: kind and index of the stream, or that it is cover art.
+        codec: FFmpeg's name.
+        container: FFmpeg's name.
+        ending: of a container that holds it; None if none is known.
     """
-    name = container.format.name
+
+    stream: str
+    codec: str
+    container: str
+    ending: str | None
+
+    def __str__(self) -> str:
+        hint = f"; {self.ending} can" if self.ending else ""
+        return f"{self.stream} ({self.codec}) is not kept: {self.container} cannot hold it{hint}"
+
+
+def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> Track | Complete | NotKept:
+    """Add a copy of one stream of the input; a `Track` is to be filled with its packets."""
+    name, traits = container.format.name, traits_of(container.format.name)
     if stream.type == "data" and _is_remade(stream, source):
-        return None
+        return Complete.REMADE
     if is_cover(stream):
-        if name == "matroska":
+        if traits.cover == "attachment":
             return _attach(container, stream, source)
-        if name not in COVERS:
+        if traits.cover is None:
             return _not_kept(stream, name)
     if _refuses(name, stream):
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
-        if not codec or name == "mpegts" or refusal(name, methodcaller("add_mux_stream", codec)):
+        if not codec or not traits.takes(codec) or refusal(name, methodcaller("add_mux_stream", codec)):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
@@ -136,12 +154,10 @@ def _codec(stream: Stream) -> str:
 
 
 def _refuses(format_name: str, stream: Stream) -> bool:
-    if format_name == "mpegts" and _codec(stream) not in _MPEGTS_CODECS:
+    traits = traits_of(format_name)
+    if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
         return True
-    if stream.type == "attachment" and format_name != "matroska":
-        return True
-    # mp4 looks at a channel layout when it writes its index: here in front, or it would be too late.
-    options = {"movflags": "empty_moov"} if format_name in MOV and _codec(stream).startswith("pcm_") else {}
+    options = dict(traits.pcm_options) if _codec(stream).startswith("pcm_") else {}
     return refusal(format_name, lambda scratch: _copied(scratch, stream), options) is not None
 
 
@@ -159,14 +175,17 @@ def _is_remade(stream: Stream, source: SourceInfo) -> bool:
     return chapters or "timecode" in stream.metadata
 
 
-def _not_kept(stream: Stream, format_name: str) -> str:
+def _not_kept(stream: Stream, format_name: str) -> NotKept:
     what = "cover art" if is_cover(stream) else f"{stream.type} stream #{stream.index}"
-    others = [e for n, e in _ALTERNATIVES.items() if n != format_name and not _refuses(n, stream)]
-    hint = f"; {others[0]} can" if others else ""
-    return f"{what} ({_codec(stream)}) is not kept: {format_name} cannot hold it{hint}"
+    others = (
+        traits.suggested_ending
+        for name, traits in CONTAINERS.items()
+        if traits.suggested_ending and name != format_name and not _refuses(name, stream)
+    )
+    return NotKept(what, _codec(stream), format_name, next(others, None))
 
 
-def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> str | None:
+def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> Complete | NotKept:
     """Matroska holds cover art as an attachment, known by its name (matroska.org, cover art)."""
     kind = _IMAGES.get(_codec(stream))
     picture = source.covers.get(stream.index)
@@ -175,4 +194,4 @@ def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> s
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     name = tags.get("filename", f"cover.{'jpg' if kind == 'jpeg' else kind}")
     container.add_attachment(name, tags.get("mimetype", f"image/{kind}"), picture)
-    return None
+    return Complete.ATTACHED

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from av.container import OutputContainer
 
-from rtdeblur.ffmpeg.formats import COVERS, MATROSKA, MOV
+from rtdeblur.ffmpeg.formats import ContainerTraits, traits_of
 from rtdeblur.media.source import SourceInfo
 
 if TYPE_CHECKING:  # PyAV has it in its stubs alone
     from av.container.core import Chapter
 
-_TIMECODES = MOV | MATROSKA | {"mxf"}
-_CHAPTERS = MOV | MATROSKA | {"nut", "ogg", "asf"}
 # What the muxer writes itself, or mkvmerge computed from packets.
 _STALE_TAGS = {
     "alpha_mode",
@@ -27,16 +25,6 @@ _STALE_TAGS = {
     "duration",
 }
 _STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
-# Without delay_moov the sound would be moved by its priming.
-_FRAGMENTED = ("frag_keyframe", "delay_moov", "default_base_moof")
-# Keys for which mp4 has places of its own (libavformat/movenc.c, mov_write_ilst_tag); others need
-# its table of free keys, which fewer players read.
-_MP4_KEYS = {
-    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright",
-    "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords",
-    "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation",
-    "track", "disc", "tmpo", "creation_time", "timecode",
-}  # fmt: skip
 
 
 def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -56,19 +44,25 @@ def muxer_options(source: SourceInfo, format_name: str, seekable: bool = True) -
         format_name: FFmpeg's name of the container.
         seekable: False for a pipe, where mp4 needs fragments, as it cannot go back to write its index.
     """
+    traits = traits_of(format_name)
+    flags = [] if seekable else list(traits.pipe_flags)
+    if _free_tags(source, traits) and not _leaves_out_free_tags(source, traits):
+        flags.append(traits.free_tags_flag)
     # Else Matroska and others write random numbers, and no two runs give the same bytes.
-    options = {"fflags": "+bitexact"}
-    if format_name not in MOV:
-        return options
-    options["movie_timescale"] = "90000"  # else start offsets are rounded to a millisecond
-    flags = [] if seekable else list(_FRAGMENTED)
-    if _free_tags(source) and not (format_name in COVERS and source.has_cover):
-        flags.append("use_metadata_tags")
+    options = {"fflags": "+bitexact", **traits.options}
     return options | ({"movflags": "+".join(flags)} if flags else {})
 
 
-def _free_tags(source: SourceInfo) -> list[str]:
-    return [key for key in clean_tags(source.tags) if key.lower() not in _MP4_KEYS]
+def _free_tags(source: SourceInfo, traits: ContainerTraits) -> list[str]:
+    """The tags for which a container has no place of their own."""
+    if traits.keys is None:
+        return []
+    return [key for key in clean_tags(source.tags) if key.lower() not in traits.keys]
+
+
+def _leaves_out_free_tags(source: SourceInfo, traits: ContainerTraits) -> bool:
+    """True if cover art is to be kept in their place: mp4 keeps one of the two."""
+    return traits.cover == "stream" and source.has_cover
 
 
 def copy_tags(container: OutputContainer, source: SourceInfo) -> list[str]:
@@ -78,16 +72,17 @@ def copy_tags(container: OutputContainer, source: SourceInfo) -> list[str]:
         Warnings about what the container cannot hold.
     """
     name, warnings = container.format.name, []
+    traits = traits_of(name)
     container.metadata.update(clean_tags(source.tags))
-    if name in COVERS and source.has_cover and (free := _free_tags(source)):
+    if _leaves_out_free_tags(source, traits) and (free := _free_tags(source, traits)):
         tags = ", ".join(sorted(free))
         warnings.append(f"tags are not kept: {name} cannot hold {tags} beside cover art; .mkv can")
     timecode = _timecode(source)
-    if timecode and (source.is_trimmed or name not in _TIMECODES):
-        why = "it names the first frame of the source" if name in _TIMECODES else f"{name} cannot hold it"
+    if timecode and (source.is_trimmed or not traits.timecode):
+        why = "it names the first frame of the source" if traits.timecode else f"{name} cannot hold it"
         warnings.append(f"the timecode {timecode} is not kept: {why}")
     chapters = _chapters(source)
-    if chapters and name not in _CHAPTERS:
+    if chapters and not traits.chapters:
         warnings.append(f"{len(chapters)} chapters are not kept: {name} cannot hold them; .mkv can")
     else:
         container.set_chapters(chapters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from fractions import Fraction
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 import av
 from av.container import OutputContainer
@@ -21,17 +21,18 @@ from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.damage import PACKETS, Damage
-from rtdeblur.ffmpeg.formats import MATROSKA, MOV, format_of
+from rtdeblur.ffmpeg.formats import format_of, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
-from rtdeblur.media.codecs import choose
+from rtdeblur.media.codecs import choose, losses
 from rtdeblur.media.encoder import Encoding, fit, put_planes
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
 from rtdeblur.media.source import Described
-from rtdeblur.media.streams import Track, add_copy
+from rtdeblur.media.streams import NotKept, Track, add_copy
 from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
+from rtdeblur.system import usable_cores
 
 
 class FileWriter:
@@ -201,10 +202,16 @@ class FileWriter:
             if job is not None:
                 self.kept = job.close(keep=self._resume)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _identity(self) -> dict[str, str]:
         """What decides the bytes of the encoded video, given its pictures."""
         encoding, source = self.encoding, self._source
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = usable_cores()
         return {
             "rtdeblur": version("rtdeblur"),
             "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
@@ -243,8 +250,8 @@ class FileWriter:
             copy = add_copy(container, stream, source)
             if isinstance(copy, Track):
                 self._tracks[stream.index] = copy
-            elif copy:
-                self.warnings.append(copy)
+            elif isinstance(copy, NotKept):
+                self.warnings.append(str(copy))
         return video
 
     def _add_video(self, container: OutputContainer) -> VideoStream:
@@ -255,11 +262,11 @@ class FileWriter:
         matrix = source.picture.display_matrix
         if matrix is not None:
             video.set_display_matrix(matrix)
-            if container.format.name not in MOV | MATROSKA:
+            if not traits_of(container.format.name).rotation:
                 self.warnings.append(
                     f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
                 )
-        self.warnings += self.encoding.losses(source)
+        self.warnings += losses(self.encoding, source)
         return video
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:

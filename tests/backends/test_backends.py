@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtdeblur import system
 from rtdeblur.backends import open_backend, openvino
 from rtdeblur.backends.base import Backend, EngineOptions
 from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr
@@ -32,6 +33,8 @@ def backend(
     request: pytest.FixtureRequest, model: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     name, _, precision = request.param.partition(" ")
+    if name == "identity":
+        name, model = "auto", Model.load("identity")
     engines = EngineOptions(folder=tmp_path_factory.mktemp("engines"))
     opened = open_backend(name, model, precision=precision or "auto", engines=engines)  # type: ignore[arg-type]
     yield opened
@@ -112,11 +115,11 @@ def test_changes_pictures_unless_identity(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("capabilities", "processor", "fast"),
     [
-        (["FP32", "BF16"], "AuthenticAMD avx512_bf16", True),
-        (["FP32", "BF16"], "GenuineIntel avx512_bf16 amx_bf16", True),
-        (["FP32", "BF16"], "GenuineIntel avx512_bf16", False),
+        (["FP32", "BF16"], "vendor_id : AuthenticAMD\nflags : avx512_bf16", True),
+        (["FP32", "BF16"], "vendor_id : GenuineIntel\nflags : avx512_bf16 amx_bf16", True),
+        (["FP32", "BF16"], "vendor_id : GenuineIntel\nflags : avx512_bf16", False),
         (["FP32", "BF16"], None, True),
-        (["FP32"], "AuthenticAMD avx2", False),
+        (["FP32"], "vendor_id : AuthenticAMD\nflags : avx2", False),
     ],
 )
 def test_bf16_is_for_processors_that_are_fast_in_it(
@@ -132,7 +135,7 @@ def test_bf16_is_for_processors_that_are_fast_in_it(
 
     if processor:
         (tmp_path / "cpuinfo").write_text(processor)
-    monkeypatch.setattr(openvino, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(system, "_PROC", tmp_path)
     assert openvino.is_fast_in_bf16(Core()) == fast  # type: ignore[arg-type]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from rtdeblur.backends.tensorrt.flavours import Flavour
 from rtdeblur.backends.tensorrt.spec import EngineSpec
-from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, Device
+from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, DeviceInfo
 from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
 
@@ -37,7 +37,7 @@ class FakeDriver:
     has_graphs = True
 
     def __init__(self, room: int = 1 << 30) -> None:
-        self.device = Device("Fake GPU", "8.9", "13.0")
+        self.device = DeviceInfo("Fake GPU", "8.9", "13.0")
         self.room = room
         self.calls: list[tuple[Any, ...]] = []
         self.device_memory: dict[int, np.ndarray] = {}

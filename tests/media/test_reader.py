@@ -10,9 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
+from reachable import reachable
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Colour, Planes
+from rtdeblur.media.deinterlace import Deinterlacing
 from rtdeblur.media.reader import FileReader
 
 MakeClip = Callable[..., Path]
@@ -351,3 +354,17 @@ def test_a_clock_that_wraps_around(
         times.append([frame.pts * frame.time_base - reader.source.zero for frame in reader])
     assert times[1] == times[0]
     assert len(times[0]) == (20 if part else 50)
+
+
+@pytest.mark.parametrize("deinterlace", [None, "frame", "field"])
+def test_a_frame_that_was_given_is_not_held(make_clip: MakeClip, deinterlace: Deinterlacing | None) -> None:
+    """A GPU's decoder has a few surfaces; a reader that kept one to its end would take it away."""
+    reader = FileReader(make_clip(".mp4", frames=12), deinterlace=deinterlace)
+    count = 0
+    for item in reader:
+        held = [frame.time for frame in reachable(reader, VideoFrame) if frame.time is not None]
+        assert all(time > item.pts * item.time_base for time in held)
+        count += 1
+    assert count == (24 if deinterlace == "field" else 12)
+    assert [frame.pts for frame in reachable(reader, VideoFrame) if frame.pts is not None] == []
+    reader.close()

@@ -7,7 +7,7 @@ to the engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
+from rtdeblur.backends.tensorrt.layouts import Layout
 from rtdeblur.backends.tensorrt.sidecar import write_whole
-from rtdeblur.backends.tensorrt.spec import PlaneType
+from rtdeblur.backends.tensorrt.spec import EngineSpec, PlaneType
+from rtdeblur.decode import DecodeError, from_json
 from rtdeblur.dropout import Dropout
 from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
 from rtdeblur.model import INPUTS, Model
@@ -29,6 +32,7 @@ which no eye sees."""
 _STEP = 4
 """Each fourth sample of each fourth row tells enough of a frame."""
 _BROKEN_SHARE = 0.01
+_MOST_BYTES = 1 << 20
 Array = NDArray[Any]
 
 
@@ -93,17 +97,6 @@ def _look_broken(before: Sequence[Plane], after: Sequence[Plane], peak: int) -> 
     return False
 
 
-def refusal(model: str, size: tuple[int, ...], precision: str, likeness: float) -> str:
-    """Say why an engine is not used, and which precision to raise."""
-    advice = "raise its convolutions to fp32 by --precision fp32"
-    if precision != "fp16":
-        advice = "try --backend openvino"
-    return (
-        f"the {precision} engine of {model!r} at {size[1]}×{size[0]} restores the test picture at "
-        f"{likeness:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
-    )
-
-
 class Record:
     """The GPUs and layouts for which an engine passed, in a file beside it; what is lost is asked again.
 
@@ -114,9 +107,9 @@ class Record:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._passed: dict[str, float] = {}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, DecodeError):
             if path:
-                self._passed = dict(json.loads(path.read_text(encoding="utf-8")))
+                self._passed = from_json(dict[str, float], files.read_own(path, _MOST_BYTES))
 
     def __contains__(self, case: str) -> bool:
         return case in self._passed
@@ -129,17 +122,50 @@ class Record:
                 write_whole(self._path, json.dumps(self._passed).encode())
 
 
-def likeness(model: Model, dropout: Dropout | None, picture: FrameBatch, restored: Planes) -> float:
-    """How near restored planes are to the processor's float32 result, dB, the worst plane."""
+def parity(
+    restore: Callable[[dict[str, Array]], list[Array]],
+    layout: Layout,
+    colour: Colour,
+    model: Model,
+    dropout: Dropout | None,
+) -> float:
+    """Compare what an engine makes of the test picture with the processor's float32 result.
+
+    Args:
+        restore: runs the engine: takes its planes by name, returns its outputs in the same order.
+        layout: of the planes that the engine takes.
+        colour: of the test picture.
+        model: what the engine was built from.
+        dropout: the stream's mask.
+
+    Returns:
+        PSNR of the worst plane in dB.
+    """
     from rtdeblur.backends.openvino import OpenVINOBackend
 
+    luma, chroma, kind = layout
+    picture = test_picture(luma, chroma, colour)
+    restored = _planes_of(restore(_laid_out(picture.planes, kind)))
     exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout)
-    reference = exact.infer(picture).planes
-    exact.close()
-    return psnr(restored, reference, picture.colour.peak)
+    try:
+        return psnr(restored, exact.infer(picture).planes, colour.peak)
+    finally:
+        exact.close()
 
 
-def laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
+def refusal(spec: EngineSpec, layout: Layout, parity: float) -> str:
+    """Why an engine is not used, and which precision to try instead."""
+    height, width = layout[0]
+    advice = "raise its convolutions to fp32 by --precision fp32"
+    if spec.precision != "fp16":
+        advice = "try --backend openvino"
+    return (
+        f"the {spec.precision} engine of {spec.model!r} at {width}×{height} restores the test picture at "
+        f"{parity:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
+    )
+
+
+def _laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
     """Planes as an engine takes them, by the names of its inputs."""
     arrays: dict[str, Array] = dict(zip(INPUTS, planes, strict=False))
     if kind == "nv12":
@@ -147,8 +173,8 @@ def laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
     return arrays
 
 
-def planes_of(outputs: list[Array]) -> Planes:
-    """y, u and v of what an engine gives for `laid_out`."""
+def _planes_of(outputs: list[Array]) -> Planes:
+    """y, u and v of what an engine gives for `_laid_out`."""
     if len(outputs) == 2:
         y, pairs = outputs
         return y, pairs[..., 0], pairs[..., 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rtdeblur.errors import InputError
+from rtdeblur.live.address import without_secrets
 from rtdeblur.live.sources.base import LiveSource, SourceOptions
 
 
@@ -30,8 +31,8 @@ def open_source(name: str, options: SourceOptions | None = None) -> LiveSource:
         return NetworkStream(name, options)
     if not Path(name).exists():
         raise InputError(
-            f"no source {name!r}: expected a camera's number (0), an address (rtsp://…) or a file; "
-            "check the name"
+            f"no source {without_secrets(name)!r}: expected a camera's number (0), an address (rtsp://…) "
+            "or a file; check the name"
         )
     from rtdeblur.live.sources.file import FilePlayer
 

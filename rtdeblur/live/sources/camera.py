@@ -11,12 +11,15 @@ import numpy as np
 
 from rtdeblur.errors import DependencyError, InputError
 from rtdeblur.frames import Colour, Frame
+from rtdeblur.live.image import Appearance
 from rtdeblur.live.sources.base import SourceOptions
 
 # A camera drops a picture now and then; one that was unplugged gives nothing more.
 _FAILED_READS = 5
 _MICROSECOND = Fraction(1, 1_000_000)
-_COLOUR = Colour("bt601", full_range=False)  # what COLOR_BGR2YUV_I420 gives
+# The result of COLOR_BGR2YUV_I420; untagged, players would take large pictures for BT.709.
+_COLOUR = Colour("bt601", full_range=False)
+_APPEARANCE = Appearance(matrix=6)  # BT.601 with 525 lines; the same coefficients as 625 lines
 
 
 class Camera:
@@ -81,7 +84,7 @@ class Camera:
         packed = self._cv2.cvtColor(np.ascontiguousarray(bgr[:height, :width]), self._cv2.COLOR_BGR2YUV_I420)
         y, chroma = packed[:height], packed[height:].reshape(2, height // 2, width // 2)
         pts = round(time.monotonic() * 1_000_000)
-        return Frame((y, chroma[0], chroma[1]), pts, _MICROSECOND, _COLOUR)
+        return Frame((y, chroma[0], chroma[1]), pts, _MICROSECOND, _COLOUR, _APPEARANCE)
 
 
 def _import_cv2() -> Any:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rtdeblur.frames import Frame
-from rtdeblur.live.image import upright
+from rtdeblur.live.image import appearance_of, upright
 from rtdeblur.media.reader import FileReader
 
 _LATE_SECONDS = 1.0
@@ -43,7 +43,9 @@ class FilePlayer:
         if frame is None:
             return None
         self._pace.wait(float(frame.pts * frame.time_base))
-        return upright(replace(frame, carrier=None), frame.carrier.frame)
+        decoded = frame.carrier.frame
+        appearance = appearance_of(decoded, self._reader.source.video.sample_aspect_ratio)
+        return upright(replace(frame, carrier=appearance), decoded)
 
     def close(self) -> None:
         """Release the file; a `read` that waits returns at once."""

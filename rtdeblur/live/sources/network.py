@@ -19,8 +19,8 @@ from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import reason
 from rtdeblur.ffmpeg.pixels import colour_of, planar, planes_of
 from rtdeblur.frames import Frame
-from rtdeblur.live.address import check_scheme, without_password
-from rtdeblur.live.image import upright
+from rtdeblur.live.address import advice, check_scheme, without_secrets
+from rtdeblur.live.image import appearance_of, upright
 from rtdeblur.live.sources.base import SourceOptions
 from rtdeblur.live.sources.file import Pace
 
@@ -68,7 +68,7 @@ class NetworkStream:
     finite = False
 
     def __init__(self, url: str, options: SourceOptions) -> None:
-        self._name, self._timeout = without_password(url), options.timeout_seconds
+        self._name, self._timeout = without_secrets(url), options.timeout_seconds
         self.damaged, self._pictured = 0, False
         scheme = check_scheme(url, self._name)
         words = dict(_LOW_DELAY)
@@ -80,7 +80,9 @@ class NetworkStream:
         try:
             self._container = self._open(url, scheme, words)
         except FFmpegError as error:
-            raise InputError(f"cannot open {self._name!r}: {self._reason(error, scheme)}") from error
+            hint = advice(url) or self._hint(error)
+            # Not `from error`, whose traceback shows the whole address.
+            raise InputError(f"cannot open {self._name!r}: {self._reason(error, scheme)}; {hint}") from None
         videos = [s for s in self._container.streams.video if s.codec_context is not None]
         if not videos:
             held = ", ".join(s.type for s in self._container.streams)
@@ -110,7 +112,8 @@ class NetworkStream:
             pts = round(time.monotonic() / unit)
         elif self._pace:
             self._pace.wait(float(pts * unit))
-        return upright(Frame(planes_of(picture), pts, unit, colour_of(picture)), decoded)
+        appearance = appearance_of(decoded, self._stream.sample_aspect_ratio)
+        return upright(Frame(planes_of(picture), pts, unit, colour_of(picture), appearance), decoded)
 
     def close(self) -> None:
         """Hang up."""
@@ -172,15 +175,20 @@ class NetworkStream:
                 failures += 1
                 self.damaged += 1
             except FFmpegError as error:
-                raise InputError(f"{self._name!r} was lost: {reason(error)}") from error
+                raise InputError(f"{self._name!r} was lost: {reason(error)}") from None
         raise InputError(f"{self._name!r} sends nothing that can be read")
 
     def _reason(self, error: FFmpegError, scheme: str) -> str:
         if isinstance(error, ExitError):
-            return f"nothing came within {self._timeout:g} s; check the address and the sender"
+            return f"nothing came within {self._timeout:g} s"
         if isinstance(error, ProtocolNotFoundError):
-            return f"this build of PyAV has no {scheme}; try udp, rtsp or rtmp"
-        return f"{reason(error)}; check the address and the sender"
+            return f"this build of PyAV has no {scheme}"
+        return reason(error)
+
+    def _hint(self, error: FFmpegError) -> str:
+        if isinstance(error, ProtocolNotFoundError):
+            return "try udp, rtsp or rtmp"
+        return "check the address and the sender"
 
 
 class Backlog:

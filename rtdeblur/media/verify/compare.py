@@ -9,7 +9,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
 
-from rtdeblur.media.verify.contents import Contents, Track
+from rtdeblur.ffmpeg.formats import traits_of
+from rtdeblur.media.verify.contents import Contents, StreamContents
 
 Status = Literal["same", "different", "not held"]
 Held = Callable[[Contents], bool]
@@ -18,7 +19,6 @@ Held = Callable[[Contents], bool]
 _CLOCK = Fraction(1, 20_000)
 # A muxer that moves all streams, to begin with the priming of a sound codec, leaves chapters where they are.
 _CHAPTER_SLACK = Fraction(1, 20)
-_NUMBERED = ("avi",)  # frames have numbers there, and no times
 _MAX_PRIMING = 4
 _IN_STEP = "in step with the pictures"
 _PICTURE = (
@@ -95,7 +95,7 @@ class _Comparison:
         same = worst <= 2 * self._slack  # the first is rounded too
         told = _span(after) if same else f"off by up to {_ms(worst)} at frame {errors.index(worst)}"
         # No container holds times that go back.
-        can_be_held = not back and self._after.format not in _NUMBERED
+        can_be_held = not back and not traits_of(self._after.format).numbers_frames
         span = _span(before) + (f", {back} out of order" if back else "")
         yield self._check("frame times", span, told, same, lambda _: can_be_held)
         lengths = [_end(contents) - contents.first for contents in (self._before, self._after)]
@@ -134,11 +134,11 @@ class _Comparison:
             yield from self._track(name, track, twin)
             yield from self._about_track(name, track, twin, alone=len(before) == 1)
 
-    def _missing(self, name: str, track: Track) -> Check:
+    def _missing(self, name: str, track: StreamContents) -> Check:
         what = f"{track.codec} {track.language}".strip()
         return self._check(name, what, "missing", False, lambda best: bool(_twins(best, track)))
 
-    def _track(self, name: str, before: Track, after: Track) -> Iterator[Check]:
+    def _track(self, name: str, before: StreamContents, after: StreamContents) -> Iterator[Check]:
         start = _start(before, after)
         counts = [f"{len(track.hashes)} packets" for track in (before, after)]
         if start is None:
@@ -152,10 +152,12 @@ class _Comparison:
         worst = max(errors, key=abs, default=Fraction(0))
         same = abs(worst) <= _slack(before, after) + self._slack
         told = _IN_STEP if same else f"moved by {_ms(worst)}"
-        can_be_held = self._after.format not in _NUMBERED
+        can_be_held = not traits_of(self._after.format).numbers_frames
         yield self._check(f"{name} times", _IN_STEP, told, same, lambda _: can_be_held)
 
-    def _about_track(self, name: str, before: Track, after: Track, alone: bool) -> Iterator[Check]:
+    def _about_track(
+        self, name: str, before: StreamContents, after: StreamContents, alone: bool
+    ) -> Iterator[Check]:
         def check(what: str, x: Any, y: Any, same: bool) -> Check:
             def held(best: Contents) -> bool:
                 twins = [getattr(twin, what) for twin in _twins(best, before)]
@@ -204,28 +206,28 @@ class _Comparison:
             yield self._check("time of recording", x, y, x == y, lambda best: best.created == x)
 
 
-def _of(contents: Contents, kind: str) -> list[Track]:
+def _of(contents: Contents, kind: str) -> list[StreamContents]:
     """The tracks of a kind; those that muxers make of chapters and timecodes are compared as such."""
     made = ("bin_data", "unknown", "none") if kind == "data" else ()
     return [track for track in contents.tracks if track.kind == kind and track.codec not in made]
 
 
-def _twins(contents: Contents, track: Track) -> list[Track]:
+def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
     return [other for other in _of(contents, track.kind) if _shared(track, other)]
 
 
-def _shared(before: Track, after: Track) -> int:
+def _shared(before: StreamContents, after: StreamContents) -> int:
     """How many packets two tracks share."""
     return sum((Counter(before.hashes) & Counter(after.hashes)).values())
 
 
-def _difference(before: Track, after: Track) -> str:
+def _difference(before: StreamContents, after: StreamContents) -> str:
     missing = sum((Counter(before.hashes) - Counter(after.hashes)).values())
     others = sum((Counter(after.hashes) - Counter(before.hashes)).values())
     return f"{missing} missing, {others} others" if missing or others else "in another order"
 
 
-def _start(before: Track, after: Track) -> int | None:
+def _start(before: StreamContents, after: StreamContents) -> int | None:
     """The packet of the input with which the output begins; None where they differ from there.
 
     An edit list of mp4 hides packets that prime an audio decoder; other containers play or drop them.
@@ -241,7 +243,7 @@ def _start(before: Track, after: Track) -> int | None:
     return None
 
 
-def _slack(before: Track, after: Track) -> Fraction:
+def _slack(before: StreamContents, after: StreamContents) -> Fraction:
     """How far rounding to the output's clock may move a time."""
     exact = (before.time_base / after.time_base).denominator == 1
     return _CLOCK if exact else after.time_base / 2 + _CLOCK

@@ -17,13 +17,11 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import main_video, open_input, open_output
-from rtdeblur.ffmpeg.formats import format_of, refusal
+from rtdeblur.ffmpeg.formats import format_of, refusal, traits_of
 from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.media.verify.contents import Contents, read_contents
 
 _PACKETS = 8  # of each stream, enough to know it by
-# mp4 keeps free keys on request alone.
-_OPTIONS = {name: {"movflags": "use_metadata_tags"} for name in ("mp4", "mov", "ipod")}
 
 
 def plain_copy(source: Path, output: Path) -> Contents | None:
@@ -47,7 +45,8 @@ def plain_copy(source: Path, output: Path) -> Contents | None:
         name = _muxer(output, after)
         path = Path(folder) / "copy"
         try:
-            with closing(open_output(str(path), name, _OPTIONS.get(name))) as copy:
+            flag = traits_of(name).free_tags_flag
+            with closing(open_output(str(path), name, {"movflags": flag} if flag else None)) as copy:
                 _fill(copy, before, main_video(before, source), after, main_video(after, output))
             return read_contents(path)
         except (FFmpegError, InputError, ValueError):

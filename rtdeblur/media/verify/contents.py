@@ -44,7 +44,7 @@ _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
 @dataclass(slots=True)
-class Track:
+class StreamContents:
     """A stream beside the main video.
 
     Attributes:
@@ -111,11 +111,11 @@ class Contents:
     """
 
     format: str
-    main: Track
+    main: StreamContents
     frames: list[Fraction]
     sizes: list[tuple[int, int]]
     picture: dict[str, Any]
-    tracks: list[Track]
+    tracks: list[StreamContents]
     chapters: list[tuple[Fraction, Fraction, str]]
     tags: dict[str, str]
     timecode: str
@@ -196,12 +196,12 @@ def _next(frames: list[Fraction], step: Fraction) -> Fraction:
     return frames[-1] + step if frames else Fraction(0)
 
 
-def _track(stream: Stream) -> Track:
+def _track(stream: Stream) -> StreamContents:
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     language = tags.get("language", "")
     picture = bool(stream.disposition & Disposition.attached_pic)
     context = stream.codec_context
-    track = Track(
+    track = StreamContents(
         kind="cover" if picture else stream.type,
         codec=context.codec.canonical_name
         if context is not None

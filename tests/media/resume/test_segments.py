@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,3 +253,134 @@ def test_large_pictures_make_short_segments(monkeypatch: pytest.MonkeyPatch) -> 
         62,
         25,
     ]
+
+
+# What is planted.
+
+STRANGER = 65534
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor owners of this kind")
+needs_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can act as two users")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder that is nobody's job, with a file that is named like one of a job."""
+    folder = tmp_path / "documents"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("thesis.txt", "sub/y", "00000000.segment", "job.json", "lock"):
+        (folder / name).write_text("precious")
+    return folder
+
+
+def folder_link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def folder_of_another(path: Path, victim: Path) -> None:
+    path.mkdir(mode=0o777)
+    os.chown(path, STRANGER, STRANGER)
+
+
+def folder_open_to_all(path: Path, victim: Path) -> None:
+    path.mkdir()
+    path.chmod(0o777)
+
+
+def file_instead(path: Path, victim: Path) -> None:
+    path.write_text("precious")
+
+
+def link_to_a_file(path: Path, victim: Path) -> None:
+    path.symlink_to(victim / "thesis.txt")
+
+
+def pipe_instead(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+@posix
+@pytest.mark.parametrize(
+    "options", [{"resume": False}, {}, {"overwrite": True}], ids=["fresh", "resume", "-y"]
+)
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    "plant",
+    [
+        folder_link,
+        pytest.param(folder_of_another, marks=needs_root),
+        folder_open_to_all,
+        file_instead,
+        link_to_a_file,
+        pipe_instead,
+    ],
+)
+def test_a_folder_that_is_not_the_jobs_is_refused(
+    clip: Path, tmp_path: Path, victim: Path, plant: Callable[[Path, Path], None],
+    options: dict[str, bool], exists: bool,
+) -> None:  # fmt: skip
+    target = tmp_path / "out" / "out.mp4"
+    target.parent.mkdir()
+    if exists:
+        target.write_text("precious")
+    plant(target.with_name(".out.mp4.rtdeblur"), victim)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=r"cannot keep the work on .*: .*; remove it, or write to another"):
+        rewrite(clip, target, **({"overwrite": exists} | options))
+    assert contents(tmp_path) == before
+    assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
+
+
+def hard_link(path: Path, victim: Path) -> None:
+    os.link(victim / "thesis.txt", path)
+
+
+def link_to_a_folder(path: Path, victim: Path) -> None:
+    path.symlink_to(victim / "sub")
+
+
+@posix
+@pytest.mark.parametrize("plant", [link_to_a_file, hard_link, pipe_instead, link_to_a_folder])
+@pytest.mark.parametrize(
+    "name", ["lock", "job.json", "committed", "00000000.part", "00000000.segment", "00000025.segment"]
+)
+def test_nothing_is_written_through_a_name_in_the_folder(
+    clip: Path, tmp_path: Path, victim: Path, plant: Callable[[Path, Path], None], name: str
+) -> None:
+    before = contents(victim)
+    target = tmp_path / "out.mp4"
+    for stop in (60, None):  # planted before a run, then into work that is resumed
+        folder = target.with_name(".out.mp4.rtdeblur")
+        folder.mkdir(exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        plant(folder / name, victim)
+        rewrite(clip, target, stop=stop, overwrite=stop is not None)
+        assert contents(victim) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["documents", "out.mp4"]
+    rewrite(clip, tmp_path / "whole.mp4")
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("stop", [None, 60])
+def test_what_is_not_the_jobs_stays(clip: Path, tmp_path: Path, stop: int | None) -> None:
+    target = tmp_path / "out.mp4"
+    folder = target.with_name(".out.mp4.rtdeblur")
+    (folder / "sub").mkdir(parents=True)
+    for name in ("thesis.txt", "sub/y", "1.segment", "00000000.segment.txt"):
+        (folder / name).write_text("precious")
+    before = contents(folder)
+    rewrite(clip, target, stop=stop, resume=False)
+    assert contents(folder) == before
+    assert target.exists() is (stop is None)
+
+
+@posix
+def test_the_folder_is_for_its_owner(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    folder = target.with_name(".out.mp4.rtdeblur")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in kept(target)} == {0}
