@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 
 import click
 
+from rtdeblur.backends import BACKENDS
 from rtdeblur.cli.report import at_times, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
 
@@ -169,7 +170,7 @@ MODEL = click.Option(
     "which changes nothing.",
 )  # fmt: skip
 BACKEND = click.Option(
-    ["--backend"], type=_BackendType(("auto", "openvino", "tensorrt")), default="auto", show_default=True,
+    ["--backend"], type=_BackendType(BACKENDS), default="auto", show_default=True,
     help="What runs the model.",
 )  # fmt: skip
 PRECISION = _choice(
