@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         DependencyError,
         EngineError,
         FinishedError,
+        GpuDecodingError,
         GpuMemoryError,
         InputError,
         InterruptedRunError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from rtdeblur.live.summary import LiveSummary
     from rtdeblur.media import FrameSink, FrameSource
     from rtdeblur.media.reader import FileReader
+    from rtdeblur.media.source import SourceInfo
     from rtdeblur.media.verify import verify
     from rtdeblur.media.verify.compare import Check
     from rtdeblur.media.writer import FileWriter
@@ -81,6 +83,7 @@ __all__ = [
     "FrameBatch",
     "FrameSink",
     "FrameSource",
+    "GpuDecodingError",
     "GpuMemoryError",
     "InputError",
     "Interlude",
@@ -104,6 +107,7 @@ __all__ = [
     "Pipeline",
     "PipelineStats",
     "RtdeblurError",
+    "SourceInfo",
     "SourceOptions",
     "UsageError",
     "VideoInfo",
@@ -131,6 +135,7 @@ _HOMES = {
         "DependencyError",
         "EngineError",
         "FinishedError",
+        "GpuDecodingError",
         "GpuMemoryError",
         "InputError",
         "InterruptedRunError",
@@ -187,6 +192,7 @@ _HOMES = {
         "FrameSource",
     ),
     "rtdeblur.media.reader": ("FileReader",),
+    "rtdeblur.media.source": ("SourceInfo",),
     "rtdeblur.media.verify": ("verify",),
     "rtdeblur.media.verify.compare": ("Check",),
     "rtdeblur.media.writer": ("FileWriter",),
