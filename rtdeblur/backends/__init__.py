@@ -71,7 +71,8 @@ def open_backend(
             reason = f"; not tensorrt: {error.problem}"
     from rtdeblur.backends.openvino import OpenVINOBackend
 
-    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)
+    stopped = (engines or EngineOptions()).stopped
+    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask, stopped=stopped)
     backend.description += reason
     return backend
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import click
 
 from rtdeblur.backends import BACKENDS
-from rtdeblur.cli.report import at_times, say
+from rtdeblur.cli.report import at_times, echo, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         import rtdeblur
 
-        click.echo(f"rtdeblur {rtdeblur.__version__}")
+        echo(f"rtdeblur {rtdeblur.__version__}")
         ctx.exit()
 
 
