@@ -19,12 +19,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench"},
+    {"bench", "deblurrer"},
     {"pipeline", "live", "gpu_path"},
+    {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors", "files", "decode"},
+    {"frames", "dropout", "errors", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 

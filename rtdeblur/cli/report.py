@@ -73,12 +73,15 @@ def show_traceback(error: Exception) -> None:
 
 def line_of(error: Exception) -> str:
     """What went wrong, for a person."""
-    if isinstance(error, MemoryError):  # of Python, of FFmpeg
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):  # of Python, of FFmpeg
         return "there is not enough memory; try --batch 1, a smaller model, or closing other programs"
     if isinstance(error, OSError):  # a full disk, a lost drive
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     if isinstance(error, RtdeblurError | click.ClickException):
         return str(error)
+    if isinstance(error, ImportError):
+        first = str(error.__cause__ or error).strip().partition("\n")[0]
+        return f"cannot load a library: {first}; free memory, or try: pip install --force-reinstall rtdeblur"
     return (
         f"unexpected {type(error).__name__}: {error}; this is a fault of rtdeblur, please report it with "
         "the output of RTDEBLUR_DEBUG=1"

@@ -112,8 +112,11 @@ class FileRestorer:
             self.backend.close()
 
     def _open_backend(self, model: Model) -> Backend:
+        from rtdeblur.strength import with_strength
+
         if self.backend is None:
-            self.backend = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            opened = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            self.backend = with_strength(opened, self._request.strength)
         return self.backend
 
     def _tell_way(self, way: Way) -> None:
@@ -174,12 +177,16 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
 
 
 def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:
-    """All that decides what becomes of the pictures; an option counts unless it is known not to."""
+    """All that decides what becomes of the pictures; an option counts unless it is known not to.
+
+    What the backend chose takes the place of options that left the choice to it.
+    """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
-    return decided | {
+    return {
+        **decided,
+        **backend.fingerprint,
         "model": model.manifest.sha256,
-        "backend": backend.description,
         "runtime": ", ".join(runtimes),
         "memory": "host" if way.obstacle else "device",
     }

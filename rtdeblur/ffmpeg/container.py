@@ -6,7 +6,9 @@ import errno
 import logging
 import os
 import stat
+import struct
 from contextlib import suppress
+from fractions import Fraction
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +21,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
+from av.format import Flags as FormatFlags
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -143,6 +146,27 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
     return chosen
 
 
+def frame_rate(stream: VideoStream) -> Fraction | None:
+    """Average frames per second; None if unknown.
+
+    A raw stream has no times, and FFmpeg assumes 25; there the video's own headers count.
+    """
+    own = stream.codec_context.framerate
+    if own and FormatFlags.no_timestamps in FormatFlags(stream.container.format.flags):
+        return Fraction(own)
+    rate = stream.average_rate or stream.guessed_rate
+    return Fraction(rate) if rate else None
+
+
+def is_cut_off(path: Path) -> bool:
+    """True for a RIFF file (AVI) that is shorter than its header says."""
+    if not is_seekable(path):
+        return False
+    with path.open("rb") as file:
+        kind, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+    return bool(kind == b"RIFF" and path.stat().st_size < size + 8)
+
+
 def decoder(stream: VideoStream) -> VideoCodecContext:
     """The decoder of a stream, set up to give all that can be decoded.
 
@@ -158,6 +182,31 @@ def decoder(stream: VideoStream) -> VideoCodecContext:
     context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
     context.flags |= Flags.output_corrupt
     return context
+
+
+def open_video(
+    path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu"
+) -> tuple[InputContainer, VideoStream, VideoCodecContext]:
+    """Open a file to decode its main video.
+
+    Args:
+        path: as `open_input` takes it.
+        max_pixels: the largest picture that may be decoded.
+        device: that decodes.
+
+    Returns:
+        The container, its main video, and a decoder, whose `is_hwaccel` says whether the GPU decodes.
+
+    Raises:
+        InputError: as `open_input` and `main_video`.
+    """
+    container = open_input(path, max_pixels, device)
+    try:
+        stream = main_video(container, path, max_pixels)
+    except InputError:
+        container.close()
+        raise
+    return container, stream, decoder(stream)
 
 
 def open_output(

@@ -12,19 +12,21 @@ from av.codec.codec import PixFmtLoss
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
-from av.format import Flags as FormatFlags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.container import Device, open_output
+from rtdeblur.ffmpeg.formats import numbers_frames, traits_of
 from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
 from rtdeblur.frames import Colour, Plane
 from rtdeblur.media.source import SourceInfo
 
 # Some containers advertise their clock (90000) as the rate, which encoders refuse.
 _MAX_RATE = 1000
+# Frames a second where they are numbered: more would be clocks, not rates.
+_MAX_NUMBERS = 240
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
@@ -50,8 +52,11 @@ class Encoding:
     device: Device = "cpu"
     tag: str | None = None
 
-    def add_to(self, container: OutputContainer, source: SourceInfo) -> VideoStream:
+    def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
+
+        Returns:
+            The stream, and its encoder.
 
         Raises:
             ValueError: the container does not hold this codec.
@@ -66,7 +71,8 @@ class Encoding:
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.pix_fmt = self.pix_fmt
-        stream.time_base = context.time_base = _time_base(container, source)
+        is_even = numbers_frames(container) or bool(context.codec.frame_rates)  # as MPEG-1 and 2
+        stream.time_base = context.time_base = _even_clock(source) if is_even else source.time_base
         context.thread_type = "AUTO"
         context.sample_aspect_ratio = source.video.sample_aspect_ratio or Fraction(0, 1)
         context.color_primaries, context.color_trc = picture.primaries, picture.transfer
@@ -76,14 +82,14 @@ class Encoding:
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the name of the format may have implied it
         context.flags |= Flags.frame_duration
-        if not _has_times(container):
+        if numbers_frames(container) or traits_of(container.format.name).single_times:
             context.max_b_frames = 0  # these would be shown in the order of decoding
         if picture.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
             context.field_order = source.video.codec_context.field_order
         if self.tag is not None:
             context.codec_tag = self.tag
-        return stream
+        return stream, context
 
     def takes(self, frame: VideoFrame) -> bool:
         """Whether a frame has the format, and lies where the encoder takes it."""
@@ -99,7 +105,7 @@ class Encoding:
         """
         scratch = open_output(BytesIO(), format_name)
         try:
-            return self.add_to(scratch, source).codec_context
+            return self.add_to(scratch, source)[1]
         finally:
             scratch.close()  # else it holds the encoder until the garbage collector comes
 
@@ -110,15 +116,11 @@ def _frame_rate(source: SourceInfo) -> Fraction:
     return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
 
 
-def _time_base(container: OutputContainer, source: SourceInfo) -> Fraction:
-    if _has_times(container):
-        return source.time_base
-    return 1 / _frame_rate(source)
-
-
-def _has_times(container: OutputContainer) -> bool:
-    """False for containers (avi) that number their frames."""
-    return FormatFlags.variable_fps in FormatFlags(container.format.flags)
+def _even_clock(source: SourceInfo) -> Fraction:
+    """The clock of frames that only have numbers: one with a number for each moment of the source."""
+    rate = _frame_rate(source)
+    finest = Fraction(source.video.base_rate or rate)  # the least in which all its times are whole
+    return 1 / (finest if rate < finest <= _MAX_NUMBERS else rate)
 
 
 def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
