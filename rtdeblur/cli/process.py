@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import click
 
-from rtdeblur.cli.report import line_of, mute, say, show_traceback
+from rtdeblur.cli.report import line_of, mute, reporting, say, show_traceback
 from rtdeblur.cli.root import root
 from rtdeblur.cli.signals import Stopped, deadline, handling, silent_if_dropped
 from rtdeblur.errors import ClosedPipeError
@@ -30,7 +30,7 @@ def run(args: Sequence[str] | None) -> int:
         received.append(signum)
         raise Stopped(signum)
 
-    with deadline(), silent_if_dropped():
+    with deadline(), silent_if_dropped(), reporting():
         try:
             with handling(stop):
                 code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)

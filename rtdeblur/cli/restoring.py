@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtdeblur.cli import machine
 from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Job
-from rtdeblur.cli.report import progress, say
+from rtdeblur.cli.progress import progress
+from rtdeblur.cli.report import say
 from rtdeblur.cli.results import Result
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import RtdeblurError
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
 _WITHOUT_EFFECT = {
     "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels",
-    "quiet", "json",
-    "codec", "crf", "preset", "start", "duration",  # the writer knows what came of these
+    "quiet", "verbose", "json", "log_file",
+    # The writer knows what came of these:
+    "codec", "quality", "crf", "preset", "start", "end", "duration", "frames",
 }  # fmt: skip
 """Options that change nothing about the pictures of one file."""
 
@@ -49,7 +52,11 @@ class FileRestorer:
         self.backend: Backend | None = None
 
     def restore(self, job: Job, title: str = "") -> Result:
-        """Restore one file; unless that succeeds, what stood under the output's name stays."""
+        """Restore one file; unless that succeeds, an earlier file of the output's name stays.
+
+        Raises:
+            Stopped: a signal ended it.
+        """
         from rtdeblur.gpu_path import connect
         from rtdeblur.pipeline import Pipeline
 
@@ -65,11 +72,11 @@ class FileRestorer:
             way = connect(reader, backend, writer, obstacle)
             self._tell_way(way)
             done = self._begin(writer, job, way)
-            with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
+            with progress(reader.info, quiet=request.quiet, title=title, done=done) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
                 )
-                stats = self._run(pipeline)
+                stats = self._run(pipeline, writer)
             warnings = (*writer.warnings, *_unrestored(stats))
             return Result(
                 job,
@@ -82,20 +89,22 @@ class FileRestorer:
                 reader.source.device,
                 writer.encoding.codec,
                 done,
+                is_whole=request.is_whole,
             )
 
     def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
-        """Go on with what an earlier run finished, where that was asked for; give how many frames it did."""
+        """Resume what an earlier run finished, if that was asked for; how many frames that are."""
         assert self._model is not None
         assert self.backend is not None
         done = writer.begin(_restoration(self._request, self._model, self.backend, way))
-        if done and not self._request.quiet:
+        if done:
             say("info", f"{job.output}: {done} frames are done already")
         return done
 
-    def _run(self, pipeline: Pipeline) -> PipelineStats:
+    def _run(self, pipeline: Pipeline, writer: FileWriter) -> PipelineStats:
         def stop() -> None:
             self._stop.set()  # first: what builds an engine looks at it
+            writer.keep()
             pipeline.stop()
 
         with stopping(stop) as received:
@@ -120,13 +129,22 @@ class FileRestorer:
         return self.backend
 
     def _tell_way(self, way: Way) -> None:
-        """Say what runs, and how frames go; of several files only where it changes."""
+        """Say what runs where; of several files only when it changes."""
         assert self._model is not None
         assert self.backend is not None
-        line = f"model {self._model.manifest.name}; {self.backend.description}; {way}"
-        if line != self._told and not self._request.quiet:
-            say("info", line)
-        self._told = line
+        name, backend = self._model.manifest.name, self.backend
+        details = f"model {name}; {backend.description}; {way}"
+        if details == self._told:
+            return
+        self._told = details
+        if not self._model.has_graph:
+            where = "changes nothing"
+        else:
+            where = machine.place(backend.name)
+            if backend.name == "openvino" and self._request.backend == "auto" and machine.why_no_gpu():
+                where += f" ({machine.why_no_gpu()})"
+        say("info", f"model {name} {where}; encoder {way.encoder}")
+        say("detail", details)
 
 
 def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader, Obstacle | None]:
@@ -136,17 +154,18 @@ def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader, Obstacle
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
     with nullcontext() if job.input.is_file() and job.input != STANDARD else dying():
+        start, duration = request.part(job.input)
         return open_reader(
             job.input,
             Wanted(
                 request.decoder,
                 request.backend,
                 request.codec,
-                request.crf is not None or request.preset is not None,
+                request.crf is not None or request.preset is not None or request.quality == "lossless",
                 request.deinterlace is not None,
             ),
-            start=request.start,
-            duration=request.duration,
+            start=start,
+            duration=duration,
             max_pixels=request.max_pixels,
             strict=request.strict,
             deinterlace=request.deinterlace,
@@ -163,17 +182,26 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
         codec=request.codec,
         crf=request.crf,
         preset=request.preset,
+        quality=request.quality,
         overwrite=request.overwrite,
         format_name=request.format,
         resume=request.resume,
     )
+    def abandon() -> None:
+        writer.abandon()
+        _tell_kept(writer, job)
+
     try:
-        with abandoning(writer.abandon):
+        with abandoning(abandon):
             yield writer
     finally:
         writer.close()
-        if writer.kept:
-            say("info", f"{job.output}: {writer.kept} frames are done and kept; --resume continues")
+        _tell_kept(writer, job)
+
+
+def _tell_kept(writer: FileWriter, job: Job) -> None:
+    if writer.kept:
+        say("warning", f"{job.output}: {writer.kept} frames are done and kept; --resume continues, -y starts over")
 
 
 def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:

@@ -18,12 +18,15 @@ these get full chroma in that direction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fractions import Fraction
 from functools import cache, partial
 from io import BytesIO
+from typing import Literal
 
+import av
 from av.codec import Codec
 from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import CodecContext
@@ -42,6 +45,9 @@ from rtdeblur.media.encoder import Encoding
 from rtdeblur.media.source import PictureInfo, SourceInfo
 from rtdeblur.system import cpu_flags
 
+Quality = Literal["small", "balanced", "high", "lossless"]
+"""Size against fidelity, for users who do not think in an encoder's numbers."""
+
 CAPTIONS = "a53cc"
 """The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
 # With AVX-512, the macroblock trees of x264 (164 and 165) give other bytes in each run of some pictures; with
@@ -50,6 +56,8 @@ _X264_REPEATABLE = "asm=avx2,fma3,bmi2"
 # Freed before its end, x264 complains from a thread that it waits for, and PyAV would make that thread wait
 # for the one that frees it, for ever. Errors of its options are FFmpeg's words, and still come.
 _X264_SILENT = "log=-1"
+# A quantiser scale of 1 in FFmpeg's global_quality (FF_QP2LAMBDA).
+_LAMBDA = 118
 # x264 and x265 take any text and complain on stderr, once for each pixel format tried.
 _X26X_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
@@ -84,8 +92,10 @@ class EncoderTraits:
     """What is known of an encoder of FFmpeg; the defaults hold for those that are not in the table.
 
     Attributes:
-        options: set unless the user's crf and preset replace them.
-        lossless: options for crf 0, if that alone is not lossless at every depth.
+        options: of balanced quality, unless the user's crf and preset replace them.
+        qualities: options in their place for small and high; None if the encoder has only its own default.
+        lossless: options for lossless, and for crf 0 if that alone is not lossless at every depth; None if the
+            encoder is never or always lossless.
         presets: all that it has, where it does not check them itself.
         hdr: how it takes HDR10 metadata; None if it writes none.
         writes_fields: whether it keeps the field order.
@@ -95,6 +105,7 @@ class EncoderTraits:
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
+    qualities: Mapping[Quality, Mapping[str, str]] | None = None
     lossless: Mapping[str, str] | None = None
     presets: tuple[str, ...] = ()
     hdr: HdrParams | None = None
@@ -104,19 +115,59 @@ class EncoderTraits:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+ALIASES = {
+    **dict.fromkeys(("h264", "h.264", "avc", "avc1", "x264"), "libx264"),
+    **dict.fromkeys(("h265", "h.265", "hevc", "hvc1", "hev1", "x265"), "libx265"),
+    **dict.fromkeys(("av1", "av01", "svtav1", "svt-av1"), "libsvtav1"),
+    "vp8": "libvpx",
+    **dict.fromkeys(("vp9", "vp09"), "libvpx-vp9"),
+    "prores": "prores_ks",
+    **{name: name for name in ("ffv1", "auto")},
+}
+"""Encoders by the names that users have for codecs, in lower case."""
+
 NVENC = "h264_nvenc"
+_NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "b": "0"}  # without b=0 FFmpeg's default bit rate would bound it
+_LOSSLESS_NVENC = {"tune": "lossless", "rc": "constqp", "qp": "0"}
+
+
+def _numbers(key: str, small: int, high: int) -> Mapping[Quality, Mapping[str, str]]:
+    """Qualities that differ in one option."""
+    return {"small": {key: str(small)}, "high": {key: str(high)}}
+
+
+def _scale(number: int) -> dict[str, str]:
+    """A constant quantiser scale; -q:v of the ffmpeg program is a property of its frames."""
+    return {"qmin": str(number), "qmax": str(number)}
+
+
 ENCODERS: dict[str, EncoderTraits] = {
-    # Constant quality: without b=0 FFmpeg's default bit rate would bound it.
-    NVENC: EncoderTraits(options={"preset": "p4", "rc": "vbr", "cq": "19", "b": "0"}),
+    NVENC: EncoderTraits(
+        options=_NVENC_OPTIONS | {"cq": "23"}, qualities=_numbers("cq", 29, 19), lossless=_LOSSLESS_NVENC
+    ),
+    "hevc_nvenc": EncoderTraits(
+        options=_NVENC_OPTIONS | {"cq": "25"},
+        qualities=_numbers("cq", 31, 20),
+        lossless=_LOSSLESS_NVENC,
+        tags={"mp4": "hvc1", "mov": "hvc1"},
+    ),
+    "av1_nvenc": EncoderTraits(options=_NVENC_OPTIONS | {"cq": "30"}, qualities=_numbers("cq", 38, 23)),
     "libx264": EncoderTraits(
-        options={"crf": "16", "preset": "veryfast", "x264-params": x264_params()},
+        options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
+        qualities=_numbers("crf", 26, 16),
         lossless={"qp": "0"},  # crf 0 is that only for 8 bits
         presets=_X26X_PRESETS,
         hdr=HdrParams("x264-params", "mastering-display", "cll"),
     ),
-    "libx264rgb": EncoderTraits(options={"x264-params": x264_params()}, lossless={"qp": "0"}),
+    "libx264rgb": EncoderTraits(
+        options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
+        qualities=_numbers("crf", 26, 16),
+        lossless={"qp": "0"},
+        presets=_X26X_PRESETS,
+    ),
     "libx265": EncoderTraits(
-        options={"crf": "16", "preset": "superfast", "x265-params": "log-level=none"},
+        options={"crf": "20", "preset": "superfast", "x265-params": "log-level=none"},
+        qualities=_numbers("crf", 26, 16),
         lossless={"x265-params": "log-level=none:lossless=1"},
         presets=_X26X_PRESETS,
         hdr=HdrParams("x265-params", "master-display", "max-cll", "hdr10=1:repeat-headers=1"),
@@ -124,12 +175,29 @@ ENCODERS: dict[str, EncoderTraits] = {
         least_side=64,  # below one coding tree block it writes past its buffers
         tags={"mp4": "hvc1", "mov": "hvc1"},  # QuickTime plays no other
     ),
+    "libvpx": EncoderTraits(
+        # Its crf needs a bit rate as its upper bound.
+        options={"crf": "10", "b": "60M", "deadline": "realtime", "cpu-used": "4"},
+        qualities=_numbers("crf", 24, 4),
+        writes_fields=False,
+    ),
     "libvpx-vp9": EncoderTraits(
-        options={"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+        options={"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+        qualities=_numbers("crf", 40, 18),
         lossless={"lossless": "1"},
         writes_fields=False,
     ),
-    "libsvtav1": EncoderTraits(options={"crf": "20", "preset": "10"}, writes_fields=False),
+    "libsvtav1": EncoderTraits(
+        options={"crf": "28", "preset": "8"}, qualities=_numbers("crf", 40, 18), writes_fields=False
+    ),
+    "prores_ks": EncoderTraits(
+        options={"flags": "+qscale", "global_quality": str(4 * _LAMBDA)},
+        qualities=_numbers("global_quality", 9 * _LAMBDA, 2 * _LAMBDA),
+    ),
+    **{
+        name: EncoderTraits(options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)})
+        for name in ("mpeg4", "mpeg2video", "mpeg1video")
+    },
     "ffv1": EncoderTraits(
         options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"}, writes_aspect_ratio=False
     ),
@@ -157,32 +225,48 @@ def traits_of(codec: str) -> EncoderTraits:
     return ENCODERS.get(codec, EncoderTraits())
 
 
+def encoder_name(name: str) -> str:
+    """FFmpeg's name of an encoder, by that name or by a codec's, in any case: h264 and H265 mean x264 and x265."""
+    return ALIASES.get(name.lower(), name)
+
+
 def choose(
-    source: SourceInfo, format_name: str, codec: str, crf: float | None, preset: str | None
+    source: SourceInfo,
+    format_name: str,
+    codec: str,
+    crf: float | None,
+    preset: str | None,
+    quality: Quality | None = None,
 ) -> Encoding:
     """The first codec and pixel format that the container and the encoder accept.
 
     Args:
         source: the source.
         format_name: FFmpeg's name of the container.
-        codec: FFmpeg's name of an encoder, or 'auto'.
-        crf: quality, the lower the better; None for the codec's default.
+        codec: FFmpeg's name of an encoder, the name of a codec, or 'auto'.
+        crf: the encoder's own number for quality, the lower the better; None leaves it to `quality`.
         preset: the encoder's name of a speed; None for the codec's default.
+        quality: None for balanced, or what comes near it in an encoder without these qualities.
 
     Raises:
-        UsageError: there is no such encoder, or it knows no crf or presets.
+        UsageError: there is no such encoder, or it knows no such quality, crf or presets.
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
     picture = source.picture
-    # A crf or a preset on its own is meant for the processor's encoders.
-    gpu = crf is None and preset is None and suits_nvenc(picture)
-    name = _auto(picture, format_name, gpu) if codec == "auto" else codec
+    if codec == "auto" and quality == "lossless" and crf is None:
+        name = _auto_lossless(picture, format_name)
+    elif codec == "auto":
+        # A crf or a preset on its own is meant for the processor's encoders.
+        gpu = crf is None and preset is None and suits_nvenc(picture)
+        name = _auto(picture, format_name, gpu)
+    else:
+        name = encoder_name(codec)
     encoder = _encoder(name)
     traits = traits_of(name)
     if not _is_large_enough(picture, traits):
         size = f"{picture.width}x{picture.height}"
         raise OutputError(f"{name} encodes {traits.least_side} pixels and more, got {size}; try libx264")
-    options = _options(name, crf, preset)
+    options = _options(encoder, crf, preset, quality)
     _add_hdr_params(name, picture, options)
     problem: str | None = None
     encodings = [
@@ -259,6 +343,16 @@ def _auto(picture: PictureInfo, format_name: str, gpu: bool) -> str:
     return "libvpx-vp9"
 
 
+def _auto_lossless(picture: PictureInfo, format_name: str) -> str:
+    """The first encoder that keeps every sample in this container, else the usual one."""
+    for name in ("libx264", "libx264rgb", "libx265", "ffv1", "libvpx-vp9"):
+        if _is_large_enough(picture, traits_of(name)) and _holds(format_name, name):
+            best, lost = _ranked(picture.format, _encoder(name))[0]
+            if not lost and VideoFormat(best).is_rgb == picture.format.is_rgb:
+                return name
+    return _auto(picture, format_name, gpu=False)
+
+
 def _is_large_enough(picture: PictureInfo, traits: EncoderTraits) -> bool:
     return min(picture.width, picture.height) >= traits.least_side
 
@@ -273,28 +367,43 @@ def _holds(format_name: str, codec: str) -> bool:
 
 def _encoder(name: str) -> Codec:
     try:
-        codec = Codec(name, "w")
+        encoder = Codec(name, "w")
     except UnknownCodecError:
-        codec = None
-    if codec is None or codec.type != "video":
-        raise UsageError(f"codec {name!r} is no video encoder of FFmpeg; try auto, libx264, libx265 or ffv1")
-    return codec
+        near = get_close_matches(name.lower(), [*ALIASES, *ENCODERS, *_video_encoders()], 1)
+        hint = f"did you mean {encoder_name(near[0])}?" if near else "try auto, libx264, libx265 or ffv1"
+        raise UsageError(f"FFmpeg has no encoder called {name!r}; {hint}") from None
+    if encoder.type != "video":
+        raise UsageError(f"{name!r} encodes {encoder.type}, not video; try auto, libx264, libx265 or ffv1")
+    return encoder
 
 
-def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]:
+def _video_encoders() -> Iterator[str]:
+    for name in av.codecs_available:
+        try:
+            encoder = Codec(name, "w")
+        except UnknownCodecError:  # a decoder only
+            continue
+        if encoder.type == "video":
+            yield encoder.name
+
+
+def _options(encoder: Codec, crf: float | None, preset: str | None, quality: Quality | None) -> dict[str, str]:
+    name = encoder.name
     known = {o.name for o in CodecContext.create(name, "w").supported_options.private}
     traits = traits_of(name)
     options = dict(traits.options)
     if CAPTIONS in known:
         options[CAPTIONS] = "1"  # libx265 leaves them out unless asked
+    number = next((key for key in ("crf", "cq") if key in known), None)
     if crf is not None:
-        quality = next((key for key in ("crf", "cq") if key in known), None)
-        if quality is None:
+        if number is None:
             raise UsageError(f"codec {name!r} has no crf, got {crf}; leave it out")
-        options[quality] = f"{crf:g}"
-        if crf == 0 and traits.lossless:
-            del options[quality]
-            options |= traits.lossless
+        options[number] = f"{crf:g}"
+    if (quality == "lossless" and crf is None) or (crf == 0 and traits.lossless):
+        options |= _lossless(encoder)
+        options.pop(number or "", None)
+    elif quality is not None and crf is None:
+        options |= _of_quality(encoder, quality)
     if preset is not None:
         if "preset" not in known:
             raise UsageError(f"codec {name!r} has no presets, got {preset!r}; leave it out")
@@ -302,6 +411,25 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
             raise UsageError(f"codec {name!r} has no preset {preset!r}; try {', '.join(traits.presets)}")
         options["preset"] = preset
     return options
+
+
+def _of_quality(encoder: Codec, quality: Quality) -> Mapping[str, str]:
+    qualities = traits_of(encoder.name).qualities
+    if qualities is None and not _is_always_lossless(encoder) and quality != "balanced":
+        with_qualities = ", ".join(name for name, traits in ENCODERS.items() if traits.qualities)
+        raise UsageError(f"{encoder.name} has no quality {quality!r}; these encoders have: {with_qualities}")
+    return (qualities or {}).get(quality, {})
+
+
+def _lossless(encoder: Codec) -> Mapping[str, str]:
+    lossless = traits_of(encoder.name).lossless
+    if lossless is None and not _is_always_lossless(encoder):
+        raise UsageError(f"{encoder.name} is not lossless; try libx264, libx265, libvpx-vp9 or ffv1")
+    return lossless or {}
+
+
+def _is_always_lossless(encoder: Codec) -> bool:
+    return encoder.lossless and not encoder.lossy
 
 
 def _add_hdr_params(codec: str, picture: PictureInfo, options: dict[str, str]) -> None:
