@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         DependencyError,
         EngineError,
         FinishedError,
+        GpuDecodingError,
         GpuMemoryError,
         InputError,
         InterruptedRunError,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from rtdeblur.live.summary import LiveSummary
     from rtdeblur.media import FrameSink, FrameSource
     from rtdeblur.media.reader import FileReader
+    from rtdeblur.media.source import SourceInfo
     from rtdeblur.media.verify import verify
     from rtdeblur.media.verify.compare import Check
     from rtdeblur.media.writer import FileWriter
@@ -83,6 +85,7 @@ __all__ = [
     "FrameBatch",
     "FrameSink",
     "FrameSource",
+    "GpuDecodingError",
     "GpuMemoryError",
     "InputError",
     "Interlude",
@@ -106,6 +109,7 @@ __all__ = [
     "Pipeline",
     "PipelineStats",
     "RtdeblurError",
+    "SourceInfo",
     "SourceOptions",
     "UsageError",
     "VideoInfo",
@@ -133,6 +137,7 @@ _HOMES = {
         "DependencyError",
         "EngineError",
         "FinishedError",
+        "GpuDecodingError",
         "GpuMemoryError",
         "InputError",
         "InterruptedRunError",
@@ -189,6 +194,7 @@ _HOMES = {
         "FrameSource",
     ),
     "rtdeblur.media.reader": ("FileReader",),
+    "rtdeblur.media.source": ("SourceInfo",),
     "rtdeblur.media.verify": ("verify",),
     "rtdeblur.media.verify.compare": ("Check",),
     "rtdeblur.media.writer": ("FileWriter",),

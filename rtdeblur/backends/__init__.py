@@ -62,7 +62,7 @@ def open_backend(
         except (BackendError, DependencyError) as error:
             if name == "tensorrt" or precision == "fp16":
                 raise
-            reason = f"; not tensorrt: {str(error).partition(';')[0]}"
+            reason = f"; not tensorrt: {error.problem}"
     from rtdeblur.backends.openvino import OpenVINOBackend
 
     backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)

@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 
 from rtdeblur import system
-from rtdeblur.backends.base import Backend, Mode, colour_inputs
+from rtdeblur.backends.base import Backend, Mode, colour_inputs, fingerprint_of
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import FrameBatch, Planes
@@ -57,6 +57,14 @@ class OpenVINOBackend(Backend):
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
         cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        self.fingerprint = {
+            "backend": self.name,
+            "precision": "bf16" if self._bf16 else "fp32",
+            "mode": mode,
+            "device": processor,
+            "threads": str(cores),
+            "dropout": fingerprint_of(dropout),
+        }
         self.description = (
             f"openvino {'bf16' if self._bf16 else 'fp32'}, {mode}, {processor} ({cores} threads)"
             f"{', ' + str(dropout) if dropout else ''}"

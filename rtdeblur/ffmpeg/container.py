@@ -184,6 +184,31 @@ def decoder(stream: VideoStream) -> VideoCodecContext:
     return context
 
 
+def open_video(
+    path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu"
+) -> tuple[InputContainer, VideoStream, VideoCodecContext]:
+    """Open a file to decode its main video.
+
+    Args:
+        path: as `open_input` takes it.
+        max_pixels: the largest picture that may be decoded.
+        device: that decodes.
+
+    Returns:
+        The container, its main video, and a decoder, whose `is_hwaccel` says whether the GPU decodes.
+
+    Raises:
+        InputError: as `open_input` and `main_video`.
+    """
+    container = open_input(path, max_pixels, device)
+    try:
+        stream = main_video(container, path, max_pixels)
+    except InputError:
+        container.close()
+        raise
+    return container, stream, decoder(stream)
+
+
 def open_output(
     file: str | BytesIO, format_name: str, options: dict[str, str] | None = None
 ) -> OutputContainer:

@@ -52,8 +52,11 @@ class Encoding:
     device: Device = "cpu"
     tag: str | None = None
 
-    def add_to(self, container: OutputContainer, source: SourceInfo) -> VideoStream:
+    def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
+
+        Returns:
+            The stream, and its encoder.
 
         Raises:
             ValueError: the container does not hold this codec.
@@ -86,7 +89,7 @@ class Encoding:
             context.field_order = source.video.codec_context.field_order
         if self.tag is not None:
             context.codec_tag = self.tag
-        return stream
+        return stream, context
 
     def takes(self, frame: VideoFrame) -> bool:
         """Whether a frame has the format, and lies where the encoder takes it."""
@@ -102,7 +105,7 @@ class Encoding:
         """
         scratch = open_output(BytesIO(), format_name)
         try:
-            return self.add_to(scratch, source).codec_context
+            return self.add_to(scratch, source)[1]
         finally:
             scratch.close()  # else it holds the encoder until the garbage collector comes
 

@@ -19,7 +19,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -29,12 +28,10 @@ from rtdeblur.errors import GpuDecodingError, InputError, UsageError
 from rtdeblur.ffmpeg.container import (
     MAX_PIXELS,
     Device,
-    decoder,
     frame_rate,
     is_cut_off,
     is_seekable,
-    main_video,
-    open_input,
+    open_video,
 )
 from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
 from rtdeblur.ffmpeg.formats import traits_of
@@ -114,9 +111,10 @@ class FileReader:
         _check(start, duration)
         self._path = Path(path)
         self.damage = Damage(source=str(path), max_pixels=max_pixels, strict=strict)
-        self._container: InputContainer = open_input(self._path, max_pixels, device)
-        self._stream: VideoStream = main_video(self._container, self._path, max_pixels)
-        context = self._context(device)
+        self._container, self._stream, context = open_video(self._path, max_pixels, device)
+        if device == "cuda" and not context.is_hwaccel:
+            self._container.close()
+            raise GpuDecodingError(f"the GPU decodes no {context.name}, as of {str(path)!r}")
         self._zero = Fraction(self._container.start_time or 0, 1_000_000) + _seconds(start)
         begin = None if start is None else self._zero
         end = None if duration is None else self._zero + _seconds(duration)
@@ -188,13 +186,6 @@ class FileReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _context(self, device: Device) -> VideoCodecContext:
-        context = decoder(self._stream)
-        if device == "cuda" and not context.is_hwaccel:
-            self._container.close()
-            raise GpuDecodingError(f"the GPU decodes no {context.name}, as of {str(self._path)!r}")
-        return context
 
     def _promised(self) -> int:
         """How many frames the container says there are, 0 if it does not."""

@@ -15,6 +15,7 @@ from typing import Self
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -103,7 +104,7 @@ class FileWriter:
             options = muxer_options(source, format_name, seekable=not is_stream(self._path))
             self._container = open_output(self._file.url, format_name, options)
             self._tracks: dict[int, Track] = {}
-            self._video = self._add_streams(self._container)
+            stream, self._encoder = self._add_streams(self._container)
             self._container.start_encoding()
         except (FFmpegError, ValueError) as error:
             self.close()
@@ -111,8 +112,8 @@ class FileWriter:
         except BaseException:
             self.close()
             raise
-        self._track = Track(self._video)
-        self._time_base = Fraction(self._video.codec_context.time_base)
+        self._track = Track(stream)
+        self._time_base = Fraction(self._encoder.time_base)
         self._begin: Fraction | None = None  # of the pictures
         self._last_pts: int | None = None
 
@@ -168,7 +169,7 @@ class FileWriter:
                     picture = partial(self._picture, carried.frame, planes)
                     if self._segments is None:
                         self._mux(carried.packets)
-                        self._mux_video(self._video.encode(picture()))
+                        self._mux_video(self._encoder.encode(picture()))
                     else:
                         self._pass(self._segments.add(picture, pts, carried.packets))
 
@@ -181,7 +182,7 @@ class FileWriter:
         with self._lock, self._errors():
             container = self._opened()
             if self._segments is None:
-                self._mux_video(self._video.encode(None))
+                self._mux_video(self._encoder.encode(None))
             else:
                 self._pass(self._segments.cut())
             self._mux(self._remaining_packets())
@@ -248,7 +249,7 @@ class FileWriter:
         except (FFmpegError, OSError) as error:  # of the container, of a segment
             raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
 
-    def _add_streams(self, container: OutputContainer) -> VideoStream:
+    def _add_streams(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
         source = self._source
         self.warnings += copy_tags(container, source)
         for stream in source.streams:
@@ -262,9 +263,9 @@ class FileWriter:
                 self.warnings.append(str(copy))
         return video
 
-    def _add_video(self, container: OutputContainer) -> VideoStream:
+    def _add_video(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
         source = self._source
-        video = self.encoding.add_to(container, source)
+        video, encoder = self.encoding.add_to(container, source)
         video.disposition = source.video.disposition
         video.metadata.update(video_tags(source))
         matrix = source.picture.display_matrix
@@ -275,7 +276,7 @@ class FileWriter:
                     f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
                 )
         self.warnings += losses(self.encoding, source)
-        return video
+        return video, encoder
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
         """Give a frame its time in the output."""
@@ -305,13 +306,13 @@ class FileWriter:
             return
         first = min(begins.values(), default=self._begin)
         shift = max(0, math.ceil((self._begin - first) / self._time_base)) * self._time_base - self._begin
-        begins[self._video.index] = self._begin
+        begins[self._track.stream.index] = self._begin
         set_starts(self._file.path, {index: begin + shift for index, begin in begins.items()})
 
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
         """The decoded frame with restored planes, as the encoder takes it; None were restored in place."""
         restored = frame if planes is None else put_planes(frame, planes)
-        return fit(restored, self._video.codec_context, self.encoding, self._warn_once)
+        return fit(restored, self._encoder, self.encoding, self._warn_once)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:

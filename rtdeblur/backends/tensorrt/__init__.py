@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from rtdeblur.backends.base import Backend, EngineOptions, Pending, PendingDevice
+from rtdeblur.backends.base import Backend, EngineOptions, Pending, PendingDevice, fingerprint_of
 from rtdeblur.backends.tensorrt import gate
 from rtdeblur.backends.tensorrt.flavours import Flavour, choose
 from rtdeblur.backends.tensorrt.layouts import Layout
@@ -58,6 +58,13 @@ class TensorRTBackend(Backend):
         device = driver.device
         target = target or Target.of(flavour, device.name, device.compute_capability)
         self._pool = EnginePool(model, driver, flavour, target, slots=slots, dropout=dropout, options=options)
+        self.fingerprint = {
+            "backend": self.name,
+            "precision": model.manifest.precision,
+            "flavour": f"{flavour.name} {flavour.version}",
+            "device": f"{device.name}, compute capability {device.compute_capability}",
+            "dropout": fingerprint_of(dropout),
+        }
         self.description = (
             f"tensorrt {model.manifest.precision}, {flavour.title} {flavour.version}, {device.name} "
             f"(compute capability {device.compute_capability}, {driver.name})"
@@ -98,8 +105,8 @@ class TensorRTBackend(Backend):
             listed = _lists(flavour, capability)
             if listed_only and not listed:
                 raise EngineError(
-                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name}); "
-                    "--backend tensorrt tries it"
+                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name})",
+                    "--backend tensorrt tries it",
                 )
             variant = model.variant(precision)
             if precision == "auto" and variant.manifest.precision != "fp16":

@@ -24,10 +24,7 @@ from rtdeblur.decode import DecodeError, from_json
 from rtdeblur.dropout import Dropout
 from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
 from rtdeblur.model import INPUTS, Model
-
-LEAST_PSNR = 50.0
-"""dB against the processor's float32 result, the worst plane: a mean square error of 0.65 levels of 255,
-which no eye sees."""
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 
 _STEP = 4
 """Each fourth sample of each fourth row tells enough of a frame."""
@@ -53,16 +50,6 @@ def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour)
 
     planes = (plane(luma, 0.07, 0.92), plane(chroma, 0.3, 0.7), plane(chroma, 0.35, 0.65))
     return FrameBatch(planes, (0,), Fraction(1), colour, (None,))
-
-
-def psnr(planes: Planes, reference: Planes, peak: int) -> float:
-    """Peak signal-to-noise ratio of the worst plane, dB."""
-    return min(_psnr(a, b, peak) for a, b in zip(planes, reference, strict=True))
-
-
-def _psnr(a: NDArray[np.unsignedinteger], b: NDArray[np.unsignedinteger], peak: int) -> float:
-    error = np.square(a.astype(np.float64) - b).mean()
-    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
 
 
 def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
@@ -148,7 +135,7 @@ def parity(
     restored = _planes_of(restore(_laid_out(picture.planes, kind)))
     exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout)
     try:
-        return psnr(restored, exact.infer(picture).planes, colour.peak)
+        return worst_psnr(restored, exact.infer(picture).planes, colour.peak)
     finally:
         exact.close()
 
