@@ -95,6 +95,7 @@ class DeblurRequest(Request):
     deinterlace: Deinterlacing | None
     strict: bool
     max_pixels: int
+    strength: float
     batch: int
     decoder: str
     codec: str
@@ -191,6 +192,10 @@ ENGINE_DIR = click.Option(
 )  # fmt: skip
 SHARED = [BACKEND, PRECISION, DROPOUT, _SEED, _FLAVOUR]
 """What every command that runs a model takes, with an option for each of the other fields of `Request`."""
+STRENGTH = click.Option(
+    ["--strength"], type=click.FloatRange(0, 2), metavar="S", default=1.0, show_default=True,
+    help="Scale of the change: 0 (none) to 2 (twice what the model does).",
+)  # fmt: skip
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
 INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
@@ -222,6 +227,7 @@ _SECTIONS: dict[str, list[click.Option]] = {
             help="Make whole pictures of fields first: one a frame, or one a field at twice the rate.",
         ),
         MODEL,
+        STRENGTH,
         BACKEND,
         PRECISION,
         click.Option(

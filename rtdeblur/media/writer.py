@@ -104,7 +104,7 @@ class FileWriter:
             options = muxer_options(source, format_name, seekable=not is_stream(self._path))
             self._container = open_output(self._file.url, format_name, options)
             self._tracks: dict[int, Track] = {}
-            stream, self._encoder = self._add_streams(self._container)
+            self._video, self._encoder = self._add_streams(self._container)
             self._container.start_encoding()
         except (FFmpegError, ValueError) as error:
             self.close()
@@ -112,7 +112,7 @@ class FileWriter:
         except BaseException:
             self.close()
             raise
-        self._track = Track(stream)
+        self._track = Track(self._video)
         self._time_base = Fraction(self._encoder.time_base)
         self._begin: Fraction | None = None  # of the pictures
         self._last_pts: int | None = None
