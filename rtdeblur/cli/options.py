@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -109,7 +110,21 @@ class DeblurRequest(Request):
 
 
 def as_path(word: str) -> Path:
-    """The path that a word names: `-` is a standard stream, `./-` a file."""
+    """The path that a word names: `-` is a standard stream, `./-` a file.
+
+    Raises:
+        click.UsageError: it is an address.
+    """
+    address = urlsplit(word) if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word) else None  # C:/ is a drive
+    if address is not None and address.scheme == "file":
+        return Path(unquote(address.path))
+    if address is not None:
+        from rtdeblur.live.address import without_secrets
+
+        shown = without_secrets(word)
+        raise click.UsageError(
+            f"{shown!r} is an address, expected a file; download it first, or watch it by `rtdeblur live`."
+        )
     path = Path(word)
     return path.absolute() if word != "-" and path == Path("-") else path
 
