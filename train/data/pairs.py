@@ -74,7 +74,7 @@ class DataOptions:
 
 
 class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Blurred and sharp crops, (3, size, size) float32 in [-1, 1], endless by index.
+    """Blurred and sharp crops, (3, size, size) in [-1, 1] or as code values, endless by index.
 
     Args:
         options: what is trained on; everything is read and checked now.
@@ -102,6 +102,11 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The pair number `index`, blurred and sharp."""
+        blurred, sharp = to_floats(self.codes(index))
+        return blurred, sharp
+
+    def codes(self, index: int) -> Tensor:
+        """The pair number `index` as code values: (2, 3, size, size) uint8, blurred and sharp."""
         rng = np.random.default_rng([self.seed, index])
         kind = rng.random()
         if kind < self.options.real:
@@ -110,8 +115,8 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
             example = self._averaged(rng)
         else:
             example = self._synthetic(rng)
-        blurred, sharp = _augment(rng, *example)
-        return _to_tensor(blurred), _to_tensor(sharp)
+        codes = [np.rint(picture * 255).astype(np.uint8) for picture in _augment(rng, *example)]
+        return torch.from_numpy(np.stack(codes).transpose(0, 3, 1, 2).copy())
 
     def _real(self, rng: np.random.Generator) -> Example:
         blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
@@ -185,5 +190,6 @@ def _augment(rng: np.random.Generator, *pictures: Floats) -> list[Floats]:
     return [np.rot90(p[:, ::-1] if mirror else p, turns) for p in pictures]
 
 
-def _to_tensor(picture: Floats) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32)) * 2 - 1
+def to_floats(codes: Tensor, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """Uint8 code values (N, 3, H, W) to float32 in [-1, 1]."""
+    return codes.contiguous(memory_format=layout).float().div_(127.5).sub_(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -30,6 +31,7 @@ class Learner(Generic[Network]):
         options: of the optimizer.
         config: of the run.
         fabric: launched.
+        rate: factor of the learning rate at a step.
         clip: largest norm of the gradient; 0 for any.
     """
 
@@ -38,6 +40,7 @@ class Learner(Generic[Network]):
     options: OptimizerOptions
     config: Config
     fabric: Fabric
+    rate: Callable[[int], float]
     clip: float = 0.0
 
     def __post_init__(self) -> None:
@@ -53,7 +56,7 @@ class Learner(Generic[Network]):
         """
         value = self._finite("loss", loss, step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * self.config.schedule.factor(step)
+            group["lr"] = self.options.learning_rate * self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         self._average_gradients()
@@ -88,5 +91,9 @@ class Learner(Generic[Network]):
 
 def place(module: Network, config: Config, fabric: Fabric) -> Network:
     """A module on the run's device, in its memory layout."""
-    layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
-    return cast(Network, fabric.to_device(module.to(memory_format=layout)))  # type: ignore[call-overload]
+    return cast(Network, fabric.to_device(module.to(memory_format=memory_layout(config))))  # type: ignore[call-overload]
+
+
+def memory_layout(config: Config) -> torch.memory_format:
+    """The memory layout of a run's networks and batches."""
+    return torch.channels_last if config.runtime.channels_last else torch.contiguous_format
