@@ -6,6 +6,8 @@ Every example follows from (seed, index) alone, so a resumed run sees the same e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -30,6 +32,7 @@ class DataOptions:
         sharp: folders of sharp pictures, blurred on the fly.
         pairs: folders of real pairs (see `train.data.pictures.find_pairs`).
         clips: folders of consecutive sharp frames of high-rate video (see `train.data.pictures.find_clips`).
+        exclude: names of pictures that are left out, as patterns such as "test001*": validation needs them.
         blurred: name of the folder of blurred pictures within the pairs.
         real: share of examples taken from the pairs; the paper's Comb has 1/3.
         averaged: share made of 7 to 13 frames of a clip; what is left is blurred on the fly.
@@ -46,6 +49,7 @@ class DataOptions:
     sharp: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     clips: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     blurred: Literal["blur", "blur_gamma"] = "blur"
     real: float = 0.35
     averaged: float = 0.0
@@ -89,16 +93,23 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         # The forked workers of a DataLoader would wait for ever for the threads of OpenCV's pool.
         cv2.setNumThreads(1)
         self.options, self.size, self.seed = options, size, seed
-        self.pairs = [pair for folder in options.pairs for pair in find_pairs(folder, options.blurred)]
+        pairs = [pair for folder in options.pairs for pair in find_pairs(folder, options.blurred)]
+        self.pairs = [pair for pair in pairs if not self._excluded(pair[0])]
+        if pairs and not self.pairs:
+            raise DataError(f"exclude leaves none of the {len(pairs)} pairs; it is {list(options.exclude)}")
         self.clips = [clip for folder in options.clips for clip in find_clips(folder)]
         for clip in self.clips:
             if len(clip) < _MOST_FRAMES:
                 raise DataError(f"{clip[0].parent} has {len(clip)} frames, expected at least {_MOST_FRAMES}")
-        self.sharp = [path for folder in options.sharp for path in list_pictures(folder)]
+        sharp = [path for folder in options.sharp for path in list_pictures(folder)]
+        self.sharp = [path for path in sharp if not self._excluded(path)]
         self.sharp += [sharp for _, sharp in self.pairs] + [path for clip in self.clips for path in clip]
         self.pictures = Pictures([*self.sharp, *(blurred for blurred, _ in self.pairs)], options.cache_mib)
         self.pictures.check_pairs(self.pairs)
         self._smallest = self.pictures.check_crop(size)
+
+    def _excluded(self, path: Path) -> bool:
+        return any(fnmatch(path.name, pattern) for pattern in self.options.exclude)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The pair number `index`, blurred and sharp."""

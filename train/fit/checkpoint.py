@@ -85,23 +85,35 @@ def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
 
 
 def load_generator(path: Path, config: Config | None = None) -> tuple[Generator, dict[str, Any]]:
-    """The generator of a checkpoint, averaged weights where it has them, ready to run; and the state.
+    """The generator of a checkpoint, averaged weights if it has any, ready to run; and the state.
 
     Args:
-        path: of the checkpoint.
-        config: says which network it is where the checkpoint does not.
+        path: of a checkpoint, or of weights that `start_from` reads.
+        config: says which network it is, for files that do not.
 
     Raises:
         CheckpointError: as `load_checkpoint`.
     """
-    state = load_checkpoint(path, {})
+    state = _read_state(path)
     if config is None:
         if "config" not in state:
             raise CheckpointError(f"{path} does not say which network it is; give its configuration")
         config = from_table(Config, state["config"], f"{path} config")
     generator = config.generator.build()
-    load_checkpoint(path, _shipped(generator, config))
+    if state:
+        load_checkpoint(path, _shipped(generator, config))
+    else:
+        start_from(path, generator)
     return generator.eval(), state
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint; empty for a file of weights only."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(json.loads((file.metadata() or {}).get("state", "{}")))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from None
 
 
 def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None:

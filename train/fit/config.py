@@ -147,13 +147,19 @@ class ValidationOptions:
 
     Attributes:
         pairs: a folder of real pairs; empty for none.
+        suite: a folder with the sets of `train.measure.suite`, instead of `pairs`.
         every: steps between validations.
         count: how many pairs, spread evenly over the folder.
     """
 
     pairs: str = ""
+    suite: str = ""
     every: int = 1000
     count: int = 8
+
+    def __post_init__(self) -> None:
+        if self.pairs and self.suite:
+            raise ConfigError("validation has both pairs and suite; expected one of them")
 
 
 @dataclass(frozen=True)

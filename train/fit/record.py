@@ -161,6 +161,10 @@ def validation(options: ValidationOptions) -> Validate | None:
     Raises:
         DataError: pictures are missing or damaged.
     """
+    if options.suite:
+        from train.measure.suite import Suite
+
+        return Suite(Path(options.suite)).validate
     if options.pairs:
         pairs = validation_pairs(options)
         return lambda generator: validate(generator, pairs)
