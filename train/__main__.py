@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rtdeblur.errors import RtdeblurError, UsageError
+
+BEGAN = time.perf_counter()
+"""A timed run counts from here: loading PyTorch takes seconds."""
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -23,13 +27,31 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", type=FILE)
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Rule over CONFIG; TOML.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. --set batch=4"
+)
 def fit(config: Path, changes: tuple[str, ...]) -> None:
-    """Train as CONFIG (TOML) says, or go on where the run in its output folder stopped."""
+    """Train as CONFIG (TOML) says, or continue the run in its output folder."""
     from train.fit.config import load_config
     from train.fit.run import fit as run
 
-    click.echo(run(load_config(config, changes)))
+    click.echo(run(load_config(config, changes), BEGAN))
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.option(
+    "--steps", type=click.IntRange(1), required=True, help="Steps over which the rate falls to zero."
+)
+@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder of the branch.")
+def decay(run: Path, steps: int, output: Path) -> None:
+    """Branch off RUN, a folder of `fit`: train on from its checkpoint while the rate falls to zero.
+
+    RUN itself is left alone. An interrupted branch is continued.
+    """
+    from train.fit.branch import decay as branch
+
+    click.echo(branch(run, steps, output))
 
 
 @cli.command()

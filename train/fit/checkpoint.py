@@ -58,6 +58,19 @@ def _write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> Non
     temporary.replace(path)
 
 
+def copy_checkpoint(path: Path, copy: Path, state: dict[str, Any]) -> None:
+    """Write the tensors of a checkpoint to another one, with another state.
+
+    Raises:
+        CheckpointError: the first cannot be read.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from None
+    _write(copy, tensors, state)
+
+
 def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
     """Read modules and optimizers in place; gives the state.
 

@@ -62,6 +62,7 @@ class Record:
         self._crops = choice.config.batch * step.fabric.world_size
         self._validate = validation(config.validation)
         self._done = self._saved = self._scored = int(state["step"])
+        self._branched_at = {key: state[key] for key in ("branched_at",) if key in state}
         self._earlier = state.get("core_seconds", 0.0) - time.process_time() * step.fabric.world_size
         self._weights_due = time.perf_counter() + WEIGHTS_SECONDS
         total = config.schedule.steps or None
@@ -133,6 +134,7 @@ class Record:
             "seconds": self._countdown.seconds,
             "core_seconds": self._earlier + time.process_time() * self._step.fabric.world_size,
             "config": asdict(self._config),
+            **self._branched_at,
         }
 
     def _score(self) -> None:
