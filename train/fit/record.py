@@ -124,7 +124,8 @@ class Record:
         self._saved = self._done
 
     def _write_weights(self) -> None:
-        save_weights(Path(self._config.weights), self._step.restorer, self._config, self._state())
+        with self._stopwatch.time("save"):
+            save_weights(Path(self._config.weights), self._step.restorer, self._config, self._state())
         self._weights_due = time.perf_counter() + WEIGHTS_SECONDS
 
     def _state(self) -> dict[str, Any]:

@@ -111,10 +111,14 @@ def open_pool(config: Config, fabric: Fabric, first: int) -> ExamplePool:
 
 
 def fill(pool: ExamplePool, step: Step, record: Record | None) -> None:
-    """Make the first examples of the pool; networks that are to be compiled are compiled meanwhile."""
+    """Make the first examples of the pool; a network that is to be compiled is compiled meanwhile."""
+    progress = record.filling if record else lambda count, capacity: None
+    if not step.config.runtime.compile:
+        pool.fill(progress)
+        return
     with ThreadPoolExecutor(1) as executor:
-        compiling = executor.submit(step.compile)
-        pool.fill(record.filling if record else lambda count, capacity: None)
-        problem = compiling.result()
+        filling = executor.submit(pool.fill, progress)
+        problem = step.compile()
+        filling.result()
     if problem and record:
-        record.note(f"not compiled: {problem}")
+        record.note(f"it runs uncompiled: {problem}")

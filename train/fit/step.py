@@ -51,13 +51,11 @@ class Step:
         self._rival = Rival(config.adversarial, config, fabric, rate) if config.adversarial else None
 
     def compile(self) -> str:
-        """Compile the generator where the configuration asks for it.
+        """Compile the generator, forward and backward.
 
         Returns:
-            why it runs uncompiled instead, in a line; empty if it runs as asked for.
+            why it runs uncompiled instead, in a line; empty if it is compiled.
         """
-        if not self.config.runtime.compile:
-            return ""
         compiled = torch.compile(self.generator.residual, dynamic=False)
         buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
         size, layout = self.config.crop, memory_layout(self.config)
@@ -112,10 +110,10 @@ class Step:
         if self._rival:
             values["critic"] = self._rival.train(step, sharp, visible.detach(), blurred)
             terms["adversarial"] = self._rival.judge(visible, blurred)
-        values["generator"] = self._learner.descend(step, torch.stack(list(terms.values())).sum())
+        values |= self._learner.descend(step, torch.stack(list(terms.values())).sum(), terms)
         if self._averaged:
             self._averaged.update_parameters(self.generator)
-        return values | {name: float(term.detach()) for name, term in terms.items()}
+        return values
 
     def _content(self, restored: Tensor, visible: Tensor, sharp: Tensor) -> dict[str, Tensor]:
         """The weighted losses against the sharp picture; those of pixels see what lies beyond the range."""
@@ -146,7 +144,7 @@ class Rival:
         value = 0.0
         for _ in range(self.options.critic_steps):
             loss = self.options.game.critic_loss(self.critic, sharp, restored, blurred)
-            value = self.learner.descend(step, loss)
+            value = self.learner.descend(step, loss)["critic"]
             self.options.game.constrain(self.critic)
         return value
 
