@@ -29,7 +29,11 @@ def command(ctx: click.Context, as_json: bool) -> None:
     file = settings.path()
     found = _checked(ctx, file) if file else {}
     if as_json:
-        echo(json.dumps({"path": file and str(file), "exists": bool(file and file.exists()), **found}, indent=2))
+        echo(
+            json.dumps(
+                {"path": file and str(file), "exists": bool(file and file.exists()), **found}, indent=2
+            )
+        )
     elif file is None:
         echo(f"No configuration: the environment variable {settings.VARIABLE} is empty.")
     elif not file.exists():

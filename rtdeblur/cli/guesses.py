@@ -30,8 +30,11 @@ def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[s
         InputError: the only input does not exist.
     """
     if output is not None and _ADDRESS.match(output):
+        from rtdeblur.live.address import without_secrets
+
         raise click.UsageError(
-            f"-o {output} is an address, expected a file; to stream the result: rtdeblur live INPUT --send URL."
+            f"{without_secrets(output)!r} is an address, expected a file; to stream the result: "
+            "rtdeblur live INPUT --send URL."
         )
     words = [str(path) for path in inputs]
     missing = [word for word in words if not _exists(word)]
@@ -68,12 +71,6 @@ def _name_with_spaces(words: list[str]) -> str:
 
 def _check_kind(word: str) -> None:
     """Refuse what names no single file."""
-    if _ADDRESS.match(word):
-        url = re.sub(":/+", "://", word, count=1)  # paths have no double slashes
-        raise click.UsageError(
-            f"{url} is an address, expected a file; download it first, or restore it as it plays: "
-            "rtdeblur live URL -o FILE.mkv."
-        )
     if _NUMBERED.search(word):
         raise click.UsageError(
             f"{word!r} is a pattern of numbered pictures, expected a video; make one first: "

@@ -55,7 +55,9 @@ def _short(option: click.Option) -> tuple[str, str]:
         value = " NAME"
         choices = ", ".join(option.type.choices)
         return f"{', '.join(names)}{value}", f"{choices}: size against fidelity."
-    return f"{', '.join(names)}{value}", (option.help or "").partition(";")[0].partition(". ")[0].rstrip(".") + "."
+    return f"{', '.join(names)}{value}", (option.help or "").partition(";")[0].partition(". ")[0].rstrip(
+        "."
+    ) + "."
 
 
 def complete(root: click.Context, commands: Sequence[tuple[str, str]]) -> str:
@@ -118,4 +120,3 @@ class Bare(click.Command):
 
 _FFMPEG = {"-c:v": "--codec", "-vcodec": "--codec", "-codec:v": "--codec"}
 """Options of FFmpeg, and what they are called here."""
-

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -131,7 +130,9 @@ class DeblurRequest(Request):
         if self.end is not None and self.duration is not None:
             raise click.UsageError("--end and --duration both say where the part ends; leave out one.")
         if self.end is not None and self.end <= (self.start or 0):
-            raise click.UsageError(f"--end is {self.end:g} s, expected more than --start, {self.start or 0:g} s.")
+            raise click.UsageError(
+                f"--end is {self.end:g} s, expected more than --start, {self.start or 0:g} s."
+            )
 
     @property
     def is_whole(self) -> bool:
@@ -154,9 +155,21 @@ class DeblurRequest(Request):
 
 
 def as_path(word: str) -> Path:
-    """The path that a word names: `-` is a standard stream, `./-` and `file:///-` are files."""
-    if word[:7].lower() == "file://":
-        return Path(url2pathname(urlsplit(word).path))
+    """The path that a word names: `-` is a standard stream, `./-` a file.
+
+    Raises:
+        click.UsageError: it is an address.
+    """
+    address = urlsplit(word) if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word) else None  # C:/ is a drive
+    if address is not None and address.scheme == "file":
+        return Path(unquote(address.path))
+    if address is not None:
+        from rtdeblur.live.address import without_secrets
+
+        shown = without_secrets(word)
+        raise click.UsageError(
+            f"{shown!r} is an address, expected a file; download it first, or watch it by `rtdeblur live`."
+        )
     path = Path(word)
     return path.absolute() if word != "-" and path == Path("-") else path
 
@@ -319,7 +332,10 @@ _OUTPUT = click.Option(
 _OVERWRITE = _flag("-y", "--overwrite", help="Replace OUTPUT if it exists.")
 _RESUME = _flag("--resume", help="Resume an interrupted run; keep progress if this one stops too.")
 _START = click.Option(
-    ["--start", "-ss"], type=seconds, metavar="TIME", help="Start of the part to restore: seconds or [HH:]MM:SS."
+    ["--start", "-ss"],
+    type=seconds,
+    metavar="TIME",
+    help="Start of the part to restore: seconds or [HH:]MM:SS.",
 )
 _END = click.Option(["--end", "-to"], type=_length, metavar="TIME", help="End of the part to restore.")
 _QUALITY = click.Option(

@@ -127,7 +127,11 @@ def _bar(title: str, pace: Pace, *, shown: bool) -> Iterator[Callable[[], None]]
     from rich.progress import BarColumn, Progress, TextColumn
 
     title = plain(title)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[speed]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[speed]}"),
+    )
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(f"{title}starting", total=pace.total, speed="")
 

@@ -187,6 +187,7 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
         format_name=request.format,
         resume=request.resume,
     )
+
     def abandon() -> None:
         writer.abandon()
         _tell_kept(writer, job)
@@ -201,7 +202,10 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
 
 def _tell_kept(writer: FileWriter, job: Job) -> None:
     if writer.kept:
-        say("warning", f"{job.output}: {writer.kept} frames are done and kept; --resume continues, -y starts over")
+        say(
+            "warning",
+            f"{job.output}: {writer.kept} frames are done and kept; --resume continues, -y starts over",
+        )
 
 
 def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:

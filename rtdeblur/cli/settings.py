@@ -57,7 +57,9 @@ def read(file: Path) -> dict[str, Any]:
         return {}
     except (OSError, DecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot read the configuration {str(file)!r}: {reason}; correct or remove it") from None
+        raise UsageError(
+            f"cannot read the configuration {str(file)!r}: {reason}; correct or remove it"
+        ) from None
 
 
 def defaults(file: Path, commands: Mapping[str, click.Command], names: tuple[str, ...]) -> dict[str, Any]:

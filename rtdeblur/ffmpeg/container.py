@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import stat
 import struct
 from contextlib import suppress
@@ -40,6 +41,9 @@ _NAMING_OTHERS = {
     "webm_dash_manifest",
 }  # fmt: skip
 
+# ISO base media files of one picture: HEIF (ISO/IEC 23008-12, section 10) and AVIF.
+_PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}
+
 # PyAV hands FFmpeg's log to Python's; who does not ask for it should not see it.
 av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)
@@ -73,7 +77,7 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
         # A file that was redirected can be searched; a pipe cannot.
         url = "fd:" if stat.S_ISREG(os.fstat(0).st_mode) else "pipe:0"
     elif not path.exists():
-        raise InputError(f"input {name!r} does not exist; check the name")
+        raise InputError(f"input {name!r} does not exist; {_advice(name)}")
     elif path.is_dir():
         raise InputError(f"input {name!r} is a directory, expected a video file")
     elif not (path.is_file() or path.is_fifo()):
@@ -103,10 +107,35 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
             raise GpuDecodingError("FFmpeg cannot share the GPU with what uses it in this program") from error
         said = log[-1][2].strip() if log else ""
         why = f"{reason(error)} ({said})" if said else reason(error)
+        if "whitelist" in said and log[-1][1] == "image2":
+            raise NoVideoError(_photo(path)) from error
         if "whitelist" in said:
             why = "a playlist or the like, which names other files"
         raise InputError(f"cannot read input {name!r}: {why}; expected a video file") from error
+    brand = container.metadata.get("major_brand", "")
+    # Pictures in a pipe may be many.
+    if is_seekable(path) and (container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS):
+        container.close()
+        raise NoVideoError(_photo(path))
     return container
+
+
+def _advice(name: str) -> str:
+    """What may be wrong with the name of a file that does not exist."""
+    if re.search(r"%\d*d|[*?]|\[.+\]", name):
+        return (
+            "patterns are not taken: name the files or their folder; join pictures first, as with ffmpeg -i"
+        )
+    return "check the name"
+
+
+def _photo(path: Path) -> str:
+    """What to say of a file that holds one picture."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start[8:12] == b"WEBP" and b"ANIM" in start:
+        return f"input {str(path)!r} is an animated WebP, which FFmpeg cannot read; convert it to GIF or APNG"
+    return f"input {str(path)!r} is a photo, expected a video; to make one of it: ffmpeg -i PHOTO video.mkv"
 
 
 @cache

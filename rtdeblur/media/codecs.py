@@ -1,15 +1,16 @@
 """Chooses the video codec and its pixel format.
 
-| codec      | auto chooses it for                          | quality (crf) | preset              |
-|------------|----------------------------------------------|---------------|---------------------|
-| libx265    | HDR, and more than 10 bits a sample          | 16            | superfast           |
-| h264_nvenc | 8-bit 4:2:0, where the GPU encodes           | 19 (cq)       | p4                  |
-| libx264    | everything else                              | 16            | veryfast            |
-| libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
-| ffv1       | never; lossless, for mkv                     |               |                     |
+| codec      | auto chooses it for                           | small, balanced, high (crf) | preset            |
+|------------|-----------------------------------------------|-----------------------------|-------------------|
+| libx265    | HDR, and more than 10 bits per sample         | 26, 20, 16                  | superfast         |
+| h264_nvenc | 8-bit 4:2:0, if the GPU encodes               | 29, 23, 19 (cq)             | p4                |
+| libx264    | everything else                               | 26, 20, 16                  | veryfast          |
+| libvpx-vp9 | containers that hold neither (webm)           | 40, 28, 18                  | realtime, speed 6 |
+| others     | containers that hold only these (gif, dv …)   |                             |                   |
+| ffv1       | lossless quality that the others do not reach | always lossless             |                   |
 
-Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults. crf 0 is lossless in the
-first three.
+ENCODERS has the numbers of more. Every other encoder of FFmpeg can be named; it starts from FFmpeg's own
+defaults. Lossless quality, and crf 0, are lossless with libx264, libx264rgb, libx265 and libvpx-vp9.
 
 The pixel format is the source's where the encoder has it, else the nearest with no less depth and no less
 chroma; RGB becomes full-range BT.709 where the encoder has no RGB. H.264 and HEVC cannot halve odd sizes:
@@ -19,6 +20,7 @@ these get full chroma in that direction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fractions import Fraction
@@ -41,7 +43,7 @@ from rtdeblur.ffmpeg.container import open_output
 from rtdeblur.ffmpeg.formats import refusal
 from rtdeblur.ffmpeg.pixels import PLANAR, depth_of, has_alpha
 from rtdeblur.frames import Colour
-from rtdeblur.media.encoder import Encoding
+from rtdeblur.media.encoder import Encoding, frame_rate
 from rtdeblur.media.source import PictureInfo, SourceInfo
 from rtdeblur.system import cpu_flags
 
@@ -102,6 +104,8 @@ class EncoderTraits:
         writes_aspect_ratio: whether containers learn the aspect ratio from it.
         least_side: height and width that it needs at least, in pixels.
         tags: how containers should call its codec, by FFmpeg's name of the container.
+        aliases: what users call it, in lower case.
+        sizes: the only sizes that it encodes, as (width, height), by frame rate; empty if it encodes any.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -113,18 +117,9 @@ class EncoderTraits:
     writes_aspect_ratio: bool = True
     least_side: int = 1
     tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    sizes: Mapping[Fraction, tuple[int, int]] = field(default_factory=dict)
 
-
-ALIASES = {
-    **dict.fromkeys(("h264", "h.264", "avc", "avc1", "x264"), "libx264"),
-    **dict.fromkeys(("h265", "h.265", "hevc", "hvc1", "hev1", "x265"), "libx265"),
-    **dict.fromkeys(("av1", "av01", "svtav1", "svt-av1"), "libsvtav1"),
-    "vp8": "libvpx",
-    **dict.fromkeys(("vp9", "vp09"), "libvpx-vp9"),
-    "prores": "prores_ks",
-    **{name: name for name in ("ffv1", "auto")},
-}
-"""Encoders by the names that users have for codecs, in lower case."""
 
 NVENC = "h264_nvenc"
 _NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "b": "0"}  # without b=0 FFmpeg's default bit rate would bound it
@@ -141,6 +136,7 @@ def _scale(number: int) -> dict[str, str]:
     return {"qmin": str(number), "qmax": str(number)}
 
 
+_MPEG = EncoderTraits(options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)})
 ENCODERS: dict[str, EncoderTraits] = {
     NVENC: EncoderTraits(
         options=_NVENC_OPTIONS | {"cq": "23"}, qualities=_numbers("cq", 29, 19), lossless=_LOSSLESS_NVENC
@@ -158,6 +154,7 @@ ENCODERS: dict[str, EncoderTraits] = {
         lossless={"qp": "0"},  # crf 0 is that only for 8 bits
         presets=_X26X_PRESETS,
         hdr=HdrParams("x264-params", "mastering-display", "cll"),
+        aliases=("h264", "h.264", "x264", "avc"),
     ),
     "libx264rgb": EncoderTraits(
         options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
@@ -174,32 +171,45 @@ ENCODERS: dict[str, EncoderTraits] = {
         writes_fields=False,
         least_side=64,  # below one coding tree block it writes past its buffers
         tags={"mp4": "hvc1", "mov": "hvc1"},  # QuickTime plays no other
+        aliases=("hevc", "h265", "h.265", "x265"),
     ),
     "libvpx": EncoderTraits(
         # Its crf needs a bit rate as its upper bound.
         options={"crf": "10", "b": "60M", "deadline": "realtime", "cpu-used": "4"},
         qualities=_numbers("crf", 24, 4),
         writes_fields=False,
+        aliases=("vp8",),
     ),
     "libvpx-vp9": EncoderTraits(
         options={"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
         qualities=_numbers("crf", 40, 18),
         lossless={"lossless": "1"},
         writes_fields=False,
+        aliases=("vp9",),
     ),
     "libsvtav1": EncoderTraits(
-        options={"crf": "28", "preset": "8"}, qualities=_numbers("crf", 40, 18), writes_fields=False
+        # Presets above 8 are for real time, and lose much (its own warning).
+        options={"crf": "28", "preset": "8"},
+        qualities=_numbers("crf", 40, 18),
+        writes_fields=False,
+        aliases=("av1",),
     ),
     "prores_ks": EncoderTraits(
         options={"flags": "+qscale", "global_quality": str(4 * _LAMBDA)},
         qualities=_numbers("global_quality", 9 * _LAMBDA, 2 * _LAMBDA),
+        aliases=("prores",),
     ),
-    **{
-        name: EncoderTraits(options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)})
-        for name in ("mpeg4", "mpeg2video", "mpeg1video")
-    },
+    "mpeg1video": _MPEG,
+    "mpeg2video": _MPEG,
+    "mpeg4": _MPEG,
+    # The two profiles of consumer DV (SMPTE 314M).
+    "dvvideo": EncoderTraits(
+        aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
+    ),
     "ffv1": EncoderTraits(
-        options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"}, writes_aspect_ratio=False
+        options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
+        writes_aspect_ratio=False,
+        aliases=("ffv1",),
     ),
 }
 """Encoders with options or limits of their own; every other one starts from FFmpeg's defaults."""
@@ -217,6 +227,7 @@ _LOSS_NAMES = {
     PixFmtLoss.CHROMA: "the chroma",
     PixFmtLoss.ALPHA: "the transparency",
 }
+_USUAL = "try auto, h264, hevc, av1, vp9, prores or ffv1"
 _HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 
 
@@ -225,9 +236,10 @@ def traits_of(codec: str) -> EncoderTraits:
     return ENCODERS.get(codec, EncoderTraits())
 
 
-def encoder_name(name: str) -> str:
-    """FFmpeg's name of an encoder, by that name or by a codec's, in any case: h264 and H265 mean x264 and x265."""
-    return ALIASES.get(name.lower(), name)
+def encoder_of(name: str) -> str:
+    """FFmpeg's name of the encoder that a user means; the name itself if it is no alias."""
+    alias = name.lower()
+    return next((encoder for encoder, traits in ENCODERS.items() if alias in traits.aliases), name)
 
 
 def choose(
@@ -243,34 +255,65 @@ def choose(
     Args:
         source: the source.
         format_name: FFmpeg's name of the container.
-        codec: FFmpeg's name of an encoder, the name of a codec, or 'auto'.
+        codec: FFmpeg's name of an encoder, what users call its codec (h264, hevc …), or 'auto'.
         crf: the encoder's own number for quality, the lower the better; None leaves it to `quality`.
         preset: the encoder's name of a speed; None for the codec's default.
-        quality: None for balanced, or what comes near it in an encoder without these qualities.
+        quality: None for balanced, or for what an encoder without qualities does.
 
     Raises:
-        UsageError: there is no such encoder, or it knows no such quality, crf or presets.
+        UsageError: there is no such encoder, or it has no such quality, no crf or no presets.
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
     picture = source.picture
-    if codec == "auto" and quality == "lossless" and crf is None:
-        name = _auto_lossless(picture, format_name)
-    elif codec == "auto":
+    if codec != "auto":
+        return _accepted(source, format_name, encoder_of(codec), crf, preset, quality)
+    if quality == "lossless" and crf is None:
+        names = _lossless_candidates(picture, format_name)
+    else:
         # A crf or a preset on its own is meant for the processor's encoders.
         gpu = crf is None and preset is None and suits_nvenc(picture)
-        name = _auto(picture, format_name, gpu)
-    else:
-        name = encoder_name(codec)
-    encoder = _encoder(name)
-    traits = traits_of(name)
+        names = _candidates(picture, format_name, gpu)
+    problem: OutputError | None = None
+    for name in names:
+        try:
+            return _accepted(source, format_name, name, crf, preset, quality)
+        except OutputError as error:
+            problem = problem or error
+    raise problem or OutputError(
+        f"nothing here encodes video for {format_name}", "try .mkv, .mp4, .mov or .webm"
+    )
+
+
+def _accepted(
+    source: SourceInfo,
+    format_name: str,
+    name: str,
+    crf: float | None,
+    preset: str | None,
+    quality: Quality | None,
+) -> Encoding:
+    """The first pixel format of one encoder that the container and the encoder accept."""
+    picture, encoder, traits = source.picture, _encoder(name), traits_of(name)
     if not _is_large_enough(picture, traits):
         size = f"{picture.width}x{picture.height}"
         raise OutputError(f"{name} encodes {traits.least_side} pixels and more, got {size}; try libx264")
+    rate = frame_rate(source)
+    if traits.sizes and rate not in traits.sizes:
+        rates = " or ".join(f"{float(known):.5g}" for known in traits.sizes)
+        raise OutputError(f"{name} encodes {rates} frames per second, got {float(rate):.5g}; try .mkv")
     options = _options(encoder, crf, preset, quality)
     _add_hdr_params(name, picture, options)
     problem: str | None = None
     encodings = [
-        Encoding(name, pix_fmt, options, lost, _colour(picture, pix_fmt), tag=traits.tags.get(format_name))
+        Encoding(
+            name,
+            pix_fmt,
+            options,
+            lost,
+            _colour(picture, pix_fmt),
+            tag=traits.tags.get(format_name),
+            size=traits.sizes.get(rate),
+        )
         for pix_fmt, lost in _ranked(picture.format, encoder)
     ]
     if is_nvenc(name) and source.fits_device:
@@ -306,6 +349,9 @@ def losses(encoding: Encoding, source: SourceInfo) -> list[str]:
     ):
         size = f"{picture.width}x{picture.height}"
         lost.append(f"{size} is encoded as {encoding.pix_fmt}: {codec} cannot halve odd sizes")
+    if encoding.size is not None:
+        sizes = f"{picture.width}x{picture.height} is scaled to {encoding.size[0]}x{encoding.size[1]}"
+        lost.append(f"{sizes}: {codec} encodes no other size; .mkv keeps it")
     if CAPTIONS not in encoding.options and Type.A53_CC in picture.side_data:
         lost.append(f"closed captions are not kept by {codec}; libx264 and libx265 keep them")
     if picture.is_interlaced and not traits.writes_fields:
@@ -328,29 +374,35 @@ def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
 
 def _colour(picture: PictureInfo, pix_fmt: str) -> Colour:
     colour = picture.colour
-    if colour.matrix == "rgb" and not VideoFormat(pix_fmt).is_rgb:
+    is_rgb = VideoFormat(pix_fmt).is_rgb
+    if colour.matrix == "rgb" and not is_rgb:
         return replace(colour, matrix="bt709", full_range=True)  # full range keeps all levels
-    return colour
+    return replace(colour, matrix="rgb", full_range=True) if is_rgb else colour
 
 
-def _auto(picture: PictureInfo, format_name: str, gpu: bool) -> str:
+def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[str]:
+    """Yield the encoders to try for a container, best first."""
     deep = depth_of(picture.format) > 10 or picture.transfer in _HDR_TRANSFERS
     if gpu and not deep and _holds(format_name, "libx264") and nvenc_opens():
-        return NVENC
+        yield NVENC
     for name in ("libx265", "libx264") if deep else ("libx264",):
         if _is_large_enough(picture, traits_of(name)) and _holds(format_name, name):
-            return name
-    return "libvpx-vp9"
+            yield name
+    if _holds(format_name, "libvpx-vp9"):
+        yield "libvpx-vp9"
+    with suppress(UnknownCodecError):
+        yield Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name
 
 
-def _auto_lossless(picture: PictureInfo, format_name: str) -> str:
-    """The first encoder that keeps every sample in this container, else the usual one."""
-    for name in ("libx264", "libx264rgb", "libx265", "ffv1", "libvpx-vp9"):
-        if _is_large_enough(picture, traits_of(name)) and _holds(format_name, name):
-            best, lost = _ranked(picture.format, _encoder(name))[0]
-            if not lost and VideoFormat(best).is_rgb == picture.format.is_rgb:
-                return name
-    return _auto(picture, format_name, gpu=False)
+def _lossless_candidates(picture: PictureInfo, format_name: str) -> Iterator[str]:
+    """Yield the encoders that keep every sample of a picture, best first; then the usual lossless ones."""
+    names = ("libx264", "libx264rgb", "libx265", "ffv1", "libvpx-vp9")
+    held = [n for n in names if _is_large_enough(picture, traits_of(n)) and _holds(format_name, n)]
+    for name in held:
+        ranked = _ranked(picture.format, _encoder(name))
+        if ranked and not ranked[0][1] and VideoFormat(ranked[0][0]).is_rgb == picture.format.is_rgb:
+            yield name
+    yield from held
 
 
 def _is_large_enough(picture: PictureInfo, traits: EncoderTraits) -> bool:
@@ -369,12 +421,22 @@ def _encoder(name: str) -> Codec:
     try:
         encoder = Codec(name, "w")
     except UnknownCodecError:
-        near = get_close_matches(name.lower(), [*ALIASES, *ENCODERS, *_video_encoders()], 1)
-        hint = f"did you mean {encoder_name(near[0])}?" if near else "try auto, libx264, libx265 or ffv1"
-        raise UsageError(f"FFmpeg has no encoder called {name!r}; {hint}") from None
+<<<<<<< HEAD
+        aliases = [alias for traits in ENCODERS.values() for alias in traits.aliases]
+        near = get_close_matches(name.lower(), [*aliases, *ENCODERS, *_video_encoders()], 1)
+        hint = f"did you mean {encoder_of(near[0])}?" if near else _USUAL
+        raise UsageError(f"FFmpeg has no video encoder called {name!r}", hint) from None
     if encoder.type != "video":
-        raise UsageError(f"{name!r} encodes {encoder.type}, not video; try auto, libx264, libx265 or ffv1")
+        raise UsageError(f"FFmpeg has no video encoder called {name!r}: it encodes {encoder.type}", _USUAL)
     return encoder
+=======
+        codec = None
+    if codec is None or codec.type != "video":
+        raise UsageError(
+            f"FFmpeg has no video encoder called {name!r}", "try auto, h264, hevc, av1, vp9, prores or ffv1"
+        )
+    return codec
+>>>>>>> main
 
 
 def _video_encoders() -> Iterator[str]:
@@ -468,7 +530,10 @@ def _display(values: tuple[float, ...]) -> str:
 
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
     """The formats that an encoder offers for a source, best first by FFmpeg's judgement, and what is lost."""
-    offered = [f.name for f in encoder.video_formats or [source] if _is_candidate(f, source)]
+    formats = encoder.video_formats or [source]
+    offered = [f.name for f in formats if _is_candidate(f, source)]
+    if not offered:  # GIF has nothing but RGB of few bits
+        offered = [f.name for f in formats if f.components and not f.has_palette and len(f.components) == 3]
     # Among equals FFmpeg takes the first: what needs no conversion, then planar before nv12.
     offered.sort(key=lambda name: (name != source.name, not PLANAR.fullmatch(name)))
     # FFmpeg takes gray for 4:4:4, and would count 4:2:0 as a loss.

@@ -42,6 +42,7 @@ class Encoding:
         colour: what its code values mean.
         device: whose memory it takes frames from, without a copy: cuda, or cpu. cuda takes both.
         tag: how the container calls the codec; None for FFmpeg's choice.
+        size: (width, height) to scale to, if the encoder takes no other; None keeps that of the source.
     """
 
     codec: str
@@ -51,6 +52,7 @@ class Encoding:
     colour: Colour
     device: Device = "cpu"
     tag: str | None = None
+    size: tuple[int, int] | None = None
 
     def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
@@ -61,20 +63,20 @@ class Encoding:
         Raises:
             ValueError: the container does not hold this codec.
         """
-        picture, rate = source.picture, _frame_rate(source)
+        picture, rate = source.picture, frame_rate(source)
         options = dict(self.options)
         # In the primary context, as the decoder's frames are.
         accelerator = HWAccel("cuda", is_hw_owned=True) if self.device == "cuda" else None
-        stream = container.add_stream(
-            self.codec, rate, options, accelerator, width=picture.width, height=picture.height
-        )
+        width, height = self.size or (picture.width, picture.height)
+        stream = container.add_stream(self.codec, rate, options, accelerator, width=width, height=height)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.pix_fmt = self.pix_fmt
         is_even = numbers_frames(container) or bool(context.codec.frame_rates)  # as MPEG-1 and 2
         stream.time_base = context.time_base = _even_clock(source) if is_even else source.time_base
         context.thread_type = "AUTO"
-        context.sample_aspect_ratio = source.video.sample_aspect_ratio or Fraction(0, 1)
+        stretch = Fraction(picture.width * height, picture.height * width)
+        context.sample_aspect_ratio = (source.video.sample_aspect_ratio or Fraction(stretch != 1)) * stretch
         context.color_primaries, context.color_trc = picture.primaries, picture.transfer
         context.colorspace, context.color_range = picture.matrix, picture.range
         if picture.format.is_rgb and self.colour.matrix != "rgb":
@@ -110,7 +112,7 @@ class Encoding:
             scratch.close()  # else it holds the encoder until the garbage collector comes
 
 
-def _frame_rate(source: SourceInfo) -> Fraction:
+def frame_rate(source: SourceInfo) -> Fraction:
     """A hint for rate control and players; the frames have their own times."""
     rate = source.info.frame_rate or source.video.guessed_rate
     return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
@@ -118,7 +120,7 @@ def _frame_rate(source: SourceInfo) -> Fraction:
 
 def _even_clock(source: SourceInfo) -> Fraction:
     """The clock of frames that only have numbers: one with a number for each moment of the source."""
-    rate = _frame_rate(source)
+    rate = frame_rate(source)
     finest = Fraction(source.video.base_rate or rate)  # the least in which all its times are whole
     return 1 / (finest if rate < finest <= _MAX_NUMBERS else rate)
 
@@ -147,10 +149,10 @@ def fit(
     changed = (source.matrix, source.full_range) != (target.matrix, target.full_range)
     if not resized and not changed and encoding.takes(frame):
         return frame
-    if resized:
+    if resized and encoding.size is None:
         size = f"{context.width}x{context.height}"
         warn(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
-    if changed and source.matrix != "rgb":
+    if changed and "rgb" not in (source.matrix, target.matrix):
         warn(f"the colour changes to {source.name}: converted to {target.name}")
     fitted = frame.reformat(
         context.width,

@@ -23,7 +23,7 @@ from rtdeblur.ffmpeg.container import open_output
 from rtdeblur.ffmpeg.formats import CONTAINERS, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
-from rtdeblur.media.tags import clean_tags
+from rtdeblur.media.tags import track_tags
 
 # Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
 _TEXT_FILTERS = {
@@ -158,7 +158,7 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
     else:
         copy = way(container, stream)
         track = Track(copy, from_zero=traits.starts_in_header)
-    copy.metadata.update(clean_tags(stream.metadata))
+    copy.metadata.update(track_tags(stream))
     copy.disposition = stream.disposition
     return track
 

@@ -322,7 +322,7 @@ class FileWriter:
             return
         first = min(begins.values(), default=self._begin)
         shift = max(0, math.ceil((self._begin - first) / self._time_base)) * self._time_base - self._begin
-        begins[self._video.index] = self._begin
+        begins[self._track.stream.index] = self._begin
         set_starts(self._file.path, {index: begin + shift for index, begin in begins.items()})
 
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:

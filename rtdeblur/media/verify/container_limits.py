@@ -77,9 +77,10 @@ def _fill(
     if matrix is not None:
         picture.set_display_matrix(matrix)
     copies: dict[int, Stream] = {}
+    options = dict(traits_of(copy.format.name).pcm_options)
     for stream in before.streams:
         add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
-        if stream.index != video.index and refusal(copy.format.name, add) is None:
+        if stream.index != video.index and refusal(copy.format.name, add, options) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)
     _mux(copy, after, {restored.index: picture}, Fraction(0))
@@ -99,6 +100,8 @@ def _time(frame: VideoFrame | None) -> Fraction:
 
 def _describe(copy: Stream, stream: Stream) -> None:
     copy.metadata.update(stream.metadata)
+    if "name" in stream.metadata:  # as mov's demuxer calls what every muxer takes as the title
+        copy.metadata.setdefault("title", stream.metadata["name"])
     copy.disposition = stream.disposition
 
 
