@@ -122,7 +122,11 @@ class EncoderTraits:
 
 
 NVENC = "h264_nvenc"
-_NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "b": "0"}  # without b=0 FFmpeg's default bit rate would bound it
+_NVENC_OPTIONS = {
+    "preset": "p4",
+    "rc": "vbr",
+    "b": "0",
+}  # without b=0 FFmpeg's default bit rate would bound it
 _LOSSLESS_NVENC = {"tune": "lossless", "rc": "constqp", "qp": "0"}
 
 
@@ -421,7 +425,6 @@ def _encoder(name: str) -> Codec:
     try:
         encoder = Codec(name, "w")
     except UnknownCodecError:
-<<<<<<< HEAD
         aliases = [alias for traits in ENCODERS.values() for alias in traits.aliases]
         near = get_close_matches(name.lower(), [*aliases, *ENCODERS, *_video_encoders()], 1)
         hint = f"did you mean {encoder_of(near[0])}?" if near else _USUAL
@@ -429,14 +432,6 @@ def _encoder(name: str) -> Codec:
     if encoder.type != "video":
         raise UsageError(f"FFmpeg has no video encoder called {name!r}: it encodes {encoder.type}", _USUAL)
     return encoder
-=======
-        codec = None
-    if codec is None or codec.type != "video":
-        raise UsageError(
-            f"FFmpeg has no video encoder called {name!r}", "try auto, h264, hevc, av1, vp9, prores or ffv1"
-        )
-    return codec
->>>>>>> main
 
 
 def _video_encoders() -> Iterator[str]:
@@ -449,7 +444,9 @@ def _video_encoders() -> Iterator[str]:
             yield encoder.name
 
 
-def _options(encoder: Codec, crf: float | None, preset: str | None, quality: Quality | None) -> dict[str, str]:
+def _options(
+    encoder: Codec, crf: float | None, preset: str | None, quality: Quality | None
+) -> dict[str, str]:
     name = encoder.name
     known = {o.name for o in CodecContext.create(name, "w").supported_options.private}
     traits = traits_of(name)
