@@ -15,7 +15,7 @@ from rtdeblur.cli.plan import STANDARD, Plan, plan
 from rtdeblur.cli.report import configure, echo, say, show_traceback
 from rtdeblur.cli.restoring import FileRestorer
 from rtdeblur.cli.results import Failure, Interrupted, Outcome, Skipped, as_json, as_line
-from rtdeblur.cli.signals import Stopped
+from rtdeblur.cli.signals import Stopped, abandoning
 from rtdeblur.errors import BackendError, DependencyError, FinishedError, ModelError, NoVideoError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
                 job.output.parent.mkdir(parents=True, exist_ok=True)
             yield restorer.restore(job, title)
         except Stopped:
-            yield Interrupted(job)
+            yield Interrupted(job, restorer.kept)
             raise
         except FinishedError as error:
             yield Skipped(job, error)
@@ -47,7 +47,7 @@ def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
 
 def _tell(outcome: Outcome) -> None:
     if isinstance(outcome, Interrupted):
-        say("warning", outcome.as_line())
+        say("warning" if outcome.kept else "info", outcome.as_line())
     elif isinstance(outcome, Skipped):
         say("info", f"{outcome.as_line()}; skipped")
     elif isinstance(outcome, Failure):
@@ -77,16 +77,26 @@ def _command(**words: Any) -> None:
     if request.output is None and len(planned.jobs) == 1:
         say("info", f"writing {planned.jobs[0].output}")
     outcomes: list[Outcome] = []
-    with closing(FileRestorer(request)) as restorer:
+
+    def summarise() -> None:
+        if outcomes and request.json:
+            echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
+        if outcomes and planned.many:
+            say("info", as_line(planned, outcomes))
+
+    def abandon() -> None:
+        if len(outcomes) < len(planned.jobs):
+            outcomes.append(Interrupted(planned.jobs[len(outcomes)], restorer.kept))
+            _tell(outcomes[-1])
+        summarise()
+
+    with closing(FileRestorer(request)) as restorer, abandoning(abandon):
         try:
             for outcome in _outcomes(restorer, planned):
                 outcomes.append(outcome)
                 _tell(outcome)
         finally:
-            if outcomes and request.json:
-                echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
-            if outcomes and planned.many:
-                say("info", as_line(planned, outcomes))
+            summarise()
     if any(type(outcome) is Failure for outcome in outcomes):
         click.get_current_context().exit(1)
 

@@ -44,8 +44,10 @@ def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[s
         raise click.UsageError(f"{missing[0]!r} does not exist; the name needs quotes: {shlex.quote(name)}")
     for word in missing:
         _check_kind(word)
-    if words[0] == missing[0] and not _ending(words[0]) and (command := _nearest(words[0], commands)):
-        raise click.UsageError(f"{words[0]!r} is neither a file nor a command; did you mean {command}?")
+    if words[0] == missing[0] and not _ending(words[0]):
+        command = _nearest(words[0], commands)
+        if command not in ("", words[0]):  # ./models
+            raise click.UsageError(f"{words[0]!r} is neither a file nor a command; did you mean {command}?")
     if len(words) == 1:
         raise InputError(f"input {words[0]!r} does not exist; {_advice(Path(words[0]))}")
     if not all(map(_ending, missing)):
@@ -64,7 +66,7 @@ def _name_with_spaces(words: list[str]) -> str:
     for begin in range(len(words)):
         for end in range(begin + 2, len(words) + 1):
             name = " ".join(words[begin:end])
-            if os.path.exists(name) and not all(map(_exists, words[begin:end])):
+            if _exists(name) and not all(map(_exists, words[begin:end])):
                 return name
     return ""
 
@@ -77,16 +79,16 @@ def _check_kind(word: str) -> None:
             f"ffmpeg -framerate 30 -i {shlex.quote(word)} -c:v ffv1 frames.mkv"
         )
     if _WILD.search(word):
-        import glob
+        from glob import glob
 
-        advice = "leave out the quotes around it" if glob.glob(word) else "no file here matches it"
+        advice = "leave out the quotes around it" if glob(word) else "no file here matches it"  # noqa: PTH207
         raise click.UsageError(f"{word!r} is a pattern, expected a file; {advice}.")
 
 
 def _advice(path: Path) -> str:
     """What may have been meant by the name of a missing file."""
     try:
-        names = os.listdir(path.parent)
+        names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return f"there is no folder {str(path.parent)!r}"
     near = _nearest(path.name, names)
@@ -94,12 +96,12 @@ def _advice(path: Path) -> str:
 
 
 def _exists(word: str) -> bool:
-    return word == "-" or os.path.exists(word)
+    return word == "-" or os.path.exists(word)  # noqa: PTH110 - no name, however odd, raises
 
 
 def _ending(word: str) -> str:
     """What follows the last dot of a name; a folder's slash counts."""
-    return "/" if word.endswith(("/", os.sep)) else os.path.splitext(word)[1]
+    return "/" if word.endswith(("/", os.sep)) else Path(word).suffix
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:

@@ -137,7 +137,7 @@ class DeblurRequest(Request):
     @property
     def is_whole(self) -> bool:
         """False if a part of each file is asked for."""
-        return self.start is self.end is self.duration is self.frames is None
+        return all(bound is None for bound in (self.start, self.end, self.duration, self.frames))
 
     def part(self, path: Path) -> tuple[float | None, float | None]:
         """Start and duration of the part of a file to restore, in seconds; None for its beginning or end.
@@ -174,7 +174,7 @@ def as_path(word: str) -> Path:
     return path.absolute() if word != "-" and path == Path("-") else path
 
 
-class _File(click.ParamType):
+class _File(click.ParamType[Any]):
     """A path; shells complete it."""
 
     name = "file"

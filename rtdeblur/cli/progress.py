@@ -26,7 +26,7 @@ _LINE_SECONDS = 60.0
 
 
 @dataclass
-class Pace:
+class RunPace:
     """Speed of a run, and what is left of it.
 
     Args:
@@ -91,7 +91,7 @@ def progress(info: VideoInfo, *, quiet: bool, title: str = "", done: int = 0) ->
         title: stands in front.
         done: frames finished by an earlier run.
     """
-    pace = Pace(info.frame_count, done)
+    pace = RunPace(info.frame_count, done)
     is_long = _Estimate(title)
     with _bar(title, pace, shown=not quiet and sys.stderr.isatty()) as show:
 
@@ -109,7 +109,7 @@ class _Estimate:
     def __init__(self, title: str) -> None:
         self._title, self._told = title, False
 
-    def tell(self, pace: Pace) -> None:
+    def tell(self, pace: RunPace) -> None:
         if self._told or pace.measured_seconds < _MEASURED_SECONDS or pace.seconds_left is None:
             return
         self._told = True
@@ -119,7 +119,7 @@ class _Estimate:
 
 
 @contextmanager
-def _bar(title: str, pace: Pace, *, shown: bool) -> Iterator[Callable[[], None]]:
+def _bar(title: str, pace: RunPace, *, shown: bool) -> Iterator[Callable[[], None]]:
     if not shown:
         yield _lines(title, pace)
         return
@@ -143,7 +143,7 @@ def _bar(title: str, pace: Pace, *, shown: bool) -> Iterator[Callable[[], None]]
         yield show
 
 
-def _lines(title: str, pace: Pace) -> Callable[[], None]:
+def _lines(title: str, pace: RunPace) -> Callable[[], None]:
     last = time.monotonic()
 
     def show() -> None:

@@ -22,7 +22,6 @@ import click
 from rtdeblur.errors import OutputError, RtdeblurError
 from rtdeblur.live.address import hide_passwords
 
-
 # C0, DEL and C1; line and paragraph separators; embeddings, overrides and isolates of direction.
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 

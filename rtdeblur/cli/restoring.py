@@ -17,7 +17,7 @@ from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
-from rtdeblur.cli.results import Result
+from rtdeblur.cli.results import Result, kept_line
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import RtdeblurError
 
@@ -38,11 +38,17 @@ _WITHOUT_EFFECT = {
 }  # fmt: skip
 """Options that change nothing about the pictures of one file."""
 
-_RUNTIMES = ("openvino", "tensorrt", "tensorrt_rtx")
+_RUNTIMES = {"openvino": ("openvino",), "tensorrt": ("tensorrt", "tensorrt_rtx")}
+"""Modules that a backend runs on, whichever of them are loaded."""
 
 
 class FileRestorer:
-    """Restores files one after another; the model is loaded and compiled once for all of them."""
+    """Restores files one after another; the model is loaded and compiled once for all of them.
+
+    Attributes:
+        backend: that restores; None until the first file needs it.
+        kept: frames that a stopped run leaves for another.
+    """
 
     def __init__(self, request: DeblurRequest) -> None:
         self._request = request
@@ -50,6 +56,7 @@ class FileRestorer:
         self._stop = threading.Event()
         self._told = ""
         self.backend: Backend | None = None
+        self.kept = 0
 
     def restore(self, job: Job, title: str = "") -> Result:
         """Restore one file; unless that succeeds, an earlier file of the output's name stays.
@@ -67,7 +74,7 @@ class FileRestorer:
             stack.enter_context(reader)
             if self._model is None:
                 self._model = request.load_model()
-            writer = stack.enter_context(_open_writer(request, job, reader))
+            writer = stack.enter_context(self._open_writer(job, reader))
             backend = self._open_backend(self._model)
             way = connect(reader, backend, writer, obstacle)
             self._tell_way(way)
@@ -91,6 +98,40 @@ class FileRestorer:
                 done,
                 is_whole=request.is_whole,
             )
+
+    @contextmanager
+    def _open_writer(self, job: Job, reader: FileReader) -> Iterator[FileWriter]:
+        from rtdeblur.media.writer import FileWriter
+
+        request = self._request
+        writer = FileWriter(
+            reader,
+            job.output,
+            codec=request.codec,
+            crf=request.crf,
+            preset=request.preset,
+            quality=request.quality,
+            overwrite=request.overwrite,
+            format_name=request.format,
+            resume=request.resume,
+        )
+
+        def abandon() -> None:
+            writer.abandon()
+            self.kept = writer.kept
+
+        self.kept = 0
+        try:
+            with abandoning(abandon):
+                yield writer
+        except Stopped:
+            writer.close()
+            self.kept = writer.kept
+            raise
+        finally:
+            writer.close()
+            if writer.kept and not self.kept:
+                say("warning", f"{job.output}: {kept_line(writer.kept)}")
 
     def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
         """Resume what an earlier run finished, if that was asked for; how many frames that are."""
@@ -172,49 +213,14 @@ def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader, Obstacle
         )
 
 
-@contextmanager
-def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterator[FileWriter]:
-    from rtdeblur.media.writer import FileWriter
-
-    writer = FileWriter(
-        reader,
-        job.output,
-        codec=request.codec,
-        crf=request.crf,
-        preset=request.preset,
-        quality=request.quality,
-        overwrite=request.overwrite,
-        format_name=request.format,
-        resume=request.resume,
-    )
-
-    def abandon() -> None:
-        writer.abandon()
-        _tell_kept(writer, job)
-
-    try:
-        with abandoning(abandon):
-            yield writer
-    finally:
-        writer.close()
-        _tell_kept(writer, job)
-
-
-def _tell_kept(writer: FileWriter, job: Job) -> None:
-    if writer.kept:
-        say(
-            "warning",
-            f"{job.output}: {writer.kept} frames are done and kept; --resume continues, -y starts over",
-        )
-
-
 def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:
     """All that decides what becomes of the pictures; an option counts unless it is known not to.
 
     What the backend chose takes the place of options that left the choice to it.
     """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
-    runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
+    modules = [name for name in _RUNTIMES.get(backend.name, ()) if name in sys.modules]
+    runtimes = [f"{name} {sys.modules[name].__version__}" for name in modules]
     return {
         **decided,
         **backend.fingerprint,

@@ -122,20 +122,34 @@ class Skipped(Failure):
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A file whose run was stopped by a signal."""
+    """A file whose run was stopped by a signal.
+
+    Attributes:
+        job: input and output.
+        kept: finished frames that --resume continues from.
+    """
 
     job: Job
+    kept: int
 
     def as_line(self) -> str:
         """One line for people."""
-        return f"{self.job.input}: interrupted"
+        if not self.kept:
+            return f"{self.job.output}: stopped; nothing is kept"
+        return f"{self.job.output}: stopped; {kept_line(self.kept)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The same for programs."""
-        return {"input": str(self.job.input), "output": str(self.job.output), "interrupted": True}
+        names = {"input": str(self.job.input), "output": str(self.job.output)}
+        return {**names, "interrupted": True, "frames_kept": self.kept}
 
 
 Outcome = Result | Failure | Interrupted
+
+
+def kept_line(frames: int) -> str:
+    """How to continue with what an unfinished run leaves."""
+    return f"{frames} frames are done and kept; --resume continues, -y starts over"
 
 
 def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
@@ -144,7 +158,7 @@ def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         return json.dumps(outcomes[0].as_dict(), indent=2)
     restored, failed, skipped, interrupted = _sorted(outcomes)
     summary = {
-        "files": [outcome.as_dict() for outcome in (*restored, *failed)],
+        "files": [o.as_dict() for o in outcomes if not isinstance(o, Skipped | Interrupted)],
         "restored": len(restored),
         "failed": len(failed),
         "interrupted": [str(outcome.job.input) for outcome in interrupted],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from rtdeblur.cli import settings
 from rtdeblur.cli.help import COMMANDS, HELP_ALL, everyday, write_usage
-from rtdeblur.cli.options import FILE, PARAMS, VERSION
+from rtdeblur.cli.options import PARAMS, VERSION
 from rtdeblur.cli.report import echo
 
 _BARE = "deblur"
@@ -86,7 +86,7 @@ class Root(click.Group):
 def _spelled_out(args: list[str]) -> list[str]:
     """Options in place of first words that users try."""
     first, *rest = args
-    if first == _BARE and rest and not os.path.exists(first):
+    if first == _BARE and rest and not Path(first).exists():
         return rest
     if first == "help" and rest and rest[0] in COMMANDS:
         return [rest[0], "--help"]

@@ -26,8 +26,8 @@ VARIABLE = "RTDEBLUR_CONFIG"
 
 _MOST_BYTES = 1 << 20
 _OF_ONE_RUN = {
-    "input", "output", "overwrite", "resume", "start", "end", "duration", "frames", "json", "help", "help-all",
-    "version",
+    "input", "output", "overwrite", "resume", "start", "end", "duration", "frames", "json", "help",
+    "help-all", "version",
 }  # fmt: skip
 """Options that make sense for one run only."""
 

@@ -1,13 +1,13 @@
 """Chooses the video codec and its pixel format.
 
-| codec      | auto chooses it for                           | small, balanced, high (crf) | preset            |
-|------------|-----------------------------------------------|-----------------------------|-------------------|
-| libx265    | HDR, and more than 10 bits per sample         | 26, 20, 16                  | superfast         |
-| h264_nvenc | 8-bit 4:2:0, if the GPU encodes               | 29, 23, 19 (cq)             | p4                |
-| libx264    | everything else                               | 26, 20, 16                  | veryfast          |
-| libvpx-vp9 | containers that hold neither (webm)           | 40, 28, 18                  | realtime, speed 6 |
-| others     | containers that hold only these (gif, dv …)   |                             |                   |
-| ffv1       | lossless quality that the others do not reach | always lossless             |                   |
+| codec      | auto chooses it for                         | small, balanced, high | preset            |
+|------------|---------------------------------------------|-----------------------|-------------------|
+| libx265    | HDR, and more than 10 bits per sample       | crf 26, 20, 16        | superfast         |
+| h264_nvenc | 8-bit 4:2:0, if the GPU encodes             | cq 29, 23, 19         | p4                |
+| libx264    | everything else                             | crf 26, 20, 16        | veryfast          |
+| libvpx-vp9 | containers that hold neither (webm)         | crf 40, 28, 18        | realtime, speed 6 |
+| others     | containers that hold only these (gif, dv …) |                       |                   |
+| ffv1       | lossless quality out of the others' reach   | always lossless       |                   |
 
 ENCODERS has the numbers of more. Every other encoder of FFmpeg can be named; it starts from FFmpeg's own
 defaults. Lossless quality, and crf 0, are lossless with libx264, libx264rgb, libx265 and libvpx-vp9.
@@ -96,8 +96,8 @@ class EncoderTraits:
     Attributes:
         options: of balanced quality, unless the user's crf and preset replace them.
         qualities: options in their place for small and high; None if the encoder has only its own default.
-        lossless: options for lossless, and for crf 0 if that alone is not lossless at every depth; None if the
-            encoder is never or always lossless.
+        lossless: options for lossless, and for crf 0 if that alone is not lossless at every depth; None if
+            the encoder is never or always lossless.
         presets: all that it has, where it does not check them itself.
         hdr: how it takes HDR10 metadata; None if it writes none.
         writes_fields: whether it keeps the field order.
