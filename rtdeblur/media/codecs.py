@@ -5,7 +5,7 @@
 | libx265    | HDR, and more than 10 bits per sample       | crf 26, 20, 16        | superfast         |
 | h264_nvenc | 8-bit 4:2:0, if the GPU encodes             | cq 29, 23, 19         | p4                |
 | libx264    | everything else                             | crf 26, 20, 16        | veryfast          |
-| libvpx-vp9 | containers that hold neither (webm)         | crf 40, 28, 18        | realtime, speed 6 |
+| libvpx-vp9 | containers that hold neither (webm)         | crf 42, 30, 20        | realtime, speed 6 |
 | others     | containers that hold only these (gif, dv …) |                       |                   |
 | ffv1       | lossless quality out of the others' reach   | always lossless       |                   |
 
@@ -179,14 +179,14 @@ ENCODERS: dict[str, EncoderTraits] = {
     ),
     "libvpx": EncoderTraits(
         # Its crf needs a bit rate as its upper bound.
-        options={"crf": "10", "b": "60M", "deadline": "realtime", "cpu-used": "4"},
-        qualities=_numbers("crf", 24, 4),
+        options={"crf": "20", "b": "60M", "deadline": "realtime", "cpu-used": "4"},
+        qualities=_numbers("crf", 32, 8),
         writes_fields=False,
         aliases=("vp8",),
     ),
     "libvpx-vp9": EncoderTraits(
-        options={"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
-        qualities=_numbers("crf", 40, 18),
+        options={"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+        qualities=_numbers("crf", 42, 20),
         lossless={"lossless": "1"},
         writes_fields=False,
         aliases=("vp9",),
@@ -194,7 +194,7 @@ ENCODERS: dict[str, EncoderTraits] = {
     "libsvtav1": EncoderTraits(
         # Presets above 8 are for real time, and lose much (its own warning).
         options={"crf": "28", "preset": "8"},
-        qualities=_numbers("crf", 40, 18),
+        qualities=_numbers("crf", 42, 18),
         writes_fields=False,
         aliases=("av1",),
     ),

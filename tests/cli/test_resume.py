@@ -105,7 +105,7 @@ def test_other_words_for_the_same_backend_orphan_no_work(
     monkeypatch.setattr("rtdeblur.backends.identity.IdentityBackend.description", "nothing is changed")
     monkeypatch.setattr("rtdeblur.media.resume._FRAMES", 25)
     monkeypatch.setattr("rtdeblur.media.resume._FEWEST_FRAMES", 25)
-    assert main([*words, "--resume"]) == 0
+    assert main([*words, "--resume", "-v"]) == 0
     said = capsys.readouterr().err
     assert "nothing is changed" in said
     assert "25 frames are done already" in said
