@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from rtdeblur.cli.options import EVERYDAY, SECTIONS
+from rtdeblur.cli.options import EVERYDAY, MODEL, SECTIONS
 from rtdeblur.cli.report import echo
 
 COMMANDS = ("live", "verify", "models", "doctor", "bench", "build", "engines", "config", "completion")
@@ -43,14 +43,17 @@ def everyday(root: click.Context) -> str:
     with formatter.section("Options"):
         records = [_short(option) for option in EVERYDAY]
         formatter.write_dl(records)
-    formatter.write(f"\nCommands: {', '.join(COMMANDS)}\n")
-    formatter.write("More: rtdeblur --help-all, rtdeblur COMMAND --help\n")
+    formatter.write("\n")
+    formatter.write_text(f"Commands: {', '.join(COMMANDS)}")
+    formatter.write("All options: rtdeblur --help-all. Of a command: rtdeblur COMMAND --help.\n")
     return formatter.getvalue().rstrip("\n")
 
 
 def _short(option: click.Option) -> tuple[str, str]:
     names = [name for name in option.opts if name.startswith("--") or len(name) == 2]
     value = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    if option is MODEL:
+        return f"{', '.join(names)}{value}", "A bundled model or a .onnx file: see `rtdeblur models`."
     if isinstance(option.type, click.Choice):
         value = " NAME"
         choices = ", ".join(option.type.choices)

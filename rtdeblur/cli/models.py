@@ -29,8 +29,9 @@ def _lines(model: Model, default: Model | None) -> list[str]:
     )
     measured = _measured(model)
     gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
+    name = manifest.name.removesuffix("-fp16")  # --model finds either precision by it
     return [
-        f"{manifest.name}: {', '.join(facts)}",
+        f"{name}: {', '.join(facts)}",
         *_wrapped(_advice(model, default)),
         *_wrapped(f"PSNR, blurred → restored: {gains}" if gains else "not measured"),
     ]

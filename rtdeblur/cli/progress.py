@@ -148,7 +148,7 @@ def _lines(title: str, pace: RunPace) -> Callable[[], None]:
 
     def show() -> None:
         nonlocal last
-        if time.monotonic() - last >= _LINE_SECONDS:
+        if pace.fps and time.monotonic() - last >= _LINE_SECONDS:
             last = time.monotonic()
             say("info", f"{title}{pace.share}, {pace.speed}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,13 @@ class Root(click.Group):
                 if name.startswith(incomplete)
             ]
         names = [name for name in COMMANDS if name.startswith(incomplete)]
-        files = [CompletionItem(incomplete, type="file")]
-        return [*map(CompletionItem, names), *files]
+        if not incomplete:
+            return [*map(CompletionItem, names)]
+        # Shells list files by themselves, but then nothing else.
+        if not names:
+            return [CompletionItem(incomplete, type="file")]
+        files = [path for path in glob(f"{escape(incomplete)}*") if path not in names]  # noqa: PTH207
+        return [*map(CompletionItem, [*names, *sorted(files)])]
 
 
 def _spelled_out(args: list[str]) -> list[str]:

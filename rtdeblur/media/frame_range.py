@@ -10,6 +10,7 @@ from av.stream import Discard
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import MAX_PIXELS, is_seekable, main_video, open_input
 from rtdeblur.ffmpeg.damage import Damage
+from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.media.demux import Demuxer
 
 
@@ -41,10 +42,11 @@ def part_of_frames(
         start = Fraction(container.start_time or 0, 1_000_000)
         unit = Fraction(video.time_base or 1)
         demuxer = Demuxer(container, video, None, None, Damage(source=str(path), max_pixels=max_pixels))
+        single = traits_of(container.format.name).single_times
         times: list[int | None] = []
         while (packet := demuxer.read()) is not None:
             if packet.stream_index == video.index and not packet.is_discard:
-                times.append(packet.pts if packet.pts is not None else packet.dts)
+                times.append(packet.dts if packet.pts is None or single else packet.pts)
         rate = video.average_rate or video.guessed_rate
     if first >= len(times):
         raise InputError(f"input {str(path)!r} has {len(times)} frames; there is no frame {first}")
