@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -214,7 +213,10 @@ def test_nothing_heavy_is_loaded_by(code: str) -> None:
     assert names & HEAVY == set()
 
 
+@pytest.mark.needs_posix
 def test_help_answers_at_once() -> None:
+    import resource
+
     def seconds(*args: str) -> float:
         took = []
         for _ in range(5):  # the best of five, in processor time: other programs share the cores
