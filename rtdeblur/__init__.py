@@ -1,5 +1,8 @@
 """Removes motion blur from video, and keeps every stream and timestamp.
 
+    sharp = rtdeblur.restore(photo)
+    rtdeblur.restore_file("in.mp4", "out.mp4")
+
     from rtdeblur import FileReader, FileWriter, Model, Pipeline, open_backend
 
     with (
@@ -15,12 +18,11 @@ first use: `import rtdeblur` costs next to nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # importing it from `typing` takes longer than all else here
 if TYPE_CHECKING:
     from rtdeblur.backends import open_backend
     from rtdeblur.backends.base import Backend, EngineOptions
+    from rtdeblur.deblurrer import Deblurrer, restore, restore_file
     from rtdeblur.errors import (
         BackendError,
         ClosedPipeError,
@@ -74,6 +76,7 @@ __all__ = [
     "Colour",
     "Command",
     "CudaError",
+    "Deblurrer",
     "DependencyError",
     "Display",
     "EngineError",
@@ -119,6 +122,8 @@ __all__ = [
     "open_backend",
     "open_source",
     "record_to",
+    "restore",
+    "restore_file",
     "send_to",
     "verify",
     "virtual_camera",
@@ -129,6 +134,11 @@ _HOMES = {
     "rtdeblur.backends.base": (
         "Backend",
         "EngineOptions",
+    ),
+    "rtdeblur.deblurrer": (
+        "Deblurrer",
+        "restore",
+        "restore_file",
     ),
     "rtdeblur.errors": (
         "BackendError",
@@ -222,6 +232,8 @@ def __getattr__(name: str) -> object:
         home = next((module for module, names in _HOMES.items() if name in names), None)
         if home is None:
             raise AttributeError(f"module 'rtdeblur' has no attribute {name!r}")
+        import importlib
+
         value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

@@ -16,7 +16,7 @@ from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.report import progress, say
 from rtdeblur.cli.results import Result
-from rtdeblur.cli.signals import Stopped, dying, stopping
+from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
@@ -112,8 +112,11 @@ class FileRestorer:
             self.backend.close()
 
     def _open_backend(self, model: Model) -> Backend:
+        from rtdeblur.strength import with_strength
+
         if self.backend is None:
-            self.backend = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            opened = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            self.backend = with_strength(opened, self._request.strength)
         return self.backend
 
     def _tell_way(self, way: Way) -> None:
@@ -165,7 +168,8 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
         resume=request.resume,
     )
     try:
-        yield writer
+        with abandoning(writer.abandon):
+            yield writer
     finally:
         writer.close()
         if writer.kept:

@@ -393,6 +393,18 @@ def test_a_folder_that_is_not_the_jobs_is_refused(
     assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
 
 
+@needs_root
+def test_no_work_is_kept_behind_a_link_of_another_user(clip: Path, tmp_path: Path, victim: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.symlink_to(victim / "out.mp4")
+    os.chown(target, STRANGER, STRANGER, follow_symlinks=False)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match="is a link of another user"):
+        rewrite(clip, target)
+    assert contents(tmp_path) == before
+    assert not list(victim.glob(".*"))
+
+
 def hard_link(path: Path, victim: Path) -> None:
     os.link(victim / "thesis.txt", path)
 
