@@ -166,8 +166,9 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
             "if you trust it, raise --max-pixels"
         )
     brand = container.metadata.get("major_brand", "")
-    # Pictures in a pipe may be many.
-    if is_seekable(path) and (container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS):
+    is_picture = container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS
+    # Pictures in a pipe may be many; one without a size was too large for FFmpeg, and decoding says so.
+    if is_picture and is_seekable(path) and size[0]:
         raise NoVideoError(_photo(path))
     # Decoders count the padding of lines too.
     chosen.codec_context.options = {"max_pixels": str(2 * max_pixels + 65536)}
