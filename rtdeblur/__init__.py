@@ -18,9 +18,7 @@ first use: `import rtdeblur` costs next to nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # importing it from `typing` takes longer than all else here
 if TYPE_CHECKING:
     from rtdeblur.backends import open_backend
     from rtdeblur.backends.base import Backend, EngineOptions
@@ -234,6 +232,8 @@ def __getattr__(name: str) -> object:
         home = next((module for module, names in _HOMES.items() if name in names), None)
         if home is None:
             raise AttributeError(f"module 'rtdeblur' has no attribute {name!r}")
+        import importlib
+
         value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 Mode = Literal["throughput", "latency"]
-BACKENDS = ("auto", "openvino", "tensorrt")
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
@@ -79,7 +78,8 @@ class EngineOptions:
         driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
         notice: is told of a build, a rebuild, or memory that is short.
         on_progress: is told how far a build is.
-        stopped: asked again and again during a build; True gives it up, and raises InterruptedRunError.
+        stopped: polled during a build, and during inference on the CPU; True gives it up, and raises
+            InterruptedRunError.
     """
 
     flavour: str = "auto"

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from rtdeblur.cli.report import at_times, say
+from rtdeblur.backends import BACKENDS
+from rtdeblur.cli.report import at_times, echo, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         import rtdeblur
 
-        click.echo(f"rtdeblur {rtdeblur.__version__}")
+        echo(f"rtdeblur {rtdeblur.__version__}")
         ctx.exit()
 
 
@@ -184,7 +185,7 @@ MODEL = click.Option(
     "which changes nothing.",
 )  # fmt: skip
 BACKEND = click.Option(
-    ["--backend"], type=_BackendType(("auto", "openvino", "tensorrt")), default="auto", show_default=True,
+    ["--backend"], type=_BackendType(BACKENDS), default="auto", show_default=True,
     help="What runs the model.",
 )  # fmt: skip
 PRECISION = _choice(

@@ -16,7 +16,7 @@ from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.report import progress, say
 from rtdeblur.cli.results import Result
-from rtdeblur.cli.signals import Stopped, dying, stopping
+from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
         resume=request.resume,
     )
     try:
-        yield writer
+        with abandoning(writer.abandon):
+            yield writer
     finally:
         writer.close()
         if writer.kept:

@@ -211,6 +211,16 @@ class FileWriter:
             if job is not None:
                 self.kept = job.close(keep=self._resume)
 
+    def abandon(self) -> None:
+        """Remove from the disk what `close` would remove, without waiting for calls of other threads.
+
+        For a process that is about to end: the writer is of no use afterwards.
+        """
+        if self._file is not None:
+            self._file.discard()
+        if self._job is not None:
+            self._job.close(keep=self._resume)
+
     def __enter__(self) -> Self:
         return self
 

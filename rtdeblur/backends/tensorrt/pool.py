@@ -152,7 +152,7 @@ class EnginePool:
         passed = gate.Record(cached.path and cached.path.with_suffix(".parity"))
         case = f"{self._driver.device.name} {layout}"
         if case not in passed:
-            parity = gate.parity(restore, layout, colour, self._model, self._dropout)
+            parity = gate.parity(restore, layout, colour, self._model, self._dropout, self._options.stopped)
             if parity < LEAST_PSNR:
                 self._cache.discard(cached.spec)
                 raise EngineError(gate.refusal(cached.spec, layout, parity))

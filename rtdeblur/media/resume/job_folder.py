@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from rtdeblur import files
 from rtdeblur.decode import Count, DecodeError, converted, from_json
 from rtdeblur.errors import FinishedError, OutputError, UsageError
-from rtdeblur.ffmpeg.targets import is_stream, sync_folder
+from rtdeblur.ffmpeg.targets import destination, is_stream, sync_folder
 from rtdeblur.files import PrivateFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
 
@@ -96,7 +96,7 @@ class JobFolder:
     def __init__(self, target: Path) -> None:
         self.warnings: list[str] = []
         self._name = str(target)
-        target = target.resolve()
+        target = destination(target)
         self._path = folder_of(target)
         self.part = target.with_name(f"{self._path.name}.part")
         self._digest: str | None = None
@@ -291,7 +291,7 @@ class _Description:
 
 def folder_of(target: Path) -> Path:
     """Where the segments of an output are kept."""
-    target = target.resolve()
+    target = destination(target)
     name = target.name
     if len(name) > _LONGEST_NAME:  # no room for more
         name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"

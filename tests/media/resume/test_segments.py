@@ -99,6 +99,23 @@ def test_the_same_times_as_in_one_go(clip: Path, tmp_path: Path, codec: str) -> 
     assert times[0] == times[1]
 
 
+def test_the_pictures_of_finished_frames_are_not_looked_at(clip: Path, tmp_path: Path) -> None:
+    rewrite(clip, tmp_path / "whole.mp4")
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    with FileReader(clip) as reader, FileWriter(reader, target, resume=True) as writer:
+        writer.begin(SETTINGS)
+        assert [index for index in range(FRAMES) if not writer.needs(index)] == list(range(50))
+        for index, frame in enumerate(reader):
+            batch = FrameBatch.stack([frame])
+            if not writer.needs(index):
+                for plane in batch.planes:
+                    plane[...] = 77
+            writer.write(batch)
+        writer.commit()
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -374,6 +391,18 @@ def test_a_folder_that_is_not_the_jobs_is_refused(
         rewrite(clip, target, **({"overwrite": exists} | options))
     assert contents(tmp_path) == before
     assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
+
+
+@needs_root
+def test_no_work_is_kept_behind_a_link_of_another_user(clip: Path, tmp_path: Path, victim: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.symlink_to(victim / "out.mp4")
+    os.chown(target, STRANGER, STRANGER, follow_symlinks=False)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match="is a link of another user"):
+        rewrite(clip, target)
+    assert contents(tmp_path) == before
+    assert not list(victim.glob(".*"))
 
 
 def hard_link(path: Path, victim: Path) -> None:
