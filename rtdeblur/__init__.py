@@ -1,5 +1,8 @@
 """Removes motion blur from video, and keeps every stream and timestamp.
 
+    sharp = rtdeblur.restore(photo)
+    rtdeblur.restore_file("in.mp4", "out.mp4")
+
     from rtdeblur import FileReader, FileWriter, Model, Pipeline, open_backend
 
     with (
@@ -19,6 +22,7 @@ TYPE_CHECKING = False  # importing it from `typing` takes longer than all else h
 if TYPE_CHECKING:
     from rtdeblur.backends import open_backend
     from rtdeblur.backends.base import Backend, EngineOptions
+    from rtdeblur.deblurrer import Deblurrer, restore, restore_file
     from rtdeblur.errors import (
         BackendError,
         ClosedPipeError,
@@ -72,6 +76,7 @@ __all__ = [
     "Colour",
     "Command",
     "CudaError",
+    "Deblurrer",
     "DependencyError",
     "Display",
     "EngineError",
@@ -117,6 +122,8 @@ __all__ = [
     "open_backend",
     "open_source",
     "record_to",
+    "restore",
+    "restore_file",
     "send_to",
     "verify",
     "virtual_camera",
@@ -127,6 +134,11 @@ _HOMES = {
     "rtdeblur.backends.base": (
         "Backend",
         "EngineOptions",
+    ),
+    "rtdeblur.deblurrer": (
+        "Deblurrer",
+        "restore",
+        "restore_file",
     ),
     "rtdeblur.errors": (
         "BackendError",

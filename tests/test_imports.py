@@ -19,8 +19,9 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench"},
+    {"bench", "deblurrer"},
     {"pipeline", "live", "gpu_path"},
+    {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 Mode = Literal["throughput", "latency"]
-BACKENDS = ("auto", "openvino", "tensorrt")
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""

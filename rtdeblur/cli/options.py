@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
+from urllib.parse import unquote, urlsplit
 
 import click
 
+from rtdeblur.backends import BACKENDS
 from rtdeblur.cli.report import at_times, echo, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
 
@@ -95,6 +97,7 @@ class DeblurRequest(Request):
     deinterlace: Deinterlacing | None
     strict: bool
     max_pixels: int
+    strength: float
     batch: int
     decoder: str
     codec: str
@@ -107,7 +110,21 @@ class DeblurRequest(Request):
 
 
 def as_path(word: str) -> Path:
-    """The path that a word names: `-` is a standard stream, `./-` a file."""
+    """The path that a word names: `-` is a standard stream, `./-` a file.
+
+    Raises:
+        click.UsageError: it is an address.
+    """
+    address = urlsplit(word) if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word) else None  # C:/ is a drive
+    if address is not None and address.scheme == "file":
+        return Path(unquote(address.path))
+    if address is not None:
+        from rtdeblur.live.address import without_secrets
+
+        shown = without_secrets(word)
+        raise click.UsageError(
+            f"{shown!r} is an address, expected a file; download it first, or watch it by `rtdeblur live`."
+        )
     path = Path(word)
     return path.absolute() if word != "-" and path == Path("-") else path
 
@@ -168,7 +185,7 @@ MODEL = click.Option(
     "which changes nothing.",
 )  # fmt: skip
 BACKEND = click.Option(
-    ["--backend"], type=_BackendType(("auto", "openvino", "tensorrt")), default="auto", show_default=True,
+    ["--backend"], type=_BackendType(BACKENDS), default="auto", show_default=True,
     help="What runs the model.",
 )  # fmt: skip
 PRECISION = _choice(
@@ -191,6 +208,10 @@ ENGINE_DIR = click.Option(
 )  # fmt: skip
 SHARED = [BACKEND, PRECISION, DROPOUT, _SEED, _FLAVOUR]
 """What every command that runs a model takes, with an option for each of the other fields of `Request`."""
+STRENGTH = click.Option(
+    ["--strength"], type=click.FloatRange(0, 2), metavar="S", default=1.0, show_default=True,
+    help="Scale of the change: 0 (none) to 2 (twice what the model does).",
+)  # fmt: skip
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
 INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
@@ -222,6 +243,7 @@ _SECTIONS: dict[str, list[click.Option]] = {
             help="Make whole pictures of fields first: one a frame, or one a field at twice the rate.",
         ),
         MODEL,
+        STRENGTH,
         BACKEND,
         PRECISION,
         click.Option(

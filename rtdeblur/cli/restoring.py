@@ -112,8 +112,11 @@ class FileRestorer:
             self.backend.close()
 
     def _open_backend(self, model: Model) -> Backend:
+        from rtdeblur.strength import with_strength
+
         if self.backend is None:
-            self.backend = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            opened = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            self.backend = with_strength(opened, self._request.strength)
         return self.backend
 
     def _tell_way(self, way: Way) -> None:

@@ -93,7 +93,8 @@ def restore_folder(video: Path, tmp_path: Path) -> tuple[object, ...]:
 def resume(video: Path, tmp_path: Path) -> tuple[object, ...]:
     folder = tmp_path / ".out.mkv.rtdeblur"
     folder.mkdir(mode=0o700)
-    (folder / "job.json").write_text(json.dumps({"codec": EVIL, EVIL: "x"}))
+    description = {"version": 2, "fields": {"codec": EVIL, EVIL: "x"}}
+    (folder / "job.json").write_text(json.dumps(description))
     (folder / "00000000.segment").write_text("x")
     return video, "-o", tmp_path / "out.mkv", "--model", "identity", "--resume"
 

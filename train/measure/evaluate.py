@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,6 +70,8 @@ def psnr(picture: Picture, reference: Picture) -> float:
 
 def ssim(picture: Picture, reference: Picture) -> float:
     """Structural similarity, mean of R, G and B (Wang et al., TIP 2004: Gaussian window, σ 1.5, 11×11)."""
+    from skimage.metrics import structural_similarity  # here, since a machine that only trains may lack it
+
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     similarity = structural_similarity(  # type: ignore[no-untyped-call]
         reference, picture, channel_axis=2, data_range=255, **options

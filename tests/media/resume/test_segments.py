@@ -99,6 +99,23 @@ def test_the_same_times_as_in_one_go(clip: Path, tmp_path: Path, codec: str) -> 
     assert times[0] == times[1]
 
 
+def test_the_pictures_of_finished_frames_are_not_looked_at(clip: Path, tmp_path: Path) -> None:
+    rewrite(clip, tmp_path / "whole.mp4")
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    with FileReader(clip) as reader, FileWriter(reader, target, resume=True) as writer:
+        writer.begin(SETTINGS)
+        assert [index for index in range(FRAMES) if not writer.needs(index)] == list(range(50))
+        for index, frame in enumerate(reader):
+            batch = FrameBatch.stack([frame])
+            if not writer.needs(index):
+                for plane in batch.planes:
+                    plane[...] = 77
+            writer.write(batch)
+        writer.commit()
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
