@@ -62,8 +62,8 @@ class OpenVINOBackend(Backend):
         room = system.address_space_left_mib()
         if room is not None and room < _LEAST_ROOM_MIB:
             raise BackendError(
-                f"OpenVINO needs {_LEAST_ROOM_MIB} MiB of address space or more, and the limit of this process "
-                f"leaves {room}; raise it (ulimit -v)"
+                f"OpenVINO needs {_LEAST_ROOM_MIB} MiB of address space or more, and the limit of this "
+                f"process leaves {room}; raise it (ulimit -v)"
             )
         try:
             self._core = ov.Core()
