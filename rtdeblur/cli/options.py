@@ -233,7 +233,8 @@ _SECTIONS: dict[str, list[click.Option]] = {
         click.Option(["--duration"], type=_length, metavar="TIME", help="Take no more than this much."),
         _flag("--strict", help="Fail at the first damage in INPUT, and write nothing; else it is counted."),
         click.Option(
-            ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192, show_default=True,
+            ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192,
+            show_default=True,
             help="Refuse larger pictures, before memory is taken for them.",
         ),
     ],
