@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench", "deblurrer"},
+    {"bench", "deblurrer", "engine"},
     {"pipeline", "live", "gpu_path"},
     {"strength"},
     {"media", "backends"},
