@@ -7,11 +7,12 @@ planar code values of the same shapes; everything between is inside it.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rtdeblur import files
+from rtdeblur.decode import DecodeError, Name, Positive, Sha256, Side, converted, from_json
 from rtdeblur.errors import ModelError
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
 float32 matrices (3, 4), and peak (1,), the largest code value."""
 OUTPUTS = ("y_out", "u_out", "v_out")
 """Shapes and types as y, u, v."""
+
+_MOST_MANIFEST_BYTES = 16 << 20
+_MOST_MASKS = 1 << 16
+"""Sites times channels: what dropout's tables take grows with them (the paper's generator: 2304)."""
 
 _FOLDER = Path(__file__).parent / "models"
 _HALF = "-fp16"
@@ -60,13 +65,13 @@ class Manifest:
             tables of a mask; None where it does not.
     """
 
-    format_version: int
-    name: str
-    sha256: str
+    format_version: Positive
+    name: Name
+    sha256: Sha256
     architecture: dict[str, Any]
-    stride: int
-    precision: str
-    dropout: str
+    stride: Side
+    precision: Literal["fp32", "fp16"]
+    dropout: Literal["off", "paper"]
     licence: str
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -83,15 +88,16 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """Read and check a manifest; ModelError says what is wrong with it."""
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data: Any = from_json(object, files.read(path, _MOST_MANIFEST_BYTES))
         except FileNotFoundError:
             raise ModelError(
                 f"no manifest {path}; a model is two files, .onnx and .json, keep them together"
             ) from None
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the manifest {path}: {error}; get the model again") from None
+        except (OSError, DecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ModelError(f"cannot read the manifest {path}: {reason}; get the model again") from None
         version = data.get("format_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
+        if type(version) is not int:
             raise ModelError(f"{path} is no model manifest: it has no format_version; get the model again")
         if version > FORMAT_VERSION:
             raise ModelError(
@@ -105,10 +111,13 @@ class Manifest:
         sites = data.get("dropout_sites")
         if sites is not None and not _are_sites(sites):
             raise ModelError(
-                f"the manifest {path} has dropout_sites {sites!r}, expected count and channels of 1 or more; "
-                "get the model again"
+                f"the manifest {path} has dropout_sites {sites!r:.99}, expected count and channels "
+                f"of 1 or more, their product at most {_MOST_MASKS}; get the model again"
             )
-        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+        try:
+            return converted(cls, data)
+        except DecodeError as error:
+            raise ModelError(f"the manifest {path} is wrong: {error}; get the model again") from None
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,8 @@ class Model:
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read the model {path}: {error.strerror}; get the model again") from None
+        if not data:
+            raise ModelError(f"model {path} is empty (0 bytes); get the model again")
         digest = hashlib.sha256(data).hexdigest()
         if digest != manifest.sha256:
             raise ModelError(
@@ -199,6 +210,7 @@ def _are_sites(sites: object) -> bool:
         isinstance(sites, dict)
         and sites.keys() == {"count", "channels"}
         and all(type(n) is int and n > 0 for n in sites.values())
+        and sites["count"] * sites["channels"] <= _MOST_MASKS
     )
 
 

@@ -19,12 +19,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench"},
+    {"bench", "deblurrer"},
     {"pipeline", "live", "gpu_path"},
+    {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors"},
+    {"frames", "dropout", "errors", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
@@ -43,6 +44,7 @@ HOMES = {
     "tensorrt": ("rtdeblur.backends.tensorrt",),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
     "filelock": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.media.resume.job_folder"),
+    "msgspec": ("rtdeblur.decode",),
     "platformdirs": ("rtdeblur.backends.tensorrt.cache",),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),
@@ -174,6 +176,16 @@ def test_the_check_sees(module: str, source: str) -> None:
 )
 def test_the_check_allows(module: str, source: str) -> None:
     assert faults(module, source) == []
+
+
+def test_no_two_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    assert "FileReader" in homes
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
 
 
 def loaded(code: str) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import click
 from rtdeblur import system
 from rtdeblur.cli.build import ENGINE_DIR
 from rtdeblur.cli.options import MODEL, QUIET, SHARED, Request
-from rtdeblur.cli.report import table
+from rtdeblur.cli.report import echo, table
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
@@ -129,7 +128,7 @@ class BenchRequest(Request):
             raise click.UsageError("VIDEO has a size of its own; leave out --size or the video.")
         from rtdeblur.media.reader import FileReader
 
-        with closing(FileReader(self.video)) as reader:
+        with FileReader(self.video) as reader:
             return [(reader.info.height, reader.info.width)]
 
 
@@ -145,21 +144,21 @@ def _command(**words: Any) -> None:
     sizes = request.resolutions()
     model = request.load_model()
     name = model.manifest.name
-    with closing(request.open_backend(model, mode="throughput")) as backend:
+    with request.open_backend(model, mode="throughput") as backend:
         machine = _machine(backend, name)
         if not request.json:
-            click.echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
+            echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
             if machine["driver"]:
-                click.echo(f"driver {machine['driver']}")
+                echo(f"driver {machine['driver']}")
         cases = [
             _measure(backend, size, batch, request) for size in sizes for batch in request.batches or (1,)
         ]
     if request.json:
-        click.echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
+        echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
     else:
         for way in dict.fromkeys(case.run.way for case in cases if case.run):
-            click.echo(way)
-        click.echo(_table(cases))
+            echo(way)
+        echo(_table(cases))
 
 
 command = click.Command(

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, Request, seconds
-from rtdeblur.cli.report import say
+from rtdeblur.cli.report import echo, say
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
     from rtdeblur.live.displays import Display
-    from rtdeblur.live.ladder import Candidate
-    from rtdeblur.live.outputs import Output
-    from rtdeblur.live.restorer import Restorer
+    from rtdeblur.live.outputs import LiveOutput
+    from rtdeblur.live.restorer import LiveRestorer
     from rtdeblur.live.summary import LiveSummary
 
 _FILE = click.Path(path_type=Path)
@@ -52,8 +51,8 @@ def live(request: LiveRequest) -> LiveSummary:
     """Run a session to its end and return its summary."""
     if not request.no_window:
         import rtdeblur.live.displays.window  # noqa: F401 - before PyAV, or OpenCV's windows hang
-    from rtdeblur.live.capture import Capture
-    from rtdeblur.live.session import LiveSession, Settings
+    from rtdeblur.live.capture import LiveCapture
+    from rtdeblur.live.session import LiveSession, LiveSettings
     from rtdeblur.live.sources import open_source
     from rtdeblur.live.sources.base import SourceOptions
 
@@ -66,16 +65,17 @@ def live(request: LiveRequest) -> LiveSummary:
     warn = partial(tell, "warning")
     options = SourceOptions(request.size, request.fps, request.transport)
     session = LiveSession(
-        Capture(lambda: open_source(request.source, options), warn, patient=request.wait),
+        LiveCapture(lambda: open_source(request.source, options), warn, patient=request.wait),
         _restorer(request),
         _displays(request, tell),
         _outputs(request, warn),
         tell,
-        Settings(
+        LiveSettings(
             request.duration,
             request.deadline_ms and request.deadline_ms / 1000,
             request.output,
             request.record_dir,
+            request.overwrite,
         ),
     )
     with stopping(session.stop):
@@ -98,32 +98,17 @@ def _camera(request: LiveRequest) -> bool:
     return request.virtual_camera is not None
 
 
-def _restorer(request: LiveRequest) -> Restorer:
-    from rtdeblur.live.restorer import AUTO, Restorer
+def _restorer(request: LiveRequest) -> LiveRestorer:
+    from rtdeblur.live.ladder import bundled_candidates
+    from rtdeblur.live.restorer import AUTO, LiveRestorer
     from rtdeblur.model import IDENTITY, Model, bundled_models
 
     def open_backend(name: str) -> Backend:
         return request.open_backend(Model.load(name), mode="latency", stopped=lambda: restorer.stopped)
 
     choices = dict.fromkeys([request.model or AUTO, AUTO, *bundled_models(), IDENTITY])
-    restorer = Restorer([*choices], _candidates(), open_backend)
+    restorer = LiveRestorer([*choices], bundled_candidates(), open_backend)
     return restorer
-
-
-def _candidates() -> list[Candidate]:
-    """Models that --model auto may choose, with cost and PSNR in dB from their manifests."""
-    from rtdeblur.live.ladder import Candidate
-    from rtdeblur.model import Model, bundled_models
-
-    manifests = [Model.load(name).manifest for name in bundled_models()]
-    return [
-        Candidate(
-            m.name,
-            float(m.architecture.get("gflop_256", 1.0)),
-            float(m.scores.get("gopro-test", {}).get("psnr_out", 0.0)),
-        )
-        for m in manifests
-    ]
 
 
 def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Display]:
@@ -157,9 +142,9 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[Output]:
+def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutput]:
     from rtdeblur.live.address import without_secrets
-    from rtdeblur.live.outputs import Output
+    from rtdeblur.live.outputs import LiveOutput
     from rtdeblur.live.sinks.encoded import send_to
     from rtdeblur.live.sinks.virtual_camera import virtual_camera
 
@@ -170,7 +155,7 @@ def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[Output]:
         outputs.append((name, send_to(request.send)))
     if _camera(request):
         outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
-    return [Output(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
+    return [LiveOutput(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -192,7 +177,7 @@ def _command(**words: Any) -> None:
     summary = live(request)
     if request.json:
         source = without_secrets(request.source)
-        click.echo(json.dumps({"source": source, "fps": summary.fps, **asdict(summary)}, indent=2))
+        echo(json.dumps({"source": source, "fps": summary.fps, **asdict(summary)}, indent=2))
     if not request.quiet:
         for line in summary.lines():
             say("info", line)

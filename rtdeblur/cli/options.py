@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
+from urllib.parse import unquote, urlsplit
 
 import click
 
-from rtdeblur.cli.report import at_times, say
+from rtdeblur.backends import BACKENDS
+from rtdeblur.cli.report import at_times, echo, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ class DeblurRequest(Request):
     deinterlace: Deinterlacing | None
     strict: bool
     max_pixels: int
+    strength: float
     batch: int
     decoder: str
     codec: str
@@ -107,7 +110,21 @@ class DeblurRequest(Request):
 
 
 def as_path(word: str) -> Path:
-    """The path that a word names: `-` is a standard stream, `./-` a file."""
+    """The path that a word names: `-` is a standard stream, `./-` a file.
+
+    Raises:
+        click.UsageError: it is an address.
+    """
+    address = urlsplit(word) if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word) else None  # C:/ is a drive
+    if address is not None and address.scheme == "file":
+        return Path(unquote(address.path))
+    if address is not None:
+        from rtdeblur.live.address import without_secrets
+
+        shown = without_secrets(word)
+        raise click.UsageError(
+            f"{shown!r} is an address, expected a file; download it first, or watch it by `rtdeblur live`."
+        )
     path = Path(word)
     return path.absolute() if word != "-" and path == Path("-") else path
 
@@ -145,7 +162,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         import rtdeblur
 
-        click.echo(f"rtdeblur {rtdeblur.__version__}")
+        echo(f"rtdeblur {rtdeblur.__version__}")
         ctx.exit()
 
 
@@ -168,7 +185,7 @@ MODEL = click.Option(
     "which changes nothing.",
 )  # fmt: skip
 BACKEND = click.Option(
-    ["--backend"], type=_BackendType(("auto", "openvino", "tensorrt")), default="auto", show_default=True,
+    ["--backend"], type=_BackendType(BACKENDS), default="auto", show_default=True,
     help="What runs the model.",
 )  # fmt: skip
 PRECISION = _choice(
@@ -179,23 +196,27 @@ DROPOUT = click.Option(
     ["--dropout"], type=click.Choice(("paper", "off")),
     help="paper: one mask throughout, as in the paper; the model's own choice by default.",
 )  # fmt: skip
-SEED = click.Option(
+_SEED = click.Option(
     ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
     help="Of the dropout mask: the same seed gives the same video.",
 )  # fmt: skip
 
-FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one.")
+_FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one.")
 ENGINE_DIR = click.Option(
     ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
     help="Where TensorRT's engines are kept; the user's cache by default.",
 )  # fmt: skip
-SHARED = [BACKEND, PRECISION, DROPOUT, SEED, FLAVOUR]
+SHARED = [BACKEND, PRECISION, DROPOUT, _SEED, _FLAVOUR]
 """What every command that runs a model takes, with an option for each of the other fields of `Request`."""
+STRENGTH = click.Option(
+    ["--strength"], type=click.FloatRange(0, 2), metavar="S", default=1.0, show_default=True,
+    help="Scale of the change: 0 (none) to 2 (twice what the model does).",
+)  # fmt: skip
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
 INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
 
-SECTIONS: dict[str, list[click.Option]] = {
+_SECTIONS: dict[str, list[click.Option]] = {
     "Output": [
         click.Option(
             ["-o", "--output"], required=True, metavar="OUTPUT",
@@ -222,6 +243,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Make whole pictures of fields first: one a frame, or one a field at twice the rate.",
         ),
         MODEL,
+        STRENGTH,
         BACKEND,
         PRECISION,
         click.Option(
@@ -229,9 +251,9 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Frames given to the model at once.",
         ),
         DROPOUT,
-        SEED,
+        _SEED,
         _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda where frames can stay on the GPU."),
-        FLAVOUR,
+        _FLAVOUR,
         ENGINE_DIR,
     ],
     "Encoding": [
@@ -252,7 +274,7 @@ SECTIONS: dict[str, list[click.Option]] = {
 }  # fmt: skip
 """The options of the bare form, under the titles that help shows."""
 
-_TITLED = [option for options in SECTIONS.values() for option in options]
+_TITLED = [option for options in _SECTIONS.values() for option in options]
 
 PARAMS = [INPUTS, *_TITLED, VERSION]
 """What the bare form takes: the fields of `DeblurRequest`, and `--version`."""
@@ -268,7 +290,7 @@ class Bare(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show each section under its title."""
         general = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and p not in _TITLED]
-        for title, options in {**SECTIONS, "General": general}.items():
+        for title, options in {**_SECTIONS, "General": general}.items():
             records = [option.get_help_record(ctx) for option in options]
             with formatter.section(title):
                 formatter.write_dl([record for record in records if record])

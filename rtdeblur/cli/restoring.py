@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.report import progress, say
 from rtdeblur.cli.results import Result
-from rtdeblur.cli.signals import Stopped, dying, stopping
+from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class FileRestorer:
         with ExitStack() as stack:
             # What can fail at once comes before what takes seconds: the model is compiled last.
             reader, obstacle = _open_reader(request, job)
-            stack.enter_context(closing(reader))
+            stack.enter_context(reader)
             if self._model is None:
                 self._model = request.load_model()
             writer = stack.enter_context(_open_writer(request, job, reader))
@@ -112,8 +112,11 @@ class FileRestorer:
             self.backend.close()
 
     def _open_backend(self, model: Model) -> Backend:
+        from rtdeblur.strength import with_strength
+
         if self.backend is None:
-            self.backend = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            opened = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            self.backend = with_strength(opened, self._request.strength)
         return self.backend
 
     def _tell_way(self, way: Way) -> None:
@@ -165,7 +168,8 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
         resume=request.resume,
     )
     try:
-        yield writer
+        with abandoning(writer.abandon):
+            yield writer
     finally:
         writer.close()
         if writer.kept:
@@ -173,12 +177,16 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
 
 
 def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:
-    """All that decides what becomes of the pictures; an option counts unless it is known not to."""
+    """All that decides what becomes of the pictures; an option counts unless it is known not to.
+
+    What the backend chose takes the place of options that left the choice to it.
+    """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
-    return decided | {
+    return {
+        **decided,
+        **backend.fingerprint,
         "model": model.manifest.sha256,
-        "backend": backend.description,
         "runtime": ", ".join(runtimes),
         "memory": "host" if way.obstacle else "device",
     }

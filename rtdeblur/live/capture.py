@@ -27,7 +27,7 @@ class Captured:
     at: float
 
 
-class Capture:
+class LiveCapture:
     """Fills a slot with the newest frame of a source.
 
     A source that cannot be opened the first time is an error, unless `patient` is set. A source that is lost

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from rtdeblur.errors import InterruptedRunError, RtdeblurError
 from rtdeblur.frames import Frame
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import LivePicture
 from rtdeblur.live.latest import Latest
 from rtdeblur.live.meters import Latency
-from rtdeblur.live.restorer import Restorer
+from rtdeblur.live.restorer import LiveRestorer
 
 _USUAL_INTERVAL = 1 / 30
 _CLOSE_SECONDS = 10.0
@@ -43,8 +43,8 @@ class Inference:
 
     def __init__(
         self,
-        capture: Capture,
-        restorer: Restorer,
+        capture: LiveCapture,
+        restorer: LiveRestorer,
         deliver: Callable[[LivePicture], None],
         say: Callable[[str], None],
         deadline: float | None = None,
@@ -88,7 +88,7 @@ class Inference:
 
     def _restore(self, frame: Frame) -> Frame:
         budget = self._deadline or self._capture.interval.seconds or _USUAL_INTERVAL
-        began = time.monotonic()
+        began, broken = time.monotonic(), self._restorer.unrestored
         try:
             restored = self._restorer.restore(frame, budget)
         except InterruptedRunError:
@@ -96,12 +96,19 @@ class Inference:
         except RtdeblurError as error:
             if not self.restored:
                 raise
-            if str(error) != self.message:
-                self._say(f"{error}; pictures pass unrestored")
-            self.message = str(error)
-            self.unrestored += 1
+            self._pass_on(str(error))
             return replace(frame)
+        if self._restorer.unrestored > broken:
+            self._pass_on("the model returned no picture")
+            return restored
         self.times.add(time.monotonic() - began)
         self.restored += 1
         self.message = ""
         return restored
+
+    def _pass_on(self, reason: str) -> None:
+        """Note that a frame goes on as it came, and say why if it is news."""
+        if reason != self.message:
+            self._say(f"{reason}; pictures pass unrestored")
+        self.message = reason
+        self.unrestored += 1

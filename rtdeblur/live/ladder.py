@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rtdeblur.live.meters import Clock
+from rtdeblur.model import Model, bundled_models
 
 SCALES = (Fraction(3, 4), Fraction(1, 2), Fraction(3, 8), Fraction(1, 4), Fraction(3, 16), Fraction(1, 8))
 _SMALLEST_SIDE = 120
@@ -52,6 +53,23 @@ class Rung:
     model: str
     size: tuple[int, int]
     cost: float
+
+
+def bundled_candidates() -> list[Candidate]:
+    """The bundled models, with the cost and the PSNR that their manifests state.
+
+    Raises:
+        ModelError: one of them is damaged.
+    """
+    manifests = [Model.load(name).manifest for name in bundled_models()]
+    return [
+        Candidate(
+            m.name,
+            float(m.architecture.get("gflop_256", 1.0)),
+            float(m.scores.get("gopro-test", {}).get("psnr_out", 0.0)),
+        )
+        for m in manifests
+    ]
 
 
 def rungs(candidates: Sequence[Candidate], height: int, width: int) -> tuple[Rung, ...]:

@@ -15,7 +15,7 @@ _CLOSE_SECONDS = 5.0
 _USUAL_RATE = 30.0
 
 
-class Output:
+class LiveOutput:
     """Writes frames to a sink; the live picture never waits for it.
 
     Args:

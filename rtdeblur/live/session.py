@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtdeblur.errors import RtdeblurError
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import Command, Display, LivePicture, LiveStatus
 from rtdeblur.live.inference import Inference
 from rtdeblur.live.meters import Latency, Rate
-from rtdeblur.live.outputs import Output
-from rtdeblur.live.restorer import Restorer
+from rtdeblur.live.outputs import LiveOutput
+from rtdeblur.live.restorer import LiveRestorer
 from rtdeblur.live.sinks.encoded import record_to
 from rtdeblur.live.sinks.snapshot import save_snapshot, stamped
 from rtdeblur.live.summary import LiveSummary, OutputSummary
@@ -34,7 +34,7 @@ Say = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LiveSettings:
     """Options of a session.
 
     Attributes:
@@ -42,12 +42,14 @@ class Settings:
         deadline: seconds per picture for restoring; None for the source's frame interval.
         record: file to record to from the start; None for no recording.
         folder: folder of snapshots, and of recordings started during the session.
+        overwrite: replace the file of `record` if it exists.
     """
 
     duration: float | None = None
     deadline: float | None = None
     record: Path | None = None
     folder: Path = Path()
+    overwrite: bool = False
 
 
 class LiveSession:
@@ -64,18 +66,18 @@ class LiveSession:
 
     def __init__(
         self,
-        capture: Capture,
-        restorer: Restorer,
+        capture: LiveCapture,
+        restorer: LiveRestorer,
         displays: Sequence[Display],
-        outputs: Sequence[Output],
+        outputs: Sequence[LiveOutput],
         say: Say,
-        settings: Settings | None = None,
+        settings: LiveSettings | None = None,
     ) -> None:
-        self._settings, self._say = settings or Settings(), say
+        self._settings, self._say = settings or LiveSettings(), say
         self._capture, self._restorer, self._displays = capture, restorer, displays
         self._inference = Inference(capture, restorer, self._deliver, self._warn, self._settings.deadline)
         self._outputs = tuple(outputs)
-        self._recording: Output | None = None
+        self._recording: LiveOutput | None = None
         self._latency, self._rate, self._shown = Latency(), Rate(), 0
         self._began = self._first_at = 0.0
         self._last: LivePicture | None = None
@@ -93,7 +95,7 @@ class LiveSession:
         self._began = time.monotonic()
         try:
             if self._settings.record:
-                self._record(self._settings.record, required=True)
+                self._record(self._settings.record, overwrite=self._settings.overwrite, required=True)
             self._capture.start()
             self._inference.start()
             while not self._stop.is_set() and not self._inference.slot.closed:
@@ -181,8 +183,9 @@ class LiveSession:
             self._say("info", f"recording to {path}, without sound")
             self._notify(f"recording to {path.name}")
 
-    def _record(self, path: Path, *, required: bool = False) -> None:
-        self._recording = Output(f"recording {path}", record_to(path), self._warn, required=required)
+    def _record(self, path: Path, *, overwrite: bool = False, required: bool = False) -> None:
+        sink = record_to(path, overwrite=overwrite)
+        self._recording = LiveOutput(f"recording {path}", sink, self._warn, required=required)
         self._outputs = (*self._outputs, self._recording)
 
     def _is_recording(self) -> bool:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from rtdeblur.live import outputs as module
-from rtdeblur.live.outputs import Output
+from rtdeblur.live.outputs import LiveOutput
 
 
 @pytest.fixture(autouse=True)
@@ -12,14 +12,14 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
 
 
-def finish(output: Output) -> None:
+def finish(output: LiveOutput) -> None:
     output.end()
     output.join()
 
 
 def test_times_count_from_the_first_frame(fake, said) -> None:
     sink = fake.sink()
-    output = Output("recording", sink.open, said, depth=9)
+    output = LiveOutput("recording", sink.open, said, depth=9)
     for i in range(3):
         output.put(fake.picture(i), 50 + i / 10, 25.0)
     finish(output)
@@ -31,7 +31,7 @@ def test_times_count_from_the_first_frame(fake, said) -> None:
 def test_a_slow_sink_loses_the_oldest_and_holds_nobody_up(fake, said) -> None:
     gate = threading.Event()
     sink = fake.sink(gate)
-    output = Output("recording", sink.open, said, depth=4)
+    output = LiveOutput("recording", sink.open, said, depth=4)
     began = time.perf_counter()
     for i in range(100):
         output.put(fake.picture(i), float(i), None)
@@ -46,7 +46,7 @@ def test_a_slow_sink_loses_the_oldest_and_holds_nobody_up(fake, said) -> None:
 
 def test_a_receiver_that_goes_is_tried_again(fake, said) -> None:
     sink = fake.sink(fail_at=(2, 3))
-    output = Output("sending to udp://x", sink.open, said, persistent=True)
+    output = LiveOutput("sending to udp://x", sink.open, said, persistent=True)
     for i in range(5):
         output.put(fake.picture(i), float(i), None)
     deadline = time.monotonic() + 10
@@ -68,7 +68,7 @@ def test_one_that_never_was_there_and_a_full_disk_are_the_end(
     fake, said, fail_at: tuple[int, ...], persistent: bool, frames: int
 ) -> None:
     sink = fake.sink(fail_at=fail_at)
-    output = Output("recording", sink.open, said, persistent=persistent)
+    output = LiveOutput("recording", sink.open, said, persistent=persistent)
     for i in range(5):
         output.put(fake.picture(i), float(i), None)
     finish(output)

@@ -9,12 +9,12 @@ import av
 import pytest
 
 from rtdeblur.errors import BackendError, InputError, OutputError
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import Command
 from rtdeblur.live.ladder import Candidate
-from rtdeblur.live.outputs import Output
-from rtdeblur.live.restorer import AUTO, Restorer
-from rtdeblur.live.session import LiveSession, Settings
+from rtdeblur.live.outputs import LiveOutput
+from rtdeblur.live.restorer import AUTO, LiveRestorer
+from rtdeblur.live.session import LiveSession, LiveSettings
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def make(fake: SimpleNamespace, said: Callable[..., None]) -> Callable[..., Live
 
     def make(source, *, backend=None, displays=(), outputs=(), model="fast", **settings) -> LiveSession:
         backend = backend or fake.backend()
-        restorer = Restorer([model, AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: backend)
-        capture = Capture(lambda: source, said)
-        return LiveSession(capture, restorer, displays, outputs, said, Settings(**settings))
+        restorer = LiveRestorer([model, AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: backend)
+        capture = LiveCapture(lambda: source, said)
+        return LiveSession(capture, restorer, displays, outputs, said, LiveSettings(**settings))
 
     return make
 
@@ -103,7 +103,7 @@ def test_duration_and_stop_end_it(fake, make) -> None:
 
 
 def test_pause_stands_still_while_outputs_go_on(fake, make, said) -> None:
-    output = Output("sending", fake.sink().open, said)
+    output = LiveOutput("sending", fake.sink().open, said)
 
     def script(shown: int, status):
         if status.paused:
@@ -188,7 +188,7 @@ def test_what_cannot_begin_is_an_error(fake, make, said) -> None:
     def refuse(frame, rate):
         raise OutputError("cannot open 'rtmp://x': Connection refused")
 
-    output = Output("sending", refuse, said, persistent=True, required=True)
+    output = LiveOutput("sending", refuse, said, persistent=True, required=True)
     with pytest.raises(OutputError, match="Connection refused"):
         make(fake.endless(), displays=[fake.display()], outputs=[output]).run()
     assert not any("refused" in line for line in said.lines)  # the error says it
@@ -222,9 +222,24 @@ def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, sai
     assert display.statuses[-1].message == ""
 
 
+def test_a_model_that_returns_no_pictures_is_said(fake, make, said) -> None:
+    backend = fake.backend()
+
+    def script(shown: int, status):
+        backend.broken = 5 <= shown < 10
+        return [Command.QUIT] if shown == 20 else []
+
+    display = fake.display(script)
+    summary = make(fake.endless(), backend=backend, displays=[display]).run()
+    assert 4 <= summary.unrestored < 20
+    assert said.lines.count("warning: the model returned no picture; pictures pass unrestored") == 1
+    assert any(s.message == "the model returned no picture" for s in display.statuses)
+    assert display.statuses[-1].message == ""
+
+
 def test_with_nobody_left_to_take_pictures_it_ends(fake, make, said) -> None:
     full = fake.sink(fail_at=range(4, 1000))
     full.problem = "cannot write 'x.mkv': No space left on device"
-    output = Output("recording", full.open, said)
+    output = LiveOutput("recording", full.open, said)
     with pytest.raises(OutputError, match="No space left"):
         make(fake.endless(), outputs=[output]).run()

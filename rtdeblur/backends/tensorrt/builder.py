@@ -56,7 +56,7 @@ def build(
         raise EngineError(
             f"the engine is for {flavour.title} {spec.target.version}, but {flavour.version} is installed"
         )
-    watch = monitor(flavour.load(), on_progress)
+    watch = _monitor(flavour.load(), on_progress)
     future = _in_a_thread(lambda: _build(onnx, spec, flavour, watch))
     try:
         while not future.done() and watch.error is None:
@@ -222,7 +222,7 @@ class Phases:
         return [phase for phase in self._running.values() if phase.parent == parent]
 
 
-def monitor(trt: Any, on_progress: BuildProgress | None) -> Any:
+def _monitor(trt: Any, on_progress: BuildProgress | None) -> Any:
     """Make an IProgressMonitor of a callback.
 
     Its `error` cancels the build: what the callback raised, or what somebody else put there.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from rtdeblur import files
 from rtdeblur.backends.tensorrt.flavours import FLAVOURS
 from rtdeblur.backends.tensorrt.spec import CHROMA
+from rtdeblur.decode import DecodeError, from_toml
 from rtdeblur.errors import EngineError
 from rtdeblur.model import Precision
 
@@ -22,6 +23,9 @@ _LANDSCAPE = {
 }
 SIZES = _LANDSCAPE | {f"{name}-portrait": (width, height) for name, (height, width) in _LANDSCAPE.items()}
 """Named sizes, (height, width)."""
+
+_MOST_BYTES = 1 << 20
+_MOST_WORKSPACE_MIB = 1 << 20
 
 _FOLDERS = (Path(__file__).parent / "classes", Path(__file__).parents[3] / "engines")
 """Of the wheel, and of a clone."""
@@ -76,10 +80,18 @@ class BuildProfile:
         for size in self.sizes:
             parse_size(size)
         for capability in self.compute_capabilities:
-            if not re.fullmatch(r"\d+\.\d", capability):
+            if not re.fullmatch(r"\d{1,2}\.\d", capability):
                 raise EngineError(f"compute capability is {capability!r}; expected as 8.6")
         if not self.sizes or not self.batches:
             raise EngineError(f"profile {self.name!r} names no sizes or no batches; expected one at least")
+
+        for key, value, low, high in (
+            *(("batches", batch, 1, 64) for batch in self.batches),
+            ("optimization_level", self.optimization_level, 0, 5),
+            ("workspace_mib", self.workspace_mib, 1, _MOST_WORKSPACE_MIB),
+        ):
+            if value is not None and not low <= value <= high:
+                raise EngineError(f"{key} is {value}; expected {low} to {high}")
 
     def _one_of(self, key: str, value: str, known: tuple[str, ...]) -> None:
         if value not in known:
@@ -103,10 +115,10 @@ def load_profile(name: str) -> BuildProfile:
             f"no build profile is called {name!r}; try one of {', '.join(known_profiles())}, or a .toml file"
         )
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = from_toml(dict[str, Any], files.read(path, _MOST_BYTES))
     except OSError as error:
         raise EngineError(f"cannot read the build profile {name!r}: {error.strerror}") from None
-    except ValueError as error:  # no TOML, no UTF-8
+    except DecodeError as error:
         raise EngineError(f"the build profile {path} is no TOML: {error}") from None
     try:
         return _profile(path.stem, data)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
 from rtdeblur.backends.base import Notice
 from rtdeblur.backends.tensorrt.cache import CachedEngine
 from rtdeblur.backends.tensorrt.flavours import Flavour, Message, complaint, log_of
@@ -27,13 +28,14 @@ from rtdeblur.backends.tensorrt.sidecar import write_whole
 from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, DeviceTimes, Driver
 from rtdeblur.device import DevicePlane, DevicePlanes
 from rtdeblur.errors import BackendError, CudaError, EngineError, GpuMemoryError
+from rtdeblur.model import INPUTS, OUTPUTS
 
 Arrays = dict[str, NDArray[Any]]
 """Inputs of an engine by name."""
 IsBroken = Callable[[tuple[Bytes, ...], tuple[Bytes, ...]], bool]
 """Whether a picture is broken; takes rows of its planes before and after."""
 
-SAMPLED_ROWS = 4
+_SAMPLED_ROWS = 4
 """One row in this many of a picture on the device is checked."""
 
 _Place = tuple[Bytes, DevicePlane]
@@ -45,6 +47,7 @@ _SHORT = (
     "requested amount of gpu memory",
 )
 """Words in TensorRT's messages that mean the GPU is out of memory."""
+_MOST_KERNEL_BYTES = 1 << 30
 
 
 class LoadedEngine:
@@ -96,7 +99,20 @@ class LoadedEngine:
                     raise _failure(BackendError, f"refuses {name} of {shape}", self.flavour, messages)
             if missing := context.infer_shapes():
                 raise BackendError(f"the engine asks for inputs that a video graph lacks: {missing}")
+            self._check_outputs(context, shapes)
         return context
+
+    def _check_outputs(self, context: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Refuse an engine whose planes come out in other shapes."""
+        names = {self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)}
+        for name, output in zip(INPUTS, OUTPUTS, strict=False):
+            if output == "v_out" and self.cached.spec.planes == "nv12":
+                continue  # u_out holds both
+            shape = tuple(context.get_tensor_shape(output)) if output in names else None
+            if shape != shapes[name]:
+                raise BackendError(
+                    f"the engine's output {output} has the shape {shape}, expected {shapes[name]} as {name}"
+                )
 
     def save_kernels(self) -> None:
         """Keep the compiled kernels on disk, once; without them only the next start takes longer."""
@@ -111,7 +127,7 @@ class LoadedEngine:
         path = self.cached.runtime_cache_path
         with suppress(OSError):
             if path and self._kernels:
-                return bool(self._kernels.deserialize(path.read_bytes()))
+                return bool(self._kernels.deserialize(files.read_own(path, _MOST_KERNEL_BYTES)))
         return False
 
     def release(self) -> None:
@@ -275,7 +291,7 @@ class Slot:
                 for plane, (_, inside) in zip(planes, outputs, strict=True):
                     self._driver.copy_rows(plane, inside, self._stream)
                 for sample, inside in (*inputs, *outputs):
-                    self._driver.download_rows(sample, inside.each(SAMPLED_ROWS), self._stream)
+                    self._driver.download_rows(sample, inside.each(_SAMPLED_ROWS), self._stream)
 
         def land() -> None:
             for planes, (inputs, outputs) in zip(pictures, places, strict=True):
@@ -342,7 +358,7 @@ class Slot:
         def place(name: str, plane: DevicePlane) -> _Place:
             size = plane.rows * plane.width
             inside = DevicePlane(self._device[name] + index * size, plane.width, plane.rows, plane.width)
-            rows = inside.each(SAMPLED_ROWS).rows
+            rows = inside.each(_SAMPLED_ROWS).rows
             sample = self._host[name][index * size :][: rows * plane.width].reshape(rows, plane.width)
             return sample, inside
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 
+from av.codec.context import CodecContext
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from rtdeblur.errors import OutputError
@@ -62,7 +65,7 @@ class StillPicture:
         try:
             file = PartFile(self._path, source=None, overwrite=self._is_ours)
             try:
-                VideoFrame.from_ndarray(to_bgr(frame), "bgr24").save(file.path)
+                Path(file.url).write_bytes(_png(frame))
                 file.commit()
             finally:
                 file.discard()
@@ -72,3 +75,12 @@ class StillPicture:
 
     def close(self) -> None:
         """Keep the picture; may be called twice."""
+
+
+def _png(frame: Frame) -> bytes:
+    picture = VideoFrame.from_ndarray(to_bgr(frame), "bgr24").reformat(format="rgb24")
+    encoder = CodecContext.create("png", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "rgb24"
+    encoder.time_base = Fraction(1)
+    return b"".join(map(bytes, (*encoder.encode(picture), *encoder.encode(None))))
