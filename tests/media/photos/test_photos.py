@@ -90,11 +90,11 @@ def psnr(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(10 * np.log10(255**2 / max(1e-9, np.mean((a - b) ** 2))))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("ending", [".png", ".tif", ".bmp"])
+@pytest.mark.parametrize(
+    ("ending", "channels"),
+    [*itertools.product([".png", ".tif"], [1, 2, 3, 4]), (".bmp", 1), (".bmp", 3)],
+)
 def test_samples_of_8_bits_stay_and_change_exactly(tmp_path: Path, ending: str, channels: int) -> None:
-    if ending == ".bmp" and channels in (2, 4):
-        pytest.skip("BMP holds no alpha that is widely read")
     samples = smooth(channels)
     source, output = save(tmp_path / f"in{ending}", samples), tmp_path / f"out{ending}"
     with Image.open(source) as before:
@@ -247,7 +247,7 @@ def test_every_orientation_of_a_tiff_is_shown_as_before(tmp_path: Path, orientat
         assert len(np.unique(decoded(tmp_path / "out.tif") & 255)) > 200
 
 
-EXIF = [ending for ending in ENDINGS if kind_of(Path(ending[1:] + ending)).exif]  # type: ignore[union-attr]
+EXIF = [ending for ending in ENDINGS if kind_of(Path(f"x{ending}")).exif]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(EXIF, EXIF)))
