@@ -18,9 +18,7 @@ first use: `import rtdeblur` costs next to nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # importing it from `typing` takes longer than all else here
 if TYPE_CHECKING:
     from rtdeblur.backends import open_backend
     from rtdeblur.backends.base import Backend, EngineOptions
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
         DependencyError,
         EngineError,
         FinishedError,
+        GpuDecodingError,
         GpuMemoryError,
         InputError,
         InterruptedRunError,
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from rtdeblur.live.summary import LiveSummary
     from rtdeblur.media import FrameSink, FrameSource
     from rtdeblur.media.reader import FileReader
+    from rtdeblur.media.source import SourceInfo
     from rtdeblur.media.verify import verify
     from rtdeblur.media.verify.compare import Check
     from rtdeblur.media.writer import FileWriter
@@ -88,6 +88,7 @@ __all__ = [
     "FrameBatch",
     "FrameSink",
     "FrameSource",
+    "GpuDecodingError",
     "GpuMemoryError",
     "InputError",
     "Interlude",
@@ -111,6 +112,7 @@ __all__ = [
     "Pipeline",
     "PipelineStats",
     "RtdeblurError",
+    "SourceInfo",
     "SourceOptions",
     "UsageError",
     "VideoInfo",
@@ -145,6 +147,7 @@ _HOMES = {
         "DependencyError",
         "EngineError",
         "FinishedError",
+        "GpuDecodingError",
         "GpuMemoryError",
         "InputError",
         "InterruptedRunError",
@@ -201,6 +204,7 @@ _HOMES = {
         "FrameSource",
     ),
     "rtdeblur.media.reader": ("FileReader",),
+    "rtdeblur.media.source": ("SourceInfo",),
     "rtdeblur.media.verify": ("verify",),
     "rtdeblur.media.verify.compare": ("Check",),
     "rtdeblur.media.writer": ("FileWriter",),
@@ -228,6 +232,8 @@ def __getattr__(name: str) -> object:
         home = next((module for module, names in _HOMES.items() if name in names), None)
         if home is None:
             raise AttributeError(f"module 'rtdeblur' has no attribute {name!r}")
+        import importlib
+
         value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

@@ -21,7 +21,19 @@ A message is one line: what failed and its value, what was expected, what to try
 
 
 class RtdeblurError(Exception):
-    """Root of the tree; the command line prints it as one line and exits with 1."""
+    """Root of the tree; the command line prints it as one line and exits with 1.
+
+    Args:
+        problem: what failed, with its value and what was expected.
+        hint: what to try; empty if there is none, or if `problem` ends with it.
+
+    Attributes:
+        problem: as given, for messages that name this error as their reason.
+    """
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem}; {hint}" if hint else problem)
+        self.problem = problem
 
 
 class UsageError(RtdeblurError):
@@ -41,15 +53,10 @@ class NoVideoError(InputError):
 
 
 class GpuDecodingError(InputError):
-    """The GPU does not decode the input; the processor may.
+    """The GPU does not decode the input; the processor may."""
 
-    Attributes:
-        why: the message without its hint.
-    """
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"{why}; try --decoder cpu")
-        self.why = why
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, "try --decoder cpu")
 
 
 class OutputError(RtdeblurError):
@@ -85,8 +92,8 @@ class DependencyError(RtdeblurError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed; "
-            f"try: pip install 'rtdeblur[{extra}]'"
+            f"{purpose} needs the package '{package}', which is not installed",
+            f"try: pip install 'rtdeblur[{extra}]'",
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtdeblur.backends.base import Backend
-from rtdeblur.errors import GpuDecodingError, InputError
+from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import Device, is_seekable
 from rtdeblur.media import codecs
 from rtdeblur.media.reader import FileReader
@@ -125,10 +125,8 @@ def open_reader(path: Path, wanted: Wanted, **options: Any) -> tuple[FileReader,
     if obstacle is None:
         try:
             reader = FileReader(path, device="cuda", **options)
-        except GpuDecodingError as error:
-            obstacle = Obstacle(HostReason.NOT_DECODED, error.why)
-        except InputError as error:  # most likely of the file: then the processor raises it too
-            obstacle = Obstacle(HostReason.NOT_DECODED, str(error))
+        except InputError as error:  # of the GPU, or of the file: then the processor raises it too
+            obstacle = Obstacle(HostReason.NOT_DECODED, error.problem)
         else:
             obstacle = obstacle_of(reader.source)
             if obstacle is None:

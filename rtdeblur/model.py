@@ -150,6 +150,8 @@ class Model:
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read the model {path}: {error.strerror}; get the model again") from None
+        if not data:
+            raise ModelError(f"model {path} is empty (0 bytes); get the model again")
         digest = hashlib.sha256(data).hexdigest()
         if digest != manifest.sha256:
             raise ModelError(

@@ -148,8 +148,10 @@ class Pipeline:
             raise InterruptedRunError("the run was interrupted; nothing was written") from None
         finally:
             self._stop.set()
-            infer.join()
-            decode.join(_SILENCE_SECONDS)
+            if infer.ident is not None:
+                infer.join()
+            if decode.ident is not None:  # short of memory, a system starts no thread
+                decode.join(_SILENCE_SECONDS)
             self.close()
         busy = self._busy
         return PipelineStats(

@@ -24,13 +24,14 @@ from rtdeblur.backends.base import EngineOptions
 from rtdeblur.backends.openvino import OpenVINOBackend
 from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
 from rtdeblur.backends.tensorrt.flavours import CURRENT, FLAVOURS, Flavour
-from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr, test_picture
+from rtdeblur.backends.tensorrt.gate import test_picture
 from rtdeblur.backends.tensorrt.spec import Target
 from rtdeblur.cuda import open_driver
 from rtdeblur.cuda.base import DeviceInfo
 from rtdeblur.errors import ModelError, RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch
 from rtdeblur.model import Model, Precision, bundled_models
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 
 SIZES = ((256, 256), (480, 854), (720, 1280), (1080, 1920))
 FRAMES = 8
@@ -78,7 +79,7 @@ def check(
             began = time.perf_counter()
             restored = backend.infer(batch)
             seconds = time.perf_counter() - began
-            likeness = psnr(restored.planes, exact.infer(batch).planes, batch.colour.peak)
+            likeness = worst_psnr(restored.planes, exact.infer(batch).planes, batch.colour.peak)
             changed = np.abs(restored.planes[0].astype(int) - batch.planes[0]).mean()
             again = all(
                 (a == b).all() for a, b in zip(backend.infer(batch).planes, restored.planes, strict=True)

@@ -23,7 +23,6 @@ import numpy as np
 from rtdeblur.backends import open_backend
 from rtdeblur.backends.base import Backend, EngineOptions
 from rtdeblur.backends.identity import IdentityBackend
-from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr
 from rtdeblur.bench import time_pipeline
 from rtdeblur.ffmpeg.pixels import downloaded, planar, planes_of
 from rtdeblur.ffmpeg.test_clip import write_test_clip
@@ -33,6 +32,7 @@ from rtdeblur.media import codecs
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 from rtdeblur.model import DEFAULT_MODEL, Model
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 from rtdeblur.pipeline import Pipeline, in_batches, submit
 
 BATCH, FRAMES = 4, 24
@@ -63,7 +63,7 @@ def likeness(video: Path, backend: Backend) -> list[float]:
         sys.exit(f"frames cannot stay on the GPU: {obstacle}")
     device.keep_on_device()
     pairs = zip(restored(device, backend, FRAMES), restored(host, backend, FRAMES), strict=True)
-    found = [psnr(ours, theirs, 255) for ours, theirs in pairs]
+    found = [worst_psnr(ours, theirs, 255) for ours, theirs in pairs]
     host.close()
     device.close()
     return found
@@ -91,7 +91,7 @@ def whole(video: Path, backend: Backend, output: Path) -> list[float]:
         sys.exit(f"the file holds {len(after)} frames of {len(before)}, or at other times")
     host = FileReader(video)
     expected = restored(host, backend, len(before))
-    found = [psnr(frame.planes, planes, 255) for frame, planes in zip(after, expected, strict=True)]
+    found = [worst_psnr(frame.planes, planes, 255) for frame, planes in zip(after, expected, strict=True)]
     host.close()
     made.close()
     return found

@@ -76,7 +76,13 @@ def test_webcam() -> None:
     assert int(words[3]) >= 2
 
 
+def test_live_statistics_of_a_file(make_clip: Callable[..., Path]) -> None:
+    lines = run("live_statistics.py", make_clip(".mkv"), 10)
+    assert "fps" in lines
+    assert "LiveSummary" in lines
+
+
 def test_every_example_is_run_here() -> None:
     source = Path(__file__).read_text()
-    assert len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 6
     assert [path.name for path in SCRIPTS if f'"{path.name}"' not in source] == []

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -85,6 +86,13 @@ def test_one_changed_byte_is_noticed(bundle: Path) -> None:
     data[len(data) // 2] ^= 1
     bundle.write_bytes(data)
     with pytest.raises(ModelError, match="is damaged: its sha256"):
+        Model.load(str(bundle))
+
+
+def test_an_empty_graph_is_not_the_identity(bundle: Path) -> None:
+    bundle.write_bytes(b"")
+    change(bundle, sha256=hashlib.sha256(b"").hexdigest())
+    with pytest.raises(ModelError, match="is empty"):
         Model.load(str(bundle))
 
 

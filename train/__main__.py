@@ -1,9 +1,10 @@
-"""The trainer's command line: `python -m train fit | evaluate | mix | export | card`."""
+"""The trainer's command line: `python -m train fit | decay | evaluate | curve | mix | export | card`."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import click
 
 from rtdeblur.errors import RtdeblurError, UsageError
 
+BEGAN = time.perf_counter()
+"""A timed run counts from here: loading PyTorch takes seconds."""
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,31 +27,81 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", type=FILE)
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Rule over CONFIG; TOML.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. --set batch=4"
+)
 def fit(config: Path, changes: tuple[str, ...]) -> None:
-    """Train as CONFIG (TOML) says, or go on where the run in its output folder stopped."""
+    """Train as CONFIG (TOML) says, or continue the run in its output folder."""
     from train.fit.config import load_config
     from train.fit.run import fit as run
 
-    click.echo(run(load_config(config, changes)))
+    click.echo(run(load_config(config, changes), BEGAN))
 
 
 @cli.command()
-@click.argument("checkpoint", type=FILE)
-@click.argument("pairs", type=FOLDER)
+@click.argument("run", type=FOLDER)
 @click.option(
-    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder."
+    "--steps", type=click.IntRange(1), required=True, help="Steps over which the rate falls to zero."
 )
-@click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
-@click.option("--clip", is_flag=True, help="The pairs are consecutive frames of a clip: measure flicker too.")
+@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder of the branch.")
+def decay(run: Path, steps: int, output: Path) -> None:
+    """Branch off RUN, a folder of `fit`: train on from its checkpoint while the rate falls to zero.
+
+    RUN itself is left alone. An interrupted branch is continued.
+    """
+    from train.fit.branch import decay as branch
+
+    click.echo(branch(run, steps, output))
+
+
+@cli.command()
+@click.argument("model", type=FILE)
+@click.argument("pairs", type=FOLDER, required=False)
+@click.option("--suite", type=FOLDER, help="Measure on the validation suite in this folder instead of PAIRS.")
+@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder for the results.")
+@click.option("--config", type=FILE, help="Configuration of the network, for files that do not hold it.")
+@click.option("--clip", is_flag=True, help="PAIRS are consecutive frames of a clip: measure flicker too.")
 @click.option("--detect", is_flag=True, help="Count the people that a detector finds.")
 @click.option("--vgg", type=FILE, help="VGG weights (Caffe input): measure the feature distance too.")
-@click.option("--dropout-seed", type=int, help="Keep dropout, with this mask.")
-def evaluate(checkpoint: Path, pairs: Path, output: Path, **options: Any) -> None:
-    """Measure CHECKPOINT on the PAIRS of blurred and sharp pictures; write JSON, Markdown and a sheet."""
-    from train.measure.report import Measures, report
+@click.option("--dropout-seed", type=int, help="Keep dropout, with the mask of this seed.")
+def evaluate(
+    model: Path,
+    pairs: Path | None,
+    suite: Path | None,
+    output: Path,
+    config: Path | None,
+    dropout_seed: int | None,
+    **options: Any,
+) -> None:
+    """Measure MODEL, a checkpoint or a bundle's .onnx, on PAIRS of blurred and sharp pictures or on a suite.
 
-    click.echo(report(checkpoint, pairs, output, Measures(**options)))
+    Writes JSON, Markdown and a sheet of pictures.
+    """
+    from train.measure.report import Measures, report, report_on_suite
+
+    measures = Measures(config=config, dropout_seed=dropout_seed, **options)
+    if pairs and not suite:
+        click.echo(report(model, pairs, output, measures))
+    elif suite and not pairs:
+        if measures.clip or measures.detect:
+            raise click.UsageError("--clip and --detect are for PAIRS; the suite measures flicker by itself.")
+        click.echo(report_on_suite(model, suite, output, measures))
+    else:
+        raise click.UsageError("Give either PAIRS or --suite FOLDER.")
+
+
+@cli.command()
+@click.argument("curve", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--add", "suite", type=FILE, help="A suite.json of `evaluate --suite` to append as a row.")
+@click.option("--core-hours", type=click.FloatRange(0), help="Spent on the training, if suite.json lacks it.")
+@click.option("--crops", type=click.IntRange(0), help="Seen in training, if suite.json lacks it.")
+def curve(curve: Path, suite: Path | None, core_hours: float | None, crops: int | None) -> None:
+    """Append a row to CURVE, a CSV file of quality over training, and draw it to a PNG file next to it."""
+    from train.measure.curve import append_row, draw_curve
+
+    if suite:
+        append_row(curve, suite, core_hours, crops)
+    click.echo(draw_curve(curve))
 
 
 @cli.command()
@@ -106,17 +161,25 @@ def mix(first: Path, second: Path, output: Path, share: float) -> None:
 @click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
 @click.option("--pairs", multiple=True, metavar="SET=FOLDER", help="Pairs to measure on, and their name.")
 @click.option("--clip", multiple=True, metavar="SET=FOLDER", help="The same; consecutive frames of a clip.")
+@click.option("--picture", is_flag=True, help="Redraw the card's picture with the bundled model.")
 def card(
-    name: str, checkpoint: Path | None, config: Path | None, pairs: tuple[str, ...], clip: tuple[str, ...]
+    name: str,
+    checkpoint: Path | None,
+    config: Path | None,
+    pairs: tuple[str, ...],
+    clip: tuple[str, ...],
+    picture: bool,
 ) -> None:
     """Write the card of the bundled model NAME, from its manifest and train/cards/NAME.md."""
-    from train.measure.card import PairSet, measure_model, write_card
+    from train.measure.card import PairSet, measure_model, redraw, write_card
 
     if checkpoint:
         sets = [PairSet.parse(text, clip=text in clip) for text in (*pairs, *clip)]
         measure_model(name, checkpoint, config, sets)
     elif pairs or clip:
         raise click.UsageError("--pairs and --clip measure a --checkpoint; give one.")
+    if picture:
+        redraw(name)
     click.echo(write_card(name))
 
 

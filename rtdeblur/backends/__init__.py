@@ -1,13 +1,18 @@
-"""What runs a model: one file a backend, each loaded on first use."""
+"""Backends, which run a model: one file each, loaded on first use."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from rtdeblur.backends.base import BACKENDS, Backend, EngineOptions, Mode
-from rtdeblur.dropout import Dropout, Policy
 from rtdeblur.errors import BackendError, DependencyError, UsageError
 from rtdeblur.model import Model, Precision
+
+if TYPE_CHECKING:  # NumPy, which the command line's help does without
+    from rtdeblur.backends.base import Backend, EngineOptions, Mode
+    from rtdeblur.dropout import Dropout, Policy
+
+BACKENDS = ("auto", "openvino", "tensorrt")
+"""Names that `open_backend` and `--backend` accept."""
 
 
 def open_backend(
@@ -48,6 +53,7 @@ def open_backend(
     mask = _stream_dropout(model, dropout, seed)
     reason = ""
     if name != "openvino":
+        from rtdeblur.backends.base import EngineOptions
         from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
 
         try:
@@ -62,15 +68,18 @@ def open_backend(
         except (BackendError, DependencyError) as error:
             if name == "tensorrt" or precision == "fp16":
                 raise
-            reason = f"; not tensorrt: {str(error).partition(';')[0]}"
+            reason = f"; not tensorrt: {error.problem}"
     from rtdeblur.backends.openvino import OpenVINOBackend
 
-    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask)
+    stopped = (engines or EngineOptions()).stopped
+    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask, stopped=stopped)
     backend.description += reason
     return backend
 
 
 def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout | None:
+    from rtdeblur.dropout import Dropout
+
     sites = model.manifest.sites
     if sites is None:
         if policy == "paper":

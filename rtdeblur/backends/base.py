@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.device import DeviceBatch
+from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import Colour, FrameBatch
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 
 Mode = Literal["throughput", "latency"]
-BACKENDS = ("auto", "openvino", "tensorrt")
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
@@ -36,6 +36,8 @@ class Backend(Protocol):
     name: str
     description: str
     """One line for the user: what runs and why it was chosen."""
+    fingerprint: Mapping[str, str]
+    """What decides the bytes of restored frames besides the model's graph: names and values for programs."""
     slots: int = 1
     """Batches that `submit` may have in flight."""
     unrestored: int = 0
@@ -76,7 +78,8 @@ class EngineOptions:
         driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
         notice: is told of a build, a rebuild, or memory that is short.
         on_progress: is told how far a build is.
-        stopped: asked again and again during a build; True gives it up, and raises InterruptedRunError.
+        stopped: polled during a build, and during inference on the CPU; True gives it up, and raises
+            InterruptedRunError.
     """
 
     flavour: str = "auto"
@@ -85,6 +88,11 @@ class EngineOptions:
     notice: Notice = lambda _: None
     on_progress: BuildProgress | None = None
     stopped: Callable[[], bool] = lambda: False
+
+
+def fingerprint_of(dropout: Dropout | None) -> str:
+    """The dropout mask in a backend's fingerprint."""
+    return "off" if dropout is None or dropout.seed is None else f"seed {dropout.seed}"
 
 
 def colour_inputs(colour: Colour) -> dict[str, NDArray[Any]]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import openvino as ov
 
 from rtdeblur import system
-from rtdeblur.backends.base import Backend, Mode, colour_inputs
+from rtdeblur.backends.base import Backend, Mode, colour_inputs, fingerprint_of
+from rtdeblur.backends.sanity import put_back_broken
 from rtdeblur.dropout import Dropout
-from rtdeblur.errors import BackendError
+from rtdeblur.errors import BackendError, InterruptedRunError
 from rtdeblur.frames import FrameBatch, Planes
-from rtdeblur.model import INPUTS, Model, Precision
+from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
+_POLL_MS = 50
 _MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
@@ -31,6 +35,7 @@ class OpenVINOBackend(Backend):
         precision: auto takes bf16 where the processor is fast in it, else fp32.
         mode: throughput lets several frames share the cores; latency gives one frame all of them.
         dropout: the stream's mask, for a graph that takes its tables.
+        stopped: polled while frames are restored; True gives them up, and raises InterruptedRunError.
 
     Raises:
         BackendError: precision is fp16, OpenVINO cannot read the graph, or a frame is smaller than the
@@ -46,17 +51,26 @@ class OpenVINOBackend(Backend):
         precision: Precision = "auto",
         mode: Mode = "throughput",
         dropout: Dropout | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         if precision == "fp16":
             raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model
-        self._dropout = dropout
+        self._dropout, self._stopped = dropout, stopped
         self._core = ov.Core()
         self._bf16 = precision == "auto" and is_fast_in_bf16(self._core)
         self._mode = mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
         cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        self.fingerprint = {
+            "backend": self.name,
+            "precision": "bf16" if self._bf16 else "fp32",
+            "mode": mode,
+            "device": processor,
+            "threads": str(cores),
+            "dropout": fingerprint_of(dropout),
+        }
         self.description = (
             f"openvino {'bf16' if self._bf16 else 'fp32'}, {mode}, {processor} ({cores} threads)"
             f"{', ' + str(dropout) if dropout else ''}"
@@ -76,12 +90,21 @@ class OpenVINOBackend(Backend):
                     )
                     request.start_async({**dict(planes), **fixed}, share_inputs=True)
                 for i, request in running:
-                    request.wait()
-                    for k, plane in enumerate(restored):
-                        plane[i] = request.get_output_tensor(k).data[0]
-        except RuntimeError as error:
+                    self._wait(request)
+                    for name, plane in zip(OUTPUTS, restored, strict=True):
+                        plane[i] = request.get_tensor(name).data[0]
+        except BaseException as error:
+            _cancel(requests)
+            if not isinstance(error, RuntimeError):
+                raise
             raise BackendError(f"OpenVINO failed: {_last_line(error)}; try --precision fp32") from error
+        self.unrestored += put_back_broken(batch.planes, restored, batch.colour.peak)
         return replace(batch, planes=restored)
+
+    def _wait(self, request: ov.InferRequest) -> None:
+        while not request.wait_for(_POLL_MS):
+            if self._stopped():
+                raise InterruptedRunError("the run was interrupted; nothing was written")
 
     def close(self) -> None:
         """Drop the compiled models."""
@@ -113,11 +136,13 @@ class OpenVINOBackend(Backend):
         tables = self._dropout.inputs(luma[0], luma[1]) if self._dropout else {}
         try:
             graph = self._core.read_model(self._model.onnx, b"")
+            _check_names(graph, {*INPUTS, *tables})
             _retype_planes(graph, dtype)
             shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
             graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
+            _check_outputs(graph, shapes)
             compiled = self._core.compile_model(graph, "CPU", config)
-        except RuntimeError as error:
+        except (RuntimeError, BackendError) as error:
             raise BackendError(f"OpenVINO cannot run {self._model.path}: {_last_line(error)}") from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         requests = [compiled.create_infer_request() for _ in range(count)]
@@ -126,6 +151,15 @@ class OpenVINOBackend(Backend):
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
+
+
+def _cancel(requests: list[ov.InferRequest]) -> None:
+    """Give up what runs, and wait for it: the frames that it reads are about to go."""
+    for request in requests:
+        request.cancel()
+    for request in requests:
+        with suppress(RuntimeError):  # that it was cancelled
+            request.wait()
 
 
 def devices() -> list[str]:
@@ -146,6 +180,23 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
     """
     hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and not hampered
+
+
+def _check_names(graph: ov.Model, known: set[str]) -> None:
+    """Refuse a graph that is no video graph."""
+    inputs, outputs = ({port.any_name for port in ports} for ports in (graph.inputs, graph.outputs))
+    if unknown := inputs - known:
+        raise BackendError(f"it asks for inputs that a video graph lacks: {', '.join(sorted(unknown))}")
+    if missing := {*INPUTS, *OUTPUTS} - inputs - outputs:
+        raise BackendError(f"it is not a video graph, which has {', '.join(sorted(missing))}")
+
+
+def _check_outputs(graph: ov.Model, shapes: dict[str, list[int]]) -> None:
+    """Refuse a graph whose planes come out in other shapes."""
+    for name, output in zip(INPUTS, OUTPUTS, strict=False):
+        shape, expected = graph.output(output).partial_shape, shapes[name]
+        if shape.is_dynamic or list(shape.to_shape()) != expected:
+            raise BackendError(f"its output {output} has the shape {shape}, expected {expected} as {name}")
 
 
 def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:

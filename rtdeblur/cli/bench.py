@@ -13,7 +13,7 @@ import click
 from rtdeblur import system
 from rtdeblur.cli.build import ENGINE_DIR
 from rtdeblur.cli.options import MODEL, QUIET, SHARED, Request
-from rtdeblur.cli.report import table
+from rtdeblur.cli.report import echo, table
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
@@ -147,18 +147,18 @@ def _command(**words: Any) -> None:
     with request.open_backend(model, mode="throughput") as backend:
         machine = _machine(backend, name)
         if not request.json:
-            click.echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
+            echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
             if machine["driver"]:
-                click.echo(f"driver {machine['driver']}")
+                echo(f"driver {machine['driver']}")
         cases = [
             _measure(backend, size, batch, request) for size in sizes for batch in request.batches or (1,)
         ]
     if request.json:
-        click.echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
+        echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
     else:
         for way in dict.fromkeys(case.run.way for case in cases if case.run):
-            click.echo(way)
-        click.echo(_table(cases))
+            echo(way)
+        echo(_table(cases))
 
 
 command = click.Command(

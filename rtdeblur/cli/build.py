@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from rtdeblur import system
-from rtdeblur.cli.report import at_times, say
+from rtdeblur.cli.report import at_times, echo, plain, say
 from rtdeblur.errors import EngineError
 from rtdeblur.model import DEFAULT_MODEL, Model, Precision
 
@@ -132,12 +132,13 @@ def _progress(name: str, shown: bool) -> Iterator[Callable[[float, str], None] |
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=1.0)
 
         def update(share: float, phase: str) -> None:
-            bar.update(task, completed=share, description=f"{name}: {phase}")
+            bar.update(task, completed=share, description=plain(f"{name}: {phase}"))
 
         yield update
 
@@ -196,7 +197,7 @@ def _command(
         if not (quiet or as_json):
             say("info", _line(engine))
     if as_json:
-        click.echo(json.dumps([_summary(engine) for engine in built], indent=2))
+        echo(json.dumps([_summary(engine) for engine in built], indent=2))
 
 
 def _summary(engine: CachedEngine) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 
 from rtdeblur.cli.options import PARAMS, Bare, DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Plan, plan
-from rtdeblur.cli.report import say, show_traceback
+from rtdeblur.cli.report import echo, say, show_traceback
 from rtdeblur.cli.restoring import FileRestorer
 from rtdeblur.cli.results import Failure, Outcome, Skipped, as_json, as_line
 from rtdeblur.errors import BackendError, DependencyError, FinishedError, ModelError, NoVideoError
@@ -75,7 +75,7 @@ def _command(**words: Any) -> None:
                 _tell(outcome, request.quiet)
         finally:
             if outcomes and request.json:
-                click.echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
+                echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
             if outcomes and planned.many and not request.quiet:
                 say("info", as_line(planned, outcomes))
     if any(type(outcome) is Failure for outcome in outcomes):

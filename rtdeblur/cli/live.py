@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, Request, seconds
-from rtdeblur.cli.report import say
+from rtdeblur.cli.report import echo, say
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
@@ -75,6 +75,7 @@ def live(request: LiveRequest) -> LiveSummary:
             request.deadline_ms and request.deadline_ms / 1000,
             request.output,
             request.record_dir,
+            request.overwrite,
         ),
     )
     with stopping(session.stop):
@@ -174,7 +175,7 @@ def _command(**words: Any) -> None:
     summary = live(request)
     if request.json:
         source = without_secrets(request.source)
-        click.echo(json.dumps({"source": source, "fps": summary.fps, **asdict(summary)}, indent=2))
+        echo(json.dumps({"source": source, "fps": summary.fps, **asdict(summary)}, indent=2))
     if not request.quiet:
         for line in summary.lines():
             say("info", line)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
+from urllib.parse import unquote, urlsplit
 
 import click
 
-from rtdeblur.cli.report import at_times, say
+from rtdeblur.backends import BACKENDS
+from rtdeblur.cli.report import at_times, echo, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
 
 if TYPE_CHECKING:
@@ -108,7 +110,21 @@ class DeblurRequest(Request):
 
 
 def as_path(word: str) -> Path:
-    """The path that a word names: `-` is a standard stream, `./-` a file."""
+    """The path that a word names: `-` is a standard stream, `./-` a file.
+
+    Raises:
+        click.UsageError: it is an address.
+    """
+    address = urlsplit(word) if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word) else None  # C:/ is a drive
+    if address is not None and address.scheme == "file":
+        return Path(unquote(address.path))
+    if address is not None:
+        from rtdeblur.live.address import without_secrets
+
+        shown = without_secrets(word)
+        raise click.UsageError(
+            f"{shown!r} is an address, expected a file; download it first, or watch it by `rtdeblur live`."
+        )
     path = Path(word)
     return path.absolute() if word != "-" and path == Path("-") else path
 
@@ -146,7 +162,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         import rtdeblur
 
-        click.echo(f"rtdeblur {rtdeblur.__version__}")
+        echo(f"rtdeblur {rtdeblur.__version__}")
         ctx.exit()
 
 
@@ -169,7 +185,7 @@ MODEL = click.Option(
     "which changes nothing.",
 )  # fmt: skip
 BACKEND = click.Option(
-    ["--backend"], type=_BackendType(("auto", "openvino", "tensorrt")), default="auto", show_default=True,
+    ["--backend"], type=_BackendType(BACKENDS), default="auto", show_default=True,
     help="What runs the model.",
 )  # fmt: skip
 PRECISION = _choice(

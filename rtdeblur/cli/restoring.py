@@ -16,7 +16,7 @@ from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.report import progress, say
 from rtdeblur.cli.results import Result
-from rtdeblur.cli.signals import Stopped, dying, stopping
+from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
         resume=request.resume,
     )
     try:
-        yield writer
+        with abandoning(writer.abandon):
+            yield writer
     finally:
         writer.close()
         if writer.kept:
@@ -176,12 +177,16 @@ def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterat
 
 
 def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:
-    """All that decides what becomes of the pictures; an option counts unless it is known not to."""
+    """All that decides what becomes of the pictures; an option counts unless it is known not to.
+
+    What the backend chose takes the place of options that left the choice to it.
+    """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
-    return decided | {
+    return {
+        **decided,
+        **backend.fingerprint,
         "model": model.manifest.sha256,
-        "backend": backend.description,
         "runtime": ", ".join(runtimes),
         "memory": "host" if way.obstacle else "device",
     }

@@ -31,10 +31,10 @@ class BindingsDriver:
         try:
             _call(cuda.cuInit, 0)
         except RuntimeError as error:  # the library itself is not there
-            raise CudaError("no NVIDIA driver was found; to see why: nvidia-smi") from error
+            raise CudaError("no NVIDIA driver was found", "to see why: nvidia-smi") from error
         count = _call(cuda.cuDeviceGetCount)
         if index >= count:
-            raise CudaError(f"GPU {index} was asked for, but CUDA shows {count}; see CUDA_VISIBLE_DEVICES")
+            raise CudaError(f"GPU {index} was asked for, but CUDA shows {count}", "see CUDA_VISIBLE_DEVICES")
         self._device = _call(cuda.cuDeviceGet, index)
         self.device = self._describe()
         with suppress(CudaError):  # somebody who uses it already chose

@@ -27,8 +27,8 @@ class PycudaDriver:
             cuda.init()
             if index >= cuda.Device.count():
                 raise CudaError(
-                    f"GPU {index} was asked for, but CUDA shows {cuda.Device.count()}; "
-                    "see CUDA_VISIBLE_DEVICES"
+                    f"GPU {index} was asked for, but CUDA shows {cuda.Device.count()}",
+                    "see CUDA_VISIBLE_DEVICES",
                 )
             device = cuda.Device(index)
             major, minor = device.compute_capability()

@@ -16,7 +16,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.error import FFmpegError
-from av.format import ContainerFormat
+from av.format import ContainerFormat, Flags
 
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.container import open_output, reason
@@ -33,7 +33,10 @@ class ContainerTraits:
         rotation: whether it holds a display matrix.
         cover: where cover art goes: a stream of its own, an attachment, or nowhere.
         attachments: whether it holds attachments, such as fonts.
-        numbers_frames: whether frames have numbers there, and no times of their own.
+        numbers_frames: whether frames have numbers there, and no times of their own; raw streams, of which
+            FFmpeg knows it, are not listed.
+        starts_in_header: whether every stream begins at zero there, unless its header says when.
+        single_times: whether a packet has one time; FFmpeg reads it as that of decoding.
         counts_from_zero: whether its duration begins at zero, whatever time its first packet has.
         codecs: all that its streams may hold besides video; None leaves it to the muxer.
         options: of the muxer, for exact times.
@@ -52,6 +55,8 @@ class ContainerTraits:
     cover: Literal["stream", "attachment"] | None = None
     attachments: bool = False
     numbers_frames: bool = False
+    starts_in_header: bool = False
+    single_times: bool = False
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
     options: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +84,10 @@ _MPEGTS_CODECS = frozenset({
     "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
     "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
 })  # fmt: skip
+_MPEG_CODECS = frozenset({
+    "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "pcm_dvd", "pcm_s16be", "dvd_subtitle", "mpeg1video",
+    "mpeg2video",
+})  # fmt: skip
 _MOV = ContainerTraits(
     chapters=True,
     timecode=True,
@@ -102,11 +111,17 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "3gp": _IPOD,
     "3g2": _IPOD,
     "nut": ContainerTraits(chapters=True),
-    "ogg": ContainerTraits(chapters=True),
-    "asf": ContainerTraits(chapters=True),
-    "mxf": ContainerTraits(timecode=True),
+    "ogg": ContainerTraits(chapters=True, numbers_frames=True),
+    "ogv": ContainerTraits(chapters=True, numbers_frames=True),
+    "asf": ContainerTraits(chapters=True, single_times=True),
+    "mxf": ContainerTraits(timecode=True, numbers_frames=True),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
-    "avi": ContainerTraits(numbers_frames=True),
+    "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
+    **dict.fromkeys(
+        ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
+        ContainerTraits(numbers_frames=True),
+    ),
+    **dict.fromkeys(("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS)),
 }
 """By FFmpeg's name of the muxer; those to suggest first come first."""
 
@@ -118,6 +133,12 @@ def traits_of(name: str) -> ContainerTraits:
         name: FFmpeg's name of the muxer, or of the demuxer, which may list several.
     """
     return CONTAINERS.get(name.partition(",")[0], ContainerTraits())
+
+
+def numbers_frames(container: OutputContainer) -> bool:
+    """Whether frames have numbers in a container, and no times of their own."""
+    is_raw = Flags.no_timestamps in Flags(container.format.flags)
+    return is_raw or traits_of(container.format.name).numbers_frames
 
 
 def ffmpeg_version() -> str:

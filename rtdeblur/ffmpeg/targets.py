@@ -45,6 +45,21 @@ def is_stream(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def destination(target: Path) -> Path:
+    """Where writing to a target goes: to what it links to, too.
+
+    Raises:
+        OutputError: it is a link that another user made, who may have aimed it at a file of this one.
+    """
+    with suppress(OSError):
+        facts = os.lstat(target)
+        if stat.S_ISLNK(facts.st_mode) and hasattr(os, "geteuid") and facts.st_uid not in (os.geteuid(), 0):
+            raise OutputError(
+                f"output {str(target)!r} is a link of another user (uid {facts.st_uid}); try another name"
+            )
+    return target.resolve()
+
+
 class StreamTarget:
     """A pipe or device, which takes the output as it comes and keeps what it got.
 
@@ -131,7 +146,7 @@ class PartFile:
                 raise UsageError(
                     f"output {str(target)!r} exists; try another name, or allow overwriting (-y)"
                 )
-        self._target = target.resolve()  # through a link, as writing to it would go
+        self._target = destination(target)
         self._overwrite = overwrite
         stem = target.stem[:40]  # a name as long as may be has no room for more
         self.path = part or self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
@@ -157,6 +172,22 @@ class PartFile:
         Raises:
             OutputError: the disk is full, the folder refuses, or another program took one of the two names.
         """
+        self._place(close=True)
+
+    def appear(self) -> None:
+        """Put the empty file under its name at once: a recording is played while it grows.
+
+        `url` stays good until `discard`, which removes nothing then.
+
+        Raises:
+            OutputError: as of `commit`.
+        """
+        is_name = self.url == str(self.path)
+        self._place(close=is_name)
+        if is_name:
+            self.url = str(self._target)
+
+    def _place(self, *, close: bool) -> None:
         assert self._fd is not None
         try:
             if self._mode is not None and hasattr(os, "fchmod"):
@@ -166,7 +197,8 @@ class PartFile:
                 raise FileExistsError(errno.EEXIST, f"another program replaced {self.path.name}")
             if not self._overwrite and os.path.lexists(self._target):
                 raise FileExistsError(errno.EEXIST, "another program wrote it meanwhile")
-            self._close()
+            if close:
+                self._close()  # Windows renames no open file
             self.path.replace(self._target)
             sync_folder(self._target.parent)
         except OSError as error:

@@ -87,7 +87,7 @@ class Inference:
 
     def _restore(self, frame: Frame) -> Frame:
         budget = self._deadline or self._capture.interval.seconds or _USUAL_INTERVAL
-        began = time.monotonic()
+        began, broken = time.monotonic(), self._restorer.unrestored
         try:
             restored = self._restorer.restore(frame, budget)
         except InterruptedRunError:
@@ -95,12 +95,19 @@ class Inference:
         except RtdeblurError as error:
             if not self.restored:
                 raise
-            if str(error) != self.message:
-                self._say(f"{error}; pictures pass unrestored")
-            self.message = str(error)
-            self.unrestored += 1
+            self._pass_on(str(error))
             return replace(frame)
+        if self._restorer.unrestored > broken:
+            self._pass_on("the model returned no picture")
+            return restored
         self.times.add(time.monotonic() - began)
         self.restored += 1
         self.message = ""
         return restored
+
+    def _pass_on(self, reason: str) -> None:
+        """Note that a frame goes on as it came, and say why if it is news."""
+        if reason != self.message:
+            self._say(f"{reason}; pictures pass unrestored")
+        self.message = reason
+        self.unrestored += 1

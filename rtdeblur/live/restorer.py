@@ -28,7 +28,8 @@ class LiveRestorer:
         model: what restored the last frame.
         working_size: (height, width) that it worked at.
         description: of the backend that did it, one line.
-        stopped: True once `stop` was called, for backends that build something for long.
+        stopped: True once `stop` was called, for backends that work on something for long.
+        unrestored: frames so far for which a model returned no picture, and that stayed as they were.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class LiveRestorer:
         self.model, self.description = self._choices[0], ""
         self.working_size = (0, 0)
         self.stopped = False
+        self.unrestored = 0
 
     @property
     def label(self) -> str:
@@ -120,17 +122,18 @@ class LiveRestorer:
 
     def _run(self, backend: Backend, frame: Frame, size: tuple[int, int]) -> Frame:
         if size == frame.planes[0].shape:
-            return _infer(backend, frame)
+            return self._infer(backend, frame)
         small = self._scaler.down(frame, size)
-        return self._scaler.with_change(frame, small, _infer(backend, small))
+        return self._scaler.with_change(frame, small, self._infer(backend, small))
+
+    def _infer(self, backend: Backend, frame: Frame) -> Frame:
+        earlier = backend.unrestored
+        batch = backend.infer(FrameBatch.stack([frame]))
+        self.unrestored += backend.unrestored - earlier
+        y, u, v = (plane[0, 0] for plane in batch.planes)
+        return replace(frame, planes=(y, u, v))
 
     def _backend(self, name: str) -> Backend:
         if name not in self._backends:
             self._backends[name] = self._open_backend(name)
         return self._backends[name]
-
-
-def _infer(backend: Backend, frame: Frame) -> Frame:
-    batch = backend.infer(FrameBatch.stack([frame]))
-    y, u, v = (plane[0, 0] for plane in batch.planes)
-    return replace(frame, planes=(y, u, v))

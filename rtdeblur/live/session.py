@@ -42,12 +42,14 @@ class LiveSettings:
         deadline: seconds that restoring a picture may take; None for the source's frame interval.
         record: file to record to from the beginning on.
         folder: where recordings and snapshots go that a key starts.
+        overwrite: replace the file of `record` if it exists.
     """
 
     duration: float | None = None
     deadline: float | None = None
     record: Path | None = None
     folder: Path = Path()
+    overwrite: bool = False
 
 
 class LiveSession:
@@ -93,7 +95,7 @@ class LiveSession:
         self._began = time.monotonic()
         try:
             if self._settings.record:
-                self._record(self._settings.record, required=True)
+                self._record(self._settings.record, overwrite=self._settings.overwrite, required=True)
             self._capture.start()
             self._inference.start()
             while not self._stop.is_set() and not self._inference.slot.closed:
@@ -181,8 +183,9 @@ class LiveSession:
             self._say("info", f"recording to {path}, without sound")
             self._tell(f"recording to {path.name}")
 
-    def _record(self, path: Path, *, required: bool = False) -> None:
-        self._recording = LiveOutput(f"recording {path}", record_to(path), self._warn, required=required)
+    def _record(self, path: Path, *, overwrite: bool = False, required: bool = False) -> None:
+        sink = record_to(path, overwrite=overwrite)
+        self._recording = LiveOutput(f"recording {path}", sink, self._warn, required=required)
         self._outputs = (*self._outputs, self._recording)
 
     def _is_recording(self) -> bool:

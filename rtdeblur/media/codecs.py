@@ -6,6 +6,7 @@
 | h264_nvenc | 8-bit 4:2:0, where the GPU encodes           | 19 (cq)       | p4                  |
 | libx264    | everything else                              | 16            | veryfast            |
 | libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
+| others     | containers that hold only these (gif, dv …)  |               |                     |
 | ffv1       | never; lossless, for mkv                     |               |                     |
 
 Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults. crf 0 is lossless in the
@@ -18,7 +19,8 @@ these get full chroma in that direction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache, partial
@@ -38,7 +40,7 @@ from rtdeblur.ffmpeg.container import open_output
 from rtdeblur.ffmpeg.formats import refusal
 from rtdeblur.ffmpeg.pixels import PLANAR, depth_of, has_alpha
 from rtdeblur.frames import Colour
-from rtdeblur.media.encoder import Encoding
+from rtdeblur.media.encoder import Encoding, frame_rate
 from rtdeblur.media.source import PictureInfo, SourceInfo
 from rtdeblur.system import cpu_flags
 
@@ -92,6 +94,8 @@ class EncoderTraits:
         writes_aspect_ratio: whether containers learn the aspect ratio from it.
         least_side: height and width that it needs at least, in pixels.
         tags: how containers should call its codec, by FFmpeg's name of the container.
+        aliases: what users call it, in lower case.
+        sizes: the only sizes that it encodes, as (width, height), by frame rate; empty if it encodes any.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +106,8 @@ class EncoderTraits:
     writes_aspect_ratio: bool = True
     least_side: int = 1
     tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    sizes: Mapping[Fraction, tuple[int, int]] = field(default_factory=dict)
 
 
 NVENC = "h264_nvenc"
@@ -113,6 +119,7 @@ ENCODERS: dict[str, EncoderTraits] = {
         lossless={"qp": "0"},  # crf 0 is that only for 8 bits
         presets=_X26X_PRESETS,
         hdr=HdrParams("x264-params", "mastering-display", "cll"),
+        aliases=("h264", "h.264", "x264", "avc"),
     ),
     "libx264rgb": EncoderTraits(options={"x264-params": x264_params()}, lossless={"qp": "0"}),
     "libx265": EncoderTraits(
@@ -123,13 +130,20 @@ ENCODERS: dict[str, EncoderTraits] = {
         writes_fields=False,
         least_side=64,  # below one coding tree block it writes past its buffers
         tags={"mp4": "hvc1", "mov": "hvc1"},  # QuickTime plays no other
+        aliases=("hevc", "h265", "h.265", "x265"),
     ),
     "libvpx-vp9": EncoderTraits(
         options={"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
         lossless={"lossless": "1"},
         writes_fields=False,
+        aliases=("vp9",),
     ),
-    "libsvtav1": EncoderTraits(options={"crf": "20", "preset": "10"}, writes_fields=False),
+    "libsvtav1": EncoderTraits(options={"crf": "20", "preset": "10"}, writes_fields=False, aliases=("av1",)),
+    "prores_ks": EncoderTraits(aliases=("prores",)),
+    # The two profiles of consumer DV (SMPTE 314M).
+    "dvvideo": EncoderTraits(
+        aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
+    ),
     "ffv1": EncoderTraits(
         options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"}, writes_aspect_ratio=False
     ),
@@ -157,6 +171,12 @@ def traits_of(codec: str) -> EncoderTraits:
     return ENCODERS.get(codec, EncoderTraits())
 
 
+def encoder_of(name: str) -> str:
+    """FFmpeg's name of the encoder that a user means; the name itself if it is no alias."""
+    alias = name.lower()
+    return next((encoder for encoder, traits in ENCODERS.items() if alias in traits.aliases), name)
+
+
 def choose(
     source: SourceInfo, format_name: str, codec: str, crf: float | None, preset: str | None
 ) -> Encoding:
@@ -165,7 +185,7 @@ def choose(
     Args:
         source: the source.
         format_name: FFmpeg's name of the container.
-        codec: FFmpeg's name of an encoder, or 'auto'.
+        codec: FFmpeg's name of an encoder, what users call its codec (h264, hevc …), or 'auto'.
         crf: quality, the lower the better; None for the codec's default.
         preset: the encoder's name of a speed; None for the codec's default.
 
@@ -174,19 +194,46 @@ def choose(
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
     picture = source.picture
+    if codec != "auto":
+        return _accepted(source, format_name, encoder_of(codec), crf, preset)
     # A crf or a preset on its own is meant for the processor's encoders.
     gpu = crf is None and preset is None and suits_nvenc(picture)
-    name = _auto(picture, format_name, gpu) if codec == "auto" else codec
-    encoder = _encoder(name)
-    traits = traits_of(name)
+    problem: OutputError | None = None
+    for name in _candidates(picture, format_name, gpu):
+        try:
+            return _accepted(source, format_name, name, crf, preset)
+        except OutputError as error:
+            problem = problem or error
+    raise problem or OutputError(
+        f"nothing here encodes video for {format_name}", "try .mkv, .mp4, .mov or .webm"
+    )
+
+
+def _accepted(
+    source: SourceInfo, format_name: str, name: str, crf: float | None, preset: str | None
+) -> Encoding:
+    """The first pixel format of one encoder that the container and the encoder accept."""
+    picture, encoder, traits = source.picture, _encoder(name), traits_of(name)
     if not _is_large_enough(picture, traits):
         size = f"{picture.width}x{picture.height}"
         raise OutputError(f"{name} encodes {traits.least_side} pixels and more, got {size}; try libx264")
+    rate = frame_rate(source)
+    if traits.sizes and rate not in traits.sizes:
+        rates = " or ".join(f"{float(known):.5g}" for known in traits.sizes)
+        raise OutputError(f"{name} encodes {rates} frames per second, got {float(rate):.5g}; try .mkv")
     options = _options(name, crf, preset)
     _add_hdr_params(name, picture, options)
     problem: str | None = None
     encodings = [
-        Encoding(name, pix_fmt, options, lost, _colour(picture, pix_fmt), tag=traits.tags.get(format_name))
+        Encoding(
+            name,
+            pix_fmt,
+            options,
+            lost,
+            _colour(picture, pix_fmt),
+            tag=traits.tags.get(format_name),
+            size=traits.sizes.get(rate),
+        )
         for pix_fmt, lost in _ranked(picture.format, encoder)
     ]
     if is_nvenc(name) and source.fits_device:
@@ -222,6 +269,9 @@ def losses(encoding: Encoding, source: SourceInfo) -> list[str]:
     ):
         size = f"{picture.width}x{picture.height}"
         lost.append(f"{size} is encoded as {encoding.pix_fmt}: {codec} cannot halve odd sizes")
+    if encoding.size is not None:
+        sizes = f"{picture.width}x{picture.height} is scaled to {encoding.size[0]}x{encoding.size[1]}"
+        lost.append(f"{sizes}: {codec} encodes no other size; .mkv keeps it")
     if CAPTIONS not in encoding.options and Type.A53_CC in picture.side_data:
         lost.append(f"closed captions are not kept by {codec}; libx264 and libx265 keep them")
     if picture.is_interlaced and not traits.writes_fields:
@@ -244,19 +294,24 @@ def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
 
 def _colour(picture: PictureInfo, pix_fmt: str) -> Colour:
     colour = picture.colour
-    if colour.matrix == "rgb" and not VideoFormat(pix_fmt).is_rgb:
+    is_rgb = VideoFormat(pix_fmt).is_rgb
+    if colour.matrix == "rgb" and not is_rgb:
         return replace(colour, matrix="bt709", full_range=True)  # full range keeps all levels
-    return colour
+    return replace(colour, matrix="rgb", full_range=True) if is_rgb else colour
 
 
-def _auto(picture: PictureInfo, format_name: str, gpu: bool) -> str:
+def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[str]:
+    """Yield the encoders to try for a container, best first."""
     deep = depth_of(picture.format) > 10 or picture.transfer in _HDR_TRANSFERS
     if gpu and not deep and _holds(format_name, "libx264") and nvenc_opens():
-        return NVENC
+        yield NVENC
     for name in ("libx265", "libx264") if deep else ("libx264",):
         if _is_large_enough(picture, traits_of(name)) and _holds(format_name, name):
-            return name
-    return "libvpx-vp9"
+            yield name
+    if _holds(format_name, "libvpx-vp9"):
+        yield "libvpx-vp9"
+    with suppress(UnknownCodecError):
+        yield Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name
 
 
 def _is_large_enough(picture: PictureInfo, traits: EncoderTraits) -> bool:
@@ -277,7 +332,9 @@ def _encoder(name: str) -> Codec:
     except UnknownCodecError:
         codec = None
     if codec is None or codec.type != "video":
-        raise UsageError(f"codec {name!r} is no video encoder of FFmpeg; try auto, libx264, libx265 or ffv1")
+        raise UsageError(
+            f"FFmpeg has no video encoder called {name!r}", "try auto, h264, hevc, av1, vp9, prores or ffv1"
+        )
     return codec
 
 
@@ -340,7 +397,10 @@ def _display(values: tuple[float, ...]) -> str:
 
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
     """The formats that an encoder offers for a source, best first by FFmpeg's judgement, and what is lost."""
-    offered = [f.name for f in encoder.video_formats or [source] if _is_candidate(f, source)]
+    formats = encoder.video_formats or [source]
+    offered = [f.name for f in formats if _is_candidate(f, source)]
+    if not offered:  # GIF has nothing but RGB of few bits
+        offered = [f.name for f in formats if f.components and not f.has_palette and len(f.components) == 3]
     # Among equals FFmpeg takes the first: what needs no conversion, then planar before nv12.
     offered.sort(key=lambda name: (name != source.name, not PLANAR.fullmatch(name)))
     # FFmpeg takes gray for 4:4:4, and would count 4:2:0 as a loss.

@@ -15,9 +15,7 @@ from av.video.stream import VideoStream
 from rtdeblur.ffmpeg.container import is_seekable, open_input
 from rtdeblur.ffmpeg.damage import MARKED, READS, Damage
 from rtdeblur.ffmpeg.packets import AnyPacket
-
-# As FFmpeg's dts_delta_threshold: a transport stream whose clock moves further was spliced or restarted.
-JUMP_SECONDS = 10
+from rtdeblur.ffmpeg.splices import JUMP_SECONDS, Splicer
 
 # After so many failed reads in a row there is nothing more to come.
 _READ_ATTEMPTS = 16
@@ -174,7 +172,7 @@ class Demuxer:
         unit = Fraction(packet.time_base)
         if packet.pts is not None and abs(packet.pts - clock) * unit > JUMP_SECONDS:
             packet.pts = None  # flipped bits: no picture waits so long between decoding and showing
-        shift = round(splicer.offset(clock * unit, (packet.duration or 0) * unit) / unit)
+        shift = round(splicer.offset(clock * unit, (packet.duration or 0) * unit, packet.stream_index) / unit)
         if shift:
             packet.dts = None if packet.dts is None else packet.dts + shift
             packet.pts = None if packet.pts is None else packet.pts + shift
@@ -220,30 +218,3 @@ class Demuxer:
 
 def _shown(packet: AnyPacket) -> int | None:
     return packet.pts if packet.pts is not None else packet.dts
-
-
-class Splicer:
-    """Closes the gaps that a restarted clock leaves in a transport stream, for all its streams alike.
-
-    Around the restart, packets of the old clock and the new one are interleaved: an offset found once
-    is used again, or each change would move sound against picture.
-    """
-
-    def __init__(self) -> None:
-        self._offsets = [Fraction(0)]
-        self._last: Fraction | None = None
-
-    def offset(self, time: Fraction, duration: Fraction) -> Fraction:
-        """What to add to the times of a packet, in seconds.
-
-        Args:
-            time: decoding time of the packet, in seconds.
-            duration: how long the packet lasts, in seconds.
-        """
-        last = time if self._last is None else self._last
-        offset = next((o for o in reversed(self._offsets) if abs(time + o - last) <= JUMP_SECONDS), None)
-        if offset is None:
-            offset = last + duration - time
-            self._offsets.append(offset)
-        self._last = time + offset
-        return offset

@@ -12,19 +12,21 @@ from av.codec.codec import PixFmtLoss
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
-from av.format import Flags as FormatFlags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.container import Device, open_output
+from rtdeblur.ffmpeg.formats import numbers_frames, traits_of
 from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
 from rtdeblur.frames import Colour, Plane
 from rtdeblur.media.source import SourceInfo
 
 # Some containers advertise their clock (90000) as the rate, which encoders refuse.
 _MAX_RATE = 1000
+# Frames a second where they are numbered: more would be clocks, not rates.
+_MAX_NUMBERS = 240
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
@@ -40,6 +42,7 @@ class Encoding:
         colour: what its code values mean.
         device: whose memory it takes frames from, without a copy: cuda, or cpu. cuda takes both.
         tag: how the container calls the codec; None for FFmpeg's choice.
+        size: (width, height) to scale to, if the encoder takes no other; None keeps that of the source.
     """
 
     codec: str
@@ -49,26 +52,31 @@ class Encoding:
     colour: Colour
     device: Device = "cpu"
     tag: str | None = None
+    size: tuple[int, int] | None = None
 
-    def add_to(self, container: OutputContainer, source: SourceInfo) -> VideoStream:
+    def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
+
+        Returns:
+            The stream, and its encoder.
 
         Raises:
             ValueError: the container does not hold this codec.
         """
-        picture, rate = source.picture, _frame_rate(source)
+        picture, rate = source.picture, frame_rate(source)
         options = dict(self.options)
         # In the primary context, as the decoder's frames are.
         accelerator = HWAccel("cuda", is_hw_owned=True) if self.device == "cuda" else None
-        stream = container.add_stream(
-            self.codec, rate, options, accelerator, width=picture.width, height=picture.height
-        )
+        width, height = self.size or (picture.width, picture.height)
+        stream = container.add_stream(self.codec, rate, options, accelerator, width=width, height=height)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.pix_fmt = self.pix_fmt
-        stream.time_base = context.time_base = _time_base(container, source)
+        is_even = numbers_frames(container) or bool(context.codec.frame_rates)  # as MPEG-1 and 2
+        stream.time_base = context.time_base = _even_clock(source) if is_even else source.time_base
         context.thread_type = "AUTO"
-        context.sample_aspect_ratio = source.video.sample_aspect_ratio or Fraction(0, 1)
+        stretch = Fraction(picture.width * height, picture.height * width)
+        context.sample_aspect_ratio = (source.video.sample_aspect_ratio or Fraction(stretch != 1)) * stretch
         context.color_primaries, context.color_trc = picture.primaries, picture.transfer
         context.colorspace, context.color_range = picture.matrix, picture.range
         if picture.format.is_rgb and self.colour.matrix != "rgb":
@@ -76,14 +84,14 @@ class Encoding:
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the name of the format may have implied it
         context.flags |= Flags.frame_duration
-        if not _has_times(container):
+        if numbers_frames(container) or traits_of(container.format.name).single_times:
             context.max_b_frames = 0  # these would be shown in the order of decoding
         if picture.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
             context.field_order = source.video.codec_context.field_order
         if self.tag is not None:
             context.codec_tag = self.tag
-        return stream
+        return stream, context
 
     def takes(self, frame: VideoFrame) -> bool:
         """Whether a frame has the format, and lies where the encoder takes it."""
@@ -99,26 +107,22 @@ class Encoding:
         """
         scratch = open_output(BytesIO(), format_name)
         try:
-            return self.add_to(scratch, source).codec_context
+            return self.add_to(scratch, source)[1]
         finally:
             scratch.close()  # else it holds the encoder until the garbage collector comes
 
 
-def _frame_rate(source: SourceInfo) -> Fraction:
+def frame_rate(source: SourceInfo) -> Fraction:
     """A hint for rate control and players; the frames have their own times."""
     rate = source.info.frame_rate or source.video.guessed_rate
     return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
 
 
-def _time_base(container: OutputContainer, source: SourceInfo) -> Fraction:
-    if _has_times(container):
-        return source.time_base
-    return 1 / _frame_rate(source)
-
-
-def _has_times(container: OutputContainer) -> bool:
-    """False for containers (avi) that number their frames."""
-    return FormatFlags.variable_fps in FormatFlags(container.format.flags)
+def _even_clock(source: SourceInfo) -> Fraction:
+    """The clock of frames that only have numbers: one with a number for each moment of the source."""
+    rate = frame_rate(source)
+    finest = Fraction(source.video.base_rate or rate)  # the least in which all its times are whole
+    return 1 / (finest if rate < finest <= _MAX_NUMBERS else rate)
 
 
 def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
@@ -145,10 +149,10 @@ def fit(
     changed = (source.matrix, source.full_range) != (target.matrix, target.full_range)
     if not resized and not changed and encoding.takes(frame):
         return frame
-    if resized:
+    if resized and encoding.size is None:
         size = f"{context.width}x{context.height}"
         warn(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
-    if changed and source.matrix != "rgb":
+    if changed and "rgb" not in (source.matrix, target.matrix):
         warn(f"the colour changes to {source.name}: converted to {target.name}")
     fitted = frame.reformat(
         context.width,

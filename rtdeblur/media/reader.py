@@ -14,18 +14,25 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.device import DeviceFrame
 from rtdeblur.errors import GpuDecodingError, InputError, UsageError
-from rtdeblur.ffmpeg.container import MAX_PIXELS, Device, decoder, is_seekable, main_video, open_input
+from rtdeblur.ffmpeg.container import (
+    MAX_PIXELS,
+    Device,
+    frame_rate,
+    is_cut_off,
+    is_seekable,
+    open_video,
+)
 from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket, PacketQueue
@@ -104,24 +111,26 @@ class FileReader:
         _check(start, duration)
         self._path = Path(path)
         self.damage = Damage(source=str(path), max_pixels=max_pixels, strict=strict)
-        self._container: InputContainer = open_input(self._path, max_pixels, device)
-        self._stream: VideoStream = main_video(self._container, self._path, max_pixels)
-        context = self._context(device)
+        self._container, self._stream, context = open_video(self._path, max_pixels, device)
+        if device == "cuda" and not context.is_hwaccel:
+            self._container.close()
+            raise GpuDecodingError(f"the GPU decodes no {context.name}, as of {str(path)!r}")
         self._zero = Fraction(self._container.start_time or 0, 1_000_000) + _seconds(start)
         begin = None if start is None else self._zero
         end = None if duration is None else self._zero + _seconds(duration)
         self._demuxer = Demuxer(self._container, self._stream, begin, end, self.damage)
         if begin is not None and is_seekable(self._path):  # in a pipe, read on until it comes
             self._demuxer.seek_begin()
-        is_whole = begin is end is None
-        self._decoder = _Decoder(context, self._stream, self._demuxer, self.damage, is_whole)
+        promised = self._promised() if begin is end is None else 0
+        self._decoder = _Decoder(context, self._stream, self._demuxer, self.damage, promised)
         self._deinterlacer = Deinterlacer(deinterlace, self._decoder.time_base) if deinterlace else None
         self._time_base = (self._deinterlacer or self._decoder).time_base
         self._waiting = PacketQueue()
         self._lock, self._closed, self.keeps = threading.Lock(), False, False
         opened = self._open()
         if begin is None:  # FFmpeg leaves a video out of it that ends before the sound begins
-            self._zero = min(self._zero, opened.frame.pts * self._time_base)
+            first = opened.frame.pts * self._time_base
+            self._zero = first if self._container.start_time is None else min(self._zero, first)
         self.source = self._describe(opened, device, begin is not None, end)
         self._opened: _Opened | None = opened
 
@@ -178,12 +187,12 @@ class FileReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _context(self, device: Device) -> VideoCodecContext:
-        context = decoder(self._stream)
-        if device == "cuda" and not context.is_hwaccel:
-            self._container.close()
-            raise GpuDecodingError(f"the GPU decodes no {context.name}, as of {str(self._path)!r}")
-        return context
+    def _promised(self) -> int:
+        """How many frames the container says there are, 0 if it does not."""
+        frames, indexed = self._stream.frames, len(self._stream.index_entries)
+        # The index leaves out what an edit list of mp4 hides, and the pictures that an AVI only counts; of
+        # an AVI that is cut off, it is made of what is there.
+        return frames if is_cut_off(self._path) else min(frames, indexed or frames)
 
     def _open(self) -> _Opened:
         """Read the first frame; packets of other streams wait for it, however many."""
@@ -225,8 +234,8 @@ class FileReader:
 
     def _measure(self, frame: VideoFrame, end: Fraction | None) -> VideoInfo:
         pictures_each = 1 if self._deinterlacer is None else self._deinterlacer.pictures_each
-        rate = self._stream.average_rate
-        rate = Fraction(rate) * pictures_each if rate else None
+        rate = frame_rate(self._stream)
+        rate = rate * pictures_each if rate else None
         start = Fraction(self._container.start_time or 0, 1_000_000)
         ends = [end]
         if self._container.duration is not None:
@@ -319,7 +328,7 @@ class _Decoder:
         stream: the video.
         demuxer: of its packets; knows which frames lie in the part asked for.
         damage: where to count what cannot be decoded.
-        is_whole: True if every frame of the file should come.
+        promised: how many frames should come; 0 if that is not known.
 
     Attributes:
         time_base: seconds per unit of the frames' times.
@@ -331,13 +340,14 @@ class _Decoder:
         stream: VideoStream,
         demuxer: Demuxer,
         damage: Damage,
-        is_whole: bool,
+        promised: int,
     ) -> None:
-        rate = stream.guessed_rate
         self.time_base = Fraction(stream.time_base or Fraction(1, 90_000))
         self._context, self._demuxer, self._damage = context, demuxer, damage
-        self._clock = FrameClock(self.time_base, Fraction(rate) if rate else None)
-        self._promised = stream.frames if is_whole else 0
+        self._clock = FrameClock(self.time_base, frame_rate(stream))
+        self._promised = promised
+        # Times of packets whose frames have not come yet, if packets have one time each.
+        self._waiting: list[int] | None = [] if traits_of(stream.container.format.name).single_times else None
         self._keyless = 0
 
     @property
@@ -360,12 +370,16 @@ class _Decoder:
 
     def _decode(self, packet: AnyPacket | None) -> Iterator[VideoFrame]:
         decoded: deque[VideoFrame] = deque()
+        if self._waiting is not None and packet is not None and packet.dts is not None:
+            heappush(self._waiting, packet.dts)
         with self._damage.watch(PACKETS):
             decoded.extend(self._context.decode(packet))
         return filter(None, map(self._stamped, _drained(decoded)))
 
     def _stamped(self, frame: VideoFrame) -> VideoFrame | None:
         """The frame with its time; None if it is not wanted."""
+        if self._waiting:
+            frame.pts = self._single_time(frame, self._waiting)
         pts = self._clock.stamp(frame.pts, frame.duration)
         if not self._demuxer.wants(pts * self.time_base):
             return None
@@ -377,6 +391,18 @@ class _Decoder:
             self._damage.add(TIMES, f"the frame after {float(pts * self.time_base):.3f} s")
         frame.pts, frame.time_base = pts, self.time_base
         return frame
+
+    def _single_time(self, frame: VideoFrame, waiting: list[int]) -> int:
+        """The time of a frame whose packet has one: the earliest that no frame has taken.
+
+        Whether packets have the times of showing or of decoding: with B-frames, these are other times in
+        the order of the file, and the same when sorted.
+        """
+        time = heappop(waiting)
+        if not self._context.has_b_frames and frame.dts is not None:
+            while waiting and time < frame.dts:  # of packets that held no frame
+                time = heappop(waiting)
+        return time
 
     def _misses_its_key(self, frame: VideoFrame) -> bool:
         """True for what a recording that begins amidst pictures shows until its first key frame."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import partial
+from io import BytesIO
 from operator import methodcaller
 
 from av.audio.stream import AudioStream
@@ -15,10 +19,11 @@ from av.rational import AVRational
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from rtdeblur.ffmpeg.container import open_output
 from rtdeblur.ffmpeg.formats import CONTAINERS, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
-from rtdeblur.media.tags import clean_tags
+from rtdeblur.media.tags import track_tags
 
 # Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
 _TEXT_FILTERS = {
@@ -37,12 +42,16 @@ class Track:
     Attributes:
         stream: the stream of the output.
         bitstream_filter: what packets pass through on their way.
+        from_zero: whether its times begin at zero, wherever the track does.
+        begin: when its first packet is presented, in seconds; None before that.
         last_dts: the time of the last packet, in units of the stream's time base.
         next_dts: the time expected of the next packet, in units of the input's time base.
     """
 
     stream: Stream
     bitstream_filter: BitStreamFilterContext | None = None
+    from_zero: bool = False
+    begin: Fraction | None = None
     last_dts: int | None = None
     next_dts: int | None = None
 
@@ -83,7 +92,13 @@ class Track:
             # libx265 makes up decoding times for streams of one or two frames.
             ahead = (packet.pts - packet.dts) * Fraction(packet.time_base)
             packet.dts = packet.dts if 0 <= ahead < _LONGEST_REORDERING_SECONDS else packet.pts
+        if self.begin is None and packet.pts is not None:
+            self.begin = packet.pts * Fraction(packet.time_base)
         packet.rescale_ts(AVRational(unit))
+        if self.from_zero:
+            shift = round((self.begin or 0) / unit)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
         if packet.dts is not None:
             if not packet.duration and self.last_dts is not None and isinstance(self.stream, AudioStream):
                 packet.duration = packet.dts - self.last_dts  # the last of a track in mp4 would not be played
@@ -133,16 +148,17 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
             return _attach(container, stream, source)
         if traits.cover is None:
             return _not_kept(stream, name)
-    if _refuses(name, stream):
+    way = _way(name, stream)
+    if way is None:
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
         if not codec or not traits.takes(codec) or refusal(name, methodcaller("add_mux_stream", codec)):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
     else:
-        copy = _copied(container, stream)
-        track = Track(copy)
-    copy.metadata.update(clean_tags(stream.metadata))
+        copy = way(container, stream)
+        track = Track(copy, from_zero=traits.starts_in_header)
+    copy.metadata.update(track_tags(stream))
     copy.disposition = stream.disposition
     return track
 
@@ -154,19 +170,53 @@ def _codec(stream: Stream) -> str:
 
 
 def _refuses(format_name: str, stream: Stream) -> bool:
+    return _way(format_name, stream) is None
+
+
+def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream], Stream] | None:
+    """How to add a stream so that readers of the container find it; None if the container refuses it."""
     traits = traits_of(format_name)
     if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
-        return True
+        return None
     options = dict(traits.pcm_options) if _codec(stream).startswith("pcm_") else {}
-    return refusal(format_name, lambda scratch: _copied(scratch, stream), options) is not None
+    for way in _WAYS.get(stream.type, (_copied,)):
+        if refusal(format_name, partial(way, stream=stream), options) is None:
+            return way
+    return None
 
 
 def _copied(container: OutputContainer, stream: Stream) -> Stream:
-    copy = container.add_stream_from_template(stream, opaque=True)
-    if isinstance(copy, AudioStream) and copy.codec_context.layout.name.endswith(" channels"):
-        # Which is where the source does not say; then it is FFmpeg's default, as players guess.
-        copy.codec_context.layout = f"{copy.codec_context.channels}c"
+    return container.add_stream_from_template(stream, opaque=True)
+
+
+def _labelled(container: OutputContainer, stream: Stream) -> Stream:
+    """A copy of PCM without channel names, labelled with the default for as many, as players guess."""
+    copy = _copied(container, stream)
+    assert isinstance(copy, AudioStream)
+    context = copy.codec_context
+    bits = re.match(r"pcm_[suf](\d+)", _codec(stream))
+    if bits is None or not context.bit_rate:
+        raise ValueError(f"channels of {_codec(stream)} have no names")
+    # Never read `layout` or `channels`: PyAV 18 then frees a layout of custom order twice, since its
+    # AudioLayout shares the memory of the context's, and the process aborts.
+    context.layout = f"{round(context.bit_rate / context.sample_rate / int(bits[1]))}c"
     return copy
+
+
+def _unlisted(container: OutputContainer, stream: Stream) -> Stream:
+    """A copy of sound of a codec that the muxer writes and does not list, as Matroska does of all in WAV.
+
+    PyAV asks for the list, so the stream begins as one of the container's own codec; a filter that changes
+    nothing then sets it up as it should be.
+    """
+    everything = open_output(BytesIO(), "mpegts")  # which removes the tag that the codec has in the source
+    copy = container.add_mux_stream(container.default_audio_codec)
+    BitStreamFilterContext("null", _copied(everything, stream), copy)
+    copy.time_base = stream.time_base
+    return copy
+
+
+_WAYS = {"audio": (_copied, _labelled, _unlisted)}
 
 
 def _is_remade(stream: Stream, source: SourceInfo) -> bool:

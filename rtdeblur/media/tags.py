@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from av.container import OutputContainer
+from av.stream import Stream
 
 from rtdeblur.ffmpeg.formats import ContainerTraits, traits_of
 from rtdeblur.media.source import SourceInfo
@@ -34,6 +35,14 @@ def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
         for key, value in tags.items()
         if key.lower() not in _STALE_TAGS and not key.lower().startswith(_STALE_PREFIXES)
     }
+
+
+def track_tags(stream: Stream) -> dict[str, str]:
+    """The tags of a stream that are still true of its copy."""
+    tags = clean_tags(stream.metadata)
+    if "name" in tags:  # as mov's demuxer calls what every muxer takes as the title
+        tags.setdefault("title", tags.pop("name"))
+    return tags
 
 
 def muxer_options(source: SourceInfo, format_name: str, seekable: bool = True) -> dict[str, str]:
@@ -94,7 +103,7 @@ def video_tags(source: SourceInfo) -> dict[str, str]:
 
     Muxers make a timecode track from this tag, and copy none.
     """
-    tags = clean_tags(source.video.metadata)
+    tags = track_tags(source.video)
     tags.pop("timecode", None)
     timecode = _timecode(source)
     if timecode and not source.is_trimmed:  # it names the first frame of the source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,11 +15,13 @@ from typing import Self
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
+from rtdeblur.ffmpeg.avi import set_starts
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.damage import PACKETS, Damage
 from rtdeblur.ffmpeg.formats import format_of, traits_of
@@ -33,6 +36,9 @@ from rtdeblur.media.source import Described
 from rtdeblur.media.streams import NotKept, Track, add_copy
 from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
 from rtdeblur.system import usable_cores
+
+# Times of some containers are rounded to a millisecond themselves, which is no loss to speak of.
+_UNEVEN = Fraction(1, 500)
 
 
 class FileWriter:
@@ -98,7 +104,7 @@ class FileWriter:
             options = muxer_options(source, format_name, seekable=not is_stream(self._path))
             self._container = open_output(self._file.url, format_name, options)
             self._tracks: dict[int, Track] = {}
-            self._video = self._add_streams(self._container)
+            self._video, self._encoder = self._add_streams(self._container)
             self._container.start_encoding()
         except (FFmpegError, ValueError) as error:
             self.close()
@@ -107,7 +113,8 @@ class FileWriter:
             self.close()
             raise
         self._track = Track(self._video)
-        self._time_base = Fraction(self._video.codec_context.time_base)
+        self._time_base = Fraction(self._encoder.time_base)
+        self._begin: Fraction | None = None  # of the pictures
         self._last_pts: int | None = None
 
     def begin(self, restoration: Mapping[str, str]) -> int:
@@ -162,7 +169,7 @@ class FileWriter:
                     picture = partial(self._picture, carried.frame, planes)
                     if self._segments is None:
                         self._mux(carried.packets)
-                        self._mux_video(self._video.encode(picture()))
+                        self._mux_video(self._encoder.encode(picture()))
                     else:
                         self._pass(self._segments.add(picture, pts, carried.packets))
 
@@ -175,12 +182,14 @@ class FileWriter:
         with self._lock, self._errors():
             container = self._opened()
             if self._segments is None:
-                self._mux_video(self._video.encode(None))
+                self._mux_video(self._encoder.encode(None))
             else:
                 self._pass(self._segments.cut())
             self._mux(self._remaining_packets())
             self._container = None
             container.close()
+            if traits_of(container.format.name).starts_in_header:
+                self._write_starts()
             if self._job is not None:
                 self._job.commit()
             assert self._file is not None
@@ -201,6 +210,16 @@ class FileWriter:
             job, self._job = self._job, None
             if job is not None:
                 self.kept = job.close(keep=self._resume)
+
+    def abandon(self) -> None:
+        """Remove from the disk what `close` would remove, without waiting for calls of other threads.
+
+        For a process that is about to end: the writer is of no use afterwards.
+        """
+        if self._file is not None:
+            self._file.discard()
+        if self._job is not None:
+            self._job.close(keep=self._resume)
 
     def __enter__(self) -> Self:
         return self
@@ -240,7 +259,7 @@ class FileWriter:
         except (FFmpegError, OSError) as error:  # of the container, of a segment
             raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
 
-    def _add_streams(self, container: OutputContainer) -> VideoStream:
+    def _add_streams(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
         source = self._source
         self.warnings += copy_tags(container, source)
         for stream in source.streams:
@@ -254,9 +273,9 @@ class FileWriter:
                 self.warnings.append(str(copy))
         return video
 
-    def _add_video(self, container: OutputContainer) -> VideoStream:
+    def _add_video(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
         source = self._source
-        video = self.encoding.add_to(container, source)
+        video, encoder = self.encoding.add_to(container, source)
         video.disposition = source.video.disposition
         video.metadata.update(video_tags(source))
         matrix = source.picture.display_matrix
@@ -267,23 +286,43 @@ class FileWriter:
                     f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
                 )
         self.warnings += losses(self.encoding, source)
-        return video
+        return video, encoder
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
         """Give a frame its time in the output."""
-        unit = self._time_base
-        pts = round((seconds - self._source.zero) / unit)
+        unit, container = self._time_base, self._opened()
+        time = seconds - self._source.zero
+        if self._begin is None:
+            self._begin = time
+        if traits_of(container.format.name).starts_in_header:
+            time -= self._begin
+        pts = round(time / unit)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + 1)  # where the clock of the container is coarser
         self._last_pts = pts
+        if abs(pts * unit - time) > _UNEVEN:
+            where = f"{self.encoding.codec} in {container.format.name}"
+            self._warn_once(f"frame times are rounded to {float(unit):.3g} s by {where}; .mkv keeps them")
         frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
         return pts
 
+    def _write_starts(self) -> None:
+        """Say when streams begin; the pictures do so at a whole number, and the others in step with them."""
+        begins = {
+            track.stream.index: track.begin for track in self._tracks.values() if track.begin is not None
+        }
+        if self._begin is None or not isinstance(self._file, PartFile):
+            return
+        first = min(begins.values(), default=self._begin)
+        shift = max(0, math.ceil((self._begin - first) / self._time_base)) * self._time_base - self._begin
+        begins[self._track.stream.index] = self._begin
+        set_starts(self._file.path, {index: begin + shift for index, begin in begins.items()})
+
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
         """The decoded frame with restored planes, as the encoder takes it; None were restored in place."""
         restored = frame if planes is None else put_planes(frame, planes)
-        return fit(restored, self._video.codec_context, self.encoding, self._warn_once)
+        return fit(restored, self._encoder, self.encoding, self._warn_once)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:

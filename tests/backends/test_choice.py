@@ -10,8 +10,8 @@ import pytest
 from brighten import Gpu
 from fake_gpu import FakeDriver
 
-from rtdeblur.backends import open_backend
-from rtdeblur.backends.base import BACKENDS, EngineOptions
+from rtdeblur.backends import BACKENDS, open_backend
+from rtdeblur.backends.base import EngineOptions
 from rtdeblur.errors import BackendError, CudaError, DependencyError, ModelError
 from rtdeblur.model import Model
 

@@ -6,7 +6,7 @@ from typing import get_args
 import click
 import pytest
 
-from rtdeblur.backends.base import BACKENDS
+from rtdeblur.backends import BACKENDS
 from rtdeblur.cli import bench, build, live
 from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, DeblurRequest, Request, seconds
 from rtdeblur.dropout import Policy

@@ -96,6 +96,21 @@ def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
     assert "is there, with nothing to resume; skipped" in again.stderr
 
 
+def test_other_words_for_the_same_backend_orphan_no_work(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.mp4"
+    words = (str(clip), "-o", str(target), "--model", "identity")
+    assert run(SECOND_SEGMENT, *words).returncode == -signal.SIGKILL
+    monkeypatch.setattr("rtdeblur.backends.identity.IdentityBackend.description", "nothing is changed")
+    monkeypatch.setattr("rtdeblur.media.resume._FRAMES", 25)
+    monkeypatch.setattr("rtdeblur.media.resume._FEWEST_FRAMES", 25)
+    assert main([*words, "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "nothing is changed" in said
+    assert "25 frames are done already" in said
+
+
 def test_starting_over(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity", "-y")

@@ -237,6 +237,7 @@ class FakeTensorRT:
         built: specs of the engines that were built.
         refuse_load: message with which an engine does not load; None loads it.
         refuse_run: message with which the next run fails.
+        wider: how many times as wide outputs are as their inputs.
         scratch: bytes that a context takes for each sample of luma.
         restore: what an engine does to a plane of code values; takes the plane and the peak.
         kernels: what the runtime cache holds.
@@ -249,6 +250,7 @@ class FakeTensorRT:
         self.built: list[EngineSpec] = []
         self.refuse_load: str | None = None
         self.refuse_run: str | None = None
+        self.wider = 1
         self.scratch = 0
         self.restore: Callable[[np.ndarray, float], np.ndarray] = lambda p, peak: np.minimum(p + 1, peak)
         self.contexts = 0
@@ -328,7 +330,8 @@ class _Context:
         return [name for name in self.engine.inputs if name not in self.shapes]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name.removesuffix("_out")]
+        shape = self.shapes[name.removesuffix("_out")]
+        return (*shape[:3], shape[3] * self.fake.wider, *shape[4:]) if name.endswith("_out") else shape
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert address in self.fake.driver.device_memory

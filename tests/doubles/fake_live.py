@@ -78,13 +78,17 @@ class EndlessSource:
 
 
 class FakeBackend:
-    """Adds 1 to every luma sample; takes as long as `seconds` says, and raises `error` if it is set."""
+    """Adds 1 to every luma sample, unless it is `broken`.
+
+    It takes as long as `seconds` says, and raises `error` if it is set.
+    """
 
     name = description = "fake"
 
     def __init__(self, seconds: Callable[[tuple[int, ...]], float] = lambda shape: 0.0) -> None:
         self.seconds, self.closed = seconds, False
         self.error: Exception | None = None
+        self.unrestored, self.broken = 0, False
         self.sizes: list[tuple[int, ...]] = []
         self.sleep: Callable[[float], None] = time.sleep
 
@@ -94,6 +98,9 @@ class FakeBackend:
         y, u, v = batch.planes
         self.sizes.append(y.shape[2:])
         self.sleep(self.seconds(y.shape[2:]))
+        if self.broken:
+            self.unrestored += 1
+            return batch
         return replace(batch, planes=(y + np.uint8(1), u, v))
 
     def close(self) -> None:

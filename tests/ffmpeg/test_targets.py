@@ -164,3 +164,16 @@ def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
     part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
     part.commit()
     assert (tmp_path / "out.mp4").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can act as two users")
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path, exists: bool) -> None:
+    victim, link = tmp_path / "victim.txt", tmp_path / "out.mp4"
+    if exists:
+        victim.write_bytes(b"precious")
+    link.symlink_to(victim)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(OutputError, match=r"is a link of another user \(uid 65534\)"):
+        PartFile(link, source=None, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", *["victim.txt"] * exists]

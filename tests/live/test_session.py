@@ -222,6 +222,21 @@ def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, sai
     assert display.statuses[-1].message == ""
 
 
+def test_a_model_that_returns_no_pictures_is_said(fake, make, said) -> None:
+    backend = fake.backend()
+
+    def script(shown: int, status):
+        backend.broken = 5 <= shown < 10
+        return [Command.QUIT] if shown == 20 else []
+
+    display = fake.display(script)
+    summary = make(fake.endless(), backend=backend, displays=[display]).run()
+    assert 4 <= summary.unrestored < 20
+    assert said.lines.count("warning: the model returned no picture; pictures pass unrestored") == 1
+    assert any(s.message == "the model returned no picture" for s in display.statuses)
+    assert display.statuses[-1].message == ""
+
+
 def test_with_nobody_left_to_take_pictures_it_ends(fake, make, said) -> None:
     full = fake.sink(fail_at=range(4, 1000))
     full.problem = "cannot write 'x.mkv': No space left on device"

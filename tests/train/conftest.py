@@ -76,6 +76,9 @@ kind = "fast"
 widths = [4, 8, 8, 8]
 [data]
 pairs = ["{folder}/pairs"]
+[pool]
+capacity = 8
+replays = 2
 [loss]
 charbonnier = 1
 [schedule]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import av
 import cv2
 import numpy as np
 
-from rtdeblur.media.codecs import x264_params
 from train.data.pictures import Picture
 from train.data.trajectory import Floats
 
@@ -51,6 +49,10 @@ def as_jpeg(picture: Picture, quality: int) -> Picture:
 
 def as_h264(picture: Picture, crf: int) -> Picture:
     """What an H.264 key frame leaves of an (H, W, 3) RGB picture, H and W even; `crf` 0 to 51."""
+    import av  # here, since a machine that only trains may lack it
+
+    from rtdeblur.media.codecs import x264_params
+
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.height, encoder.width = picture.shape[:2]

@@ -6,6 +6,8 @@ Every example follows from (seed, index) alone, so a resumed run sees the same e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -30,6 +32,7 @@ class DataOptions:
         sharp: folders of sharp pictures, blurred on the fly.
         pairs: folders of real pairs (see `train.data.pictures.find_pairs`).
         clips: folders of consecutive sharp frames of high-rate video (see `train.data.pictures.find_clips`).
+        exclude: names of pictures that are left out, as patterns such as "test001*": validation needs them.
         blurred: name of the folder of blurred pictures within the pairs.
         real: share of examples taken from the pairs; the paper's Comb has 1/3.
         averaged: share made of 7 to 13 frames of a clip; what is left is blurred on the fly.
@@ -46,6 +49,7 @@ class DataOptions:
     sharp: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     clips: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     blurred: Literal["blur", "blur_gamma"] = "blur"
     real: float = 0.35
     averaged: float = 0.0
@@ -74,7 +78,7 @@ class DataOptions:
 
 
 class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Blurred and sharp crops, (3, size, size) float32 in [-1, 1], endless by index.
+    """Blurred and sharp crops, (3, size, size) in [-1, 1] or as code values, endless by index.
 
     Args:
         options: what is trained on; everything is read and checked now.
@@ -89,19 +93,31 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         # The forked workers of a DataLoader would wait for ever for the threads of OpenCV's pool.
         cv2.setNumThreads(1)
         self.options, self.size, self.seed = options, size, seed
-        self.pairs = [pair for folder in options.pairs for pair in find_pairs(folder, options.blurred)]
+        pairs = [pair for folder in options.pairs for pair in find_pairs(folder, options.blurred)]
+        self.pairs = [pair for pair in pairs if not self._excluded(pair[0])]
+        if pairs and not self.pairs:
+            raise DataError(f"exclude leaves none of the {len(pairs)} pairs; it is {list(options.exclude)}")
         self.clips = [clip for folder in options.clips for clip in find_clips(folder)]
         for clip in self.clips:
             if len(clip) < _MOST_FRAMES:
                 raise DataError(f"{clip[0].parent} has {len(clip)} frames, expected at least {_MOST_FRAMES}")
-        self.sharp = [path for folder in options.sharp for path in list_pictures(folder)]
+        sharp = [path for folder in options.sharp for path in list_pictures(folder)]
+        self.sharp = [path for path in sharp if not self._excluded(path)]
         self.sharp += [sharp for _, sharp in self.pairs] + [path for clip in self.clips for path in clip]
         self.pictures = Pictures([*self.sharp, *(blurred for blurred, _ in self.pairs)], options.cache_mib)
         self.pictures.check_pairs(self.pairs)
         self._smallest = self.pictures.check_crop(size)
 
+    def _excluded(self, path: Path) -> bool:
+        return any(fnmatch(path.name, pattern) for pattern in self.options.exclude)
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The pair number `index`, blurred and sharp."""
+        blurred, sharp = to_floats(self.codes(index))
+        return blurred, sharp
+
+    def codes(self, index: int) -> Tensor:
+        """The pair number `index` as code values: (2, 3, size, size) uint8, blurred and sharp."""
         rng = np.random.default_rng([self.seed, index])
         kind = rng.random()
         if kind < self.options.real:
@@ -110,8 +126,8 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
             example = self._averaged(rng)
         else:
             example = self._synthetic(rng)
-        blurred, sharp = _augment(rng, *example)
-        return _to_tensor(blurred), _to_tensor(sharp)
+        codes = [np.rint(picture * 255).astype(np.uint8) for picture in _augment(rng, *example)]
+        return torch.from_numpy(np.stack(codes).transpose(0, 3, 1, 2).copy())
 
     def _real(self, rng: np.random.Generator) -> Example:
         blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
@@ -185,5 +201,6 @@ def _augment(rng: np.random.Generator, *pictures: Floats) -> list[Floats]:
     return [np.rot90(p[:, ::-1] if mirror else p, turns) for p in pictures]
 
 
-def _to_tensor(picture: Floats) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32)) * 2 - 1
+def to_floats(codes: Tensor, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """Uint8 code values (N, 3, H, W) to float32 in [-1, 1]."""
+    return codes.contiguous(memory_format=layout).float().div_(127.5).sub_(1)

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
-from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,17 +20,55 @@ from train.networks.generators import Generator
 Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
 """Modules and optimizers by the name that their tensors' keys begin with."""
 
+MOST_WEIGHTS = 15 * 2**20
+"""Bytes of weights in float32 above which `save_weights` halves them."""
+
 
 def save_checkpoint(path: Path, parts: Parts, state: dict[str, Any]) -> None:
     """Write modules, optimizers and a JSON-able state; the file appears whole or not at all."""
+    _write(path, _named_tensors(parts), state)
+
+
+def save_weights(path: Path, generator: Generator, config: Config, state: dict[str, Any]) -> None:
+    """Write a checkpoint that holds only the weights that would be exported.
+
+    It can be measured, exported and started from, but not continued. In float32 where that takes at most
+    `MOST_WEIGHTS` bytes, else in half precision.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = _named_tensors(_shipped(generator, config))
+    if sum(value.nbytes for value in tensors.values()) > MOST_WEIGHTS:
+        tensors = {
+            key: value.half() if value.is_floating_point() else value for key, value in tensors.items()
+        }
+    _write(path, tensors, state)
+
+
+def _named_tensors(parts: Parts) -> dict[str, Tensor]:
     tensors = {
         f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()
     }
     # Safetensors writes the bytes row-major: give it contiguous tensors, not channels_last ones.
-    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+
+def _write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     temporary = path.with_suffix(".part")
     save_file(tensors, temporary, {"state": json.dumps(state)})
     temporary.replace(path)
+
+
+def copy_checkpoint(path: Path, copy: Path, state: dict[str, Any]) -> None:
+    """Write the tensors of a checkpoint to another one, with another state.
+
+    Raises:
+        CheckpointError: the first cannot be read.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from None
+    _write(copy, tensors, state)
 
 
 def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
@@ -62,23 +98,35 @@ def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
 
 
 def load_generator(path: Path, config: Config | None = None) -> tuple[Generator, dict[str, Any]]:
-    """The generator of a checkpoint, averaged weights where it has them, ready to run; and the state.
+    """The generator of a checkpoint, averaged weights if it has any, ready to run; and the state.
 
     Args:
-        path: of the checkpoint.
-        config: says which network it is where the checkpoint does not.
+        path: of a checkpoint, or of weights that `start_from` reads.
+        config: says which network it is, for files that do not.
 
     Raises:
         CheckpointError: as `load_checkpoint`.
     """
-    state = load_checkpoint(path, {})
+    state = _read_state(path)
     if config is None:
         if "config" not in state:
             raise CheckpointError(f"{path} does not say which network it is; give its configuration")
         config = from_table(Config, state["config"], f"{path} config")
     generator = config.generator.build()
-    load_checkpoint(path, _shipped(generator, config))
+    if state:
+        load_checkpoint(path, _shipped(generator, config))
+    else:
+        start_from(path, generator)
     return generator.eval(), state
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint; empty for a file of weights only."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(json.loads((file.metadata() or {}).get("state", "{}")))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from None
 
 
 def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None:
@@ -105,13 +153,14 @@ def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None
 
 
 def start_from(path: Path, generator: Generator) -> None:
-    """Give a fresh generator the weights of a checkpoint or of an exported bundle, in place.
+    """Give a fresh generator the weights of a checkpoint, a bundle or a plain state dict, in place.
 
     What the file holds beyond the generator's own weights is left, so that a network may start from one with
     more blocks.
 
     Args:
-        path: of a checkpoint, whose averaged weights are taken where it has them, or a bundle's `.onnx`.
+        path: of a checkpoint, whose averaged weights are taken if it has any; of a bundle's `.onnx`; or of a
+            safetensors file of the generator's own weights.
         generator: of the same architecture, or with blocks left out.
 
     Raises:
@@ -119,7 +168,7 @@ def start_from(path: Path, generator: Generator) -> None:
     """
     try:
         known = _bundled_weights(path) if path.suffix == ".onnx" else _trained_weights(path)
-    except (OSError, SafetensorError, DecodeError) as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read the weights of {path}: {error}") from None
     for name, parameter in generator.named_parameters():
         tensor = known.get(name)
@@ -143,7 +192,13 @@ def _shipped(generator: Generator, config: Config) -> Parts:
 
 
 def _bundled_weights(path: Path) -> dict[str, Tensor]:
-    weights = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        weights = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    except DecodeError as error:
+        raise CheckpointError(f"cannot read the weights of {path}: {error}") from None
     return {
         name.removeprefix("generator."): torch.tensor(onnx.numpy_helper.to_array(tensor))
         for name, tensor in weights.items()
@@ -153,7 +208,7 @@ def _bundled_weights(path: Path) -> dict[str, Tensor]:
 
 def _trained_weights(path: Path) -> dict[str, Tensor]:
     tensors = load_file(path)
-    for part in ("ema/module.", "generator/"):
+    for part in ("ema/module.", "generator/", ""):
         weights = {key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)}
         if weights:
             return weights

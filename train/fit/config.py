@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from train.data.pairs import DataOptions
+from train.data.pool import PoolOptions
 from train.errors import ConfigError
 from train.fit.adversarial import Game, WganGp
-from train.fit.muon import Muon
 from train.fit.options import from_table
 from train.networks.critics import DenseCriticOptions, PatchCriticOptions
 from train.networks.generators import DeblurGanOptions, FastOptions
@@ -23,23 +23,26 @@ from train.networks.vgg import Convention, Vgg
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """An optimizer of PyTorch, or `train.fit.muon`; RMSProp has no betas."""
+    """An optimizer of PyTorch; RMSProp has no betas."""
 
-    kind: Literal["adam", "adamw", "rmsprop", "muon"] = "adam"
+    kind: Literal["adam", "adamw", "rmsprop"] = "adam"
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of some parameters."""
+        parameters = list(parameters)
         if self.kind == "rmsprop":
             return torch.optim.RMSprop(parameters, self.learning_rate, weight_decay=self.weight_decay)
-        kinds: dict[str, type[torch.optim.Adam]] = {
-            "adam": torch.optim.Adam,
-            "adamw": torch.optim.AdamW,
-            "muon": Muon,
-        }
-        return kinds[self.kind](parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
+        kind = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
+        return kind(
+            parameters,
+            self.learning_rate,
+            self.betas,
+            weight_decay=self.weight_decay,
+            fused=all(parameter.is_cuda for parameter in parameters) or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -97,27 +100,51 @@ class AdversarialOptions:
         _at_least(1, critic_steps=self.critic_steps)
 
 
+TIMED_DECAY = 0.2
+"""Share of a timed run over which its learning rate falls to zero."""
+
+
 @dataclass(frozen=True)
 class ScheduleOptions:
     """How long, and the shape of the learning rate: linear rise, flat, linear fall to zero.
 
+    With `decay_steps` 0 the rate stays flat: the trunk of `python -m train decay`.
+
     Attributes:
         steps: of the generator, in all.
-        warmup_steps: the first ones.
+        minutes: of wall time, instead of `steps`; the rate falls over the last fifth of them.
+        warmup_steps: the first ones. They also warm up the optimizer's moments, which weights to start from
+            do not bring along.
         decay_steps: the last ones.
     """
 
-    steps: int
+    steps: int = 0
+    minutes: float = 0.0
     warmup_steps: int = 0
     decay_steps: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(1, steps=self.steps)
+        if not self.minutes:
+            _at_least(1, steps=self.steps)
+        elif self.minutes < 0:
+            raise ConfigError(f"minutes is {self.minutes}, expected a positive number")
+        elif self.steps or self.decay_steps:
+            raise ConfigError(
+                f"minutes is {self.minutes}, which excludes steps and decay_steps; remove those or minutes"
+            )
 
-    def factor(self, step: int) -> float:
-        """What the learning rate is multiplied by at a step, counted from 0."""
+    def factor(self, step: int, passed: float = 0.0) -> float:
+        """Factor of the learning rate.
+
+        Args:
+            step: counted from 0.
+            passed: share of a timed run that is over.
+        """
         rise = (step + 1) / max(1, self.warmup_steps)
-        fall = (self.steps - step) / max(1, self.decay_steps)
+        if self.minutes:
+            fall = max(0.0, 1 - passed) / TIMED_DECAY
+        else:
+            fall = (self.steps - step) / max(1, self.decay_steps)
         return min(1.0, rise, fall)
 
 
@@ -127,13 +154,19 @@ class ValidationOptions:
 
     Attributes:
         pairs: a folder of real pairs; empty for none.
+        suite: a folder with the sets of `train.measure.suite`, instead of `pairs`.
         every: steps between validations.
         count: how many pairs, spread evenly over the folder.
     """
 
     pairs: str = ""
+    suite: str = ""
     every: int = 1000
     count: int = 8
+
+    def __post_init__(self) -> None:
+        if self.pairs and self.suite:
+            raise ConfigError("validation has both pairs and suite; expected one of them")
 
 
 @dataclass(frozen=True)
@@ -142,26 +175,33 @@ class RuntimeOptions:
 
     Attributes:
         accelerator: auto, cpu, cuda or mps.
-        devices: processes on this machine; under torchrun, its own number rules.
-        precision: of the networks' arithmetic; weights and losses are float32.
+        devices: processes on this machine; under torchrun, its own number counts. "auto" measures what is
+            fastest, and shares `batch` among the processes.
+        precision: of the networks' arithmetic; weights and losses are float32. "auto" measures what is
+            fastest, and sets `channels_last` and `winograd` too (see `train.fit.speed`).
         channels_last: memory layout that bf16 convolutions like.
         compile: whether to run the generator through torch.compile.
         winograd: whether its convolutions use Winograd's algorithm (`train.networks.winograd`), for CPUs that
             are no faster in bf16.
-        workers: processes that make crops, for each device.
+        workers: processes that make examples, for each device; "auto" is one per core. They sleep while the
+            pool is full.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    devices: int | Literal["auto"] = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
     channels_last: bool = False
     compile: bool = False
     winograd: bool = False
-    workers: int = 1
+    workers: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         if self.winograd and self.precision != "32-true":
             raise ConfigError(f"winograd needs precision = '32-true', not {self.precision!r}; change one")
+        if self.devices != "auto":
+            _at_least(1, devices=self.devices)
+        if self.workers != "auto":
+            _at_least(0, workers=self.workers)
 
 
 @dataclass(frozen=True)
@@ -171,6 +211,7 @@ class Config:
     Attributes:
         output: folder of checkpoints, logs and picture sheets.
         data: what is trained on.
+        pool: how many examples are held ready, and how often each is used.
         loss: beside the adversarial one.
         schedule: how long.
         generator: which network, by its `kind`.
@@ -186,6 +227,8 @@ class Config:
         ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
         clip: largest norm of the generator's gradient; 0 for any.
         save_every: steps between checkpoints.
+        weights: file to which only the weights that would be exported are written every minute, for a machine
+            that may be taken away; empty for none.
     """
 
     output: str
@@ -196,6 +239,7 @@ class Config:
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     adversarial: AdversarialOptions | None = None
     validation: ValidationOptions = field(default_factory=ValidationOptions)
+    pool: PoolOptions = field(default_factory=PoolOptions)
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     crop: int = 256
     batch: int = 1
@@ -204,6 +248,7 @@ class Config:
     ema: float = 0.0
     clip: float = 0.0
     save_every: int = 1000
+    weights: str = ""
 
     def __post_init__(self) -> None:
         _at_least(1, batch=self.batch, save_every=self.save_every)

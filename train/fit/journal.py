@@ -1,46 +1,67 @@
-"""What a run tells: a progress bar or lines, TensorBoard, and sheets of pictures."""
+"""The journal of a run: progress bar or lines, a file of rows, charts, sheets of pictures, TensorBoard."""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rtdeblur.system import usable_cores
 from train.data.pictures import Picture, write_picture
+from train.fit.stopwatch import Stopwatch
+from train.measure.chart import Line, line_chart
 
 SHEET_WIDTH = 480
 """Pixels a picture gets on a sheet at most."""
+ROWS = "journal.jsonl"
+"""Name of the file of rows in a run's folder: a JSON object per record, with `step` and `crops`."""
+_SMOOTH = 0.95
+"""Weight of what came before in the loss that the progress bar shows."""
 
 
 class Journal:
-    """The record of a run; a context manager.
+    """The journal of a run; a context manager.
 
     Args:
-        folder: of the run; TensorBoard files and sheets go there.
-        steps: of the run in all.
-        first: the step that it begins with.
-        examples: a step sees, over all processes.
+        folder: of the run; everything is written there.
+        first: the step that it begins with. Rows of later steps, which a crash left, are dropped.
+        crops: that a step sees, over all processes.
+        stopwatch: times of `network`, of `wait` for the pool and of `validation`.
+        total: steps of the run in all; None if only time ends it.
         every: steps between two records of the mean losses.
     """
 
-    def __init__(self, folder: Path, steps: int, first: int, examples: int, every: int = 100) -> None:
-        self._folder, self._first, self._examples, self._every = folder, first, examples, every
-        self._writer = SummaryWriter(str(folder), purge_step=first)
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    def __init__(
+        self,
+        folder: Path,
+        first: int,
+        crops: int,
+        stopwatch: Stopwatch,
+        total: int | None,
+        every: int = 100,
+    ) -> None:
+        self._folder, self._crops, self._every, self._stopwatch = folder, crops, every, stopwatch
+        self._rows = [row for row in read_rows(folder) if row["step"] <= first]
+        self._write_rows()
+        self._writer = _tensorboard(folder, first)
         self._console = Console(file=sys.stderr)
+        columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._task = self._progress.add_task("", total=steps, completed=first)
+        self._task = self._progress.add_task("", total=1.0)
+        self._total, self._loss = total, math.nan
         self._sums: defaultdict[str, float] = defaultdict(float)
-        self._count, self._began = 0, time.perf_counter()
+        self._restart()
 
     def __enter__(self) -> Journal:
         self._progress.start()
@@ -50,37 +71,121 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        self._writer.close()
+        self._draw_charts()
+        if self._writer:
+            self._writer.close()
 
-    def losses(self, step: int, values: dict[str, float]) -> None:
-        """Note the losses after a step; `step` steps are done."""
-        self._progress.update(self._task, completed=step)
+    def note(self, text: str) -> None:
+        """Print a line on what happens."""
+        self._progress.print(text, highlight=False, soft_wrap=True)
+
+    def filling(self, count: int, capacity: int) -> None:
+        """Show how many examples the pool holds before the first step."""
+        text = f"filling the pool: {count} of {capacity} examples"
+        self._progress.update(self._task, completed=count / capacity, description=text)
+        if not self._console.is_terminal and count == capacity:
+            self.note(f"filled the pool with {capacity} examples")
+        if count == capacity:
+            self._progress.reset(self._task, total=1.0)
+            self._restart()
+
+    def losses(self, step: int, values: dict[str, float], passed: float | None = None) -> None:
+        """Record the losses after a step.
+
+        Args:
+            step: how many steps are done.
+            values: the losses by name, `generator` among them.
+            passed: share of a timed run that is over.
+        """
         for name, value in values.items():
             self._sums[name] += value
         self._count += 1
+        loss = values["generator"]
+        self._loss = loss if math.isnan(self._loss) else _SMOOTH * self._loss + (1 - _SMOOTH) * loss
+        rate = self._count * self._crops / (time.perf_counter() - self._began)
+        steps = f"step {step}" if self._total is None else f"step {step}/{self._total}"
+        self._progress.update(
+            self._task,
+            completed=step / self._total if self._total else passed,
+            description=f"{steps}  loss {self._loss:.4f}  {rate:.0f} crops/s",
+        )
         if step % self._every:
             return
         means = {name: total / self._count for name, total in self._sums.items()}
-        rate = self._count * self._examples / (time.perf_counter() - self._began)
-        self._write(step, means | {"examples/s": rate})
+        self._record(step, means | self._speed())
         self._sums.clear()
+        self._restart()
+
+    def scores(self, step: int, values: dict[str, float], sheet: Picture | None) -> None:
+        """Record what a validation measured, with its sheet."""
+        self._record(step, values)
+        if sheet is not None:
+            path = self._folder / "sheets" / f"{step:08d}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            write_picture(path, sheet)
+            if self._writer:
+                self._writer.add_image("validation", sheet, step, dataformats="HWC")
+        self._draw_charts()
+
+    def _speed(self) -> dict[str, float]:
+        names = ("network", "wait", "validation")
+        spent = {name: self._stopwatch.totals[name] - self._before[name] for name in names}
+        seconds = time.perf_counter() - self._began - spent["validation"]
+        rate = self._count * self._crops / seconds
+        return {
+            "crops/s": rate,
+            "crops/s per core": rate / usable_cores(),
+            "network share": spent["network"] / seconds,
+            "wait share": spent["wait"] / seconds,
+        }
+
+    def _restart(self) -> None:
         self._count, self._began = 0, time.perf_counter()
+        self._before = self._stopwatch.totals.copy()
 
-    def scores(self, step: int, values: dict[str, float], sheet: Picture) -> None:
-        """Note what a validation measured, with its sheet."""
-        self._write(step, values)
-        path = self._folder / "sheets" / f"{step:08d}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        write_picture(path, sheet)
-        self._writer.add_image("validation", sheet, step, dataformats="HWC")
-
-    def _write(self, step: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        line = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._progress.update(self._task, description=line)
+    def _record(self, step: int, values: dict[str, float]) -> None:
+        row = {"step": step, "crops": step * self._crops, "time": round(time.time(), 1)}
+        self._rows.append(row | {name: round(value, 6) for name, value in values.items()})
+        with (self._folder / ROWS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self._rows[-1]) + "\n")
+        if self._writer:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
         if not self._console.is_terminal:
-            self._console.print(f"step {step}  {line}", highlight=False, soft_wrap=True)
+            self.note(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def _write_rows(self) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self._rows)
+        (self._folder / ROWS).write_text(text, encoding="utf-8")
+
+    def _draw_charts(self) -> None:
+        if any(len(line) > 1 for line in (lines_of(self._rows, "generator"), lines_of(self._rows, "psnr"))):
+            write_picture(self._folder / "curves.png", curves(self._rows))
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a run's journal, in order; none if it has no journal. A row cut off by a crash is left out."""
+    path, rows = folder / ROWS, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> Picture:
+    """Charts of a journal, one above the other: loss, and the scores of the validations, over crops seen."""
+    charts = [line_chart("training loss", "crops seen", {"loss": lines_of(rows, "generator")})]
+    for key, title in (("psnr", "PSNR of the validation, dB"), ("mean", "mean gain on the suite, dB")):
+        if line := lines_of(rows, key):
+            charts.append(line_chart(title, "crops seen", {key: line}))
+    return np.vstack(charts)
+
+
+def lines_of(rows: Sequence[dict[str, Any]], key: str) -> Line:
+    """Points (crops, value) of the rows that have a value."""
+    return [(row["crops"], row[key]) for row in rows if key in row]
 
 
 def sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
@@ -92,3 +197,12 @@ def sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
         np.hstack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures]) for pictures in rows
     ]
     return np.vstack(lines)
+
+
+def _tensorboard(folder: Path, first: int) -> Any:
+    """TensorBoard's writer; None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -30,6 +31,7 @@ class Learner(Generic[Network]):
         options: of the optimizer.
         config: of the run.
         fabric: launched.
+        rate: factor of the learning rate at a step.
         clip: largest norm of the gradient; 0 for any.
     """
 
@@ -38,6 +40,7 @@ class Learner(Generic[Network]):
     options: OptimizerOptions
     config: Config
     fabric: Fabric
+    rate: Callable[[int], float]
     clip: float = 0.0
 
     def __post_init__(self) -> None:
@@ -45,26 +48,37 @@ class Learner(Generic[Network]):
         optimizer = self.options.build(self.network.parameters())
         self.optimizer = cast(torch.optim.Optimizer, self.fabric.setup_optimizers(optimizer))
 
-    def descend(self, step: int, loss: Tensor) -> float:
-        """Take one optimizer step down a scalar loss; gives its value.
+    def descend(self, step: int, loss: Tensor, terms: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """Take one optimizer step down a scalar loss.
+
+        Args:
+            step: counted from 0.
+            loss: scalar.
+            terms: other scalars whose values are wanted; a GPU stalls each time one is read, so all are read
+                at once.
+
+        Returns:
+            values of the loss, under the learner's name, and of the terms.
 
         Raises:
             DivergedError: the loss or its gradient is no finite number; the weights are as before.
         """
-        value = self._finite("loss", loss, step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * self.config.schedule.factor(step)
+            group["lr"] = self.options.learning_rate * self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         self._average_gradients()
         norm = self.fabric.clip_gradients(
             self.network, self.optimizer, max_norm=self.clip or math.inf, error_if_nonfinite=False
         )
+        assert norm is not None
+        scalars = {self.name: loss, **(terms or {})}
+        *values, length = torch.stack([*(scalar.detach() for scalar in scalars.values()), norm]).tolist()
+        self._check("loss", values[0], step)
         if self.config.runtime.precision != "16-mixed":  # its scaler skips such a step and goes on
-            assert norm is not None
-            self._finite("gradient norm", norm, step)
+            self._check("gradient norm", length, step)
         self.optimizer.step()
-        return value
+        return dict(zip(scalars, values, strict=True))
 
     def _average_gradients(self) -> None:
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
@@ -76,17 +90,19 @@ class Learner(Generic[Network]):
         for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view(gradient.shape))
 
-    def _finite(self, what: str, scalar: Tensor, step: int) -> float:
-        value = float(scalar.detach())
+    def _check(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise DivergedError(
                 f"the {self.name}'s {what} is {value} at step {step}, expected a finite number; "
                 "try a lower learning rate or a smaller clip"
             )
-        return value
 
 
 def place(module: Network, config: Config, fabric: Fabric) -> Network:
     """A module on the run's device, in its memory layout."""
-    layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
-    return cast(Network, fabric.to_device(module.to(memory_format=layout)))  # type: ignore[call-overload]
+    return cast(Network, fabric.to_device(module.to(memory_format=memory_layout(config))))  # type: ignore[call-overload]
+
+
+def memory_layout(config: Config) -> torch.memory_format:
+    """The memory layout of a run's networks and batches."""
+    return torch.channels_last if config.runtime.channels_last else torch.contiguous_format

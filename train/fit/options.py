@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import types
 from dataclasses import MISSING, fields, is_dataclass
@@ -77,6 +78,8 @@ def _one_of(kinds: tuple[Any, ...], value: object, where: str) -> object:
     if value is None and type(None) in kinds:
         return None
     tables = [kind for kind in kinds if is_dataclass(kind)]
+    if not tables:
+        return _plain(kinds, value, where)
     if len(tables) == 1:
         return _value(tables[0], value, where)
     choices: dict[Any, Any] = {get_args(get_type_hints(kind)["kind"])[0]: kind for kind in tables}
@@ -86,8 +89,18 @@ def _one_of(kinds: tuple[Any, ...], value: object, where: str) -> object:
     return _value(choices[wanted], value, where)
 
 
+def _plain(kinds: tuple[Any, ...], value: object, where: str) -> object:
+    """A value of one of several plain types, such as a number or "auto"."""
+    for kind in kinds:
+        with contextlib.suppress(ConfigError):
+            return _value(kind, value, where)
+    raise ConfigError(f"{where} is {value!r}, expected {' or '.join(_name(kind) for kind in kinds)}")
+
+
 def _name(kind: Any) -> str:
     if get_origin(kind) is Literal:
+        if len(get_args(kind)) == 1:
+            return repr(get_args(kind)[0])
         return "one of " + ", ".join(repr(arg) for arg in get_args(kind))
     if get_origin(kind) is tuple:
         return "an array"

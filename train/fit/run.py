@@ -4,111 +4,121 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
+from rtdeblur.system import usable_cores
 from train.data.pairs import TrainingPairs
-from train.data.pictures import Pair, Picture, Pictures, find_pairs, read_picture
-from train.fit.checkpoint import load_checkpoint, save_checkpoint
-from train.fit.config import Config, RuntimeOptions, ValidationOptions
-from train.fit.journal import Journal, sheet
-from train.measure.evaluate import psnr, restore_with, ssim
-from train.networks.generators import Generator
+from train.data.pool import ExamplePool, Place
+from train.errors import ConfigError
+from train.fit.checkpoint import load_checkpoint
+from train.fit.config import Config, RuntimeOptions
+from train.fit.countdown import Countdown
+from train.fit.learner import memory_layout
+from train.fit.record import Record
+from train.fit.speed import handed_down, settle
+from train.fit.step import Step
+from train.fit.stopwatch import Stopwatch
 
 LAST = "last.safetensors"
 """Name of the checkpoint in a run's folder."""
 
 
-def fit(config: Config) -> Path:
-    """Train, or go on from the checkpoint in `config.output`; gives the checkpoint's path.
+def fit(config: Config, began: float | None = None) -> Path:
+    """Train, or continue from the checkpoint in `config.output`.
+
+    Args:
+        config: of the run.
+        began: `time.perf_counter()` from which the minutes of a timed run count; now by default.
+
+    Returns:
+        path of the checkpoint.
 
     Raises:
+        ConfigError: the machine lacks what the configuration asks for.
         DataError: the data are missing or damaged; before the first step.
         CheckpointError: the checkpoint is of another network.
         DivergedError: a loss is no finite number; the checkpoint is from before.
     """
-    from train.fit.step import Step
-
-    fabric = launch(config.runtime)
-    folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = TrainingPairs(config.data, config.crop, config.seed)
-    held_out = validation_pairs(config.validation)
-    step, last = Step(config, fabric), folder / LAST
-    first = load_checkpoint(last, step.parts)["step"] if last.exists() else 0
-    stream = batches(pairs, config, fabric, first)
+    began = time.perf_counter() if began is None else began
+    last = Path(config.output) / LAST
+    resuming = last.exists()
+    state = load_checkpoint(last, {}) if resuming else {"step": 0}
+    choice = settle(config, state)
+    fabric, stopwatch = launch(choice.config.runtime), Stopwatch()
+    countdown = Countdown(config.schedule, fabric, stopwatch, began - state.get("seconds", 0.0))
+    step = Step(choice.config, fabric, countdown.rate)
+    if resuming:
+        load_checkpoint(last, step.parts)
+        if countdown.over(state):
+            return last
+    pool = open_pool(choice.config, fabric, state["step"])
     with contextlib.ExitStack() as stack:
-        journal, examples = None, config.batch * fabric.world_size
+        record = None
         if fabric.is_global_zero:
-            journal = stack.enter_context(Journal(folder, config.schedule.steps, first, examples))
-        for number, (blurred, sharp) in enumerate(stream, first):
-            values = step(number, blurred, sharp)
-            if journal is None:
-                continue
-            done = number + 1
-            journal.losses(done, values)
-            if done % config.save_every == 0 or done == config.schedule.steps:
-                state = {"step": done, "examples": done * examples, "config": asdict(config)}
-                save_checkpoint(last, step.parts, state)
-            if held_out and (done % config.validation.every == 0 or done == config.schedule.steps):
-                journal.scores(done, *validate(step.restorer, held_out))
+            last.parent.mkdir(parents=True, exist_ok=True)
+            record = stack.enter_context(Record(last, config, choice, step, countdown, stopwatch, state))
+        fill(pool, step, record)
+        for number in countdown.steps(state["step"]):
+            with stopwatch.time("draw"):
+                blurred, sharp = pool.draw(number)
+            stopwatch.totals["wait"] = pool.waited
+            with stopwatch.time("network"):
+                values = step(number, blurred, sharp)
+            if record:
+                record.after_step(number + 1, values)
+        if record:
+            record.finish()
     fabric.barrier()
     return last
 
 
 def launch(options: RuntimeOptions) -> Fabric:
-    """Start or join the processes of a run; torchrun's environment says how many there are."""
+    """Start or join the processes of a run; torchrun's environment says how many there are.
+
+    Raises:
+        ConfigError: the accelerator does not exist here.
+    """
+    assert options.precision != "auto"
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if missing.get(options.accelerator):
+        raise ConfigError(
+            f"accelerator is {options.accelerator!r}, but PyTorch {torch.__version__} finds no such device; "
+            "try --set \"runtime.accelerator='cpu'\""
+        )
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", options.devices))
     nodes = int(os.environ.get("WORLD_SIZE", devices)) // devices
     fabric = Fabric(
         accelerator=options.accelerator, devices=devices, num_nodes=nodes, precision=options.precision
     )
-    fabric.launch()
+    with handed_down(options):
+        fabric.launch()
     return fabric
 
 
-def batches(pairs: TrainingPairs, config: Config, fabric: Fabric, first: int) -> Iterator[tuple[Tensor, ...]]:
-    """This process's batches from step `first` on; the same for the same step, whatever came before."""
-    every = config.batch * fabric.world_size
-    mine = fabric.global_rank * config.batch
-    steps = range(first, config.schedule.steps)
-    indices = [step * every + mine + i for step in steps for i in range(config.batch)]
-    loader = DataLoader(
-        Subset(pairs, indices),
-        config.batch,
-        num_workers=config.runtime.workers,
-    )
-    layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
-    stream = iter(loader)  # forks the workers now, before anything else starts a thread
-    return (tuple(fabric.to_device(crops).contiguous(memory_format=layout) for crops in b) for b in stream)
+def open_pool(config: Config, fabric: Fabric, first: int) -> ExamplePool:
+    """This process's part of the pool, still empty, for the step `first`; its workers have begun."""
+    pairs = TrainingPairs(config.data, config.crop, config.seed)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", fabric.world_size))
+    wanted = config.runtime.workers
+    workers = max(1, usable_cores() // here) if wanted == "auto" else wanted
+    place = Place(fabric.global_rank, fabric.world_size, fabric.device, memory_layout(config))
+    return ExamplePool(pairs, config.pool, config.batch, first, workers, place)
 
 
-def validation_pairs(options: ValidationOptions) -> list[Pair]:
-    """The pairs to validate on, spread evenly over the folder and checked; none where none are named."""
-    if not options.pairs:
-        return []
-    found = find_pairs(options.pairs)
-    chosen = found[:: max(1, len(found) // options.count)][: options.count]
-    Pictures([path for pair in chosen for path in pair], cache_mib=0).check_pairs(chosen)
-    return chosen
-
-
-def validate(generator: Generator, pairs: list[Pair]) -> tuple[dict[str, float], Picture]:
-    """Mean PSNR and SSIM over whole pictures, and a sheet of the first four."""
-    restore = restore_with(generator)
-    rows: list[tuple[Picture, Picture, Picture]] = []
-    scores = {"psnr": 0.0, "ssim": 0.0}
-    for path, twin in pairs:
-        blurred, sharp = read_picture(path), read_picture(twin)
-        restored = restore(blurred)
-        scores["psnr"] += psnr(restored, sharp) / len(pairs)
-        scores["ssim"] += ssim(restored, sharp) / len(pairs)
-        if len(rows) < 4:
-            rows.append((blurred, restored, sharp))
-    return scores, sheet(rows)
+def fill(pool: ExamplePool, step: Step, record: Record | None) -> None:
+    """Make the first examples of the pool; a network that is to be compiled is compiled meanwhile."""
+    progress = record.filling if record else lambda count, capacity: None
+    if not step.config.runtime.compile:
+        pool.fill(progress)
+        return
+    with ThreadPoolExecutor(1) as executor:
+        filling = executor.submit(pool.fill, progress)
+        problem = step.compile()
+        filling.result()
+    if problem and record:
+        record.note(f"it runs uncompiled: {problem}")

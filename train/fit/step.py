@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -14,10 +15,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from train.fit import losses
 from train.fit.checkpoint import Parts, start_from
 from train.fit.config import AdversarialOptions, Config
-from train.fit.learner import Learner, place
+from train.fit.learner import Learner, memory_layout, place
 from train.networks.critics import Critic
 from train.networks.generators import Generator
 from train.networks.winograd import use_winograd
+
+Rate = Callable[[int], float]
+"""Step to the factor of its learning rate."""
 
 
 class Step:
@@ -26,9 +30,10 @@ class Step:
     Args:
         config: of the run.
         fabric: launched; it knows the device, the precision and the other processes.
+        rate: factor of the learning rate at a step; that of the configuration's steps by default.
     """
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
+    def __init__(self, config: Config, fabric: Fabric, rate: Rate | None = None) -> None:
         torch.manual_seed(config.seed)  # the same weights in every process
         self.config, self.fabric = config, fabric
         generator = config.generator.build()
@@ -36,15 +41,37 @@ class Step:
             start_from(Path(config.start), generator)
         if config.runtime.winograd:
             use_winograd(generator)
-        self._learner = Learner("generator", generator, config.optimizer, config, fabric, config.clip)
+        rate = rate or config.schedule.factor
+        self._learner = Learner("generator", generator, config.optimizer, config, fabric, rate, config.clip)
         self.generator: Generator = self._learner.network
         self._residual = self.generator.residual
-        if config.runtime.compile:
-            self._residual = torch.compile(self._residual)
         self._averaged = _average(self.generator, config.ema) if config.ema else None
         vgg = config.loss.build_vgg()
         self._vgg = vgg and place(vgg, config, fabric)
-        self._rival = Rival(config.adversarial, config, fabric) if config.adversarial else None
+        self._rival = Rival(config.adversarial, config, fabric, rate) if config.adversarial else None
+
+    def compile(self) -> str:
+        """Compile the generator, forward and backward.
+
+        Returns:
+            why it runs uncompiled instead, in a line; empty if it is compiled.
+        """
+        compiled = torch.compile(self.generator.residual, dynamic=False)
+        buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
+        size, layout = self.config.crop, memory_layout(self.config)
+        x = torch.zeros(self.config.batch, 3, size, size, device=self.fabric.device)
+        try:
+            with self.fabric.autocast():
+                change = compiled(x.contiguous(memory_format=layout))
+            torch.autograd.backward(change.float().sum())
+        except Exception as error:  # whatever a compiler raises
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        finally:
+            self.generator.zero_grad(set_to_none=True)
+            for name, buffer in self.generator.named_buffers():
+                buffer.copy_(buffers[name])
+        self._residual = compiled
+        return ""
 
     @property
     def parts(self) -> Parts:
@@ -83,10 +110,10 @@ class Step:
         if self._rival:
             values["critic"] = self._rival.train(step, sharp, visible.detach(), blurred)
             terms["adversarial"] = self._rival.judge(visible, blurred)
-        values["generator"] = self._learner.descend(step, torch.stack(list(terms.values())).sum())
+        values |= self._learner.descend(step, torch.stack(list(terms.values())).sum(), terms)
         if self._averaged:
             self._averaged.update_parameters(self.generator)
-        return values | {name: float(term.detach()) for name, term in terms.items()}
+        return values
 
     def _content(self, restored: Tensor, visible: Tensor, sharp: Tensor) -> dict[str, Tensor]:
         """The weighted losses against the sharp picture; those of pixels see what lies beyond the range."""
@@ -105,9 +132,10 @@ class Step:
 class Rival:
     """The critic of a game, always in float32: half precision spoils the gradient of a gradient."""
 
-    def __init__(self, options: AdversarialOptions, config: Config, fabric: Fabric) -> None:
+    def __init__(self, options: AdversarialOptions, config: Config, fabric: Fabric, rate: Rate) -> None:
         self.options = options
-        self.learner = Learner("critic", options.critic.build(), options.optimizer, config, fabric)
+        critic = options.critic.build()
+        self.learner = Learner("critic", critic, options.optimizer, config, fabric, rate)
         self.critic: Critic = self.learner.network
 
     def train(self, step: int, sharp: Tensor, restored: Tensor, blurred: Tensor) -> float:
@@ -116,7 +144,7 @@ class Rival:
         value = 0.0
         for _ in range(self.options.critic_steps):
             loss = self.options.game.critic_loss(self.critic, sharp, restored, blurred)
-            value = self.learner.descend(step, loss)
+            value = self.learner.descend(step, loss)["critic"]
             self.options.game.constrain(self.critic)
         return value
 

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import json
 import tomllib
+from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from train.data.pictures import find_pairs, write_picture
+from rtdeblur.backends import open_backend
+from rtdeblur.frames import Colour, Frame, FrameBatch
+from rtdeblur.model import Model
+from train.data.pictures import Picture, find_pairs
 from train.errors import ConfigError
 from train.fit.checkpoint import load_generator
 from train.fit.config import load_config
-from train.fit.journal import sheet
 from train.measure import harm
-from train.measure.demo_sign import blurred_sign, sharp_sign
+from train.measure.demo_scene import show_scene
 from train.measure.detection import hog_people
 from train.measure.evaluate import Restore, Row, Table, psnr, restore_with
 from train.measure.metadata import architecture, training
@@ -64,7 +69,7 @@ def measure_model(
 ) -> None:
     """Measure a checkpoint; write what it says and scores to the manifests of its bundle, and a picture.
 
-    The picture is `docs/models/<name>.jpg`, a sign. Scores on sets that are not measured now stay.
+    The picture is `docs/models/<name>.jpg`, a drawn street. Scores on sets that are not measured now stay.
 
     Args:
         name: of the bundle in `rtdeblur/models`.
@@ -91,9 +96,31 @@ def measure_model(
             picture.removeprefix(f"{each.folder.name}/"): _kept(row) for picture, row in table.items()
         }
     scores["unharmed"] = unharmed(generator, restore)
-    scores["sign"] = _show_sign(restore, root / "docs" / "models" / f"{name}.jpg")
+    scores["scene"] = show_scene(restore, root / "docs" / "models" / f"{name}.jpg")
     facts = {"architecture": architecture(generator), "training": training(checkpoint, state, given)}
     _update(name, root, facts | {"scores": manifest["scores"] | _rounded(scores)})
+
+
+def redraw(name: str, root: Path = ROOT) -> None:
+    """Draw the picture of a card again, restored by the bundle itself; write its score to the manifests.
+
+    Raises:
+        ConfigError: there is no such bundle.
+        ModelError: the bundle is damaged.
+    """
+    manifest = _manifests(name, root)[0]
+    scores = _read(manifest)["scores"]
+    model = Model.load(str(manifest))
+
+    def restore(picture: Picture) -> Picture:
+        red, green, blue = (np.ascontiguousarray(picture[..., c]) for c in range(3))
+        frame = Frame((green, blue, red), 0, Fraction(1, 25), Colour("rgb", full_range=True))
+        with closing(open_backend("openvino", model, precision="fp32")) as backend:
+            green, blue, red = (plane[0, 0] for plane in backend.infer(FrameBatch.stack([frame])).planes)
+        return np.stack([red, green, blue], axis=-1).astype(np.uint8)
+
+    scores["scene"] = _rounded(show_scene(restore, root / "docs" / "models" / f"{name}.jpg"))
+    _update(name, root, {"scores": scores})
 
 
 def unharmed(generator: Generator, restore: Restore) -> Row:
@@ -104,14 +131,6 @@ def unharmed(generator: Generator, restore: Restore) -> Row:
     with torch.inference_mode():
         change = generator.residual(smooth.expand(1, 3, -1, -1) * 2 - 1)[0].mean(0)
     return row | {"grid": harm.grid(change.double().cpu().numpy() * 127.5, generator.stride)}
-
-
-def _show_sign(restore: Restore, path: Path) -> Row:
-    """Write the sign, blurred, restored and sharp, as a picture; PSNR in dB before and after."""
-    blurred, sharp = blurred_sign(), sharp_sign()
-    restored = restore(blurred)
-    write_picture(path, sheet([(blurred, restored, sharp)]))
-    return {"before": psnr(blurred, sharp), "after": psnr(restored, sharp)}
 
 
 def write_card(name: str, root: Path = ROOT) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torch.nn import functional as F
 
+from rtdeblur import parity
 from train.data.pictures import Pair, Picture, read_picture, sharpness
 from train.networks.generators import Generator
 from train.networks.vgg import Vgg
@@ -63,13 +64,14 @@ def to_tensor(picture: Picture) -> Tensor:
 
 def psnr(picture: Picture, reference: Picture) -> float:
     """Peak signal-to-noise ratio over all of R, G, B together, dB; MOST_PSNR for the same picture."""
-    if np.array_equal(picture, reference):
-        return MOST_PSNR
-    return float(peak_signal_noise_ratio(reference, picture, data_range=255))  # type: ignore[no-untyped-call]
+    decibels = parity.psnr(picture, reference, 255)
+    return decibels if math.isfinite(decibels) else MOST_PSNR
 
 
 def ssim(picture: Picture, reference: Picture) -> float:
     """Structural similarity, mean of R, G and B (Wang et al., TIP 2004: Gaussian window, σ 1.5, 11×11)."""
+    from skimage.metrics import structural_similarity  # here, since a machine that only trains may lack it
+
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     similarity = structural_similarity(  # type: ignore[no-untyped-call]
         reference, picture, channel_axis=2, data_range=255, **options

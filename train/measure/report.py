@@ -6,15 +6,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from train.data.pictures import Pair, Picture, find_pairs, read_picture, write_picture
-from train.fit.checkpoint import load_generator
-from train.fit.config import load_config
 from train.fit.journal import sheet
 from train.measure.detection import Detector, People, hog_people
-from train.measure.evaluate import Restore, Row, Table, evaluate, mean, restore_with
+from train.measure.evaluate import Restore, Row, Table, evaluate, mean
 from train.measure.flicker import Flicker
+from train.measure.restorer import open_restorer
+from train.measure.suite import Suite, report_suite
 from train.networks.vgg import Vgg
 
 
@@ -23,7 +21,7 @@ class Measures:
     """What is measured beside PSNR, SSIM, sharpness and time.
 
     Attributes:
-        config: of the network, where the checkpoint does not say.
+        config: of the network, for files that do not say.
         clip: whether the pairs are consecutive frames, to measure flicker.
         detect: whether to count people.
         vgg: weights with Caffe's input, for the feature distance.
@@ -37,31 +35,43 @@ class Measures:
     dropout_seed: int | None = None
 
 
-def report(checkpoint: Path, folder: Path, output: Path, measures: Measures) -> Path:
-    """Measure a checkpoint on pairs; write `report.json`, `report.md` and `sheet.jpg` to `output`.
+def report(model: Path, folder: Path, output: Path, measures: Measures) -> Path:
+    """Measure a checkpoint or a bundle on pairs; write `report.json`, `report.md` and `sheet.jpg`.
 
     Returns:
         the Markdown file.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: the model cannot be read.
         DataError: the pairs are missing or damaged, or OpenCV has no detector of people.
     """
     pairs = find_pairs(folder)
     detect = hog_people() if measures.detect else None  # may be missing: say so before minutes of work
-    config = load_config(measures.config) if measures.config else None
-    generator, _ = load_generator(checkpoint, config)
-    generator.to("cuda" if torch.cuda.is_available() else "cpu")
-    restore = restore_with(generator, measures.dropout_seed)
+    restore = open_restorer(model, measures.config, measures.dropout_seed).restore
     vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
     table, results = measure(restore, pairs, measures.clip, detect, vgg)
     output.mkdir(parents=True, exist_ok=True)
-    document = {"checkpoint": checkpoint.name, "pictures": table, **results}
+    document = {"checkpoint": model.name, "pictures": table, **results}
     (output / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     write_picture(output / "sheet.jpg", _sheet(restore, pairs))
     path = output / "report.md"
-    path.write_text(markdown(checkpoint.name, table, results), encoding="utf-8")
+    path.write_text(markdown(model.name, table, results), encoding="utf-8")
     return path
+
+
+def report_on_suite(model: Path, folder: Path, output: Path, measures: Measures) -> Path:
+    """Measure a checkpoint or a bundle on the validation suite; write `suite.json`, `.md` and `.jpg`.
+
+    Returns:
+        the Markdown file.
+
+    Raises:
+        CheckpointError: the model cannot be read.
+        DataError: the folder holds no suite, or a picture of it is damaged.
+    """
+    suite = Suite(folder)
+    vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
+    return report_suite(open_restorer(model, measures.config, measures.dropout_seed), suite, output, vgg)
 
 
 def measure(

@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from rtdeblur.backends.base import Backend, EngineOptions, Pending, PendingDevice
-from rtdeblur.backends.tensorrt import gate
+from rtdeblur.backends import sanity
+from rtdeblur.backends.base import Backend, EngineOptions, Pending, PendingDevice, fingerprint_of
 from rtdeblur.backends.tensorrt.flavours import Flavour, choose
 from rtdeblur.backends.tensorrt.layouts import Layout
 from rtdeblur.backends.tensorrt.pool import EnginePool
@@ -58,6 +58,13 @@ class TensorRTBackend(Backend):
         device = driver.device
         target = target or Target.of(flavour, device.name, device.compute_capability)
         self._pool = EnginePool(model, driver, flavour, target, slots=slots, dropout=dropout, options=options)
+        self.fingerprint = {
+            "backend": self.name,
+            "precision": model.manifest.precision,
+            "flavour": f"{flavour.name} {flavour.version}",
+            "device": f"{device.name}, compute capability {device.compute_capability}",
+            "dropout": fingerprint_of(dropout),
+        }
         self.description = (
             f"tensorrt {model.manifest.precision}, {flavour.title} {flavour.version}, {device.name} "
             f"(compute capability {device.compute_capability}, {driver.name})"
@@ -98,8 +105,8 @@ class TensorRTBackend(Backend):
             listed = _lists(flavour, capability)
             if listed_only and not listed:
                 raise EngineError(
-                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name}); "
-                    "--backend tensorrt tries it"
+                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name})",
+                    "--backend tensorrt tries it",
                 )
             variant = model.variant(precision)
             if precision == "auto" and variant.manifest.precision != "fp16":
@@ -132,7 +139,7 @@ class TensorRTBackend(Backend):
         """Start a batch in the GPU's memory, with an engine that takes NV12."""
 
         def send(slot: Slot, part: slice, fixed: Arrays) -> Ticket:
-            return slot.start_device(batch.planes[part], fixed, gate.rows_look_broken)
+            return slot.start_device(batch.planes[part], fixed, sanity.rows_look_broken)
 
         height, width = batch.size
         layout: Layout = (height, width), (height // 2, width // 2), "nv12"
@@ -164,12 +171,7 @@ class TensorRTBackend(Backend):
         parts = [ticket.outputs for ticket in tickets]
         joined = parts[0] if len(parts) == 1 else [np.concatenate(p) for p in zip(*parts, strict=True)]
         y, u, v = joined
-        for i in range(len(batch)):
-            before, after = (tuple(plane[i] for plane in planes) for planes in (batch.planes, (y, u, v)))
-            if gate.looks_broken(before, after, batch.colour.peak):
-                self.unrestored += 1
-                for old, new in zip(before, after, strict=True):
-                    new[...] = old
+        self.unrestored += sanity.put_back_broken(batch.planes, (y, u, v), batch.colour.peak)
         return replace(batch, planes=(y, u, v))
 
 

@@ -1,13 +1,13 @@
-"""Guards half precision: tests each new engine once per GPU, and looks at every restored frame.
+"""Guards half precision: tests each new engine once per GPU.
 
-A new engine must restore a test picture as the processor does in float32. What passed is kept in a file next
+It must restore a test picture as the processor does in float32. What passed is kept in a file next
 to the engine.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -24,14 +24,8 @@ from rtdeblur.decode import DecodeError, from_json
 from rtdeblur.dropout import Dropout
 from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
 from rtdeblur.model import INPUTS, Model
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 
-LEAST_PSNR = 50.0
-"""dB against the processor's float32 result, the worst plane: a mean square error of 0.65 levels of 255,
-which no eye sees."""
-
-_STEP = 4
-"""Each fourth sample of each fourth row tells enough of a frame."""
-_BROKEN_SHARE = 0.01
 _MOST_BYTES = 1 << 20
 Array = NDArray[Any]
 
@@ -53,48 +47,6 @@ def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour)
 
     planes = (plane(luma, 0.07, 0.92), plane(chroma, 0.3, 0.7), plane(chroma, 0.35, 0.65))
     return FrameBatch(planes, (0,), Fraction(1), colour, (None,))
-
-
-def psnr(planes: Planes, reference: Planes, peak: int) -> float:
-    """Peak signal-to-noise ratio of the worst plane, dB."""
-    return min(_psnr(a, b, peak) for a, b in zip(planes, reference, strict=True))
-
-
-def _psnr(a: NDArray[np.unsignedinteger], b: NDArray[np.unsignedinteger], peak: int) -> float:
-    error = np.square(a.astype(np.float64) - b).mean()
-    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
-
-
-def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
-    """Whether a restored frame is none: constant, or with values that were no numbers.
-
-    A NaN leaves the graph as the lowest or the highest code, in all planes. Luma may be there; chroma, which
-    lies around the middle, never jumps there in a picture.
-
-    Args:
-        before: the frame's planes, each (1, H, W), as they went in.
-        after: as they came out.
-        peak: the largest code value.
-    """
-    old, new = ([plane[..., ::_STEP, ::_STEP] for plane in planes] for planes in (before, after))
-    return _look_broken(old, new, peak)
-
-
-def rows_look_broken(before: Sequence[Plane], after: Sequence[Plane]) -> bool:
-    """The same of some rows of an NV12 picture: y (n, W), and u and v by turns (m, W)."""
-    old, new = ([y[:, ::_STEP], uv[:, :: 2 * _STEP], uv[:, 1 :: 2 * _STEP]] for y, uv in (before, after))
-    return _look_broken(old, new, peak=255)
-
-
-def _look_broken(before: Sequence[Plane], after: Sequence[Plane], peak: int) -> bool:
-    if after[0].min() == after[0].max() and before[0].min() != before[0].max():
-        return True
-    for old, new in zip(before[1:], after[1:], strict=True):
-        at_an_end = (new == 0) | (new == peak)
-        jumped = np.abs(new.astype(np.int32) - old) > peak // 4
-        if at_an_end.any() and (at_an_end & jumped).mean() >= _BROKEN_SHARE:
-            return True
-    return False
 
 
 class Record:
@@ -128,6 +80,7 @@ def parity(
     colour: Colour,
     model: Model,
     dropout: Dropout | None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> float:
     """Compare what an engine makes of the test picture with the processor's float32 result.
 
@@ -137,6 +90,7 @@ def parity(
         colour: of the test picture.
         model: what the engine was built from.
         dropout: the stream's mask.
+        stopped: polled while the processor works; True gives it up, and raises InterruptedRunError.
 
     Returns:
         PSNR of the worst plane in dB.
@@ -146,9 +100,9 @@ def parity(
     luma, chroma, kind = layout
     picture = test_picture(luma, chroma, colour)
     restored = _planes_of(restore(_laid_out(picture.planes, kind)))
-    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout)
+    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout, stopped=stopped)
     try:
-        return psnr(restored, exact.infer(picture).planes, colour.peak)
+        return worst_psnr(restored, exact.infer(picture).planes, colour.peak)
     finally:
         exact.close()
 

@@ -22,6 +22,7 @@ from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError, EngineError, GpuMemoryError, InterruptedRunError
 from rtdeblur.frames import Colour
 from rtdeblur.model import Model
+from rtdeblur.parity import LEAST_PSNR
 
 Send = Callable[[Slot, slice, Arrays], Ticket]
 """Starts part of a batch in a slot, with the inputs that depend only on layout and colour."""
@@ -151,8 +152,8 @@ class EnginePool:
         passed = gate.Record(cached.path and cached.path.with_suffix(".parity"))
         case = f"{self._driver.device.name} {layout}"
         if case not in passed:
-            parity = gate.parity(restore, layout, colour, self._model, self._dropout)
-            if parity < gate.LEAST_PSNR:
+            parity = gate.parity(restore, layout, colour, self._model, self._dropout, self._options.stopped)
+            if parity < LEAST_PSNR:
                 self._cache.discard(cached.spec)
                 raise EngineError(gate.refusal(cached.spec, layout, parity))
             passed.add(case, parity)

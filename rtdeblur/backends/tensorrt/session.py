@@ -28,6 +28,7 @@ from rtdeblur.backends.tensorrt.sidecar import write_whole
 from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, DeviceTimes, Driver
 from rtdeblur.device import DevicePlane, DevicePlanes
 from rtdeblur.errors import BackendError, CudaError, EngineError, GpuMemoryError
+from rtdeblur.model import INPUTS, OUTPUTS
 
 Arrays = dict[str, NDArray[Any]]
 """Inputs of an engine by name."""
@@ -98,7 +99,20 @@ class LoadedEngine:
                     raise _failure(BackendError, f"refuses {name} of {shape}", self.flavour, messages)
             if missing := context.infer_shapes():
                 raise BackendError(f"the engine asks for inputs that a video graph lacks: {missing}")
+            self._check_outputs(context, shapes)
         return context
+
+    def _check_outputs(self, context: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Refuse an engine whose planes come out in other shapes."""
+        names = {self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)}
+        for name, output in zip(INPUTS, OUTPUTS, strict=False):
+            if output == "v_out" and self.cached.spec.planes == "nv12":
+                continue  # u_out holds both
+            shape = tuple(context.get_tensor_shape(output)) if output in names else None
+            if shape != shapes[name]:
+                raise BackendError(
+                    f"the engine's output {output} has the shape {shape}, expected {shapes[name]} as {name}"
+                )
 
     def save_kernels(self) -> None:
         """Keep the compiled kernels on disk, once; without them only the next start takes longer."""

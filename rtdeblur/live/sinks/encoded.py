@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.ffmpeg.container import reason
 from rtdeblur.ffmpeg.pixels import video_frame
+from rtdeblur.ffmpeg.targets import PartFile, is_stream
 from rtdeblur.frames import Frame
 from rtdeblur.live.address import advice, without_secrets
 from rtdeblur.live.image import Appearance
@@ -53,8 +54,12 @@ class Muxing:
     hint: str = ""
 
 
-def record_to(path: Path) -> OpenSink:
+def record_to(path: Path, *, overwrite: bool = False) -> OpenSink:
     """Sink for a recording that can be played however it ends.
+
+    Args:
+        path: the file.
+        overwrite: replace an existing one.
 
     Raises:
         UsageError: the name does not end in .mkv.
@@ -66,8 +71,25 @@ def record_to(path: Path) -> OpenSink:
         )
     # Short clusters, flushed at once: what was recorded can be played even if the program is killed.
     options = {"cluster_time_limit": "500", "flush_packets": "1"}
-    muxing = Muxing(str(path), str(path), "matroska", options, "veryfast", deep=True)
-    return lambda frame, rate: EncodedSink(muxing, frame, rate)
+
+    def to(url: str, frame: Frame, rate: float) -> EncodedSink:
+        muxing = Muxing(url, str(path), "matroska", options, "veryfast", deep=True)
+        return EncodedSink(muxing, frame, rate)
+
+    def open_sink(frame: Frame, rate: float) -> EncodedSink:
+        if is_stream(path):
+            return to(str(path), frame, rate)
+        try:
+            file = PartFile(path, source=None, overwrite=overwrite)
+        except (UsageError, OutputError) as error:
+            raise OutputError(f"cannot open {str(path)!r}: {error}") from None
+        try:
+            file.appear()
+            return to(file.url, frame, rate)
+        finally:
+            file.discard()  # FFmpeg has opened it for itself
+
+    return open_sink
 
 
 def send_to(url: str) -> OpenSink:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 
+from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from rtdeblur.ffmpeg.targets import PartFile
@@ -37,7 +40,16 @@ def save_snapshot(picture: LivePicture, folder: Path) -> tuple[Path, Path]:
 def _save(frame: Frame, path: Path) -> None:
     file = PartFile(path, source=None, overwrite=False)
     try:
-        VideoFrame.from_ndarray(to_bgr(frame), "bgr24").save(file.path)
+        Path(file.url).write_bytes(_png(frame))
         file.commit()
     finally:
         file.discard()
+
+
+def _png(frame: Frame) -> bytes:
+    picture = VideoFrame.from_ndarray(to_bgr(frame), "bgr24").reformat(format="rgb24")
+    encoder = CodecContext.create("png", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "rgb24"
+    encoder.time_base = Fraction(1)
+    return b"".join(map(bytes, (*encoder.encode(picture), *encoder.encode(None))))

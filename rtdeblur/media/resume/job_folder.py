@@ -19,17 +19,21 @@ import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from rtdeblur import files
-from rtdeblur.decode import DecodeError, from_json
+from rtdeblur.decode import Count, DecodeError, converted, from_json
 from rtdeblur.errors import FinishedError, OutputError, UsageError
-from rtdeblur.ffmpeg.targets import is_stream, sync_folder
+from rtdeblur.ffmpeg.targets import destination, is_stream, sync_folder
 from rtdeblur.files import PrivateFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
 
+_VERSION = 2
+"""Of a job's description; raised when its fields are made in another way. Version 1 was the bare fields."""
 _SAMPLE_BYTES = 1 << 20
 # In characters, of which some take four of the 255 bytes that file systems allow.
 _LONGEST_NAME = 50
@@ -92,7 +96,7 @@ class JobFolder:
     def __init__(self, target: Path) -> None:
         self.warnings: list[str] = []
         self._name = str(target)
-        target = target.resolve()
+        target = destination(target)
         self._path = folder_of(target)
         self.part = target.with_name(f"{self._path.name}.part")
         self._digest: str | None = None
@@ -151,13 +155,14 @@ class JobFolder:
         Raises:
             UsageError: what is there is of another job.
         """
-        digest = hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()
+        job = _Description(_VERSION, dict(identity))
+        digest = hashlib.sha256(job.as_json().encode()).hexdigest()
         kept: dict[int, Segment] = {}
         if resume and self._segments():
-            kept = self._examined(identity, digest, overwrite)
+            kept = self._examined(job, digest, overwrite)
         self._digest = digest
         self._remove_all_but("lock", *(segment.name for segment in kept.values()))
-        self._folder.write("job.json", json.dumps(dict(identity), indent=1).encode())
+        self._folder.write("job.json", job.as_json(indent=1).encode())
         sync_folder(self._path.parent)
         return kept
 
@@ -212,18 +217,19 @@ class JobFolder:
             if _OWN_NAME.fullmatch(name) and name not in kept:
                 self._folder.remove(name)
 
-    def _examined(self, identity: Mapping[str, str], digest: str, overwrite: bool) -> dict[int, Segment]:
+    def _examined(self, job: _Description, digest: str, overwrite: bool) -> dict[int, Segment]:
         """The segments that are whole and of this job."""
         names = self._segments()
         whole = [segment for name in names if (segment := examine(self._folder, name, digest)) is not None]
         damaged = len(names) - len(whole)
-        difference = self._difference(identity)
-        if whole and difference != "":
+        before = self._description()
+        if whole and before != job:
             damaged += 1  # the description of the job, which its segments do without
-        elif difference != "":
-            what = f"unfinished work for {self._name!r} is of another job ({difference or 'unreadable'})"
+        elif before != job:
+            difference, way_out = job.difference(before)
+            what = f"unfinished work for {self._name!r} {difference}"
             if not overwrite:
-                raise UsageError(f"{what}; use the same options, or -y to start over")
+                raise UsageError(f"{what}; {way_out}, or -y to start over")
             self.warnings.append(f"{what}: started over")
             return {}
         if damaged:
@@ -233,20 +239,59 @@ class JobFolder:
             )
         return {segment.first: segment for segment in whole}
 
-    def _difference(self, identity: Mapping[str, str]) -> str | None:
-        """How the job in the folder differs, '' where it does not; None where its description is damaged."""
+    def _description(self) -> _Description | None:
+        """The job in the folder; None if its description is missing or damaged."""
         try:
-            other = from_json(dict[str, str], self._folder.read("job.json", _MOST_BYTES))
+            return _Description.parse(self._folder.read("job.json", _MOST_BYTES))
         except (OSError, DecodeError):
             return None
-        names = [key for key in sorted({*identity, *other}) if identity.get(key) != other.get(key)]
-        text = ", ".join(f"{key} was {other.get(key)}, is {identity.get(key)}" for key in names)
-        return text if len(text) <= _LONGEST_DIFFERENCE else f"{text[:_LONGEST_DIFFERENCE]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What makes the bytes of a job what they are.
+
+    Attributes:
+        version: of the fields' meaning.
+        fields: names and values.
+    """
+
+    version: int
+    fields: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Description:
+        """Read the JSON of a description; of another version, only which one it is.
+
+        Raises:
+            DecodeError: it is damaged.
+        """
+        facts = from_json(dict[str, Any], data)
+        version = converted(Count, facts.get("version", 1))
+        return cls(version, converted(dict[str, str], facts.get("fields")) if version == _VERSION else {})
+
+    def as_json(self, indent: int | None = None) -> str:
+        """The same text for the same job."""
+        return json.dumps({"version": self.version, "fields": self.fields}, sort_keys=True, indent=indent)
+
+    def difference(self, other: _Description | None) -> tuple[str, str]:
+        """How another job differs, as the end of a sentence about its work, and what would resume it."""
+        if other is None:
+            return "is of another job (unreadable)", "use the same options"
+        if other.version != self.version:
+            versions = f"it is in format {other.version}, expected {self.version}"
+            return f"is of another version of rtdeblur ({versions})", "resume it with that version"
+        names = sorted({*self.fields, *other.fields})
+        pairs = ((name, other.fields.get(name), self.fields.get(name)) for name in names)
+        found = ", ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
+        if len(found) > _LONGEST_DIFFERENCE:
+            found = f"{found[:_LONGEST_DIFFERENCE]}…"
+        return f"is of another job ({found})", "use the same options"
 
 
 def folder_of(target: Path) -> Path:
     """Where the segments of an output are kept."""
-    target = target.resolve()
+    target = destination(target)
     name = target.name
     if len(name) > _LONGEST_NAME:  # no room for more
         name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"

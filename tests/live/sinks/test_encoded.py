@@ -257,3 +257,50 @@ def test_without_pyvirtualcam_the_install_command_is_named(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     with pytest.raises(DependencyError, match=r"pip install 'rtdeblur\[virtual-camera\]'"):
         virtual_camera(None)
+
+
+def symbolic(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def dangling(path: Path, victim: Path) -> None:
+    path.symlink_to(victim.with_name("new.txt"))
+
+
+def hard(path: Path, victim: Path) -> None:
+    os.link(victim, path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
+@pytest.mark.parametrize("plant", [symbolic, hard])
+def test_a_recording_replaces_nothing_unasked(tmp_path: Path, plant: Callable[[Path, Path], None]) -> None:
+    victim, path = tmp_path / "victim.txt", tmp_path / "out.mkv"
+    victim.write_bytes(b"precious")
+    plant(path, victim)
+    with pytest.raises(OutputError, match="exists"):
+        record_to(path)(frame(), 30.0)
+    assert victim.read_bytes() == path.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
+def test_a_recording_that_replaces_another_keeps_its_mode(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim.txt", tmp_path / "out.mkv"
+    victim.write_bytes(b"precious")
+    victim.chmod(0o640)
+    hard(path, victim)
+    sink = record_to(path, overwrite=True)(frame(), 30.0)
+    sink.write(frame(), 0.0)
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.unlink()
+    symbolic(path, victim)  # while it grows
+    sink.close()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_recording_is_there_from_its_beginning(tmp_path: Path) -> None:
+    sink = record_to(tmp_path / "out.mkv")(frame(), 30.0)
+    for i in range(40):
+        sink.write(frame(), i / 2)
+    assert len(decode(tmp_path / "out.mkv")) > 20  # as after a kill
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+    sink.close()

@@ -191,6 +191,7 @@ def test_a_recording_is_matroska() -> None:
         record_to(Path("out.mp4"))
 
 
+@pytest.mark.needs_ffmpeg
 @pytest.mark.parametrize("format_name", ["mpegts", "h264"])
 def test_whatever_comes_by_udp_is_taken_apart(format_name: str) -> None:
     port = free_port(socket.SOCK_DGRAM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -98,6 +99,23 @@ def test_the_same_times_as_in_one_go(clip: Path, tmp_path: Path, codec: str) -> 
     assert times[0] == times[1]
 
 
+def test_the_pictures_of_finished_frames_are_not_looked_at(clip: Path, tmp_path: Path) -> None:
+    rewrite(clip, tmp_path / "whole.mp4")
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    with FileReader(clip) as reader, FileWriter(reader, target, resume=True) as writer:
+        writer.begin(SETTINGS)
+        assert [index for index in range(FRAMES) if not writer.needs(index)] == list(range(50))
+        for index, frame in enumerate(reader):
+            batch = FrameBatch.stack([frame])
+            if not writer.needs(index):
+                for plane in batch.planes:
+                    plane[...] = 77
+            writer.write(batch)
+        writer.commit()
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -180,7 +198,48 @@ def test_the_description_says_what_the_job_is(clip: Path, tmp_path: Path) -> Non
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     facts = json.loads((kept(target)[0].parent / "job.json").read_text())
-    assert {"input content", "codec", "encoder options", "av", "rtdeblur", "model"} <= set(facts)
+    assert facts["version"] == 2
+    assert {"input content", "codec", "encoder options", "av", "rtdeblur", "model"} <= set(facts["fields"])
+
+
+def age(folder: Path) -> None:
+    """Make unfinished work what the format before left: the bare fields, and segments named after them."""
+    fields = json.loads((folder / "job.json").read_text())["fields"]
+    (folder / "job.json").write_text(json.dumps(fields, indent=1))
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    for path in folder.glob("*.segment"):
+        header, _, rest = path.read_bytes()[:-32].partition(b"\n")
+        facts = json.loads(header) | {"job": digest}
+        sealed = json.dumps(facts, separators=(",", ":")).encode() + b"\n" + rest
+        path.write_bytes(sealed + hashlib.sha256(sealed).digest())
+
+
+def test_work_of_the_format_before_is_refused_and_left_alone(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    age(kept(target)[0].parent)
+    before = {path: path.read_bytes() for path in kept(target)}
+    with pytest.raises(
+        UsageError,
+        match=r"version of rtdeblur .*in format 1, expected 2.; resume it with that version, or -y",
+    ):
+        rewrite(clip, target)
+    assert {path: path.read_bytes() for path in kept(target)} == before
+    done, warnings = rewrite(clip, target, overwrite=True)
+    assert done == 0
+    assert [warning.rpartition(":")[2] for warning in warnings] == [" started over"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_work_of_a_format_to_come_is_refused(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    folder = kept(target)[0].parent
+    age(folder)
+    (folder / "job.json").write_text(json.dumps({"version": 3, "fields": {}, "more": [1]}))
+    with pytest.raises(UsageError, match=r"it is in format 3, expected 2.; resume it with that version"):
+        rewrite(clip, target)
+    assert len(kept(target)) == 2
 
 
 def test_one_process_at_a_time(clip: Path, tmp_path: Path) -> None:
@@ -332,6 +391,18 @@ def test_a_folder_that_is_not_the_jobs_is_refused(
         rewrite(clip, target, **({"overwrite": exists} | options))
     assert contents(tmp_path) == before
     assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
+
+
+@needs_root
+def test_no_work_is_kept_behind_a_link_of_another_user(clip: Path, tmp_path: Path, victim: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.symlink_to(victim / "out.mp4")
+    os.chown(target, STRANGER, STRANGER, follow_symlinks=False)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match="is a link of another user"):
+        rewrite(clip, target)
+    assert contents(tmp_path) == before
+    assert not list(victim.glob(".*"))
 
 
 def hard_link(path: Path, victim: Path) -> None:

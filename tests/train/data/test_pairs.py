@@ -50,6 +50,16 @@ def test_a_real_example_is_the_same_window_of_both(make_pairs: MakePairs) -> Non
         assert min(errors) < 2.5 / 127.5  # rounding to 8 bits, twice
 
 
+def test_what_is_excluded_is_not_trained_on(make_pairs: MakePairs) -> None:
+    folder = make_pairs(4)
+    data = DataOptions(pairs=(str(folder),), sharp=(str(folder / "sharp"),), exclude=("001*", "003.png"))
+    pairs = TrainingPairs(data, 32, seed=1)
+    assert [blurred.name for blurred, _ in pairs.pairs] == ["000.png", "002.png"]
+    assert {path.name for path in pairs.sharp} == {"000.png", "002.png"}
+    with pytest.raises(DataError, match=r"exclude leaves none of the 4 pairs; it is \['\*'\]"):
+        TrainingPairs(replace(data, exclude=("*",)), 32, seed=1)
+
+
 def test_crops_prefer_edges(tmp_path: Path) -> None:
     picture = np.full((512, 512, 3), 90, np.uint8)
     picture[:, 256:] = (np.indices((512, 256)).sum(0) // 16 % 2 * 100)[..., None]  # half sky, half chequers

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lightning_fabric import Fabric
+
+from train.errors import ConfigError
+from train.fit.checkpoint import load_checkpoint
+from train.fit.config import Config, ScheduleOptions
+from train.fit.countdown import Countdown
+from train.fit.run import fit
+from train.fit.stopwatch import Stopwatch
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def run(clock: Clock, countdown: Countdown, stopwatch: Stopwatch, seconds: float) -> list[float]:
+    """Rates of the steps of a run whose steps take so long."""
+    rates = []
+    for number in countdown.steps(0):
+        rates.append(countdown.rate(number))
+        with stopwatch.time("network"):
+            clock.now += seconds
+    return rates
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.7, 3.0])
+def test_a_timed_run_falls_over_its_last_fifth_whatever_its_speed(clock: Clock, seconds: float) -> None:
+    stopwatch = Stopwatch()
+    countdown = Countdown(ScheduleOptions(minutes=5), Fabric(accelerator="cpu"), stopwatch, began=100.0)
+    rates = run(clock, countdown, stopwatch, seconds)
+    flat = sum(rate == 1 for rate in rates)
+    assert flat / len(rates) == pytest.approx(0.8, abs=0.03)
+    fall = rates[flat:]
+    assert fall == sorted(fall, reverse=True)
+    assert fall[len(fall) // 2] == pytest.approx(0.5, abs=0.08)
+    assert 0 < fall[-1] < max(0.05, 8 * seconds / 60)
+    assert 300 - 4 * seconds - 1 < countdown.seconds <= 300 - seconds
+
+
+def test_a_timed_run_leaves_room_for_its_last_checkpoint_and_validation(clock: Clock) -> None:
+    stopwatch = Stopwatch()
+    for name, seconds in (("save", 4.0), ("validation", 20.0)):
+        with stopwatch.time(name):
+            clock.now += seconds
+    countdown = Countdown(ScheduleOptions(minutes=2), Fabric(accelerator="cpu"), stopwatch, began=100.0)
+    run(clock, countdown, stopwatch, 0.1)
+    assert 70 < countdown.seconds < 120 - 24
+
+
+def test_too_little_time_gives_no_step(clock: Clock) -> None:
+    stopwatch = Stopwatch()
+    with stopwatch.time("save"):
+        clock.now += 70
+    countdown = Countdown(ScheduleOptions(minutes=1), Fabric(accelerator="cpu"), stopwatch, began=100.0)
+    assert list(countdown.steps(0)) == []
+
+
+def test_a_warm_up_comes_first_in_a_timed_run_too() -> None:
+    factor = ScheduleOptions(minutes=1, warmup_steps=10).factor
+    assert [factor(step, 0.1) for step in (0, 4, 9, 50)] == pytest.approx([0.1, 0.5, 1, 1])
+    assert [factor(50, passed) for passed in (0.8, 0.9, 1.0, 1.1)] == pytest.approx([1, 0.5, 0, 0])
+
+
+def test_a_trunk_stays_at_its_rate() -> None:
+    factor = ScheduleOptions(steps=100, warmup_steps=4).factor
+    assert [factor(step) for step in (0, 3, 50, 99)] == pytest.approx([0.25, 1, 1, 1])
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"minutes": 5.0, "steps": 10}, "minutes is 5.0, which excludes steps and decay_steps"),
+    ({"minutes": 5.0, "decay_steps": 10}, "minutes is 5.0, which excludes steps and decay_steps"),
+    ({"minutes": -1.0}, "minutes is -1.0, expected a positive number"),
+    ({}, "steps is 0, expected at least 1"),
+])  # fmt: skip
+def test_schedules_that_make_no_sense(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ScheduleOptions(**options)  # type: ignore[arg-type]
+
+
+def timed(config: Config, minutes: float) -> Config:
+    return replace(config, schedule=ScheduleOptions(minutes=minutes, warmup_steps=2))
+
+
+def test_a_timed_run_ends_in_time_and_is_then_left_alone(tiny: Callable[..., Config]) -> None:
+    config = timed(tiny(), 0.1)
+    began = time.perf_counter()
+    last = fit(config, began)
+    assert 2 < time.perf_counter() - began < 6
+    state = load_checkpoint(last, {})
+    assert state["finished"]
+    assert state["step"] > 2
+    before = last.read_bytes()
+    assert fit(config).read_bytes() == before
+
+
+def test_an_interrupted_timed_run_has_the_rest_of_its_minutes(tiny: Callable[..., Config]) -> None:
+    from train.fit.step import Step
+
+    config = replace(timed(tiny(), 0.25), save_every=1)
+    whole = Step.__call__
+
+    def until(self: Step, step: int, *batch: object) -> dict[str, float]:
+        if step == 3:
+            time.sleep(4)
+        if step == 5:
+            raise KeyboardInterrupt
+        return whole(self, step, *batch)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Step, "__call__", until)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config)
+    began = time.perf_counter()
+    last = fit(config)
+    assert time.perf_counter() - began < 15 - 4
+    assert load_checkpoint(last, {})["seconds"] < 15
+
+
+def test_the_journal_of_a_run_is_rows_and_charts(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    from train.data.pictures import read_picture
+    from train.fit.journal import read_rows
+
+    config = tiny(f'[validation]\npairs = "{tmp_path}/pairs"\nevery = 3\n')
+    fit(config)
+    rows = read_rows(Path(config.output))
+    assert [(row["step"], row["crops"]) for row in rows if "psnr" in row] == [(3, 6), (6, 12)]
+    assert read_picture(tmp_path / "run" / "curves.png").shape == (720, 720, 3)
+    path = tmp_path / "run" / "journal.jsonl"
+    path.write_text(path.read_text() + json.dumps({"step": 9, "crops": 18, "psnr": 1.0}) + '\n{"step": 1')
+    fit(replace(config, schedule=ScheduleOptions(steps=7)))  # rows of steps that were lost are dropped
+    assert [row["step"] for row in read_rows(Path(config.output)) if "psnr" in row] == [3, 6, 7]
