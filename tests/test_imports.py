@@ -25,7 +25,7 @@ LAYERS = [
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors", "files", "decode", "parity"},
+    {"frames", "dropout", "errors", "pictures", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 

@@ -19,8 +19,8 @@ from rtdeblur.errors import DependencyError, InputError
 from rtdeblur.ffmpeg.container import MAX_PIXELS
 from rtdeblur.frames import Frame, VideoInfo
 from rtdeblur.media.photos import deep
-from rtdeblur.media.photos.kinds import PictureKind, kind_named, kind_of, names
 from rtdeblur.media.photos.still import Still
+from rtdeblur.pictures import PictureKind, kind_named, kind_of, names
 
 _CONVERTED = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB",

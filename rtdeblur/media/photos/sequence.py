@@ -25,11 +25,11 @@ from rtdeblur.ffmpeg.damage import FRAMES, Damage
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.pixels import colour_of, planes_of
 from rtdeblur.frames import Colour, Frame, VideoInfo
-from rtdeblur.media.photos.kinds import kind_of
 from rtdeblur.media.photos.reader import PictureReader
 from rtdeblur.media.photos.still import MILLISECOND, Still
 from rtdeblur.media.reader import Carried
 from rtdeblur.media.source import PictureInfo, SourceInfo
+from rtdeblur.pictures import kind_of
 
 RATE = Fraction(25)
 """Pictures per second unless asked otherwise, as FFmpeg has it."""
@@ -80,8 +80,9 @@ def gaps(paths: Sequence[Path]) -> str | None:
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
     if not missing or len(missing) > 10 * len(numbers):  # dates and the like count otherwise
         return None
-    first = f"from {paths[0].name} to {paths[-1].name}, {len(missing)} numbers are missing"
-    return f"{first}, the first {missing[0]}; the video goes on without them"
+    what = f"number {missing[0]} is" if len(missing) == 1 else f"{len(missing)} numbers are"
+    first = "" if len(missing) == 1 else f", the first {missing[0]}"
+    return f"from {paths[0].name} to {paths[-1].name}, {what} missing{first}; the video continues without"
 
 
 def _files(folder: Path) -> list[Path]:

@@ -13,9 +13,9 @@ from rtdeblur.errors import DependencyError, OutputError, UsageError
 from rtdeblur.ffmpeg.targets import PartFile
 from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media.photos import deep
-from rtdeblur.media.photos.kinds import PictureKind, kind_of
 from rtdeblur.media.photos.reader import UNREADABLE, PictureReader, register_heif, without_warnings
 from rtdeblur.media.photos.still import Still
+from rtdeblur.pictures import PictureKind, kind_of
 
 # Above what is seen, and near the size of a camera's own file.
 _QUALITY: dict[str, dict[str, Any]] = {

@@ -18,9 +18,9 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 from rtdeblur.errors import InputError, OutputError, RtdeblurError, UsageError
 from rtdeblur.frames import FrameBatch
 from rtdeblur.media.photos import deep
-from rtdeblur.media.photos.kinds import KINDS, kind_of
 from rtdeblur.media.photos.reader import PictureReader, register_heif
 from rtdeblur.media.photos.writer import PictureWriter
+from rtdeblur.pictures import KINDS, kind_of
 
 WITH_HEIC = register_heif()
 ENDINGS = [kind.endings[0] for kind in KINDS if WITH_HEIC or kind.name != "HEIF"]

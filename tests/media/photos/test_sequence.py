@@ -183,6 +183,7 @@ def test_a_file_named_like_a_pattern_is_a_file(tmp_path: Path) -> None:
     [
         (["f1.png", "f2.png", "f3.png"], None),
         (["f1.png", "f4.png"], "2 numbers are missing, the first 2"),
+        (["f1.png", "f3.png"], "number 2 is missing;"),
         (["2024-01-01.png", "2024-12-31.png"], None),
         (["a.png", "b.png"], None),
         (["IMG_20240101.png", "IMG_20250101.png"], None),
