@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from leaks import nothing_is_left_behind  # noqa: F401
 
 from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media.reader import FileReader
