@@ -19,13 +19,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench", "deblurrer"},
+    {"bench", "deblurrer", "engine"},
     {"pipeline", "live", "gpu_path"},
     {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors", "files", "decode", "parity"},
+    {"frames", "dropout", "errors", "pictures", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
@@ -40,6 +40,8 @@ HOMES = {
     "cv2": ("rtdeblur.live.displays", "rtdeblur.live.sources.camera"),
     "aiohttp": ("rtdeblur.live.displays.web",),
     "pyvirtualcam": ("rtdeblur.live.sinks.virtual_camera",),
+    "PIL": ("rtdeblur.media.photos",),
+    "pillow_heif": ("rtdeblur.media.photos",),
     "openvino": ("rtdeblur.backends.openvino",),
     "tensorrt": ("rtdeblur.backends.tensorrt",),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
@@ -58,6 +60,7 @@ HEAVY = {
     "aiohttp",
     "av",
     "cv2",
+    "PIL",
     "numpy",
     "openvino",
     "rich",

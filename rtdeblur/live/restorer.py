@@ -1,4 +1,4 @@
-"""Restores live frames one by one, by the model and at the working resolution that keep up."""
+"""Restores live frames one by one, with the model and working resolution that keep up."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ AUTO = "auto"
 
 
 class LiveRestorer:
-    """Runs models; used by one thread, but for `next_choice` and what `model` and `working_size` tell.
+    """Runs models for one thread; others may read its attributes and call `next_choice` and `stop`.
 
     Args:
-        choices: what `next_choice` goes round: AUTO and names of models; the first is where it begins.
-        candidates: the models among which AUTO chooses.
-        open_backend: starts the backend of a model by name; called in the thread that restores.
-        clock: tells the time.
+        choices: AUTO and names of models, in the order of `next_choice`; the first one is used at the start.
+        candidates: models that AUTO may choose.
+        open_backend: starts the backend of a model, given its name; called in the restoring thread.
+        clock: source of the time.
 
     Attributes:
-        model: what restored the last frame.
-        working_size: (height, width) that it worked at.
-        description: of the backend that did it, one line.
-        stopped: True once `stop` was called, for backends that work on something for long.
+        model: name of the model that restored the last frame.
+        working_size: (height, width) at which it worked.
+        description: one line about its backend.
+        stopped: True once `stop` was called; polled by backends during long builds.
         unrestored: frames so far for which a model returned no picture, and that stayed as they were.
     """
 
@@ -55,11 +55,11 @@ class LiveRestorer:
 
     @property
     def label(self) -> str:
-        """The model's name, and whether it was chosen by itself."""
+        """Name of the model, with '(auto)' if auto chose it."""
         return f"{self.model} (auto)" if self._choices[self._choice] == AUTO != self.model else self.model
 
     def next_choice(self) -> str:
-        """Go to the next choice; from any thread.
+        """Switch to the next choice; may be called from any thread.
 
         Returns:
             Its name.
@@ -68,19 +68,19 @@ class LiveRestorer:
         return self._choices[self._choice]
 
     def start(self) -> None:
-        """Open what the first choice needs first, so that what is wrong with it shows at once.
+        """Open the backend of the first choice, so that problems show before the first frame.
 
         Raises:
-            RtdeblurError: a model or backend cannot start.
+            RtdeblurError: the model or its backend cannot start.
         """
         choice = self._choices[self._choice]
         self._backend(rungs(self._candidates, 1, 1)[0].model if choice == AUTO else choice)
 
     def restore(self, frame: Frame, budget: float) -> Frame:
-        """Restore a frame, and learn from how long it takes.
+        """Restore a frame, and adapt to how long it takes.
 
         Args:
-            frame: of any layout.
+            frame: any layout.
             budget: seconds that AUTO may spend on a frame.
 
         Returns:
@@ -93,14 +93,14 @@ class LiveRestorer:
         restored = self._run(backend, frame, rung.size)
         seconds = self._clock() - began
         met = (rung, frame.layout)
-        if met == self._met and choice == AUTO:  # the first at a size pays for compiling
+        if met == self._met and choice == AUTO:  # the first frame of a size pays for compiling
             self._index = self._governor.observe(seconds, budget)
         self._met, self.model, self.working_size = met, rung.model, rung.size
         self.description = backend.description
         return restored
 
     def stop(self) -> None:
-        """Give up what takes long, from any thread; `restore` may raise InterruptedRunError then."""
+        """Abandon long builds, from any thread; `restore` may then raise InterruptedRunError."""
         self.stopped = True
 
     def close(self) -> None:

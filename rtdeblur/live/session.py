@@ -3,7 +3,7 @@
     source ──► [capture] ──newest──► [infer] ──newest──► displays (the caller's thread)
                                         └───bounded queues──► [output] …
 
-What a stage has no time for is dropped and counted.
+Frames that a stage has no time for are dropped and counted.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _POLL_SECONDS = 0.05
 _NOTICE_SECONDS = 3.0
 
 Say = Callable[[str, str], None]
-"""Tells the user: 'info' or 'warning', and one line."""
+"""Logs one line for the user; the first argument is 'info' or 'warning'."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """What a session is told.
+    """Options of a session.
 
     Attributes:
-        duration: seconds from the first picture on; None for as long as the source gives any.
-        deadline: seconds that restoring a picture may take; None for the source's frame interval.
-        record: file to record to from the beginning on.
-        folder: where recordings and snapshots go that a key starts.
+        duration: seconds to run, counted from the first picture; None runs until the source ends.
+        deadline: seconds per picture for restoring; None for the source's frame interval.
+        record: file to record to from the start; None for no recording.
+        folder: folder of snapshots, and of recordings started during the session.
         overwrite: replace the file of `record` if it exists.
     """
 
@@ -53,15 +53,15 @@ class LiveSettings:
 
 
 class LiveSession:
-    """Shows, records and sends what a source gives, restored.
+    """Restores the pictures of a source, and shows, records and sends them.
 
     Args:
-        capture: not yet started.
-        restorer: closed by `run`.
-        displays: closed by `run`; with none, pictures go to the outputs alone.
-        outputs: ended by `run`.
-        say: tells the user what happens.
-        settings: what else it is told.
+        capture: reads the source; not yet started.
+        restorer: runs the models; closed by `run`.
+        displays: show the pictures; closed by `run`; may be empty.
+        outputs: record or send the pictures; ended by `run`.
+        say: logs one line for the user.
+        settings: further options.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class LiveSession:
         self._saver = ThreadPoolExecutor(1, "rtdeblur-snapshot")
 
     def run(self) -> LiveSummary:
-        """Run until the source ends, a display is closed, time is up, or `stop` is called.
+        """Run until the source ends, a display is closed, the time is up, or `stop` is called.
 
         Raises:
-            RtdeblurError: the source, the model or an output cannot begin; or nothing is left to do.
+            RtdeblurError: the source, the model or an output cannot start, or every output has failed.
         """
         self._began = time.monotonic()
         try:
@@ -106,7 +106,7 @@ class LiveSession:
         return self._summary()
 
     def stop(self) -> None:
-        """End the session in good order; from any thread, or a signal's handler."""
+        """End the session cleanly; may be called from any thread or a signal handler."""
         self._stop.set()
 
     def _step(self) -> None:
@@ -128,7 +128,7 @@ class LiveSession:
         return any(o.is_stillborn for o in self._outputs) or self._is_useless()
 
     def _is_useless(self) -> bool:
-        """True where nobody gets the pictures any more."""
+        """True if no display or output takes pictures any more."""
         return not self._displays and bool(self._outputs) and all(o.error for o in self._outputs)
 
     def _count(self, shown: LivePicture) -> None:
@@ -144,7 +144,7 @@ class LiveSession:
         self._last = shown
 
     def _deliver(self, picture: LivePicture) -> None:
-        """Called from the inference's thread."""
+        """Queue a picture for every output; called in the inference thread."""
         interval = self._capture.interval.seconds
         for output in self._outputs:
             output.put(picture.restored, picture.captured_at, 1 / interval if interval else None)
@@ -155,7 +155,7 @@ class LiveSession:
         elif command is Command.PAUSE:
             self._paused = not self._paused
         elif command is Command.NEXT_MODEL:
-            self._tell(f"model: {self._restorer.next_choice()}")
+            self._notify(f"model: {self._restorer.next_choice()}")
         elif command is Command.RECORD:
             self._toggle_recording()
         elif command is Command.SNAPSHOT and self._last is not None:
@@ -166,22 +166,22 @@ class LiveSession:
             blurred, restored = save_snapshot(picture, self._settings.folder)
         except (RtdeblurError, OSError) as error:
             self._warn(str(error))
-            self._tell(str(error))
+            self._notify(str(error))
         else:
             self._say("info", f"saved {blurred} and {restored}")
-            self._tell(f"saved {restored.name}")
+            self._notify(f"saved {restored.name}")
 
     def _toggle_recording(self) -> None:
         if self._is_recording():
             assert self._recording is not None
             self._recording.end()
-            self._tell(f"{self._recording.name} ended")
+            self._notify(f"saved {self._recording.name.removeprefix('recording ')}")
             self._recording = None
         else:
             path = stamped(self._settings.folder, ".mkv")
             self._record(path)
             self._say("info", f"recording to {path}, without sound")
-            self._tell(f"recording to {path.name}")
+            self._notify(f"recording to {path.name}")
 
     def _record(self, path: Path, *, overwrite: bool = False, required: bool = False) -> None:
         sink = record_to(path, overwrite=overwrite)
@@ -194,8 +194,8 @@ class LiveSession:
     def _warn(self, line: str) -> None:
         self._say("warning", line)
 
-    def _tell(self, notice: str) -> None:
-        """Show a line in the displays for a moment."""
+    def _notify(self, notice: str) -> None:
+        """Show one line in the displays for a few seconds."""
         self._notice, self._notice_until = notice, time.monotonic() + _NOTICE_SECONDS
 
     def _status(self) -> LiveStatus:

@@ -41,7 +41,7 @@ def test_a_file_is_played_restored_and_recorded(
         (["clip", "--no-window", "--send", "http://x"], "cannot send to 'http://x'"),
         (["clip", "--no-window", "-o", "out.mp4"], "try 'out.mkv'"),
         (["clip", "--no-window", "-o", "nowhere/out.mkv"], "no folder 'nowhere'"),
-        (["clip", "--no-window", "-o", "{clip}"], "exists; try another name or -y"),
+        (["clip", "--no-window", "-o", "{clip}"], "exists; choose another name, or -y"),
         (["clip", "--no-window", "-o", "{out}", "--model", "nosuch"], "no model is called 'nosuch'"),
     ],
 )

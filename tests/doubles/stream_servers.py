@@ -77,15 +77,15 @@ def http_server(*bodies: bytes, hang: bool = False) -> Iterator[str]:
         thread.join(10)
 
 
-def encoded(frames: int, key_every: int = 10) -> list[bytes]:
-    """H.264 pictures that grow lighter, each with its start codes."""
+def encoded(frames: int, key_every: int = 10, step: int = 1) -> list[bytes]:
+    """H.264 pictures that grow brighter by `step`, each with its start codes."""
     context = av.CodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt = 160, 96, "yuv420p"
     context.time_base, context.options = Fraction(1, 30), {"tune": "zerolatency", "preset": "ultrafast"}
     context.gop_size = key_every
     pictures = []
     for i in range(frames):
-        frame = av.VideoFrame.from_ndarray(np.full((144, 160), (60 + i) % 256, np.uint8), "yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.full((144, 160), (60 + step * i) % 256, np.uint8), "yuv420p")
         frame.pts = i
         pictures += [bytes(packet) for packet in context.encode(frame)]
     return pictures
@@ -98,7 +98,7 @@ def rtp(pictures: list[bytes]) -> Iterator[bytes]:
         units = [unit for unit in re.split(b"\x00\x00\x00?\x01", picture) if unit]
         for unit in units:
             marker = 0x80 if unit is units[-1] else 0
-            packet = struct.pack(">BBHII", 0x80, 96 | marker, sequence, index * 3000, 7) + unit
+            packet = struct.pack(">BBHII", 0x80, 96 | marker, sequence, 90_000 + index * 3000, 7) + unit
             yield struct.pack(">cBH", b"$", 0, len(packet)) + packet
             sequence += 1
 

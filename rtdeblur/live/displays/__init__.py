@@ -1,4 +1,4 @@
-"""What a live session and its displays say to each other."""
+"""Protocol between a live session and its displays."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rtdeblur.frames import Frame
 
 
 class Command(Enum):
-    """What a user asks of the session.
+    """Request from the user to the session.
 
-    The split's position, side by side, full screen and help are a display's own and never leave it.
+    Divider, side by side, full screen and help belong to the display and are not commands.
     """
 
     QUIT = "quit"
@@ -27,9 +27,9 @@ class LivePicture:
     """One captured frame, before and after.
 
     Attributes:
-        blurred: as captured.
-        restored: of the same layout.
-        captured_at: seconds of `time.monotonic()` when it left the source.
+        blurred: the frame as captured.
+        restored: the restored frame, of the same layout.
+        captured_at: `time.monotonic()` when the frame left the source.
     """
 
     blurred: Frame
@@ -39,18 +39,19 @@ class LivePicture:
 
 @dataclass(frozen=True, slots=True)
 class LiveStatus:
-    """What a display tells besides the picture.
+    """State of the session, for displays.
 
     Attributes:
-        model: its name.
-        working_size: (height, width) that the model works at.
-        source_fps: frames a second that the source gives.
-        shown_fps: frames a second that were shown.
-        latency_ms: median and 95th percentile, capture to display, of the last seconds; None before.
-        dropped: frames of the source that were never shown, since the start.
-        recording: True while a file is being written.
-        paused: True while the picture stands still on request.
-        message: '' or one line, as 'source lost; trying again in 2 s'.
+        model: name of the model.
+        working_size: (height, width) at which the model works.
+        source_fps: frames per second of the source.
+        shown_fps: frames per second shown.
+        latency_ms: median and 95th percentile from capture to display, over the last few seconds; None at
+            first.
+        dropped: frames since the start that were never shown.
+        recording: True while a recording is being written.
+        paused: True while the user has paused the picture.
+        message: one line, such as 'source lost; trying again in 2 s', or ''.
     """
 
     model: str
@@ -68,11 +69,15 @@ class Display(Protocol):
     """Shows live pictures and takes commands: a window, a web page."""
 
     def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
-        """Show a picture and a status; give what the user has asked since the last call.
+        """Show a picture and a status; return the commands since the last call, in order.
 
-        Called from one thread, the main one: with each new picture, and about 20 times a second without
-        one, so that keys work while the source is lost. Returns as soon as it has drawn. A window that
-        was closed answers with `Command.QUIT`; so counts an exception.
+        Called from the main thread only: with each new picture, and about 20 times per second without one,
+        so that keys work while the source is lost. Returns as soon as the picture is drawn. A window that the
+        user closed returns `Command.QUIT`. An exception ends the session.
+
+        Args:
+            picture: the new picture; None to keep the last one.
+            status: the state of the session.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Composes what the window shows: the pictures, the divider, and text on a dark backing."""
+"""Drawing for the window: pictures, divider, and text on a dark background."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 from rtdeblur.live.displays import LiveStatus
 
 Canvas = NDArray[np.uint8]
-"""(H, W, 3), blue, green, red."""
+"""(H, W, 3) uint8, blue, green, red."""
 
 _BACKGROUND = 24
 _WHITE, _SOFT, _RED = (245, 245, 245), (190, 190, 190), (60, 60, 235)
 _FONT: Any = cv2.FONT_HERSHEY_SIMPLEX
 HELP = (
     ("drag, [ and ]", "move the divider"),
-    ("s", "split view on and off"),
-    ("b", "side by side on and off"),
-    ("space", "pause"),
-    ("p", "snapshot: a pair of PNG files"),
-    ("r", "record on and off"),
+    ("s", "split view on or off"),
+    ("b", "side by side on or off"),
+    ("space", "pause or resume"),
+    ("p", "snapshot (two PNG files)"),
+    ("r", "start or stop recording"),
     ("m", "next model"),
-    ("f", "full screen on and off"),
-    ("i", "status line on and off"),
-    ("h", "this help on and off"),
+    ("f", "full screen on or off"),
+    ("i", "status line on or off"),
+    ("h", "this help on or off"),
     ("q, Esc", "quit"),
 )
 
 
 class View(Enum):
-    """How the two pictures share the window."""
+    """Arrangement of the two pictures in the window."""
 
     RESTORED = "restored"
     SPLIT = "split"
@@ -52,7 +52,7 @@ class Box:
     height: int
 
     def of(self, canvas: Canvas) -> Canvas:
-        """A view on that part of the canvas."""
+        """View of that part of the canvas."""
         return canvas[self.y : self.y + self.height, self.x : self.x + self.width]
 
 
@@ -62,7 +62,7 @@ def blank(height: int, width: int) -> Canvas:
 
 
 def fit(picture: tuple[int, int], room: Box) -> Box:
-    """The largest box of a picture's shape, (height, width), in the middle of some room."""
+    """Largest box with the shape of a picture, (height, width), centred in a room."""
     height, width = picture
     scale = min(room.width / width, room.height / height)
     across, down = max(1, round(width * scale)), max(1, round(height * scale))
@@ -70,7 +70,13 @@ def fit(picture: tuple[int, int], room: Box) -> Box:
 
 
 def draw_divider(canvas: Canvas, box: Box, position: float) -> None:
-    """A thin line with a grip, at a fraction of a box."""
+    """Draw a thin line with a grip.
+
+    Args:
+        canvas: canvas to draw on.
+        box: the picture.
+        position: fraction of its width, 0 to 1.
+    """
     x, y = box.x + round((box.width - 1) * position), box.y + box.height // 2
     unit = max(1, round(text_scale(canvas) * 2))
     cv2.line(canvas, (x, box.y), (x, box.y + box.height - 1), (30, 30, 30), 3 * unit)
@@ -87,7 +93,7 @@ def draw_divider(canvas: Canvas, box: Box, position: float) -> None:
 
 
 def draw_label(canvas: Canvas, box: Box, text: str, *, right: bool = False) -> None:
-    """A name in an upper corner of a box; left out where it has no room."""
+    """Draw a name in an upper corner of a box, if there is room."""
     scale = text_scale(canvas)
     width, height = _size(text, scale)
     pad, margin = round(height * 0.7), round(height * 0.9)
@@ -101,7 +107,7 @@ def draw_label(canvas: Canvas, box: Box, text: str, *, right: bool = False) -> N
 
 
 def draw_status(canvas: Canvas, status: LiveStatus) -> None:
-    """The line at the bottom, and what the session has to say above it."""
+    """Draw the status line at the bottom."""
     line, room = status_line(status), canvas.shape[1] * 0.96
     scale = _fitting(line, text_scale(canvas), room)
     width, height = _size(line, scale)
@@ -115,7 +121,7 @@ def draw_status(canvas: Canvas, status: LiveStatus) -> None:
 
 
 def draw_message(canvas: Canvas, text: str) -> None:
-    """One line in the lower middle of the picture."""
+    """Draw one line in the lower middle of the picture."""
     scale = _fitting(text, text_scale(canvas) * 1.1, canvas.shape[1] * 0.9)
     width, height = _size(text, scale)
     pad = height
@@ -125,7 +131,7 @@ def draw_message(canvas: Canvas, text: str) -> None:
 
 
 def draw_recording(canvas: Canvas) -> None:
-    """A red dot and a word in the upper middle."""
+    """Draw a red dot and REC in the upper middle."""
     scale = text_scale(canvas)
     width, height = _size("REC", scale)
     pad = round(height * 0.7)
@@ -138,7 +144,7 @@ def draw_recording(canvas: Canvas) -> None:
 
 
 def draw_help(canvas: Canvas, lines: Sequence[tuple[str, str]] = HELP) -> None:
-    """The keys and what they do, in the middle."""
+    """Darken the canvas and list keys and what they do."""
     _darken(canvas, Box(0, 0, canvas.shape[1], canvas.shape[0]))
     longest = max((key for key, _ in lines), key=len) + "xxxx" + max((text for _, text in lines), key=len)
     scale = _fitting(longest, text_scale(canvas) * 1.1, canvas.shape[1] * 0.9)
@@ -155,7 +161,7 @@ def draw_help(canvas: Canvas, lines: Sequence[tuple[str, str]] = HELP) -> None:
 
 
 def status_line(status: LiveStatus) -> str:
-    """Model, rate, latency and drops, in ASCII, which every font of OpenCV has."""
+    """Model, rate, latency and drops, in ASCII, since OpenCV's fonts have nothing else."""
     height, width = status.working_size
     parts = [
         f"{status.model} {width}x{height}",
@@ -167,7 +173,7 @@ def status_line(status: LiveStatus) -> str:
 
 
 def text_scale(canvas: Canvas) -> float:
-    """The scale of text that is readable at 640×360 and calm on a large screen."""
+    """Scale of text that is readable at 640×360 and not too large on a large screen."""
     return min(1.2, max(0.42, len(canvas) / 1200))
 
 
@@ -177,7 +183,7 @@ def _size(text: str, scale: float) -> tuple[int, int]:
 
 
 def _fitting(text: str, scale: float, room: float) -> float:
-    """The scale, or the largest smaller one at which a text has room; widths do not grow evenly with it."""
+    """A scale at which a text has room, at most `scale`; widths do not grow evenly with the scale."""
     while scale > 0.1 and _size(text, scale)[0] > room:
         scale *= 0.95
     return scale

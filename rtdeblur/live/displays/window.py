@@ -1,4 +1,4 @@
-"""The window of a live session (a `Display`), drawn and driven by OpenCV; needs the extra `live`."""
+"""Window of a live session (a `Display`), drawn by OpenCV; needs the extra `live`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from rtdeblur.errors import DependencyError, OutputError
 from rtdeblur.live.displays import Command, LivePicture, LiveStatus
 
-try:  # before all that loads PyAV, see `_display`
+try:  # before anything that loads PyAV, see `_display`
     import cv2
 except ImportError as error:
     raise DependencyError("opencv-python", "live", "the window") from error
@@ -36,11 +36,11 @@ from rtdeblur.live.image import to_bgr
 
 TITLE = "rtdeblur"
 _FIRST_SIZE = (720, 1280)
-# Larger windows are drawn at this size and enlarged by the window system: drawing 4K takes too long.
+# Larger windows are drawn at this size and enlarged by the window system, since drawing 4K takes too long.
 _LARGEST = (1080, 1920)
 _SMALLEST = (180, 320)
 _KEY_STEP = 0.02
-_KEYS_A_CALL = 8
+_KEYS_PER_CALL = 8
 _ESCAPE = 27
 _PROBE = "import cv2, sys; cv2.namedWindow('rtdeblur'); print('ok', flush=True); sys.stdin.read()"
 _COMMANDS = {
@@ -54,14 +54,14 @@ _COMMANDS = {
 
 
 class Window:
-    """Shows the restored picture, whole, beside the blurred one, or split by a divider that is dragged.
+    """Shows the restored picture on its own, next to the blurred one, or split by a movable divider.
 
     Args:
-        title: the window's name.
+        title: title of the window.
 
     Raises:
         DependencyError: OpenCV is missing.
-        OutputError: this OpenCV has no windows, or there is no display to open one on.
+        OutputError: this OpenCV has no windows, or there is no screen to open one on.
     """
 
     def __init__(self, title: str = TITLE) -> None:
@@ -70,7 +70,7 @@ class Window:
         self._view, self._split = View.SPLIT, 0.5
         self._full_screen = self._help = self._dragging = False
         self._overlay = True
-        self._box: Box | None = None  # where the split picture lies
+        self._box: Box | None = None  # the split picture, which can be dragged
         self._picture: LivePicture | None = None
         self._pixels: tuple[object, Canvas, Canvas | None] | None = None
         self._drawn: object = None
@@ -81,7 +81,7 @@ class Window:
         self._resize((9, 16))
 
     def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
-        """Draw what is new, and give what keys asked for (see `Display.show`)."""
+        """Draw the picture and return the commands of keys (see `Display.show`)."""
         if not self._is_visible():
             return [Command.QUIT]
         if picture is not None:
@@ -96,13 +96,13 @@ class Window:
         """Destroy the window; may be called twice."""
         if self._is_visible():
             cv2.destroyWindow(self._title)
-            cv2.waitKey(1)  # it goes when events are handled
+            cv2.waitKey(1)  # the window disappears when events are handled
         self._open = False
 
     def _is_visible(self) -> bool:
         try:
             return self._open and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # Qt has gone with its last window
+        except cv2.error:  # Qt ends with its last window
             return False
 
     def _resize(self, shape: tuple[int, int]) -> None:
@@ -126,8 +126,8 @@ class Window:
             draw_status(canvas, status)
         if status.recording:
             draw_recording(canvas)
-        waiting = "" if self._picture else "waiting for a picture"
-        message = status.message or ("paused: space goes on" if status.paused else waiting)
+        waiting = "" if self._picture else "Waiting for a picture"
+        message = status.message or ("Paused - Space to resume" if status.paused else waiting)
         if message and not self._help:
             draw_message(canvas, message)
         if self._help:
@@ -158,7 +158,7 @@ class Window:
         self._box = box
 
     def _scaled(self, picture: LivePicture, box: Box) -> tuple[Canvas, Canvas | None]:
-        """The restored and, where it is seen, the blurred picture in the size of a box."""
+        """The restored picture and, if it is visible, the blurred one, in the size of a box."""
         both = self._view is not View.RESTORED
         key = (id(picture), box.height, box.width, both)
         if self._pixels is None or self._pixels[0] != key:
@@ -176,7 +176,7 @@ class Window:
 
     def _keys(self) -> list[Command]:
         commands = []
-        for _ in range(_KEYS_A_CALL):
+        for _ in range(_KEYS_PER_CALL):
             key = cv2.waitKey(1)
             if key < 0:
                 break
@@ -188,7 +188,7 @@ class Window:
         return commands
 
     def _own_key(self, key: str) -> None:
-        """What concerns the window alone."""
+        """Handle a key that only concerns the window."""
         if key == "s":
             self._view = View.RESTORED if self._view is View.SPLIT else View.SPLIT
         elif key == "b":
@@ -220,9 +220,10 @@ def _shape(picture: LivePicture) -> tuple[int, int]:
 
 @contextmanager
 def _display() -> Iterator[None]:
-    """Find out whether a window can be opened, without the abort that Qt makes of a missing display.
+    """Check that a window can be opened; without a screen, Qt would abort the process.
 
-    Another process opens one first and holds it meanwhile: an X server may reset when its last client goes.
+    Another process opens one first and keeps it meanwhile, since an X server may reset when its last client
+    goes.
     """
     if not cv2.currentUIFramework():
         raise OutputError(
@@ -232,15 +233,15 @@ def _display() -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    loaded = list(sys.modules)  # in their order
+    loaded = list(sys.modules)  # in the order of loading
     if loaded.index("av") < loaded.index("cv2"):
         # Both bring a libxcb; Qt's first window hangs on PyAV's (github.com/PyAV-Org/PyAV/issues/1050).
         raise OutputError("OpenCV must be loaded before PyAV: import rtdeblur.live.displays.window first")
     name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if not name:
-        raise OutputError("there is no display to open a window on; try --web")
+        raise OutputError("there is no screen to open a window on (DISPLAY is not set); try --web")
     quiet = subprocess.DEVNULL
-    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # it has no fonts, and needs none
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # that it has no fonts; it needs none
     command = [sys.executable, "-c", _PROBE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet) as probe:
         assert probe.stdout is not None

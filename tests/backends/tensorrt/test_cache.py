@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -474,3 +475,11 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_folder() == tmp_path
     monkeypatch.delenv("RTDEBLUR_ENGINE_DIR")
     assert default_folder().parts[-2:] == ("rtdeblur", "engines")
+
+
+def test_modules_keep_their_former_names() -> None:
+    from rtdeblur.engine import cache, spec
+
+    assert (cache.EngineCache, spec.EngineSpec) == (EngineCache, EngineSpec)
+    for name in ("cache", "spec", "sidecar"):
+        assert import_module(f"rtdeblur.engine.{name}") is import_module(f"rtdeblur.backends.tensorrt.{name}")

@@ -123,7 +123,7 @@ def test_udp_arrives_from_our_own_sender() -> None:
 
 def test_nothing_on_udp_is_said() -> None:
     port = free_port(socket.SOCK_DGRAM)
-    with pytest.raises(InputError, match=r"nothing came within 0\.5 s"):
+    with pytest.raises(InputError, match=r"no answer within 0\.5 s"):
         open_source(f"udp://127.0.0.1:{port}", SourceOptions(timeout_seconds=0.5))
 
 

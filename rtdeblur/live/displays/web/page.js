@@ -1,4 +1,4 @@
-// Draws the newest pair of pictures, and sends what the buttons and keys ask for.
+// Draws the newest pair of pictures, and sends the requests of buttons and keys.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -109,7 +109,7 @@ function connect() {
 function receive(from) {
   let last = Promise.resolve();  // messages are drawn in their order
   return ({ data }) => {
-    last = last.then(() => show(data)).catch(() => say("a picture could not be drawn")).then(() => {
+    last = last.then(() => show(data)).catch(() => say("A picture could not be drawn")).then(() => {
       if (from.readyState === WebSocket.OPEN) from.send("drawn");
     });
   };
@@ -136,11 +136,11 @@ async function show(data) {
 
 async function lost() {
   enable(false);
-  let reason = "the connection is lost; trying again";
+  let reason = "Connection lost; trying again";
   try {
     const answer = await fetch(location.href, { cache: "no-store" });
-    if (answer.status === 403) reason = "this address is no longer good: open the one that rtdeblur printed";
-  } catch { /* nobody there yet */ }
+    if (answer.status === 403) reason = "This address has expired: open the one that rtdeblur printed";
+  } catch { /* the server is not back yet */ }
   say(reason);
   setTimeout(connect, wait);
   wait = Math.min(LONGEST_WAIT, 2 * wait);
@@ -152,7 +152,7 @@ function count() {
   while (drawnAt[0] < now - 2000) drawnAt.shift();
 }
 
-// ---- what is told, and asked for ---------------------------------------------------------------------------
+// ---- status and requests -----------------------------------------------------------------------------------
 
 function tell() {
   const [height, width] = state.working_size;
@@ -171,7 +171,7 @@ function tell() {
   $("recording").hidden = !state.recording;
   $("pause").setAttribute("aria-pressed", state.paused);
   $("record").setAttribute("aria-pressed", state.recording);
-  say(state.message || (state.paused ? "paused" : pair ? "" : "waiting for a picture"));
+  say(state.message || (state.paused ? "Paused" : pair ? "" : "Waiting for a picture"));
 }
 
 function say(text) {
