@@ -1,7 +1,7 @@
 """Removes motion blur from video, and keeps every stream and timestamp.
 
-    sharp = rtdeblur.restore(photo)
-    rtdeblur.restore_file("in.mp4", "out.mp4")
+`rtdeblur.restore(photo)` restores a picture, `rtdeblur.restore_file("in.mp4", "out.mp4")` a file. The same in
+steps:
 
     from rtdeblur import FileReader, FileWriter, Model, Pipeline, open_backend
 
