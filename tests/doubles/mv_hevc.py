@@ -26,7 +26,8 @@ def with_two_views(stream: bytes, width: int, height: int) -> bytes:
     """The stream with a VPS that announces a second view, of 8 bits and 4:2:0, which is not there."""
     units = re.split(rb"\x00*\x00\x00\x01", stream)[1:]
     return b"".join(
-        b"\0\0\0\1" + (_two_views(unit, width, height) if unit[0] >> 1 & 63 == _VPS else unit) for unit in units
+        b"\0\0\0\1" + (_two_views(unit, width, height) if unit[0] >> 1 & 63 == _VPS else unit)
+        for unit in units
     )
 
 
@@ -35,7 +36,17 @@ def _two_views(unit: bytes, width: int, height: int) -> bytes:
     profile, level = int(plain[32:120], 2), int(plain[120:128], 2)
     vps = _Bits()
     # video_parameter_set_rbsp: ids, one layer more, one sub-layer, profile and buffers of the base layer
-    for value, bits in ((0, 4), (3, 2), (1, 6), (0, 3), (1, 1), (0xFFFF, 16), (profile, 88), (level, 8), (1, 1)):
+    for value, bits in (
+        (0, 4),
+        (3, 2),
+        (1, 6),
+        (0, 3),
+        (1, 1),
+        (0xFFFF, 16),
+        (profile, 88),
+        (level, 8),
+        (1, 1),
+    ):
         vps.put(value, bits)
     vps.put(4).put(0).put(0).put(1, 6).put(1).put(3, 2).put(0, 1).put(1, 1)
     vps.align("1")

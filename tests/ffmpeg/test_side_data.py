@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import pytest
 from av.sidedata.sidedata import Type
-
 from mv_hevc import with_two_views
+
 from rtdeblur.ffmpeg.side_data import side_data
 from rtdeblur.media.verify import compare, plain_copy, read_contents
 from rtdeblur.media.writer import FileWriter
