@@ -39,6 +39,7 @@ HOMES = {
     ),
     "cv2": ("rtdeblur.live.displays", "rtdeblur.live.sources.camera"),
     "aiohttp": ("rtdeblur.live.displays.web",),
+    "segno": ("rtdeblur.live.displays.web.qr",),
     "pyvirtualcam": ("rtdeblur.live.sinks.virtual_camera",),
     "openvino": ("rtdeblur.backends.openvino",),
     "tensorrt": ("rtdeblur.backends.tensorrt",),
