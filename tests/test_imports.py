@@ -38,6 +38,7 @@ HOMES = {
     ),
     "cv2": ("rtdeblur.live.displays", "rtdeblur.live.sources.camera"),
     "aiohttp": ("rtdeblur.live.displays.web",),
+    "segno": ("rtdeblur.live.displays.web.qr",),
     "pyvirtualcam": ("rtdeblur.live.sinks.virtual_camera",),
     "PIL": ("rtdeblur.media.photos",),
     "pillow_heif": ("rtdeblur.media.photos",),
