@@ -19,13 +19,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench", "deblurrer"},
+    {"bench", "deblurrer", "preview"},
     {"pipeline", "live", "gpu_path"},
     {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors", "pictures", "files", "decode", "parity"},
+    {"frames", "dropout", "errors", "pictures", "blur", "page", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
