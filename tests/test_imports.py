@@ -18,13 +18,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench", "deblurrer", "engine"},
+    {"bench", "deblurrer", "preview", "engine"},
     {"pipeline", "live", "gpu_path"},
     {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors", "pictures", "files", "decode", "parity"},
+    {"frames", "dropout", "errors", "pictures", "blur", "page", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
