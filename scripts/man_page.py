@@ -31,7 +31,8 @@ def page() -> str:
         "COMMAND [OPTIONS]",
         ".SH DESCRIPTION",
         "Removes motion blur; sound, subtitles, timing and tags stay as they are. INPUT is a file, a",
-        r"folder of videos, or \- for standard input. Without \-o, video.mp4 becomes video.deblurred.mp4 next to it.",
+        r"folder of videos, or \- for standard input. Without \-o, video.mp4 becomes video.deblurred.mp4",
+        "next to it.",
     ]
     for title, options in {**SECTIONS, "General": [VERSION, HELP_ALL]}.items():
         lines.append(f".SH {title.upper()} OPTIONS")

@@ -11,6 +11,7 @@ import click
 from rtdeblur.cli.guesses import check_words
 from rtdeblur.cli.help import COMMANDS, Bare
 from rtdeblur.cli.options import PARAMS, DeblurRequest
+from rtdeblur.cli.pictures import expanded, sequence_of
 from rtdeblur.cli.plan import STANDARD, Plan, plan
 from rtdeblur.cli.report import configure, echo, say, show_traceback
 from rtdeblur.cli.restoring import FileRestorer
@@ -70,8 +71,12 @@ def _skipped(paths: tuple[Path, ...]) -> str:
 def _command(**words: Any) -> None:
     request = DeblurRequest.of(**words)
     configure(quiet=request.quiet, verbose=request.verbose, log_file=request.log_file)
-    check_words(request.inputs, request.output, COMMANDS)
-    planned = plan(request.inputs, request.output, request.format, request.recursive)
+    inputs = expanded(request.inputs)
+    check_words(inputs, request.output, COMMANDS)
+    sequence = sequence_of(request.inputs, inputs, request.output)
+    planned = (
+        Plan((sequence,)) if sequence else plan(inputs, request.output, request.format, request.recursive)
+    )
     if planned.skipped:
         say("info", _skipped(planned.skipped))
     if request.output is None and len(planned.jobs) == 1:

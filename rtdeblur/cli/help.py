@@ -9,7 +9,10 @@ import click
 from rtdeblur.cli.options import EVERYDAY, MODEL, SECTIONS
 from rtdeblur.cli.report import echo
 
-COMMANDS = ("live", "verify", "models", "doctor", "bench", "build", "engines", "config", "completion")
+COMMANDS = (
+    "preview", "compare", "live", "verify", "models", "doctor", "bench", "build", "engines", "config",
+    "completion",
+)  # fmt: skip
 """Names of the commands besides the bare form, in the order that help shows."""
 
 _WIDTH = 80

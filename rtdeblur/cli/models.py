@@ -51,16 +51,20 @@ def _advice(model: Model, default: Model | None) -> str:
         return "Use it with --model."
     ours, theirs = _measured(model), _measured(default)
     shared = next((data for data in theirs if data in ours), None)
-    work = [m.manifest.architecture.get("gflop_256") for m in (model, default)]
-    times = ""
-    if all(isinstance(gflop, int | float) and gflop > 0 for gflop in work):
-        times = f", at {work[0] / work[1]:.2g} times the work of {DEFAULT_MODEL}"
+    ratio = _work(model) / _work(default) if _work(default) else 0
+    times = f", at {ratio:.2g} times the work of {DEFAULT_MODEL}" if ratio else ""
     if shared is None:
         return f"Not measured on the data of {DEFAULT_MODEL}{times}: compare both on your own videos."
     gain = ours[shared][1] - theirs[shared][1]
     if gain > 0:
         return f"Use it for the best result: {gain:.2f} dB better{times}."
     return f"Use it only to compare: {-gain:.2f} dB worse{times}."
+
+
+def _work(model: Model) -> float:
+    """Arithmetic of one picture, in any unit that models share; 0 if unknown."""
+    gflop = model.manifest.architecture.get("gflop_256")
+    return float(gflop) if isinstance(gflop, int | float) else 0.0
 
 
 def _measured(model: Model) -> dict[str, tuple[float, float]]:

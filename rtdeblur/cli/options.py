@@ -18,6 +18,8 @@ from rtdeblur.cli.report import at_times, echo, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision, bundled_models
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from click.shell_completion import CompletionItem
 
     from rtdeblur.backends.base import Backend, Mode
@@ -116,6 +118,7 @@ class DeblurRequest(Request):
     end: float | None
     duration: float | None
     frames: tuple[int, int | None] | None
+    rate: Fraction | None
     verbose: bool
     log_file: Path | None
 
@@ -208,7 +211,7 @@ class _ModelName(_File):
         return [*map(CompletionItem, names)] or super().shell_complete(ctx, param, incomplete)
 
 
-_CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
+_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?([0-5]?\d):)?(\d{1,9}(?:\.\d*)?|\.\d+)")
 _RANGE = re.compile(r"(\d*):(\d*)")
 
 
@@ -221,6 +224,19 @@ def seconds(text: str) -> float:
         )
     hours, minutes, rest = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest)
+
+
+def rate(text: str) -> Fraction:
+    """Parse pictures per second: `30`, `23.976` or `30000/1001`."""
+    from fractions import Fraction
+
+    try:
+        value = Fraction(text.strip()).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value <= 1000:
+        raise click.BadParameter(f"{text!r} is no rate; expected pictures per second, as 30 or 30000/1001.")
+    return value
 
 
 def _length(text: str) -> float:
@@ -360,12 +376,17 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Restore these frames only, counted from 0, without END: 100:200, 100: or :200.",
         ),
         click.Option(
+            ["--rate"], type=rate, metavar="FPS",
+            help="Frame rate of numbered pictures that become a video.  [default: 25]",
+        ),
+        click.Option(
             ["--deinterlace"], type=click.Choice(("frame", "field")),
             help="Deinterlace first: one picture per frame, or one per field (doubles the rate).",
         ),
         _flag("--strict", help="Stop at the first damaged packet (default: skip and count damage)."),
         click.Option(
-            ["--max-pixels"], type=click.IntRange(1), metavar="N", default=8192 * 8192, show_default=True,
+            ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192,
+            show_default=True,
             help="Refuse larger pictures before memory is allocated for them.",
         ),
     ],

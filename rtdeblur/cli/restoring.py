@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -14,16 +14,18 @@ import click
 
 from rtdeblur.cli import machine
 from rtdeblur.cli.options import DeblurRequest
+from rtdeblur.cli.pictures import check_photo_options, is_photo_job, is_sequence_job, open_sequence
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
 from rtdeblur.cli.results import Result, kept_line
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import DependencyError, InputError, RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
     from rtdeblur.gpu_path import Obstacle, Way
+    from rtdeblur.media.photos.sequence import SequenceReader
     from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
@@ -34,7 +36,7 @@ _WITHOUT_EFFECT = {
     "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels",
     "quiet", "verbose", "json", "log_file",
     # The writer knows what came of these:
-    "codec", "quality", "crf", "preset", "start", "end", "duration", "frames",
+    "codec", "quality", "crf", "preset", "start", "end", "duration", "frames", "rate",
 }  # fmt: skip
 """Options that change nothing about the pictures of one file."""
 
@@ -64,6 +66,8 @@ class FileRestorer:
         Raises:
             Stopped: a signal ended it.
         """
+        if is_photo_job(job):
+            return self._restore_photo(job, title)
         from rtdeblur.gpu_path import connect
         from rtdeblur.pipeline import Pipeline
 
@@ -77,13 +81,13 @@ class FileRestorer:
             writer = stack.enter_context(self._open_writer(job, reader))
             backend = self._open_backend(self._model)
             way = connect(reader, backend, writer, obstacle)
-            self._tell_way(way)
+            self._tell(way.encoder, str(way))
             done = self._begin(writer, job, way)
             with progress(reader.info, quiet=request.quiet, title=title, done=done) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
                 )
-                stats = self._run(pipeline, writer)
+                stats = self._run(pipeline, writer.keep)
             warnings = (*writer.warnings, *_unrestored(stats))
             return Result(
                 job,
@@ -100,7 +104,7 @@ class FileRestorer:
             )
 
     @contextmanager
-    def _open_writer(self, job: Job, reader: FileReader) -> Iterator[FileWriter]:
+    def _open_writer(self, job: Job, reader: FileReader | SequenceReader) -> Iterator[FileWriter]:
         from rtdeblur.media.writer import FileWriter
 
         request = self._request
@@ -133,6 +137,39 @@ class FileRestorer:
             if writer.kept and not self.kept:
                 say("warning", f"{job.output}: {kept_line(writer.kept)}")
 
+    def _restore_photo(self, job: Job, title: str) -> Result:
+        from rtdeblur.ffmpeg.damage import Damage
+        from rtdeblur.media.photos.reader import PictureReader
+        from rtdeblur.media.photos.writer import PictureWriter
+        from rtdeblur.pipeline import Pipeline
+
+        request = self._request
+        check_photo_options(request, job)
+        with ExitStack() as stack:
+            if self._model is None:
+                self._model = request.load_model()
+            try:
+                reader = stack.enter_context(PictureReader(job.input, max_pixels=request.max_pixels))
+                writer = stack.enter_context(PictureWriter(reader, job.output, overwrite=request.overwrite))
+            except DependencyError as error:  # of one format: others of a folder need nothing
+                raise InputError(str(error)) from error
+            backend = self._open_backend(self._model)
+            self._tell(writer.kind.name, "")
+            with progress(reader.info, quiet=request.quiet, title=title) as on_progress:
+                stats = self._run(Pipeline(reader, backend, writer, on_progress=on_progress))
+            return Result(
+                job,
+                stats,
+                self._model.manifest.name,
+                backend.name,
+                backend.description,
+                (*reader.warnings, *writer.warnings, *_unrestored(stats)),
+                Damage(),
+                "cpu",
+                writer.kind.name,
+                0,
+            )
+
     def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
         """Resume what an earlier run finished, if that was asked for; how many frames that are."""
         assert self._model is not None
@@ -142,10 +179,10 @@ class FileRestorer:
             say("info", f"{job.output}: {done} frames are done already")
         return done
 
-    def _run(self, pipeline: Pipeline, writer: FileWriter) -> PipelineStats:
+    def _run(self, pipeline: Pipeline, keep: Callable[[], None] = lambda: None) -> PipelineStats:
         def stop() -> None:
             self._stop.set()  # first: what builds an engine looks at it
-            writer.keep()
+            keep()
             pipeline.stop()
 
         with stopping(stop) as received:
@@ -169,12 +206,17 @@ class FileRestorer:
             self.backend = with_strength(opened, self._request.strength)
         return self.backend
 
-    def _tell_way(self, way: Way) -> None:
-        """Say what runs where; of several files only when it changes."""
+    def _tell(self, encoder: str, way: str) -> None:
+        """Say what runs where; of several files only when it changes.
+
+        Args:
+            encoder: FFmpeg's name, or a picture format's.
+            way: of the frames, in words; '' if there is no choice.
+        """
         assert self._model is not None
         assert self.backend is not None
         name, backend = self._model.manifest.name, self.backend
-        details = f"model {name}; {backend.description}; {way}"
+        details = "; ".join(filter(None, (f"model {name}", backend.description, way)))
         if details == self._told:
             return
         self._told = details
@@ -184,13 +226,16 @@ class FileRestorer:
             where = machine.place(backend.name)
             if backend.name == "openvino" and self._request.backend == "auto" and machine.why_no_gpu():
                 where += f" ({machine.why_no_gpu()})"
-        say("info", f"model {name} {where}; encoder {way.encoder}")
+        say("info", f"model {name} {where}; encoder {encoder}")
         say("detail", details)
 
 
-def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader, Obstacle | None]:
-    from rtdeblur.gpu_path import Wanted, open_reader
+def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | SequenceReader, Obstacle | None]:
+    from rtdeblur.gpu_path import Wanted, obstacle_of, open_reader
 
+    if is_sequence_job(job):
+        pictures = open_sequence(request, job)
+        return pictures, obstacle_of(pictures.source)
     if job.input == STANDARD and os.isatty(0):
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
