@@ -34,7 +34,7 @@ LEAST_CALLS = 5
 
 
 @dataclass(frozen=True)
-class Inference:
+class InferenceTimes:
     """What a backend does with batches that lie in memory, planes in and planes out.
 
     Attributes:
@@ -99,7 +99,7 @@ def noise(batch: int, height: int, width: int) -> FrameBatch:
     return FrameBatch((y, u, v), tuple(range(batch)), Fraction(1, 30), Colour(), (None,) * batch)
 
 
-def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Inference:
+def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> InferenceTimes:
     """Time a backend on one batch again and again.
 
     A call gives planes in the host's memory, so it ends after all that it started.
@@ -132,7 +132,7 @@ def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Infer
     device = None
     if on_device:
         device = DeviceTimes(*np.median([*map(astuple, on_device)], axis=0).tolist())
-    return Inference(len(times), median, p95, fps, first_seconds, device)
+    return InferenceTimes(len(times), median, p95, fps, first_seconds, device)
 
 
 def time_pipeline(
@@ -149,9 +149,9 @@ def time_pipeline(
         wanted: decoder and codec; by default auto.
     """
     wanted = wanted or Wanted(backend=backend.name)
-    reader = open_reader(video, wanted)
+    reader, obstacle = open_reader(video, wanted)
     sink = FileWriter(reader, folder / "encode.mp4", codec=wanted.codec, overwrite=True)
-    way = connect(reader, backend, sink)
+    way = str(connect(reader, backend, sink, obstacle))
     kept: list[Batch | Interlude] = []
     decode = _measure(lambda: kept.extend(in_batches(iter(reader), batch_size)))
     batches = [item for item in kept if not isinstance(item, Interlude)]
@@ -163,32 +163,14 @@ def time_pipeline(
     kept.clear()
     batches.clear()
     reader.close()
-    source = open_reader(video, wanted)
+    source, obstacle = open_reader(video, wanted)
     sink = FileWriter(source, folder / "whole.mp4", codec=wanted.codec, overwrite=True)
-    connect(source, backend, sink)
+    connect(source, backend, sink, obstacle)
     whole = _measure(Pipeline(source, backend, sink, batch_size=batch_size).run)
     alone = [Stage(frames / wall, cpu / frames) for wall, cpu in (decode, inference, encode)]
     together = Stage(frames / whole[0], whole[1] / frames)
     limit = min(*(s.fps for s in alone), cores / max(1e-9, sum(s.core_seconds for s in alone)))
     return Run(frames, way, alone[0], alone[1], alone[2], together, limit, together.fps / limit)
-
-
-def reset_peak_memory() -> bool:
-    """Forget the process's peak of memory, where the system can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def peak_memory_mib() -> float | None:
-    """The most memory the process had, since its begin or `reset_peak_memory`; None where unknown."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration, ValueError):
-        return None
 
 
 def _measure(work: Callable[[], object]) -> tuple[float, float]:

@@ -4,7 +4,8 @@ RtdeblurError
 ├── UsageError           the request itself makes no sense
 │   └── FinishedError    what should be resumed is done
 ├── InputError           the input cannot be read or holds no video
-│   └── NoVideoError     it can be read, and holds none
+│   ├── NoVideoError     it can be read, and holds none
+│   └── GpuDecodingError the GPU does not decode it
 ├── OutputError          the output cannot be written
 │   └── ClosedPipeError  who read it went away
 ├── ModelError           a model bundle is missing, damaged or too new
@@ -20,7 +21,19 @@ A message is one line: what failed and its value, what was expected, what to try
 
 
 class RtdeblurError(Exception):
-    """Root of the tree; the command line prints it as one line and exits with 1."""
+    """Root of the tree; the command line prints it as one line and exits with 1.
+
+    Args:
+        problem: what failed, with its value and what was expected.
+        hint: what to try; empty if there is none, or if `problem` ends with it.
+
+    Attributes:
+        problem: as given, for messages that name this error as their reason.
+    """
+
+    def __init__(self, problem: str = "", hint: str = "") -> None:
+        super().__init__(f"{problem}; {hint}" if hint else problem)
+        self.problem = problem
 
 
 class UsageError(RtdeblurError):
@@ -37,6 +50,13 @@ class InputError(RtdeblurError):
 
 class NoVideoError(InputError):
     """The input can be read and holds no video."""
+
+
+class GpuDecodingError(InputError):
+    """The GPU does not decode the input; the processor may."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, "try --decoder cpu")
 
 
 class OutputError(RtdeblurError):
@@ -72,8 +92,8 @@ class DependencyError(RtdeblurError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed; "
-            f"try: pip install 'rtdeblur[{extra}]'"
+            f"{purpose} needs the package '{package}', which is not installed",
+            f"try: pip install 'rtdeblur[{extra}]'",
         )
 
 

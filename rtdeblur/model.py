@@ -7,11 +7,12 @@ planar code values of the same shapes; everything between is inside it.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from rtdeblur import files
+from rtdeblur.decode import DecodeError, Name, Positive, Sha256, Side, converted, from_json
 from rtdeblur.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,12 +20,25 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 DEFAULT_MODEL = "fast"
+IDENTITY = "identity"
+"""The built-in model that changes nothing, for tests, benchmarks and plain re-encoding; it has no graph."""
+
+Precision = Literal["auto", "fp16", "fp32"]
+"""Precision of a model's graph, or of what runs it.
+
+auto is the fastest that is at hand: fp16 on a GPU, bfloat16 on a processor that is fast in it, else fp32. A
+graph itself is fp16 or fp32.
+"""
 
 INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
 """uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc);
 float32 matrices (3, 4), and peak (1,), the largest code value."""
 OUTPUTS = ("y_out", "u_out", "v_out")
 """Shapes and types as y, u, v."""
+
+_MOST_MANIFEST_BYTES = 16 << 20
+_MOST_MASKS = 1 << 16
+"""Sites times channels: what dropout's tables take grows with them (the paper's generator: 2304)."""
 
 _FOLDER = Path(__file__).parent / "models"
 _HALF = "-fp16"
@@ -51,13 +65,13 @@ class Manifest:
             tables of a mask; None where it does not.
     """
 
-    format_version: int
-    name: str
-    sha256: str
+    format_version: Positive
+    name: Name
+    sha256: Sha256
     architecture: dict[str, Any]
-    stride: int
-    precision: str
-    dropout: str
+    stride: Side
+    precision: Literal["fp32", "fp16"]
+    dropout: Literal["off", "paper"]
     licence: str
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -74,15 +88,16 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """Read and check a manifest; ModelError says what is wrong with it."""
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data: Any = from_json(object, files.read(path, _MOST_MANIFEST_BYTES))
         except FileNotFoundError:
             raise ModelError(
                 f"no manifest {path}; a model is two files, .onnx and .json, keep them together"
             ) from None
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the manifest {path}: {error}; get the model again") from None
+        except (OSError, DecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ModelError(f"cannot read the manifest {path}: {reason}; get the model again") from None
         version = data.get("format_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
+        if type(version) is not int:
             raise ModelError(f"{path} is no model manifest: it has no format_version; get the model again")
         if version > FORMAT_VERSION:
             raise ModelError(
@@ -96,10 +111,13 @@ class Manifest:
         sites = data.get("dropout_sites")
         if sites is not None and not _are_sites(sites):
             raise ModelError(
-                f"the manifest {path} has dropout_sites {sites!r}, expected count and channels of 1 or more; "
-                "get the model again"
+                f"the manifest {path} has dropout_sites {sites!r:.99}, expected count and channels "
+                f"of 1 or more, their product at most {_MOST_MASKS}; get the model again"
             )
-        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+        try:
+            return converted(cls, data)
+        except DecodeError as error:
+            raise ModelError(f"the manifest {path} is wrong: {error}; get the model again") from None
 
 
 @dataclass(frozen=True)
@@ -108,7 +126,7 @@ class Model:
 
     Attributes:
         manifest: what the bundle says of itself.
-        onnx: the bytes of the video graph.
+        onnx: the bytes of the video graph; empty for IDENTITY.
         path: of the ONNX file.
     """
 
@@ -118,17 +136,22 @@ class Model:
 
     @classmethod
     def load(cls, name: str) -> Model:
-        """Load a bundled model by name, or any by the path of its `.onnx` or `.json`.
+        """Load IDENTITY or a bundled model by name, or any model by the path of its `.onnx` or `.json`.
 
         Raises:
             ModelError: unknown, incomplete or damaged, or of a newer format.
         """
+        if name == IDENTITY:
+            nothing = hashlib.sha256(b"").hexdigest()
+            return cls(Manifest(FORMAT_VERSION, IDENTITY, nothing, {}, 1, "fp32", "off", "MIT"), b"", Path())
         path = _locate(name)
         manifest = Manifest.read(path.with_suffix(".json"))
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read the model {path}: {error.strerror}; get the model again") from None
+        if not data:
+            raise ModelError(f"model {path} is empty (0 bytes); get the model again")
         digest = hashlib.sha256(data).hexdigest()
         if digest != manifest.sha256:
             raise ModelError(
@@ -137,31 +160,41 @@ class Model:
             )
         return cls(manifest, data, path)
 
-    def variant(self, precision: str) -> Model:
-        """Give the same weights as a graph of another precision.
+    @property
+    def has_graph(self) -> bool:
+        """Whether there is anything to run; False for IDENTITY."""
+        return bool(self.onnx)
 
-        `<name>.onnx` is float32, `<name>-fp16.onnx` beside it half precision; an export writes both, or the
-        second alone.
+    def variant(self, precision: Precision) -> Model:
+        """Return the same weights as a graph of another precision.
+
+        `<name>.onnx` is float32, `<name>-fp16.onnx` next to it half precision; an export writes both, or only
+        the second.
 
         Args:
-            precision: fp32 or fp16.
+            precision: fp32 or fp16; auto is fp16 if the bundle has it, else the precision of this graph.
 
         Raises:
-            ModelError: that file is missing or damaged.
+            ModelError: that file is missing or damaged, or the model has no graph.
         """
-        if self.manifest.precision == precision:
+        if not self.has_graph:
+            raise ModelError(f"model {self.manifest.name!r} has no graph to run; try another model")
+        wanted = "fp16" if precision == "auto" else precision
+        if self.manifest.precision == wanted:
             return self
         base = self.path.stem.removesuffix(_HALF)
-        path = self.path.with_name(f"{base}{_HALF if precision == 'fp16' else ''}.onnx")
+        path = self.path.with_name(f"{base}{_HALF if wanted == 'fp16' else ''}.onnx")
+        if precision == "auto" and not path.is_file():
+            return self
         if not path.is_file():
             raise ModelError(
-                f"model {self.manifest.name!r} has no {precision} variant: there is no {path}; "
+                f"model {self.manifest.name!r} has no {wanted} variant: there is no {path}; "
                 "try without --precision, or export the model again, which writes both"
             )
         other = Model.load(str(path))
-        if other.manifest.precision != precision:
+        if other.manifest.precision != wanted:
             raise ModelError(
-                f"{path} is {other.manifest.precision}, expected {precision}; export the model again"
+                f"{path} is {other.manifest.precision}, expected {wanted}; export the model again"
             )
         return other
 
@@ -177,6 +210,7 @@ def _are_sites(sites: object) -> bool:
         isinstance(sites, dict)
         and sites.keys() == {"count", "channels"}
         and all(type(n) is int and n > 0 for n in sites.values())
+        and sites["count"] * sites["channels"] <= _MOST_MASKS
     )
 
 
@@ -186,7 +220,7 @@ def _locate(name: str) -> Path:
         return full if full.is_file() else _FOLDER / f"{name.removesuffix(_HALF)}{_HALF}.onnx"
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):
-        known = ", ".join([*bundled_models(), "identity"])
+        known = ", ".join([*bundled_models(), IDENTITY])
         raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of an .onnx file")
     if not path.with_suffix(".onnx").is_file():
         raise ModelError(f"no model file {path.with_suffix('.onnx')}; expected .onnx and .json side by side")

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from rtdeblur.backends.base import Backend, Pending, PendingDevice
 from rtdeblur.device import DeviceBatch, DeviceFrame
@@ -112,6 +112,18 @@ class Pipeline:
         """End the run early: nothing is committed, `run` raises InterruptedRunError. From any thread."""
         self._stop.set()
 
+    def close(self) -> None:
+        """Close the source and the sink; may be called twice. Does nothing after `run`, which closes both."""
+        self._stop.set()
+        self._sink.close()
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def run(self) -> PipelineStats:
         """Process everything.
 
@@ -136,10 +148,11 @@ class Pipeline:
             raise InterruptedRunError("the run was interrupted; nothing was written") from None
         finally:
             self._stop.set()
-            infer.join()
-            decode.join(_SILENCE_SECONDS)
-            self._sink.close()
-            self._source.close()
+            if infer.ident is not None:
+                infer.join()
+            if decode.ident is not None:  # short of memory, a system starts no thread
+                decode.join(_SILENCE_SECONDS)
+            self.close()
         busy = self._busy
         return PipelineStats(
             self._frames,

@@ -1,4 +1,4 @@
-"""What the machine has, asked without any of the libraries that use it."""
+"""What this machine has: processor, cores, memory, GPUs. Needs none of the libraries that use them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR in cuda.h
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_PROC = Path("/proc")
 _NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI: the vendor, and the first byte of a display controller's class
 
 
@@ -112,10 +113,10 @@ def _nvml() -> ctypes.CDLL:
 
 
 def _linux_cpuinfo() -> dict[str, str]:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
+    try:
+        lines = (_PROC / "cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:  # not Linux
         return {}
-    lines = path.read_text(errors="replace").splitlines()
     pairs = (line.partition(":") for line in lines if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -123,6 +124,11 @@ def _linux_cpuinfo() -> dict[str, str]:
 def cpu_name() -> str:
     """Give the processor's name, as well as the system knows it."""
     return _linux_cpuinfo().get("model name") or platform.processor() or platform.machine() or "unknown"
+
+
+def cpu_vendor() -> str | None:
+    """The processor's maker, such as GenuineIntel; None if the system does not list it."""
+    return _linux_cpuinfo().get("vendor_id")
 
 
 def cpu_flags() -> frozenset[str] | None:
@@ -137,6 +143,20 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def address_space_left_mib() -> int | None:
+    """Address space that the limit of this process leaves; None without a limit, or if it is not known."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    with suppress(OSError, ValueError, IndexError):
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            return max(0, limit - pages * resource.getpagesize()) >> 20
+    return None
 
 
 def memory_mib() -> int | None:
@@ -154,3 +174,21 @@ def _windows_memory_mib() -> int | None:
     if not ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kibibytes)):
         return None
     return kibibytes.value >> 10
+
+
+def reset_peak_memory() -> bool:
+    """Forget the process's peak of memory, where the system can."""
+    try:
+        (_PROC / "self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory the process had, since its begin or `reset_peak_memory`; None where unknown."""
+    try:
+        lines = (_PROC / "self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError):
+        return None

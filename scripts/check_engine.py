@@ -24,16 +24,18 @@ from rtdeblur.backends.base import EngineOptions
 from rtdeblur.backends.openvino import OpenVINOBackend
 from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
 from rtdeblur.backends.tensorrt.flavours import CURRENT, FLAVOURS, Flavour
-from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr, test_picture
+from rtdeblur.backends.tensorrt.gate import test_picture
 from rtdeblur.backends.tensorrt.spec import Target
 from rtdeblur.cuda import open_driver
-from rtdeblur.cuda.base import Device
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.cuda.base import DeviceInfo
+from rtdeblur.errors import ModelError, RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch
-from rtdeblur.model import Model, bundled_models
+from rtdeblur.model import Model, Precision, bundled_models
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 
 SIZES = ((256, 256), (480, 854), (720, 1280), (1080, 1920))
 FRAMES = 8
+PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 
 
 def pictures(video: Path | None) -> Iterator[tuple[str, FrameBatch]]:
@@ -53,7 +55,7 @@ def pictures(video: Path | None) -> Iterator[tuple[str, FrameBatch]]:
         yield f"{len(kept)} frames of {video.name}", FrameBatch.stack(kept)
 
 
-def targets(flavour: Flavour, device: Device) -> list[Target]:
+def targets(flavour: Flavour, device: DeviceInfo) -> list[Target]:
     """The rule's for this GPU; the default ones; the GPU at hand, where the flavour has no name for it."""
     found = [Target.of(flavour, device.name, device.compute_capability)]
     if flavour.portable:
@@ -70,14 +72,14 @@ def check(
     options = EngineOptions(flavour.name, folder, notice=lambda text: click.echo(f"    {text}"))
     driver = open_driver()
     backend = TensorRTBackend(model, driver, flavour, slots=SLOTS, options=options, target=target)
-    exact = OpenVINOBackend(model.variant("fp32"), precision="fp32")
+    exact = OpenVINOBackend(_exact(model), precision="fp32")
     click.echo(f"  for {target.device}: {model.manifest.name}")
     try:
         for name, batch in pictures(video):
             began = time.perf_counter()
             restored = backend.infer(batch)
             seconds = time.perf_counter() - began
-            likeness = psnr(restored.planes, exact.infer(batch).planes, batch.colour.peak)
+            likeness = worst_psnr(restored.planes, exact.infer(batch).planes, batch.colour.peak)
             changed = np.abs(restored.planes[0].astype(int) - batch.planes[0]).mean()
             again = all(
                 (a == b).all() for a, b in zip(backend.infer(batch).planes, restored.planes, strict=True)
@@ -91,6 +93,14 @@ def check(
     finally:
         backend.close()
         exact.close()
+
+
+def _exact(model: Model) -> Model:
+    """The float32 graph; the model itself if it ships only in half precision."""
+    try:
+        return model.variant("fp32")
+    except ModelError:
+        return model
 
 
 @click.command()
@@ -111,9 +121,9 @@ def main(video: Path | None) -> None:
                 f"{flavour.title} {flavour.version}; builds for {', '.join(flavour.targets) or 'any GPU'}"
             )
             for name in bundled_models():
-                for precision, target in product(("fp16", "fp32"), targets(flavour, device)):
-                    model = Model.load(name).variant(precision)
+                for precision, target in product(PRECISIONS, targets(flavour, device)):
                     try:
+                        model = Model.load(name).variant(precision)
                         results.extend(check(model, flavour, target, Path(folder), video))
                     except RtdeblurError as error:
                         click.echo(f"    REFUSED: {error}")

@@ -23,16 +23,16 @@ import numpy as np
 from rtdeblur.backends import open_backend
 from rtdeblur.backends.base import Backend, EngineOptions
 from rtdeblur.backends.identity import IdentityBackend
-from rtdeblur.backends.tensorrt.gate import LEAST_PSNR, psnr
 from rtdeblur.bench import time_pipeline
 from rtdeblur.ffmpeg.pixels import downloaded, planar, planes_of
 from rtdeblur.ffmpeg.test_clip import write_test_clip
 from rtdeblur.frames import Frame, FrameBatch, Interlude, Planes
-from rtdeblur.gpu_path import Wanted, connect
+from rtdeblur.gpu_path import Wanted, connect, obstacle_of
 from rtdeblur.media import codecs
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 from rtdeblur.model import DEFAULT_MODEL, Model
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 from rtdeblur.pipeline import Pipeline, in_batches, submit
 
 BATCH, FRAMES = 4, 24
@@ -59,11 +59,11 @@ def restored(reader: FileReader, backend: Backend, frames: int) -> Iterator[Plan
 def likeness(video: Path, backend: Backend) -> list[float]:
     """Of each frame that stays on the GPU to the same by way of the host's memory, dB, the worst plane."""
     host, device = FileReader(video), FileReader(video, device="cuda")
-    if device.obstacle:
-        sys.exit(f"frames cannot stay on the GPU: {device.obstacle}")
+    if obstacle := obstacle_of(device.source):
+        sys.exit(f"frames cannot stay on the GPU: {obstacle}")
     device.keep_on_device()
     pairs = zip(restored(device, backend, FRAMES), restored(host, backend, FRAMES), strict=True)
-    found = [psnr(ours, theirs, 255) for ours, theirs in pairs]
+    found = [worst_psnr(ours, theirs, 255) for ours, theirs in pairs]
     host.close()
     device.close()
     return found
@@ -73,25 +73,25 @@ def whole(video: Path, backend: Backend, output: Path) -> list[float]:
     """Restore a file to a file on the GPU; how near its pictures are to those of the host's way, dB."""
     reader = FileReader(video, device="cuda")
     writer = FileWriter(reader, output, codec=codecs.NVENC, overwrite=True)
-    click.echo(f"  {connect(reader, backend, writer)}")
+    click.echo(f"  {connect(reader, backend, writer, obstacle_of(reader.source))}")
     if not reader.keeps:
         sys.exit("frames did not stay on the GPU")
     stats = Pipeline(reader, backend, writer, batch_size=BATCH).run()
     source, made = FileReader(video), FileReader(output)
     before = [frame for frame in source if isinstance(frame, Frame)]
     after = [frame for frame in made if isinstance(frame, Frame)]
-    offset = before[0].pts * source.time_base - after[0].pts * made.time_base
+    offset = before[0].pts * source.source.time_base - after[0].pts * made.source.time_base
     times = [
-        abs(a.pts * source.time_base - b.pts * made.time_base - offset)
+        abs(a.pts * source.source.time_base - b.pts * made.source.time_base - offset)
         for a, b in zip(before, after, strict=False)
     ]
     source.close()
     click.echo(f"  {stats.frames} frames at {stats.fps:.1f} fps; {stats.unrestored} left as they were")
-    if len(before) != len(after) or max(times) > made.time_base:
+    if len(before) != len(after) or max(times) > made.source.time_base:
         sys.exit(f"the file holds {len(after)} frames of {len(before)}, or at other times")
     host = FileReader(video)
     expected = restored(host, backend, len(before))
-    found = [psnr(frame.planes, planes, 255) for frame, planes in zip(after, expected, strict=True)]
+    found = [worst_psnr(frame.planes, planes, 255) for frame, planes in zip(after, expected, strict=True)]
     host.close()
     made.close()
     return found

@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from rtdeblur.backends import open_backend
 from rtdeblur.backends.base import Backend
 from rtdeblur.frames import Colour, Frame
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import Command, LivePicture, LiveStatus
 from rtdeblur.live.ladder import Candidate
-from rtdeblur.live.restorer import AUTO, Restorer
-from rtdeblur.live.session import LiveSession, Settings
+from rtdeblur.live.restorer import AUTO, LiveRestorer
+from rtdeblur.live.session import LiveSession, LiveSettings
 from rtdeblur.live.sinks.encoded import send_to
 from rtdeblur.live.sources import open_source
 from rtdeblur.model import DEFAULT_MODEL, Model
@@ -153,16 +153,16 @@ def watch(url: str, seconds: float, name: str, rate: int) -> None:
     """Run a session and print its latency."""
 
     def open_model(name: str) -> Backend:
-        return open_backend("auto", None if name == "identity" else Model.load(name), mode="latency")
+        return open_backend("auto", Model.load(name), mode="latency")
 
     display = Watch()
     session = LiveSession(
-        Capture(lambda: open_source(url), click.echo, patient=True),
-        Restorer([name, AUTO], [Candidate(DEFAULT_MODEL, 1.0, 0.0)], open_model),
+        LiveCapture(lambda: open_source(url), click.echo, patient=True),
+        LiveRestorer([name, AUTO], [Candidate(DEFAULT_MODEL, 1.0, 0.0)], open_model),
         [display],
         [],
         lambda kind, line: click.echo(line),
-        Settings(duration=seconds),
+        LiveSettings(duration=seconds),
     )
     summary = session.run()
     for line in summary.lines():

@@ -78,7 +78,7 @@ step_zerocopy() { python3 scripts/check_zerocopy.py ${VIDEO:+"$VIDEO"} | tee "$R
 step_test() {
     local what=(tests/cuda tests/backends)
     if python3 -c 'import torch_tensorrt, train.export.graph' 2>/dev/null; then
-        what+=(tests/train/test_engine.py)
+        what+=(tests/train/export/test_engine.py)
     else
         echo "torch-tensorrt or what trains is not here: its engines are not held against the ONNX path's"
     fi

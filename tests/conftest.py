@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from leaks import nothing_is_left_behind  # noqa: F401
 
 from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media.reader import FileReader
@@ -17,9 +19,27 @@ MakeClip = Callable[..., Path]
 Rewrite = Callable[..., FileWriter]
 
 
+PROGRAMS = ("ffmpeg", "ffprobe")
+"""Programs that most clips are made and examined with."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before the selection by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that make clips as `needs_ffmpeg`."""
+    for item in items:
+        if "ffmpeg" in getattr(item, "fixturenames", ()):
+            item.add_marker("needs_ffmpeg")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a GPU where there is none; under RTDEBLUR_REQUIRE_CUDA=1 it runs, and fails."""
+    """Skip a test that needs a missing GPU or program; RTDEBLUR_REQUIRE_… = 1 lets it run, and fail."""
+    if item.get_closest_marker("needs_posix") and os.name == "nt":
+        pytest.skip("needs POSIX: signals, named pipes, file modes, resource limits")
+    if item.get_closest_marker("needs_ffmpeg") and os.environ.get("RTDEBLUR_REQUIRE_FFMPEG") != "1":
+        missing = [program for program in PROGRAMS if shutil.which(program) is None]
+        if missing:
+            pytest.skip(f"needs {' and '.join(missing)} on the path")
     if item.get_closest_marker("needs_cuda") and os.environ.get("RTDEBLUR_REQUIRE_CUDA") != "1":
         from rtdeblur.cuda import open_driver
         from rtdeblur.errors import RtdeblurError

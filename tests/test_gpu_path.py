@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from brighten import Gpu, brighten
 from fake_gpu import FakeDriver
+from reachable import reachable
 
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.device import DeviceFrame
@@ -42,11 +43,11 @@ def gpu(engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
 
 def restore(gpu: Gpu, source: Path, output: Path, wanted: Wanted | None = None, **options: object) -> str:
     """Restore a file as the program does; give the way that frames went."""
-    reader = open_reader(source, wanted or Wanted(), **options)
+    reader, obstacle = open_reader(source, wanted or Wanted(), **options)
     writer = FileWriter(reader, output, codec=(wanted or Wanted()).codec, resume=False)
     gpu.driver.closed = 0
     backend = gpu.backend()
-    way = connect(reader, backend, writer)
+    way = str(connect(reader, backend, writer, obstacle))
     writer.begin({})
     try:
         Pipeline(reader, backend, writer, batch_size=3).run()
@@ -136,10 +137,10 @@ def test_damage_is_counted_and_the_rest_restored(
     clip = tmp_path / "damaged.h264"
     clip.write_bytes(data)
     taken = fake_nvcodec.install(monkeypatch, gpu.driver)
-    reader = open_reader(clip, Wanted())
+    reader, obstacle = open_reader(clip, Wanted())
     writer = FileWriter(reader, tmp_path / "out.mkv", resume=False)
     backend = gpu.backend()
-    assert connect(reader, backend, writer) == ON_DEVICE
+    assert str(connect(reader, backend, writer, obstacle)) == ON_DEVICE
     writer.begin({})
     stats = Pipeline(reader, backend, writer).run()
     backend.close()
@@ -178,13 +179,13 @@ def test_ten_bits_and_files_that_no_gpu_decodes_are_told(
 ) -> None:
     fake_nvcodec.install(monkeypatch, gpu.driver, lambda _: "p010le")
     clip = make_clip(".mkv", size=SIZE)
-    reader = open_reader(clip, Wanted())
-    assert (reader.device, reader.obstacle) == ("cpu", "p010le of 192x128 is no NV12 of even size")
+    reader, obstacle = open_reader(clip, Wanted())
+    assert (reader.source.device, str(obstacle)) == ("cpu", "p010le of 192x128 is no NV12 of even size")
     reader.close()
     monkeypatch.setattr(fake_nvcodec.FakeNvdec, "is_hwaccel", False)
-    reader = open_reader(clip, Wanted())
-    assert reader.device == "cpu"
-    assert reader.obstacle.startswith("the GPU decodes no h264")
+    reader, obstacle = open_reader(clip, Wanted())
+    assert reader.source.device == "cpu"
+    assert str(obstacle).startswith("the GPU decodes no h264")
     reader.close()
 
 
@@ -206,9 +207,9 @@ def test_the_first_frame_is_one_of_them(
     """It was decoded to see what the file is, and looked at in the host's memory."""
     fake_nvcodec.install(monkeypatch, gpu.driver)
     clip = make_clip(".mkv", size=SIZE)
-    readers = [open_reader(clip, Wanted()) for _ in range(2)]
+    readers = [open_reader(clip, Wanted())[0] for _ in range(2)]
     writer = FileWriter(readers[0], tmp_path / "out.mkv")
-    connect(readers[0], IdentityBackend(), writer)
+    connect(readers[0], IdentityBackend(), writer, None)
     kept, copied = (list(reader) for reader in readers)
     assert {type(frame) for frame in kept} == {DeviceFrame}
     assert {type(frame) for frame in copied} == {Frame}
@@ -219,8 +220,28 @@ def test_the_first_frame_is_one_of_them(
         reader.close()
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_surface_of_the_decoder_is_free_once_its_frame_is_gone(
+    gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    """NVDEC has a few; a reader that held one to the end of the run would take it from the decoder."""
+    fake_nvcodec.install(monkeypatch, gpu.driver)
+    reader, obstacle = open_reader(make_clip(".mkv", size=SIZE), Wanted())
+    writer = FileWriter(reader, tmp_path / "out.mkv")
+    assert obstacle is None
+    if keeps:
+        connect(reader, IdentityBackend(), writer, obstacle)
+    for frame in reader:
+        assert isinstance(frame, DeviceFrame) == keeps
+        held = reachable([reader, writer], fake_nvcodec.CudaFrame)
+        assert all(surface.pts > frame.pts for surface in held)
+    assert reachable([reader, writer], fake_nvcodec.CudaFrame) == []
+    writer.close()
+    reader.close()
+
+
 @pytest.mark.skipif(codecs.nvenc_opens(), reason="there is a GPU that encodes")
 def test_without_a_gpu_that_is_why(make_clip: MakeClip) -> None:
-    reader = open_reader(make_clip(".mkv", size=SIZE), Wanted())
-    assert (reader.device, reader.obstacle) == ("cpu", "no GPU encodes here")
+    reader, obstacle = open_reader(make_clip(".mkv", size=SIZE), Wanted())
+    assert (reader.source.device, str(obstacle)) == ("cpu", "no GPU encodes here")
     reader.close()

@@ -1,11 +1,13 @@
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from rtdeblur.errors import ModelError
-from rtdeblur.model import DEFAULT_MODEL, FORMAT_VERSION, Model, bundled_models
+from rtdeblur.model import DEFAULT_MODEL, FORMAT_VERSION, IDENTITY, Model, bundled_models
 
 
 @pytest.fixture
@@ -87,6 +89,13 @@ def test_one_changed_byte_is_noticed(bundle: Path) -> None:
         Model.load(str(bundle))
 
 
+def test_an_empty_graph_is_not_the_identity(bundle: Path) -> None:
+    bundle.write_bytes(b"")
+    change(bundle, sha256=hashlib.sha256(b"").hexdigest())
+    with pytest.raises(ModelError, match="is empty"):
+        Model.load(str(bundle))
+
+
 def test_newer_format_is_refused(bundle: Path) -> None:
     change(bundle, format_version=FORMAT_VERSION + 1)
     with pytest.raises(ModelError, match=f"format {FORMAT_VERSION + 1}.*--upgrade"):
@@ -107,6 +116,50 @@ def test_broken_manifest(bundle: Path, text: str, message: str) -> None:
         Model.load(str(bundle))
 
 
+@pytest.mark.parametrize(
+    ("field", "values"),
+    {
+        "format_version": (True, "1", 0, -1, 1.5, None),
+        "name": (5, None, "", "x" * 1000),
+        "sha256": (5, None, [], "no digest"),
+        "stride": ("8", -8, 0, 2**70, 8.5, True, None),
+        "precision": (16, "int8", None),
+        "dropout": (True, "some", None),
+        "architecture": (5, [], None),
+        "licence": (5, None),
+        "training": (5, []),
+        "scores": (5, []),
+        "dropout_sites": (5, {"count": 10**9, "channels": 10**9}, {"count": True, "channels": 1}),
+    }.items(),
+)
+def test_values_of_other_types(bundle: Path, field: str, values: tuple[object, ...]) -> None:
+    good = bundle.with_suffix(".json").read_text()
+    for value in values:
+        bundle.with_suffix(".json").write_text(good)
+        change(bundle, **{field: value})
+        with pytest.raises(ModelError, match=r"mine\.json .*; get the model again"):
+            Model.load(str(bundle))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"stride": 1e400}', b"9" * 9999, b"\xff", b" " * (17 << 20)],
+)
+def test_a_manifest_that_no_decoder_likes(bundle: Path, text: bytes) -> None:
+    bundle.with_suffix(".json").write_bytes(text)
+    with pytest.raises(ModelError, match=r"cannot read the manifest .*; get the model again"):
+        Model.load(str(bundle))
+
+
+@pytest.mark.needs_posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
+def test_a_manifest_that_is_a_pipe(bundle: Path) -> None:
+    bundle.with_suffix(".json").unlink()
+    os.mkfifo(bundle.with_suffix(".json"))
+    with pytest.raises(ModelError, match=r"cannot read the manifest .*expected a regular file"):
+        Model.load(str(bundle))
+
+
 def test_half_a_bundle(bundle: Path) -> None:
     bundle.with_suffix(".json").unlink()
     with pytest.raises(ModelError, match="keep them together"):
@@ -118,3 +171,20 @@ def test_half_a_bundle(bundle: Path) -> None:
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(ModelError, match=f"'nonesuch'; try one of {DEFAULT_MODEL}"):
         Model.load("nonesuch")
+
+
+def test_auto_takes_the_half_precision_variant_if_there_is_one(bundle: Path) -> None:
+    model = Model.load(str(bundle))
+    assert model.variant("auto") is model
+    for suffix in (".onnx", ".json"):
+        shutil.copy(bundle.with_suffix(suffix), bundle.with_name(f"mine-fp16{suffix}"))
+    change(bundle.with_name("mine-fp16.onnx"), precision="fp16")
+    assert model.variant("auto") == model.variant("fp16") != model
+
+
+def test_identity_is_a_model_without_a_graph() -> None:
+    model = Model.load(IDENTITY)
+    assert (model.manifest.name, model.has_graph) == ("identity", False)
+    assert IDENTITY not in bundled_models()
+    with pytest.raises(ModelError, match="'identity' has no graph"):
+        model.variant("fp32")

@@ -180,17 +180,25 @@ def pack(config: Path, changes: tuple[str, ...], start: Path, output: Path, mib:
 @click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
 @click.option("--pairs", multiple=True, metavar="SET=FOLDER", help="Pairs to measure on, and their name.")
 @click.option("--clip", multiple=True, metavar="SET=FOLDER", help="The same; consecutive frames of a clip.")
+@click.option("--picture", is_flag=True, help="Redraw the card's picture with the bundled model.")
 def card(
-    name: str, checkpoint: Path | None, config: Path | None, pairs: tuple[str, ...], clip: tuple[str, ...]
+    name: str,
+    checkpoint: Path | None,
+    config: Path | None,
+    pairs: tuple[str, ...],
+    clip: tuple[str, ...],
+    picture: bool,
 ) -> None:
     """Write the card of the bundled model NAME, from its manifest and train/cards/NAME.md."""
-    from train.measure.card import PairSet, measure_model, write_card
+    from train.measure.card import PairSet, measure_model, redraw, write_card
 
     if checkpoint:
         sets = [PairSet.parse(text, clip=text in clip) for text in (*pairs, *clip)]
         measure_model(name, checkpoint, config, sets)
     elif pairs or clip:
         raise click.UsageError("--pairs and --clip measure a --checkpoint; give one.")
+    if picture:
+        redraw(name)
     click.echo(write_card(name))
 
 

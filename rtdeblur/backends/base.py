@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.device import DeviceBatch
+from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import Colour, FrameBatch
 
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Precision = Literal["auto", "fp32"]
 Mode = Literal["throughput", "latency"]
-BACKENDS = ("auto", "openvino", "tensorrt", "identity")
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
@@ -27,6 +26,8 @@ PendingDevice = Callable[[], DeviceBatch]
 """The same of a batch in the GPU's memory."""
 Notice = Callable[[str], None]
 """Takes one line for the user."""
+BuildProgress = Callable[[float, str], None]
+"""Takes the share of an engine build that is done, 0 to 1, and the name of the phase."""
 
 
 class Backend(Protocol):
@@ -35,6 +36,8 @@ class Backend(Protocol):
     name: str
     description: str
     """One line for the user: what runs and why it was chosen."""
+    fingerprint: Mapping[str, str]
+    """What decides the bytes of restored frames besides the model's graph: names and values for programs."""
     slots: int = 1
     """Batches that `submit` may have in flight."""
     unrestored: int = 0
@@ -58,6 +61,12 @@ class Backend(Protocol):
     def close(self) -> None:
         """Release everything; may be called twice."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -68,16 +77,22 @@ class EngineOptions:
         folder: where engines lie; None is the user's cache.
         driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
         notice: is told of a build, a rebuild, or memory that is short.
-        on_progress: takes the share done of a build, 0 to 1, and the name of the phase.
-        stopped: asked again and again during a build; True gives it up, and raises InterruptedRunError.
+        on_progress: is told how far a build is.
+        stopped: polled during a build, and during inference on the CPU; True gives it up, and raises
+            InterruptedRunError.
     """
 
     flavour: str = "auto"
     folder: Path | None = None
     driver: str = "auto"
     notice: Notice = lambda _: None
-    on_progress: Callable[[float, str], None] | None = None
+    on_progress: BuildProgress | None = None
     stopped: Callable[[], bool] = lambda: False
+
+
+def fingerprint_of(dropout: Dropout | None) -> str:
+    """The dropout mask in a backend's fingerprint."""
+    return "off" if dropout is None or dropout.seed is None else f"seed {dropout.seed}"
 
 
 def colour_inputs(colour: Colour) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rtdeblur.backends.base import Backend, PendingDevice
 from rtdeblur.device import DeviceBatch
 from rtdeblur.frames import FrameBatch
@@ -12,6 +14,7 @@ class IdentityBackend(Backend):
 
     name = "identity"
     description = "identity: frames pass unchanged"
+    fingerprint: Mapping[str, str] = {"backend": name}
     takes_device_frames = True
 
     def infer(self, batch: FrameBatch) -> FrameBatch:

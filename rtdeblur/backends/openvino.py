@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import openvino as ov
 
-from rtdeblur.backends.base import Backend, Mode, Precision, colour_inputs
+from rtdeblur import system
+from rtdeblur.backends.base import Backend, Mode, colour_inputs, fingerprint_of
+from rtdeblur.backends.sanity import put_back_broken
 from rtdeblur.dropout import Dropout
-from rtdeblur.errors import BackendError
+from rtdeblur.errors import BackendError, InterruptedRunError
 from rtdeblur.frames import FrameBatch, Planes
-from rtdeblur.model import INPUTS, Model
+from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
-_CPUINFO = Path("/proc/cpuinfo")
-MAX_COMPILED = 2
+_POLL_MS = 50
+_LEAST_ROOM_MIB = 160
+"""With less, its own threads abort the process."""
+_MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
 
@@ -32,9 +37,11 @@ class OpenVINOBackend(Backend):
         precision: auto takes bf16 where the processor is fast in it, else fp32.
         mode: throughput lets several frames share the cores; latency gives one frame all of them.
         dropout: the stream's mask, for a graph that takes its tables.
+        stopped: polled while frames are restored; True gives them up, and raises InterruptedRunError.
 
     Raises:
-        BackendError: OpenVINO cannot read the graph, or a frame is smaller than the model's stride.
+        BackendError: precision is fp16, OpenVINO cannot read the graph, or a frame is smaller than the
+            model's stride.
     """
 
     name = "openvino"
@@ -46,15 +53,35 @@ class OpenVINOBackend(Backend):
         precision: Precision = "auto",
         mode: Mode = "throughput",
         dropout: Dropout | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
+        if precision == "fp16":
+            raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model
-        self._dropout = dropout
-        self._core = ov.Core()
+        self._dropout, self._stopped = dropout, stopped
+        room = system.address_space_left_mib()
+        if room is not None and room < _LEAST_ROOM_MIB:
+            raise BackendError(
+                f"OpenVINO needs {_LEAST_ROOM_MIB} MiB of address space or more, and the limit of this "
+                f"process leaves {room}; raise it (ulimit -v)"
+            )
+        try:
+            self._core = ov.Core()
+            cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
+            processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO does not start: {_last_line(error)}; free memory") from error
         self._bf16 = precision == "auto" and is_fast_in_bf16(self._core)
         self._mode = mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
-        cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
-        processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        self.fingerprint = {
+            "backend": self.name,
+            "precision": "bf16" if self._bf16 else "fp32",
+            "mode": mode,
+            "device": processor,
+            "threads": str(cores),
+            "dropout": fingerprint_of(dropout),
+        }
         self.description = (
             f"openvino {'bf16' if self._bf16 else 'fp32'}, {mode}, {processor} ({cores} threads)"
             f"{', ' + str(dropout) if dropout else ''}"
@@ -74,12 +101,21 @@ class OpenVINOBackend(Backend):
                     )
                     request.start_async({**dict(planes), **fixed}, share_inputs=True)
                 for i, request in running:
-                    request.wait()
-                    for k, plane in enumerate(restored):
-                        plane[i] = request.get_output_tensor(k).data[0]
-        except RuntimeError as error:
+                    self._wait(request)
+                    for name, plane in zip(OUTPUTS, restored, strict=True):
+                        plane[i] = request.get_tensor(name).data[0]
+        except BaseException as error:
+            _cancel(requests)
+            if not isinstance(error, RuntimeError):
+                raise
             raise BackendError(f"OpenVINO failed: {_last_line(error)}; try --precision fp32") from error
+        self.unrestored += put_back_broken(batch.planes, restored, batch.colour.peak)
         return replace(batch, planes=restored)
+
+    def _wait(self, request: ov.InferRequest) -> None:
+        while not request.wait_for(_POLL_MS):
+            if self._stopped():
+                raise InterruptedRunError("the run was interrupted; nothing was written")
 
     def close(self) -> None:
         """Drop the compiled models."""
@@ -95,7 +131,7 @@ class OpenVINOBackend(Backend):
                     f"a frame of {luma[1]}×{luma[0]} is too small for {self._model.manifest.name!r}, "
                     f"which needs at least {stride}×{stride}; try --model identity"
                 )
-            if len(self._compiled) == MAX_COMPILED:
+            if len(self._compiled) == _MAX_COMPILED:
                 del self._compiled[next(iter(self._compiled))]
             self._compiled[key] = self._compile(luma, chroma, ov.Type(batch.planes[0].dtype))
         return self._compiled[key]
@@ -111,12 +147,17 @@ class OpenVINOBackend(Backend):
         tables = self._dropout.inputs(luma[0], luma[1]) if self._dropout else {}
         try:
             graph = self._core.read_model(self._model.onnx, b"")
+            _check_names(graph, {*INPUTS, *tables})
             _retype_planes(graph, dtype)
             shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
             graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
+            _check_outputs(graph, shapes)
             compiled = self._core.compile_model(graph, "CPU", config)
-        except RuntimeError as error:
-            raise BackendError(f"OpenVINO cannot run {self._model.path}: {_last_line(error)}") from error
+        except (RuntimeError, BackendError) as error:
+            raise BackendError(
+                f"OpenVINO cannot run {self._model.path}: {_last_line(error)}; "
+                "get the model again, or free memory"
+            ) from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         requests = [compiled.create_infer_request() for _ in range(count)]
         for name, table in tables.items():
@@ -124,6 +165,15 @@ class OpenVINOBackend(Backend):
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
+
+
+def _cancel(requests: list[ov.InferRequest]) -> None:
+    """Give up what runs, and wait for it: the frames that it reads are about to go."""
+    for request in requests:
+        request.cancel()
+    for request in requests:
+        with suppress(RuntimeError):  # that it was cancelled
+            request.wait()
 
 
 def devices() -> list[str]:
@@ -142,12 +192,25 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
     Intel's are slower in it (by 1.6 times, measured) where their matrix unit AMX is missing or hidden by a
     virtual machine.
     """
-    try:
-        processor = _CPUINFO.read_text(encoding="utf-8")
-    except OSError:  # not Linux
-        processor = ""
-    hampered = "GenuineIntel" in processor and "amx_bf16" not in processor
+    hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and not hampered
+
+
+def _check_names(graph: ov.Model, known: set[str]) -> None:
+    """Refuse a graph that is no video graph."""
+    inputs, outputs = ({port.any_name for port in ports} for ports in (graph.inputs, graph.outputs))
+    if unknown := inputs - known:
+        raise BackendError(f"it asks for inputs that a video graph lacks: {', '.join(sorted(unknown))}")
+    if missing := {*INPUTS, *OUTPUTS} - inputs - outputs:
+        raise BackendError(f"it is not a video graph, which has {', '.join(sorted(missing))}")
+
+
+def _check_outputs(graph: ov.Model, shapes: dict[str, list[int]]) -> None:
+    """Refuse a graph whose planes come out in other shapes."""
+    for name, output in zip(INPUTS, OUTPUTS, strict=False):
+        shape, expected = graph.output(output).partial_shape, shapes[name]
+        if shape.is_dynamic or list(shape.to_shape()) != expected:
+            raise BackendError(f"its output {output} has the shape {shape}, expected {expected} as {name}")
 
 
 def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +12,12 @@ import click
 
 from rtdeblur import system
 from rtdeblur.cli.build import ENGINE_DIR
-from rtdeblur.cli.options import BACKEND, PRECISION
-from rtdeblur.cli.report import at_times, say, table
+from rtdeblur.cli.options import MODEL, QUIET, SHARED, Request
+from rtdeblur.cli.report import echo, table
 
 if TYPE_CHECKING:
-    from rtdeblur.backends.base import Backend, Precision
-    from rtdeblur.bench import Inference, Run
-    from rtdeblur.model import Model
+    from rtdeblur.backends.base import Backend
+    from rtdeblur.bench import InferenceTimes, Run
 
 _HEADERS = (
     "size", "batch", "median ms", "p95 ms", "upload ms", "GPU ms", "download ms", "inference fps",
@@ -45,7 +42,7 @@ class Case:
     height: int
     width: int
     batch: int
-    inference: Inference
+    inference: InferenceTimes
     run: Run | None
     memory_mib: float | None
     gpu_memory_mib: int | None
@@ -94,37 +91,32 @@ def _machine(backend: Backend, model: str) -> dict[str, Any]:
     }
 
 
-def _measure(backend: Backend, size: tuple[int, int], batch: int, words: _Words) -> Case:
+def _measure(backend: Backend, size: tuple[int, int], batch: int, request: BenchRequest) -> Case:
     from rtdeblur import bench
     from rtdeblur.ffmpeg.test_clip import write_test_clip
 
-    bench.reset_peak_memory()
-    inference = bench.time_inference(backend, bench.noise(batch, *size), words.seconds)
+    system.reset_peak_memory()
+    inference = bench.time_inference(backend, bench.noise(batch, *size), request.seconds)
     run = None
-    if words.frames:
+    if request.frames:
         with tempfile.TemporaryDirectory() as folder:
-            video = words.video or Path(folder, "clip.mp4")
-            if words.video is None:
-                write_test_clip(video, *size, words.frames)
+            video = request.video or Path(folder, "clip.mp4")
+            if request.video is None:
+                write_test_clip(video, *size, request.frames)
             run = bench.time_pipeline(video, backend, batch, Path(folder), system.usable_cores())
     gpu_memory_mib = system.gpu_memory_used_mib() if backend.name == "tensorrt" else None
-    return Case(*size, batch, inference, run, bench.peak_memory_mib(), gpu_memory_mib)
+    return Case(*size, batch, inference, run, system.peak_memory_mib(), gpu_memory_mib)
 
 
-@dataclass(frozen=True)
-class _Words:
-    """What was asked for."""
+@dataclass(frozen=True, kw_only=True)
+class BenchRequest(Request):
+    """Options of the command."""
 
     video: Path | None
-    model: str | None
-    backend: str
-    precision: Precision
     sizes: tuple[str, ...]
     batches: tuple[int, ...]
     frames: int
     seconds: float
-    engine_dir: Path | None
-    as_json: bool
 
     def resolutions(self) -> list[tuple[int, int]]:
         """(height, width) of each case: the video's own, or those named."""
@@ -136,26 +128,11 @@ class _Words:
             raise click.UsageError("VIDEO has a size of its own; leave out --size or the video.")
         from rtdeblur.media.reader import FileReader
 
-        with closing(FileReader(self.video)) as reader:
+        with FileReader(self.video) as reader:
             return [(reader.info.height, reader.info.width)]
 
-    def open(self) -> tuple[str, Backend]:
-        """The model's name and the backend that runs it."""
-        from rtdeblur.backends import open_backend
-        from rtdeblur.backends.base import EngineOptions
-        from rtdeblur.model import DEFAULT_MODEL, Model
 
-        model: Model | None = None
-        if self.model != "identity" and self.backend != "identity":
-            model = Model.load(self.model or DEFAULT_MODEL)
-        tell = partial(say, "info")
-        engines = EngineOptions(folder=self.engine_dir, notice=tell, on_progress=at_times(tell))
-        name = self.backend if model else "identity"
-        backend = open_backend(name, model, precision=self.precision, engines=engines)
-        return model.manifest.name if model else "identity", backend
-
-
-def _command(**given: Any) -> None:
+def _command(**words: Any) -> None:
     """Measure how fast this machine restores video.
 
     Inference alone, on frames in memory: median and 95th percentile of a batch, and frames a second. Then
@@ -163,22 +140,25 @@ def _command(**given: Any) -> None:
     cores: the limit of the whole is the slowest stage alone, or the cores over the core-seconds that all
     stages spend on a frame. Compare figures of one run only.
     """
-    words = _Words(**given)
-    sizes = words.resolutions()
-    name, backend = words.open()
-    with closing(backend):
+    request = BenchRequest.of(**words)
+    sizes = request.resolutions()
+    model = request.load_model()
+    name = model.manifest.name
+    with request.open_backend(model, mode="throughput") as backend:
         machine = _machine(backend, name)
-        if not words.as_json:
-            click.echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
+        if not request.json:
+            echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
             if machine["driver"]:
-                click.echo(f"driver {machine['driver']}")
-        cases = [_measure(backend, size, batch, words) for size in sizes for batch in words.batches or (1,)]
-    if words.as_json:
-        click.echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
+                echo(f"driver {machine['driver']}")
+        cases = [
+            _measure(backend, size, batch, request) for size in sizes for batch in request.batches or (1,)
+        ]
+    if request.json:
+        echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
     else:
         for way in dict.fromkeys(case.run.way for case in cases if case.run):
-            click.echo(way)
-        click.echo(_table(cases))
+            echo(way)
+        echo(_table(cases))
 
 
 command = click.Command(
@@ -187,9 +167,8 @@ command = click.Command(
         click.Argument(
             ["video"], required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
         ),
-        click.Option(["--model"], metavar="NAME|PATH", help="A bundled model, a bundle's file, or identity."),
-        BACKEND,
-        PRECISION,
+        MODEL,
+        *SHARED,
         click.Option(
             ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
             help="As 1280x720 or 720p; more than once for more rows.  [default: 720p]",
@@ -207,7 +186,8 @@ command = click.Command(
             help="How long inference alone is measured, at least.",
         ),
         ENGINE_DIR,
-        click.Option(["--json", "as_json"], is_flag=True, help="Print the figures for programs."),
+        QUIET,
+        click.Option(["--json"], is_flag=True, help="Print the figures for programs."),
     ],
     callback=_command,
     help=_command.__doc__,

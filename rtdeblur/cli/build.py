@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from rtdeblur import system
-from rtdeblur.cli.report import at_times, say
+from rtdeblur.cli.report import at_times, echo, plain, say
 from rtdeblur.errors import EngineError
+from rtdeblur.model import DEFAULT_MODEL, Model, Precision
 
 if TYPE_CHECKING:
     from rtdeblur.backends.tensorrt.cache import CachedEngine
     from rtdeblur.backends.tensorrt.profiles import BuildProfile
     from rtdeblur.backends.tensorrt.spec import EngineSpec, ShapeProfile, Target
-    from rtdeblur.model import Model
 
 ENGINE_DIR = click.Option(
     ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
@@ -31,7 +31,10 @@ ENGINE_DIR = click.Option(
 _PARAMS: list[click.Parameter] = [
     click.Option(["--model"], metavar="NAME|PATH", help="A bundled model, or a bundle's file."),
     click.Option(["--profile"], metavar="NAME|PATH", help="Options for a class of GPUs; see engines/."),
-    click.Option(["--precision"], type=click.Choice(["fp16", "fp32"]), help="Of the graph.  [default: fp16]"),
+    click.Option(
+        ["--precision"], type=click.Choice(get_args(Precision)),
+        help="Of the graph; auto is fp16 if the model has it.  [default: auto]",
+    ),
     click.Option(
         ["--flavour"], type=click.Choice(["auto", "rtx", "tensorrt"]),
         help="rtx builds without a GPU, tensorrt for the GPU at hand.  [default: auto]",
@@ -129,12 +132,13 @@ def _progress(name: str, shown: bool) -> Iterator[Callable[[float, str], None] |
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=1.0)
 
         def update(share: float, phase: str) -> None:
-            bar.update(task, completed=share, description=f"{name}: {phase}")
+            bar.update(task, completed=share, description=plain(f"{name}: {phase}"))
 
         yield update
 
@@ -177,7 +181,6 @@ def _command(
     needs no GPU for it.
     """
     from rtdeblur.backends.tensorrt.spec import EngineSpec
-    from rtdeblur.model import DEFAULT_MODEL, Model
 
     options = _options(profile, words)
     profiles = _profiles(options, dynamic)
@@ -194,7 +197,7 @@ def _command(
         if not (quiet or as_json):
             say("info", _line(engine))
     if as_json:
-        click.echo(json.dumps([_summary(engine) for engine in built], indent=2))
+        echo(json.dumps([_summary(engine) for engine in built], indent=2))
 
 
 def _summary(engine: CachedEngine) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.options import PARAMS, Bare, Request
+from rtdeblur.cli.options import PARAMS, Bare, DeblurRequest
+from rtdeblur.cli.pictures import expanded, sequence_of
 from rtdeblur.cli.plan import STANDARD, Plan, plan
-from rtdeblur.cli.report import say, show_traceback
-from rtdeblur.cli.restoring import Session
+from rtdeblur.cli.report import echo, say, show_traceback
+from rtdeblur.cli.restoring import FileRestorer
 from rtdeblur.cli.results import Failure, Outcome, Skipped, as_json, as_line
 from rtdeblur.errors import BackendError, DependencyError, FinishedError, ModelError, NoVideoError
 
@@ -19,22 +20,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _outcomes(session: Session, planned: Plan) -> Iterator[Outcome]:
+def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
     """Restore every file; one that fails does not stop the others."""
     if not planned.many:
         try:
-            yield session.restore(planned.jobs[0])
+            yield restorer.restore(planned.jobs[0])
         except FinishedError as error:
             yield Skipped(planned.jobs[0], error)
         return
     for number, job in enumerate(planned.jobs, 1):
         try:
             job.output.parent.mkdir(parents=True, exist_ok=True)
-            yield session.restore(job, title=f"[{number}/{len(planned.jobs)}] {job.input.name}: ")
+            yield restorer.restore(job, title=f"[{number}/{len(planned.jobs)}] {job.input.name}: ")
         except (click.ClickException, ModelError, DependencyError):
             raise  # what no file can help
         except Exception as error:
-            if isinstance(error, BackendError) and session.backend is None:
+            if isinstance(error, BackendError) and restorer.backend is None:
                 raise
             show_traceback(error)
             skip = isinstance(error, FinishedError) or (job.found and isinstance(error, NoVideoError))
@@ -63,19 +64,23 @@ def _skipped(paths: tuple[Path, ...]) -> str:
 
 
 def _command(**words: Any) -> None:
-    request = Request(**words)
-    planned = plan(request.inputs, request.output, request.format, request.recursive)
+    request = DeblurRequest.of(**words)
+    inputs = expanded(request.inputs)
+    sequence = sequence_of(request.inputs, inputs, request.output)
+    planned = (
+        Plan((sequence,)) if sequence else plan(inputs, request.output, request.format, request.recursive)
+    )
     if planned.skipped and not request.quiet:
         say("info", _skipped(planned.skipped))
     outcomes: list[Outcome] = []
-    with closing(Session(request)) as session:
+    with closing(FileRestorer(request)) as restorer:
         try:
-            for outcome in _outcomes(session, planned):
+            for outcome in _outcomes(restorer, planned):
                 outcomes.append(outcome)
                 _tell(outcome, request.quiet)
         finally:
             if outcomes and request.json:
-                click.echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
+                echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
             if outcomes and planned.many and not request.quiet:
                 say("info", as_line(planned, outcomes))
     if any(type(outcome) is Failure for outcome in outcomes):

@@ -15,6 +15,7 @@ from typing import Literal
 import click
 
 from rtdeblur import system
+from rtdeblur.cli.report import echo, plain
 from rtdeblur.errors import DependencyError, EngineError, ModelError
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
@@ -188,7 +189,6 @@ def _engine_folder() -> Finding:
 
 
 def _backends() -> Iterator[Finding]:
-    yield Finding("identity", True, "always")
     yield Finding("openvino", *_found("openvino"), _REINSTALL)
     missing = [f.name for probe in (_gpu, _tensorrt) for f in probe() if not f.ok]
     lacks = f"lacks: {', '.join(dict.fromkeys(missing))}; see GPU and TensorRT"
@@ -288,13 +288,13 @@ def command(ctx: click.Context, as_json: bool) -> None:
     report = examine()
     if as_json:
         findings = {title: [asdict(finding) for finding in found] for title, found in report.items()}
-        click.echo(json.dumps(findings, indent=2))
+        echo(json.dumps(findings, indent=2))
     else:
         marks = _marks()
         for title, found in report.items():
-            click.echo(title)
+            echo(title)
             for finding in found:
                 advice = f" ({finding.advice})" if finding.advice and not finding.ok else ""
-                click.echo(f"  {marks[finding.ok]} {finding.name}: {finding.value}{advice}")
+                echo(plain(f"  {marks[finding.ok]} {finding.name}: {finding.value}{advice}"))
     if any(finding.needed and not finding.ok for found in report.values() for finding in found):
         ctx.exit(1)

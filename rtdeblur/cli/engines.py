@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur.cli.build import ENGINE_DIR
-from rtdeblur.cli.report import say, table
+from rtdeblur.cli.report import echo, say, table
 
 if TYPE_CHECKING:
     from rtdeblur.backends.tensorrt.cache import Entry
@@ -61,13 +61,13 @@ def _summary(entry: Entry) -> dict[str, Any]:
 
 def _show(entries: list[Entry], folder: Path, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "engines": [_summary(e) for e in entries]}, indent=2))
+        echo(json.dumps({"folder": str(folder), "engines": [_summary(e) for e in entries]}, indent=2))
     elif entries:
         rows = [_row(entry, _stale(entry.spec) if entry.spec else "") for entry in entries]
-        click.echo(table([_HEADERS, *rows]))
-        click.echo(f"{len(entries)} in {folder}, {sum(e.size for e in entries) / 1e6:.1f} MB")
+        echo(table([_HEADERS, *rows]))
+        echo(f"{len(entries)} in {folder}, {sum(e.size for e in entries) / 1e6:.1f} MB")
     else:
-        click.echo(f"no engines in {folder}")
+        echo(f"no engines in {folder}")
 
 
 def _command(

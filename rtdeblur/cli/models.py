@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rtdeblur.cli.report import table
+from rtdeblur.cli.report import echo, table
 
 if TYPE_CHECKING:
     from rtdeblur.model import Model
@@ -44,8 +44,8 @@ def command(as_json: bool) -> None:
     models = [Model.load(name) for name in bundled_models()]
     if as_json:
         manifests = [asdict(model.manifest) | {"bytes": len(model.onnx)} for model in models]
-        click.echo(json.dumps(manifests, indent=2))
+        echo(json.dumps(manifests, indent=2))
     elif models:
-        click.echo(table([_HEADERS, *map(_row, models)]))
+        echo(table([_HEADERS, *map(_row, models)]))
     else:
-        click.echo("no model is bundled; --model takes the path of one")
+        echo("no model is bundled; --model takes the path of one")

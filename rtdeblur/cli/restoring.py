@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from rtdeblur.cli.options import Request
+from rtdeblur.cli.options import DeblurRequest
+from rtdeblur.cli.pictures import check_photo_options, is_photo_job, is_sequence_job, open_sequence
 from rtdeblur.cli.plan import STANDARD, Job
-from rtdeblur.cli.report import at_times, progress, say
+from rtdeblur.cli.report import progress, say
 from rtdeblur.cli.results import Result
-from rtdeblur.cli.signals import Stopped, dying, stopping
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
+from rtdeblur.errors import DependencyError, InputError, RtdeblurError
 
 if TYPE_CHECKING:
-    from rtdeblur.backends.base import Backend, EngineOptions
+    from rtdeblur.backends.base import Backend
+    from rtdeblur.gpu_path import Obstacle, Way
+    from rtdeblur.media.photos.sequence import SequenceReader
     from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_EFFECT = {
     "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels",
-    "quiet", "json",
+    "rate", "quiet", "json",
     "codec", "crf", "preset", "start", "duration",  # the writer knows what came of these
 }  # fmt: skip
 """Options that change nothing about the pictures of one file."""
@@ -38,10 +40,10 @@ _WITHOUT_EFFECT = {
 _RUNTIMES = ("openvino", "tensorrt", "tensorrt_rtx")
 
 
-class Session:
+class FileRestorer:
     """Restores files one after another; the model is loaded and compiled once for all of them."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: DeblurRequest) -> None:
         self._request = request
         self._model: Model | None = None
         self._stop = threading.Event()
@@ -50,19 +52,23 @@ class Session:
 
     def restore(self, job: Job, title: str = "") -> Result:
         """Restore one file; unless that succeeds, what stood under the output's name stays."""
+        if is_photo_job(job):
+            return self._restore_photo(job, title)
         from rtdeblur.gpu_path import connect
         from rtdeblur.pipeline import Pipeline
 
         request = self._request
         with ExitStack() as stack:
             # What can fail at once comes before what takes seconds: the model is compiled last.
-            reader = stack.enter_context(closing(_open_reader(request, job)))
+            reader, obstacle = _open_reader(request, job)
+            stack.enter_context(reader)
             if self._model is None:
-                self._model = _load_model(request)
+                self._model = request.load_model()
             writer = stack.enter_context(_open_writer(request, job, reader))
-            backend = self._open_backend()
-            self._tell_way(connect(reader, backend, writer))
-            done = self._begin(writer, job)
+            backend = self._open_backend(self._model)
+            way = connect(reader, backend, writer, obstacle)
+            self._tell_way(way)
+            done = self._begin(writer, job, way)
             with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
                 pipeline = Pipeline(
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
@@ -72,20 +78,54 @@ class Session:
             return Result(
                 job,
                 stats,
-                self._model_name,
+                self._model.manifest.name,
                 backend.name,
                 backend.description,
                 warnings,
-                reader.damage,
-                reader.device,
+                reader.damage + writer.damage,
+                reader.source.device,
                 writer.encoding.codec,
                 done,
             )
 
-    def _begin(self, writer: FileWriter, job: Job) -> int:
+    def _restore_photo(self, job: Job, title: str) -> Result:
+        from rtdeblur.ffmpeg.damage import Damage
+        from rtdeblur.media.photos.reader import PictureReader
+        from rtdeblur.media.photos.writer import PictureWriter
+        from rtdeblur.pipeline import Pipeline
+
+        request = self._request
+        check_photo_options(request, job)
+        with ExitStack() as stack:
+            if self._model is None:
+                self._model = request.load_model()
+            try:
+                reader = stack.enter_context(PictureReader(job.input, max_pixels=request.max_pixels))
+                writer = stack.enter_context(PictureWriter(reader, job.output, overwrite=request.overwrite))
+            except DependencyError as error:  # of one format: others of a folder need nothing
+                raise InputError(str(error)) from error
+            backend = self._open_backend(self._model)
+            self._tell(f"model {self._model.manifest.name}; {backend.description}")
+            with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
+                stats = self._run(Pipeline(reader, backend, writer, on_progress=on_progress))
+            return Result(
+                job,
+                stats,
+                self._model.manifest.name,
+                backend.name,
+                backend.description,
+                (*reader.warnings, *writer.warnings, *_unrestored(stats)),
+                Damage(),
+                "cpu",
+                writer.kind.name,
+                0,
+            )
+
+    def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
         """Go on with what an earlier run finished, where that was asked for; give how many frames it did."""
+        assert self._model is not None
         assert self.backend is not None
-        done = writer.begin(_restoration(self._request, self._model, self.backend))
+        done = writer.begin(_restoration(self._request, self._model, self.backend, way))
         if done and not self._request.quiet:
             say("info", f"{job.output}: {done} frames are done already")
         return done
@@ -108,27 +148,32 @@ class Session:
         if self.backend is not None:
             self.backend.close()
 
-    @property
-    def _model_name(self) -> str:
-        return self._model.manifest.name if self._model else "identity"
+    def _open_backend(self, model: Model) -> Backend:
+        from rtdeblur.strength import with_strength
 
-    def _open_backend(self) -> Backend:
         if self.backend is None:
-            self.backend = _open_backend(self._request, self._model, self._stop.is_set)
+            opened = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
+            self.backend = with_strength(opened, self._request.strength)
         return self.backend
 
-    def _tell_way(self, way: str) -> None:
+    def _tell_way(self, way: Way) -> None:
         """Say what runs, and how frames go; of several files only where it changes."""
+        assert self._model is not None
         assert self.backend is not None
-        line = f"model {self._model_name}; {self.backend.description}; {way}"
+        self._tell(f"model {self._model.manifest.name}; {self.backend.description}; {way}")
+
+    def _tell(self, line: str) -> None:
         if line != self._told and not self._request.quiet:
             say("info", line)
         self._told = line
 
 
-def _open_reader(request: Request, job: Job) -> FileReader:
-    from rtdeblur.gpu_path import Wanted, open_reader
+def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | SequenceReader, Obstacle | None]:
+    from rtdeblur.gpu_path import Wanted, obstacle_of, open_reader
 
+    if is_sequence_job(job):
+        pictures = open_sequence(request, job)
+        return pictures, obstacle_of(pictures.source)
     if job.input == STANDARD and os.isatty(0):
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
@@ -151,7 +196,9 @@ def _open_reader(request: Request, job: Job) -> FileReader:
 
 
 @contextmanager
-def _open_writer(request: Request, job: Job, reader: FileReader) -> Iterator[FileWriter]:
+def _open_writer(
+    request: DeblurRequest, job: Job, reader: FileReader | SequenceReader
+) -> Iterator[FileWriter]:
     from rtdeblur.media.writer import FileWriter
 
     writer = FileWriter(
@@ -165,59 +212,28 @@ def _open_writer(request: Request, job: Job, reader: FileReader) -> Iterator[Fil
         resume=request.resume,
     )
     try:
-        yield writer
+        with abandoning(writer.abandon):
+            yield writer
     finally:
         writer.close()
         if writer.kept:
             say("info", f"{job.output}: {writer.kept} frames are done and kept; --resume continues")
 
 
-def _restoration(request: Request, model: Model | None, backend: Backend) -> dict[str, str]:
-    """All that decides what becomes of the pictures; an option counts unless it is known not to."""
+def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:
+    """All that decides what becomes of the pictures; an option counts unless it is known not to.
+
+    What the backend chose takes the place of options that left the choice to it.
+    """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in _RUNTIMES if name in sys.modules]
-    return decided | {
-        "model": model.manifest.sha256 if model else "identity",
-        "backend": backend.description,
+    return {
+        **decided,
+        **backend.fingerprint,
+        "model": model.manifest.sha256,
         "runtime": ", ".join(runtimes),
+        "memory": "host" if way.obstacle else "device",
     }
-
-
-def _load_model(request: Request) -> Model | None:
-    if request.model == "identity" or request.backend == "identity":
-        return None
-    from rtdeblur.model import DEFAULT_MODEL, Model
-
-    return Model.load(request.model or DEFAULT_MODEL)
-
-
-def _open_backend(request: Request, model: Model | None, stopped: Callable[[], bool]) -> Backend:
-    from rtdeblur.backends import open_backend
-
-    if model:
-        return open_backend(
-            request.backend,
-            model,
-            precision=request.precision,
-            mode="throughput",
-            dropout=request.dropout,
-            seed=request.seed,
-            engines=_engine_options(request, stopped),
-        )
-    if request.backend not in ("auto", "identity"):
-        raise click.UsageError(
-            f"The model 'identity' has no graph for --backend {request.backend}; leave out one of the two."
-        )
-    return open_backend("identity", None, precision=request.precision, mode="throughput")
-
-
-def _engine_options(request: Request, stopped: Callable[[], bool]) -> EngineOptions:
-    from rtdeblur.backends.base import EngineOptions
-
-    options = EngineOptions(request.flavour, request.engine_dir, stopped=stopped)
-    if request.quiet:
-        return options
-    return replace(options, notice=partial(say, "info"), on_progress=at_times(partial(say, "info")))
 
 
 def _unrestored(stats: PipelineStats) -> Iterator[str]:

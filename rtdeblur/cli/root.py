@@ -7,8 +7,9 @@ import importlib
 import click
 
 from rtdeblur.cli.options import VERSION
+from rtdeblur.cli.report import echo
 
-_VERBS = ("live", "verify", "models", "doctor", "build", "engines", "bench")
+_VERBS = ("preview", "compare", "live", "verify", "models", "doctor", "build", "engines", "bench")
 _BARE = "deblur"
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -34,7 +35,7 @@ class Root(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the bare form's name before words that name no verb."""
         if not args:
-            click.echo(ctx.get_help(), err=True)
+            echo(ctx.get_help(), err=True)
             ctx.exit(2)
         if args[0] not in (*_VERBS, "-h", "--help", "--version"):
             args = [_BARE, *args]

@@ -1,11 +1,18 @@
-"""Ctrl-C, `kill` and a closed terminal end the program in good order."""
+"""Ctrl-C, `kill` and a closed terminal end the program in good order, and soon."""
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+GRACE_SECONDS = 2.5
+"""How long a run may take to end in good order; then it is cleaned up after, and ended."""
 
 
 class Stopped(BaseException):
@@ -45,15 +52,93 @@ def dying() -> Iterator[None]:
         yield
 
 
+_abandon: list[Callable[[], None]] = []
+
+
+@contextmanager
+def abandoning(clean: Callable[[], None]) -> Iterator[None]:
+    """Call `clean` before a process that does not end in time is ended.
+
+    It runs in another thread while all others still run, so it takes no locks, and only removes files.
+    """
+    _abandon.append(clean)
+    try:
+        yield
+    finally:
+        _abandon.remove(clean)
+
+
+@contextmanager
+def deadline() -> Iterator[None]:
+    """End the process GRACE_SECONDS after a signal, or on a second one, whatever its threads are doing.
+
+    The main thread runs handlers between two steps of Python only; a model's, an encoder's or a disk's call
+    may keep it for minutes.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    earlier = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    watch = threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(earlier)
+        writer.close()
+        watch.join()
+        reader.close()
+
+
+def _watch(reader: socket.socket) -> None:
+    """Read the numbers of signals as they arrive, until the other end is closed."""
+    ending = _ending()
+    first = 0
+    while True:
+        reader.settimeout(GRACE_SECONDS if first else None)
+        try:
+            received = reader.recv(1)
+        except TimeoutError:
+            break
+        if not received:
+            return
+        if received[0] in ending:
+            if first:
+                break
+            first = received[0]
+    for clean in reversed(_abandon):
+        with suppress(Exception):
+            clean()
+    os._exit(128 + first)
+
+
+def _ending() -> list[int]:
+    """The signals that ask the program to end; not those that it was started to ignore, as by nohup."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+
 @contextmanager
 def _handlers(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
-    signals = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup's wish stands
-        signals.append(hangup)
-    previous = {number: signal.signal(number, handler) for number in signals}
+    previous = {number: signal.signal(number, handler) for number in _ending()}
     try:
         yield
     finally:
         for number, earlier in previous.items():
             signal.signal(number, earlier)
+
+
+@contextmanager
+def silent_if_dropped() -> Iterator[None]:
+    """Print nothing about a `Stopped` that Python drops, as when it is raised while an object is released."""
+    earlier = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, Stopped):
+            earlier(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = earlier

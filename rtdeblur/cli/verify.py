@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rtdeblur.cli.options import as_path
+from rtdeblur.cli.report import echo, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,20 +36,18 @@ def command(ctx: click.Context, before: Path, after: Path, as_json: bool, quiet:
     """
     if Path("-") in (before, after):
         raise click.UsageError("Both files are read whole and compared; a pipe cannot be.")
-    from rtdeblur.media.verify.compare import compare
-    from rtdeblur.media.verify.container_limits import plain_copy
-    from rtdeblur.media.verify.contents import read_contents
+    from rtdeblur.media.verify import verify
 
-    checks = compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
+    checks = verify(before, after)
     different = any(check.status == "different" for check in checks)
     if as_json:
         summary = {"input": str(before), "output": str(after), "same": not different}
-        click.echo(json.dumps({**summary, "checks": [asdict(check) for check in checks]}, indent=2))
+        echo(json.dumps({**summary, "checks": [asdict(check) for check in checks]}, indent=2))
     else:
         _show([check for check in checks if not (quiet and check.status == "same")])
         if not quiet:
             counts = Counter[str](check.status for check in checks)
-            click.echo(", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]))
+            echo(", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status]))
     if different:
         ctx.exit(1)
 
@@ -60,7 +59,7 @@ def _show(checks: Sequence[Check]) -> None:
             change = (
                 check.before if check.status == "same" else f"{check.before or '-'} → {check.after or '-'}"
             )
-            click.echo(f"{check.status:9}  {check.name}: {change or '-'}")
+            echo(plain(f"{check.status:9}  {check.name}: {change or '-'}"))
         return
     from rich.console import Console
     from rich.table import Table
@@ -68,8 +67,7 @@ def _show(checks: Sequence[Check]) -> None:
 
     table = Table("", "what", "input", "output")
     for check in checks:
-        texts = (
-            Text(part.encode(errors="replace").decode()) for part in (check.name, check.before, check.after)
-        )
+        parts = (check.name, check.before, check.after)
+        texts = (Text(plain(part.encode(errors="replace").decode())) for part in parts)
         table.add_row(Text(check.status, style=_COLOURS[check.status]), *texts)
     Console().print(table)

@@ -17,7 +17,7 @@ Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceInfo:
     """A GPU as its driver describes it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Driver(Protocol):
     """
 
     name: str
-    device: Device
+    device: DeviceInfo
     has_graphs: bool
 
     def activate(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from cuda.bindings import driver as cuda
 from numpy.typing import NDArray
 
-from rtdeblur.cuda.base import Bytes, Device
+from rtdeblur.cuda.base import Bytes, DeviceInfo
 from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
 
@@ -31,10 +31,10 @@ class BindingsDriver:
         try:
             _call(cuda.cuInit, 0)
         except RuntimeError as error:  # the library itself is not there
-            raise CudaError("no NVIDIA driver was found; to see why: nvidia-smi") from error
+            raise CudaError("no NVIDIA driver was found", "to see why: nvidia-smi") from error
         count = _call(cuda.cuDeviceGetCount)
         if index >= count:
-            raise CudaError(f"GPU {index} was asked for, but CUDA shows {count}; see CUDA_VISIBLE_DEVICES")
+            raise CudaError(f"GPU {index} was asked for, but CUDA shows {count}", "see CUDA_VISIBLE_DEVICES")
         self._device = _call(cuda.cuDeviceGet, index)
         self.device = self._describe()
         with suppress(CudaError):  # somebody who uses it already chose
@@ -43,7 +43,7 @@ class BindingsDriver:
         self._context = _call(cuda.cuDevicePrimaryCtxRetain, self._device)
         self.activate()
 
-    def _describe(self) -> Device:
+    def _describe(self) -> DeviceInfo:
         attribute = cuda.CUdevice_attribute
         major, minor = (
             _call(cuda.cuDeviceGetAttribute, which, self._device)
@@ -54,7 +54,7 @@ class BindingsDriver:
         )
         name = _call(cuda.cuDeviceGetName, _NAME_BYTES, self._device)
         version = _call(cuda.cuDriverGetVersion)
-        return Device(
+        return DeviceInfo(
             name.split(b"\0")[0].decode(errors="replace"),
             f"{major}.{minor}",
             f"{version // 1000}.{version % 1000 // 10}",

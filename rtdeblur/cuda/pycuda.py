@@ -11,7 +11,7 @@ import numpy as np
 import pycuda.driver as cuda
 from numpy.typing import NDArray
 
-from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, Device
+from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, DeviceInfo
 from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
 
@@ -27,13 +27,13 @@ class PycudaDriver:
             cuda.init()
             if index >= cuda.Device.count():
                 raise CudaError(
-                    f"GPU {index} was asked for, but CUDA shows {cuda.Device.count()}; "
-                    "see CUDA_VISIBLE_DEVICES"
+                    f"GPU {index} was asked for, but CUDA shows {cuda.Device.count()}",
+                    "see CUDA_VISIBLE_DEVICES",
                 )
             device = cuda.Device(index)
             major, minor = device.compute_capability()
             version = cuda.get_driver_version()
-            self.device = Device(
+            self.device = DeviceInfo(
                 device.name(), f"{major}.{minor}", f"{version // 1000}.{version % 1000 // 10}"
             )
             self._context: Any = device.retain_primary_context()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import stat
+import struct
 from contextlib import suppress
+from fractions import Fraction
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -19,11 +22,12 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
+from av.format import Flags as FormatFlags
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from rtdeblur.errors import InputError, NoVideoError
+from rtdeblur.errors import GpuDecodingError, InputError, NoVideoError
 
 MAX_PIXELS = 8192 * 8192
 """The largest picture read unless a larger one is asked for: 8K, and 360° video of 8192x8192."""
@@ -36,6 +40,9 @@ _NAMING_OTHERS = {
     "concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub",
     "webm_dash_manifest",
 }  # fmt: skip
+
+# ISO base media files of one picture: HEIF (ISO/IEC 23008-12, section 10) and AVIF.
+_PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}
 
 # PyAV hands FFmpeg's log to Python's; who does not ask for it should not see it.
 av.logging.set_level(av.logging.ERROR)
@@ -70,7 +77,7 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
         # A file that was redirected can be searched; a pipe cannot.
         url = "fd:" if stat.S_ISREG(os.fstat(0).st_mode) else "pipe:0"
     elif not path.exists():
-        raise InputError(f"input {name!r} does not exist; check the name")
+        raise InputError(f"input {name!r} does not exist; {_advice(name)}")
     elif path.is_dir():
         raise InputError(f"input {name!r} is a directory, expected a video file")
     elif not (path.is_file() or path.is_fifo()):
@@ -95,17 +102,35 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
             )
     except FFmpegError as error:
         if accelerator and error.errno == errno.EPERM:  # what FFmpeg makes of a GPU that is not there
-            raise InputError("no GPU decodes here, as --decoder cuda asks; try --decoder cpu") from error
+            raise GpuDecodingError("no GPU decodes here, as --decoder cuda asks") from error
         if accelerator and error.errno == errno.EOPNOTSUPP:
-            raise InputError(
-                "FFmpeg cannot share the GPU with what uses it in this program; try --decoder cpu"
-            ) from error
+            raise GpuDecodingError("FFmpeg cannot share the GPU with what uses it in this program") from error
         said = log[-1][2].strip() if log else ""
         why = f"{reason(error)} ({said})" if said else reason(error)
+        if "whitelist" in said and log[-1][1] == "image2":
+            raise NoVideoError(_photo(path)) from error
         if "whitelist" in said:
             why = "a playlist or the like, which names other files"
         raise InputError(f"cannot read input {name!r}: {why}; expected a video file") from error
     return container
+
+
+def _advice(name: str) -> str:
+    """What may be wrong with the name of a file that does not exist."""
+    if re.search(r"%\d*d|[*?]|\[.+\]", name):
+        return (
+            "patterns are not taken: name the files or their folder; join pictures first, as with ffmpeg -i"
+        )
+    return "check the name"
+
+
+def _photo(path: Path) -> str:
+    """What to say of a file that holds one picture."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start[8:12] == b"WEBP" and b"ANIM" in start:
+        return f"input {str(path)!r} is an animated WebP, which FFmpeg cannot read; convert it to GIF or APNG"
+    return f"input {str(path)!r} is a photo, expected a video; to make one of it: ffmpeg -i PHOTO video.mkv"
 
 
 @cache
@@ -124,7 +149,7 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
     Its decoder refuses larger pictures than `max_pixels`, also where they come later.
 
     Raises:
-        NoVideoError: there is none.
+        NoVideoError: there is none, or one picture.
         InputError: FFmpeg has no decoder for it, or its pictures are too large.
     """
     videos = [s for s in container.streams.video if not s.disposition & _NOT_THE_PICTURE]
@@ -140,9 +165,35 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
             f"input {str(path)!r} has pictures of {size[0]}x{size[1]}, more than {max_pixels} pixels; "
             "if you trust it, raise --max-pixels"
         )
+    brand = container.metadata.get("major_brand", "")
+    is_picture = container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS
+    # Pictures in a pipe may be many; one without a size was too large for FFmpeg, and decoding says so.
+    if is_picture and is_seekable(path) and size[0]:
+        raise NoVideoError(_photo(path))
     # Decoders count the padding of lines too.
     chosen.codec_context.options = {"max_pixels": str(2 * max_pixels + 65536)}
     return chosen
+
+
+def frame_rate(stream: VideoStream) -> Fraction | None:
+    """Average frames per second; None if unknown.
+
+    A raw stream has no times, and FFmpeg assumes 25; there the video's own headers count.
+    """
+    own = stream.codec_context.framerate
+    if own and FormatFlags.no_timestamps in FormatFlags(stream.container.format.flags):
+        return Fraction(own)
+    rate = stream.average_rate or stream.guessed_rate
+    return Fraction(rate) if rate else None
+
+
+def is_cut_off(path: Path) -> bool:
+    """True for a RIFF file (AVI) that is shorter than its header says."""
+    if not is_seekable(path):
+        return False
+    with path.open("rb") as file:
+        kind, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+    return bool(kind == b"RIFF" and path.stat().st_size < size + 8)
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:
@@ -160,6 +211,31 @@ def decoder(stream: VideoStream) -> VideoCodecContext:
     context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
     context.flags |= Flags.output_corrupt
     return context
+
+
+def open_video(
+    path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu"
+) -> tuple[InputContainer, VideoStream, VideoCodecContext]:
+    """Open a file to decode its main video.
+
+    Args:
+        path: as `open_input` takes it.
+        max_pixels: the largest picture that may be decoded.
+        device: that decodes.
+
+    Returns:
+        The container, its main video, and a decoder, whose `is_hwaccel` says whether the GPU decodes.
+
+    Raises:
+        InputError: as `open_input` and `main_video`.
+    """
+    container = open_input(path, max_pixels, device)
+    try:
+        stream = main_video(container, path, max_pixels)
+    except InputError:
+        container.close()
+        raise
+    return container, stream, decoder(stream)
 
 
 def open_output(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import av.logging
 from av.error import FFmpegError
@@ -90,6 +90,13 @@ class Damage:
             words = next(filter(pattern.search, said), None)
             if words is not None:
                 self.add(mentioned, words)
+
+    def __add__(self, other: Damage) -> Damage:
+        """Both together, as a report; the first failure is this one's, if it has any."""
+        kinds = dict(self.kinds)
+        for kind, count in other.kinds.items():
+            kinds[kind] = kinds.get(kind, 0) + count
+        return replace(self, message=self.message or other.message, kinds=kinds)
 
     def __str__(self) -> str:
         counts = ", ".join(f"{kind}: {count}" for kind, count in self.kinds.items())

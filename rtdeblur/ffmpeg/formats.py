@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -15,11 +16,129 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.error import FFmpegError
-from av.format import ContainerFormat
+from av.format import ContainerFormat, Flags
 
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.targets import is_stream
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerTraits:
+    """What is known of a container, and cannot be asked of FFmpeg's muxer; the defaults hold for the rest.
+
+    Attributes:
+        chapters: whether it holds chapters.
+        timecode: whether it holds the timecode of the first frame.
+        rotation: whether it holds a display matrix.
+        cover: where cover art goes: a stream of its own, an attachment, or nowhere.
+        attachments: whether it holds attachments, such as fonts.
+        numbers_frames: whether frames have numbers there, and no times of their own; raw streams, of which
+            FFmpeg knows it, are not listed.
+        starts_in_header: whether every stream begins at zero there, unless its header says when.
+        single_times: whether a packet has one time; FFmpeg reads it as that of decoding.
+        counts_from_zero: whether its duration begins at zero, whatever time its first packet has.
+        codecs: all that its streams may hold besides video; None leaves it to the muxer.
+        options: of the muxer, for exact times.
+        pipe_flags: flags of the muxer for an output that cannot be searched.
+        free_tags_flag: flag of the muxer that keeps tags with keys of the user's own; empty if it needs none.
+        keys: tags that it keeps without that flag; None means all.
+        pcm_options: options with which the muxer looks at PCM's channels as it writes its header; without
+            them it does so only at the end, too late to refuse the stream.
+        suggested_ending: ending of files, to suggest to users whose container refuses a stream; empty if
+            other containers are the better advice.
+    """
+
+    chapters: bool = False
+    timecode: bool = False
+    rotation: bool = False
+    cover: Literal["stream", "attachment"] | None = None
+    attachments: bool = False
+    numbers_frames: bool = False
+    starts_in_header: bool = False
+    single_times: bool = False
+    counts_from_zero: bool = False
+    codecs: frozenset[str] | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    pipe_flags: tuple[str, ...] = ()
+    free_tags_flag: str = ""
+    keys: frozenset[str] | None = None
+    pcm_options: Mapping[str, str] = field(default_factory=dict)
+    suggested_ending: str = ""
+
+    def takes(self, codec: str) -> bool:
+        """Whether a stream besides the video may hold a codec; if so, the muxer may still refuse it."""
+        return self.codecs is None or codec in self.codecs
+
+
+# Keys for which mp4 has places of its own (libavformat/movenc.c, mov_write_ilst_tag); others need its table
+# of free keys, which fewer players read.
+_MP4_KEYS = frozenset({
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright",
+    "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords",
+    "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation",
+    "track", "disc", "tmpo", "creation_time", "timecode",
+})  # fmt: skip
+# The muxer takes every codec, and what it does not know comes back as nothing: allow what does not.
+_MPEGTS_CODECS = frozenset({
+    "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
+    "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
+})  # fmt: skip
+_MPEG_CODECS = frozenset({
+    "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "pcm_dvd", "pcm_s16be", "dvd_subtitle", "mpeg1video",
+    "mpeg2video",
+})  # fmt: skip
+_MOV = ContainerTraits(
+    chapters=True,
+    timecode=True,
+    rotation=True,
+    options={"movie_timescale": "90000"},  # else start offsets are rounded to a millisecond
+    # An index cannot be written in a pipe. Without delay_moov the sound would be moved by its priming.
+    pipe_flags=("frag_keyframe", "delay_moov", "default_base_moof"),
+    free_tags_flag="use_metadata_tags",
+    keys=_MP4_KEYS,
+    pcm_options={"movflags": "empty_moov"},
+    suggested_ending=".mov",
+)
+_IPOD = replace(_MOV, cover="stream", suggested_ending="")
+_WEBM = ContainerTraits(chapters=True, timecode=True, rotation=True, counts_from_zero=True)
+CONTAINERS: dict[str, ContainerTraits] = {
+    "matroska": replace(_WEBM, cover="attachment", attachments=True, suggested_ending=".mkv"),
+    "webm": _WEBM,
+    "mp4": replace(_IPOD, suggested_ending=".mp4"),
+    "mov": _MOV,
+    "ipod": _IPOD,
+    "3gp": _IPOD,
+    "3g2": _IPOD,
+    "nut": ContainerTraits(chapters=True),
+    "ogg": ContainerTraits(chapters=True, numbers_frames=True),
+    "ogv": ContainerTraits(chapters=True, numbers_frames=True),
+    "asf": ContainerTraits(chapters=True, single_times=True),
+    "mxf": ContainerTraits(timecode=True, numbers_frames=True),
+    "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
+    "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
+    **dict.fromkeys(
+        ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
+        ContainerTraits(numbers_frames=True),
+    ),
+    **dict.fromkeys(("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS)),
+}
+"""By FFmpeg's name of the muxer; those to suggest first come first."""
+
+
+def traits_of(name: str) -> ContainerTraits:
+    """What is known of a container.
+
+    Args:
+        name: FFmpeg's name of the muxer, or of the demuxer, which may list several.
+    """
+    return CONTAINERS.get(name.partition(",")[0], ContainerTraits())
+
+
+def numbers_frames(container: OutputContainer) -> bool:
+    """Whether frames have numbers in a container, and no times of their own."""
+    is_raw = Flags.no_timestamps in Flags(container.format.flags)
+    return is_raw or traits_of(container.format.name).numbers_frames
 
 
 def ffmpeg_version() -> str:
@@ -104,8 +223,3 @@ def refusal(
         with suppress(FFmpegError):
             scratch.close()
     return None
-
-
-MOV = frozenset({"mov", "mp4", "ipod", "3gp", "3g2"})
-MATROSKA = frozenset({"matroska", "webm"})
-COVERS = MOV - {"mov"}  # where a picture among the streams becomes the cover

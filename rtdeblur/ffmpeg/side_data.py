@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from av.sidedata.sidedata import Type
@@ -14,6 +15,20 @@ from av.video.frame import VideoFrame
 _MASTERING = struct.Struct("20i2i")
 _CONTENT_LIGHT = struct.Struct("2I")
 _MATRIX = struct.Struct("9i")
+
+
+@cache
+def _unnamed(kind: int) -> Type:
+    """A member for a kind of side data that FFmpeg knows and PyAV has no name for."""
+    member: Type = object.__new__(Type)
+    member._name_ = f"KIND_{kind}"
+    member._value_ = kind  # type: ignore[assignment]
+    return member
+
+
+# PyAV 18 names 28 kinds; its FFmpeg has more (views of MV-HEVC, EXIF of JPEG), and one of those makes
+# all side data of its frame unreadable: "31 is not a valid Type".
+Type._missing_ = staticmethod(_unnamed)  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -9,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from rtdeblur import files
 from rtdeblur.errors import OutputError, UsageError
 
 
@@ -41,6 +43,21 @@ def is_stream(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def destination(target: Path) -> Path:
+    """Where writing to a target goes: to what it links to, too.
+
+    Raises:
+        OutputError: it is a link that another user made, who may have aimed it at a file of this one.
+    """
+    with suppress(OSError):
+        facts = os.lstat(target)
+        if stat.S_ISLNK(facts.st_mode) and hasattr(os, "geteuid") and facts.st_uid not in (os.geteuid(), 0):
+            raise OutputError(
+                f"output {str(target)!r} is a link of another user (uid {facts.st_uid}); try another name"
+            )
+    return target.resolve()
 
 
 class StreamTarget:
@@ -99,7 +116,7 @@ class PartFile:
     """A hidden file beside the target, renamed over it by `commit`.
 
     A crash, a full disk or Ctrl-C therefore never leaves half a video under the target's name, and
-    never costs the file that stood there before.
+    never costs the file that stood there before. A replaced file passes its permissions on.
 
     Args:
         target: the name to appear in the end.
@@ -129,26 +146,59 @@ class PartFile:
                 raise UsageError(
                     f"output {str(target)!r} exists; try another name, or allow overwriting (-y)"
                 )
-        self._target = target.resolve()  # through a link, as writing to it would go
+        self._target = destination(target)
+        self._overwrite = overwrite
         stem = target.stem[:40]  # a name as long as may be has no room for more
         self.path = part or self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
-        self.url = str(self.path)
         try:
-            self.path.touch(exist_ok=part is not None)
+            if part is not None:
+                _remove_left(part)
+            self._mode = _mode_of(self._target)
+            # Writable for its owner while it grows, whatever the permissions in the end.
+            self._fd: int | None = files.create(self.path, mode=0o666 if self._mode is None else 0o600)
         except OSError as error:
             folder = str(self._target.parent)
             message = f"cannot write into folder {folder!r}: {error.strerror}; try another folder"
             raise OutputError(message) from error
+        self._facts = os.fstat(self._fd)
+        # The open file itself: whoever puts a link in place of its name redirects nothing.
+        self.url = f"/proc/self/fd/{self._fd}"
+        if not (sys.platform == "linux" and Path(self.url).exists()):
+            self.url = str(self.path)
 
     def commit(self) -> None:
         """Put the file on the disk, then under its name, in one step.
 
         Raises:
-            OutputError: the disk is full or the folder refuses.
+            OutputError: the disk is full, the folder refuses, or another program took one of the two names.
         """
+        self._place(close=True)
+
+    def appear(self) -> None:
+        """Put the empty file under its name at once: a recording is played while it grows.
+
+        `url` stays good until `discard`, which removes nothing then.
+
+        Raises:
+            OutputError: as of `commit`.
+        """
+        is_name = self.url == str(self.path)
+        self._place(close=is_name)
+        if is_name:
+            self.url = str(self._target)
+
+    def _place(self, *, close: bool) -> None:
+        assert self._fd is not None
         try:
-            with self.path.open("rb") as file:
-                os.fsync(file.fileno())
+            if self._mode is not None and hasattr(os, "fchmod"):
+                os.fchmod(self._fd, self._mode)
+            os.fsync(self._fd)
+            if not self._is_there():
+                raise FileExistsError(errno.EEXIST, f"another program replaced {self.path.name}")
+            if not self._overwrite and os.path.lexists(self._target):
+                raise FileExistsError(errno.EEXIST, "another program wrote it meanwhile")
+            if close:
+                self._close()  # Windows renames no open file
             self.path.replace(self._target)
             sync_folder(self._target.parent)
         except OSError as error:
@@ -156,7 +206,36 @@ class PartFile:
 
     def discard(self) -> None:
         """Remove what was not committed; does nothing after `commit` or a second time."""
-        self.path.unlink(missing_ok=True)
+        self._close()
+        if self._is_there():
+            self.path.unlink(missing_ok=True)
+
+    def _is_there(self) -> bool:
+        """Whether the hidden file still has its name."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.lstat(self.path), self._facts)
+        return False
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def _mode_of(path: Path) -> int | None:
+    """The permissions of a file; None if there is none."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(path.stat().st_mode) & 0o777
+    return None
+
+
+def _remove_left(part: Path) -> None:
+    """Remove the file that a killed program left, or a link: what it points to stays."""
+    with suppress(FileNotFoundError):
+        mode = os.lstat(part).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise FileExistsError(errno.EEXIST, f"it holds {part.name}, which is not a file")
+        part.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,13 +1,14 @@
-"""Frames as pictures for a screen: BGR pixels, scaled, upright."""
+"""Frames as pictures for a screen: BGR pixels, scaled, upright, and how players show them."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from rtdeblur.ffmpeg.pixels import COLORSPACES, plane_views, video_frame
@@ -15,19 +16,38 @@ from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.frames import Frame, Plane, Planes
 
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-# Setting swscale up costs more than a picture does; a context serves one thread.
+# Setting up swscale costs more than a picture does; a context serves one thread.
 _local = threading.local()
+_UNKNOWN = 2
+"""Unspecified colour, in every table of ITU-T H.273."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """What players need besides the planes; the `Frame.carrier` that live sources give to sinks.
+
+    Attributes:
+        primaries: colour primaries (ITU-T H.273, table 2).
+        transfer: transfer characteristics (table 3).
+        matrix: matrix coefficients (table 4).
+        pixel_aspect: width of a pixel divided by its height.
+    """
+
+    primaries: int = _UNKNOWN
+    transfer: int = _UNKNOWN
+    matrix: int = _UNKNOWN
+    pixel_aspect: Fraction = Fraction(1)
 
 
 def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """The picture as a screen shows it.
 
     Args:
-        frame: of any layout and depth; its matrix and range are honoured.
-        size: (height, width) to scale to; None for the frame's own.
+        frame: any layout and depth; its matrix and range are used.
+        size: (height, width) to scale to; None for the size of the frame.
 
     Returns:
-        (H, W, 3), blue, green, red, full range; C-contiguous.
+        (H, W, 3) uint8, blue, green, red, full range; C-contiguous.
     """
     rows, columns = frame.planes[0].shape
     height, width = size or (rows, columns)
@@ -50,31 +70,61 @@ def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint
     return bgr
 
 
+def fitted(
+    reformatter: VideoReformatter, frame: Frame, size: tuple[int, int], pix_fmt: str, *, full_range: bool
+) -> VideoFrame:
+    """FFmpeg's frame in the size, format and range of a stream; RGB becomes YUV of BT.709.
+
+    Args:
+        reformatter: keeps the filters from picture to picture; used by one thread.
+        frame: any layout and depth.
+        size: (height, width) of the result.
+        pix_fmt: FFmpeg's name of the YUV format of the result.
+        full_range: range of the result.
+    """
+    height, width = size
+    picture, is_rgb = video_frame(frame), frame.colour.matrix == "rgb"
+    if (picture.height, picture.width, picture.format.name, frame.colour.full_range) == (
+        height, width, pix_fmt, full_range,
+    ):  # fmt: skip
+        return picture
+    return reformatter.reformat(
+        picture,
+        width,
+        height,
+        pix_fmt,
+        dst_colorspace=Colorspace.ITU709 if is_rgb else None,
+        src_color_range=ColorRange.JPEG if frame.colour.full_range else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
+        interpolation=Interpolation.BICUBIC,
+    )
+
+
 class Scaler:
-    """Scales frames down, and what a model changed in them up again; used by one thread."""
+    """Scales frames down, and the change that a model made up again; used by one thread."""
 
     def __init__(self) -> None:
-        # Each keeps what swscale computed for one pair of sizes.
+        # Two, since each keeps the filters that swscale computed for one pair of sizes.
         self._down, self._up = VideoReformatter(), VideoReformatter()
 
     def down(self, frame: Frame, size: tuple[int, int]) -> Frame:
-        """The frame at another size, of the same chroma subsampling, depth and times.
+        """The frame at another size, with the same chroma subsampling, depth and time.
 
         Args:
-            frame: of any layout.
-            size: (height, width).
+            frame: any layout.
+            size: (height, width) of the result.
         """
         return _scaled(self._down, frame, size)
 
     def with_change(self, frame: Frame, small: Frame, restored: Frame) -> Frame:
-        """Add to a frame what a model changed in a small copy of it.
+        """Add the change that a model made to a small copy of a frame.
 
-        Where it changed nothing, the frame stays as it is, bit for bit.
+        Pixels that the model left alone stay as they are, bit for bit.
 
         Args:
             frame: the whole picture.
-            small: its copy as the model got it.
-            restored: and as the model gave it.
+            small: its copy, the model's input.
+            restored: the model's output for that copy.
         """
         size = (frame.planes[0].shape[0], frame.planes[0].shape[1])
         after, before = (_scaled(self._up, part, size) for part in (restored, small))
@@ -97,7 +147,7 @@ def _scaled(reformatter: VideoReformatter, frame: Frame, size: tuple[int, int]) 
 
 
 def _changed(plane: Plane, before: Plane, after: Plane, peak: int) -> Plane:
-    """`plane + after - before`, clipped to 0..peak; spends `before` and `after`.
+    """`plane + after - before`, clipped to 0..peak; overwrites `before` and `after`.
 
     Unsigned and in place, which is several times faster than signed integers in new memory.
     """
@@ -114,30 +164,53 @@ def _changed(plane: Plane, before: Plane, after: Plane, peak: int) -> Plane:
 
 
 def upright(frame: Frame, decoded: VideoFrame) -> Frame:
-    """The frame as a player shows it; other angles than quarter turns go to the nearest.
+    """The frame turned as a player shows it, to the nearest quarter turn.
 
     Args:
-        frame: with the planes as they were coded.
-        decoded: with the display matrix, where the stream has one.
+        frame: the planes as they were coded.
+        decoded: FFmpeg's frame, with the display matrix if the stream has one.
     """
-    matrix = display_matrix(decoded)
-    if matrix is None:
-        return frame
-    # A pixel (x, y) goes to (a x + c y, b x + d y), and the whole back to the corner (libavutil/display.h).
-    a, b, _, c, d, *_ = matrix
-    swapped = abs(b) > abs(a)
-    across, down = (c, b) if swapped else (a, d)
-    if not swapped and across >= 0 and down >= 0:
+    swapped, mirrored, upturned = _turns(decoded)
+    if not (swapped or mirrored or upturned):
         return frame
     y, u, v = frame.planes
     if swapped:
         u, v = _evenly(u, y.shape), _evenly(v, y.shape)
-    y, u, v = (_turn(plane, swapped, across < 0, down < 0) for plane in (y, u, v))
+    y, u, v = (_turn(plane, swapped, mirrored, upturned) for plane in (y, u, v))
     return replace(frame, planes=(y, u, v))
 
 
+def appearance_of(decoded: VideoFrame, pixel_aspect: Fraction | None) -> Appearance:
+    """How players show a frame that `upright` has turned.
+
+    Args:
+        decoded: FFmpeg's frame, with the colour tags.
+        pixel_aspect: pixel aspect ratio of the stream as coded; None or 0 if it is not stated.
+    """
+    aspect = pixel_aspect or Fraction(1)
+    is_on_its_side = _turns(decoded)[0]
+    return Appearance(
+        int(decoded.color_primaries),
+        int(decoded.color_trc),
+        int(decoded.colorspace),
+        1 / aspect if is_on_its_side else aspect,
+    )
+
+
+def _turns(decoded: VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether to swap rows and columns, then mirror, then turn upside down."""
+    matrix = display_matrix(decoded)
+    if matrix is None:
+        return False, False, False
+    # A pixel (x, y) goes to (a x + c y, b x + d y), and the whole back to the corner (libavutil/display.h).
+    a, b, _, c, d, *_ = matrix
+    swapped = abs(b) > abs(a)
+    across, down = (c, b) if swapped else (a, d)
+    return swapped, across < 0, down < 0
+
+
 def _evenly(chroma: Plane, luma: tuple[int, ...]) -> Plane:
-    """Chroma that lies in turn as it lies now: 4:2:2 and 4:1:1, which have no name then, become 4:4:4."""
+    """Chroma that can be turned: 4:2:2 and 4:1:1 would have no name on their side, and become 4:4:4."""
     down, across = (-(-side // samples) for side, samples in zip(luma, chroma.shape, strict=True))
     if down == across or chroma.size == 1:  # the one sample of gray
         return chroma

@@ -1,4 +1,4 @@
-"""Restores the newest frame, in a thread of its own."""
+"""Restores the newest frame, in its own thread."""
 
 from __future__ import annotations
 
@@ -9,48 +9,49 @@ from dataclasses import replace
 
 from rtdeblur.errors import InterruptedRunError, RtdeblurError
 from rtdeblur.frames import Frame
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import LivePicture
-from rtdeblur.live.latest import Newest
+from rtdeblur.live.latest import Latest
 from rtdeblur.live.meters import Latency
-from rtdeblur.live.restorer import Restorer
+from rtdeblur.live.restorer import LiveRestorer
 
 _USUAL_INTERVAL = 1 / 30
 _CLOSE_SECONDS = 10.0
 
 
 class Inference:
-    """Takes the newest frame of a capture, restores it and passes it on.
+    """Restores the newest frame of a capture and passes it on.
 
-    A model that fails on a frame after others went well costs the restoration of that frame, not the session.
+    If the model fails on a frame after it has restored others, that frame passes unrestored and the session
+    continues.
 
     Args:
-        capture: where the frames come from.
-        restorer: closed at the end.
-        deliver: gets each picture; must not wait.
+        capture: source of the frames.
+        restorer: runs the model; closed at the end.
+        deliver: called with each picture; must not block.
         say: called with one line when the model fails.
-        deadline: seconds that restoring a frame may take; None for the source's frame interval.
+        deadline: seconds per frame; None for the source's frame interval.
 
     Attributes:
         slot: the newest picture; closed at the end.
-        times: how long restoring took.
-        restored: frames restored.
-        unrestored: frames passed on as they came, because the model failed on them.
-        message: why, '' while all is well.
-        error: what ended the thread, if not the capture's end.
+        times: time per restored frame.
+        restored: number of frames restored.
+        unrestored: number of frames that passed unrestored because the model failed.
+        message: why the model fails, '' while it works.
+        error: reason for an early end; None while running and after the end of the capture.
     """
 
     def __init__(
         self,
-        capture: Capture,
-        restorer: Restorer,
+        capture: LiveCapture,
+        restorer: LiveRestorer,
         deliver: Callable[[LivePicture], None],
         say: Callable[[str], None],
         deadline: float | None = None,
     ) -> None:
         self._capture, self._restorer, self._deliver = capture, restorer, deliver
         self._say, self._deadline = say, deadline
-        self.slot: Newest[LivePicture] = Newest()
+        self.slot: Latest[LivePicture] = Latest()
         self.times = Latency()
         self.restored = self.unrestored = 0
         self.message = ""
@@ -59,11 +60,11 @@ class Inference:
         self._thread = threading.Thread(target=self._run, name="rtdeblur-infer", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start restoring."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the frame that is being restored."""
+        """Stop after the current frame."""
         self._stop.set()
         self._restorer.stop()
         self._capture.slot.close()
@@ -79,7 +80,7 @@ class Inference:
                 self.slot.put(picture)
         except InterruptedRunError as error:
             self.error = None if self._stop.is_set() else error
-        except BaseException as error:  # a thread has nobody else to tell
+        except BaseException as error:  # raised again by the session
             self.error = error
         finally:
             self._restorer.close()
@@ -87,7 +88,7 @@ class Inference:
 
     def _restore(self, frame: Frame) -> Frame:
         budget = self._deadline or self._capture.interval.seconds or _USUAL_INTERVAL
-        began = time.monotonic()
+        began, broken = time.monotonic(), self._restorer.unrestored
         try:
             restored = self._restorer.restore(frame, budget)
         except InterruptedRunError:
@@ -95,12 +96,19 @@ class Inference:
         except RtdeblurError as error:
             if not self.restored:
                 raise
-            if str(error) != self.message:
-                self._say(f"{error}; pictures pass unrestored")
-            self.message = str(error)
-            self.unrestored += 1
+            self._pass_on(str(error))
             return replace(frame)
+        if self._restorer.unrestored > broken:
+            self._pass_on("the model returned no picture")
+            return restored
         self.times.add(time.monotonic() - began)
         self.restored += 1
         self.message = ""
         return restored
+
+    def _pass_on(self, reason: str) -> None:
+        """Note that a frame goes on as it came, and say why if it is news."""
+        if reason != self.message:
+            self._say(f"{reason}; pictures pass unrestored")
+        self.message = reason
+        self.unrestored += 1

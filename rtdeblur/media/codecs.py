@@ -6,6 +6,7 @@
 | h264_nvenc | 8-bit 4:2:0, where the GPU encodes           | 19 (cq)       | p4                  |
 | libx264    | everything else                              | 16            | veryfast            |
 | libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
+| others     | containers that hold only these (gif, dv …)  |               |                     |
 | ffv1       | never; lossless, for mkv                     |               |                     |
 
 Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults. crf 0 is lossless in the
@@ -18,87 +19,173 @@ these get full chroma in that direction.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache, partial
 from io import BytesIO
-from pathlib import Path
 
 from av.codec import Codec
 from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import CodecContext
 from av.error import FFmpegError
+from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
 
 from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.ffmpeg.container import open_output
 from rtdeblur.ffmpeg.formats import refusal
-from rtdeblur.ffmpeg.pixels import PLANAR, colour_of, depth_of, has_alpha
-from rtdeblur.ffmpeg.side_data import light_level, mastering_display
+from rtdeblur.ffmpeg.pixels import PLANAR, depth_of, has_alpha
 from rtdeblur.frames import Colour
-from rtdeblur.media.encoder import CAPTIONS, HDR_PARAMS, Encoding
-from rtdeblur.media.reader import FileReader
+from rtdeblur.media.encoder import Encoding, frame_rate
+from rtdeblur.media.source import PictureInfo, SourceInfo
+from rtdeblur.system import cpu_flags
 
-NVENC = "h264_nvenc"
-NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "cq": "19", "b": "0"}
-"""Constant quality: without b=0 FFmpeg's default bit rate would bound it."""
-# The least that NVENC takes is 145×49, and 4096 the most for H.264 (NVIDIA, NVENC Video Encoder API).
-_NVENC_LEAST, _NVENC_MOST = (64, 160), 4096
-
-_DEFAULTS: dict[str, dict[str, str]] = {
-    NVENC: NVENC_OPTIONS,
-    "libx264": {"crf": "16", "preset": "veryfast"},
-    "libx265": {"crf": "16", "preset": "superfast", "x265-params": "log-level=none"},
-    "libvpx-vp9": {"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
-    "libsvtav1": {"crf": "20", "preset": "10"},
-    "ffv1": {"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
-}
+CAPTIONS = "a53cc"
+"""The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
 # With AVX-512, the macroblock trees of x264 (164 and 165) give other bytes in each run of some pictures; with
-# AVX2 they never did, and it is a twentieth slower. There is no way to switch off AVX-512 alone.
+# AVX2 they never did, and it is a twentieth slower. There is no way to switch off only AVX-512.
 _X264_REPEATABLE = "asm=avx2,fma3,bmi2"
 # Freed before its end, x264 complains from a thread that it waits for, and PyAV would make that thread wait
 # for the one that frees it, for ever. Errors of its options are FFmpeg's words, and still come.
 _X264_SILENT = "log=-1"
-# What makes them lossless at any depth; their crf 0 is that for 8-bit H.264 alone.
-_LOSSLESS = {
-    "libx264": {"qp": "0"},
-    "libx264rgb": {"qp": "0"},
-    "libx265": {"x265-params": "log-level=none:lossless=1"},
-    "libvpx-vp9": {"lossless": "1"},
-}
 # x264 and x265 take any text and complain on stderr, once for each pixel format tried.
-_X26X_PRESETS = [
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
-]
-# Below one coding tree block libx265 writes past its buffers.
-_X265_MIN_SIZE = 64
+_X26X_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+
+
+def x264_params() -> str:
+    """Parameters of x264 beside its options, so that it is silent, and returns the same bytes each time."""
+    repeatable = [_X264_REPEATABLE] if "avx512bw" in (cpu_flags() or ()) else []
+    return ":".join([_X264_SILENT, *repeatable])
+
+
+@dataclass(frozen=True, slots=True)
+class HdrParams:
+    """How an encoder is told the HDR10 metadata of a video.
+
+    Attributes:
+        option: its option that takes parameters.
+        display: key of the mastering display.
+        light: key of the content light levels.
+        also: further parameters, given with either.
+    """
+
+    option: str
+    display: str
+    light: str
+    also: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderTraits:
+    """What is known of an encoder of FFmpeg; the defaults hold for those that are not in the table.
+
+    Attributes:
+        options: set unless the user's crf and preset replace them.
+        lossless: options for crf 0, if that alone is not lossless at every depth.
+        presets: all that it has, where it does not check them itself.
+        hdr: how it takes HDR10 metadata; None if it writes none.
+        writes_fields: whether it keeps the field order.
+        writes_aspect_ratio: whether containers learn the aspect ratio from it.
+        least_side: height and width that it needs at least, in pixels.
+        tags: how containers should call its codec, by FFmpeg's name of the container.
+        aliases: what users call it, in lower case.
+        sizes: the only sizes that it encodes, as (width, height), by frame rate; empty if it encodes any.
+    """
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    lossless: Mapping[str, str] | None = None
+    presets: tuple[str, ...] = ()
+    hdr: HdrParams | None = None
+    writes_fields: bool = True
+    writes_aspect_ratio: bool = True
+    least_side: int = 1
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    sizes: Mapping[Fraction, tuple[int, int]] = field(default_factory=dict)
+
+
+NVENC = "h264_nvenc"
+ENCODERS: dict[str, EncoderTraits] = {
+    # Constant quality: without b=0 FFmpeg's default bit rate would bound it.
+    NVENC: EncoderTraits(options={"preset": "p4", "rc": "vbr", "cq": "19", "b": "0"}),
+    "libx264": EncoderTraits(
+        options={"crf": "16", "preset": "veryfast", "x264-params": x264_params()},
+        lossless={"qp": "0"},  # crf 0 is that only for 8 bits
+        presets=_X26X_PRESETS,
+        hdr=HdrParams("x264-params", "mastering-display", "cll"),
+        aliases=("h264", "h.264", "x264", "avc"),
+    ),
+    "libx264rgb": EncoderTraits(options={"x264-params": x264_params()}, lossless={"qp": "0"}),
+    "libx265": EncoderTraits(
+        options={"crf": "16", "preset": "superfast", "x265-params": "log-level=none"},
+        lossless={"x265-params": "log-level=none:lossless=1"},
+        presets=_X26X_PRESETS,
+        hdr=HdrParams("x265-params", "master-display", "max-cll", "hdr10=1:repeat-headers=1"),
+        writes_fields=False,
+        least_side=64,  # below one coding tree block it writes past its buffers
+        tags={"mp4": "hvc1", "mov": "hvc1"},  # QuickTime plays no other
+        aliases=("hevc", "h265", "h.265", "x265"),
+    ),
+    "libvpx-vp9": EncoderTraits(
+        options={"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+        lossless={"lossless": "1"},
+        writes_fields=False,
+        aliases=("vp9",),
+    ),
+    "libsvtav1": EncoderTraits(options={"crf": "20", "preset": "10"}, writes_fields=False, aliases=("av1",)),
+    "prores_ks": EncoderTraits(aliases=("prores",)),
+    # The two profiles of consumer DV (SMPTE 314M).
+    "dvvideo": EncoderTraits(
+        aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
+    ),
+    "ffv1": EncoderTraits(
+        options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"}, writes_aspect_ratio=False
+    ),
+}
+"""Encoders with options or limits of their own; every other one starts from FFmpeg's defaults."""
+
+# The least that NVENC takes is 145×49, and 4096 the most for H.264 (NVIDIA, NVENC Video Encoder API).
+_NVENC_LEAST, _NVENC_MOST = (64, 160), 4096
 _LOSSES = PixFmtLoss.DEPTH | PixFmtLoss.RESOLUTION | PixFmtLoss.CHROMA | PixFmtLoss.ALPHA
 # Units of the SEI message: SMPTE ST 2086 (0.00002 for chromaticity, 0.0001 cd/m² for luminance).
 _CHROMATICITY, _LUMINANCE = 50_000, 10_000
+# It changes with the scene; no encoder takes it through PyAV.
+_DYNAMIC_HDR = (Type.DOVI_METADATA, Type.DYNAMIC_HDR_PLUS)
+_LOSS_NAMES = {
+    PixFmtLoss.DEPTH: "the bit depth",
+    PixFmtLoss.RESOLUTION: "the chroma resolution",
+    PixFmtLoss.CHROMA: "the chroma",
+    PixFmtLoss.ALPHA: "the transparency",
+}
 _HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 
 
+def traits_of(codec: str) -> EncoderTraits:
+    """What is known of an encoder, by FFmpeg's name."""
+    return ENCODERS.get(codec, EncoderTraits())
+
+
+def encoder_of(name: str) -> str:
+    """FFmpeg's name of the encoder that a user means; the name itself if it is no alias."""
+    alias = name.lower()
+    return next((encoder for encoder, traits in ENCODERS.items() if alias in traits.aliases), name)
+
+
 def choose(
-    reader: FileReader, format_name: str, codec: str, crf: float | None, preset: str | None
+    source: SourceInfo, format_name: str, codec: str, crf: float | None, preset: str | None
 ) -> Encoding:
     """The first codec and pixel format that the container and the encoder accept.
 
     Args:
-        reader: the source.
+        source: the source.
         format_name: FFmpeg's name of the container.
-        codec: FFmpeg's name of an encoder, or 'auto'.
+        codec: FFmpeg's name of an encoder, what users call its codec (h264, hevc …), or 'auto'.
         crf: quality, the lower the better; None for the codec's default.
         preset: the encoder's name of a speed; None for the codec's default.
 
@@ -106,50 +193,129 @@ def choose(
         UsageError: there is no such encoder, or it knows no crf or presets.
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
-    frame = reader.first.frame
+    picture = source.picture
+    if codec != "auto":
+        return _accepted(source, format_name, encoder_of(codec), crf, preset)
     # A crf or a preset on its own is meant for the processor's encoders.
-    gpu = crf is None and preset is None and suits_nvenc(frame)
-    name = _auto(frame, format_name, gpu) if codec == "auto" else codec
-    encoder = _encoder(name)
-    if name == "libx265" and min(frame.width, frame.height) < _X265_MIN_SIZE:
-        size = f"{frame.width}x{frame.height}"
-        raise OutputError(f"libx265 encodes {_X265_MIN_SIZE} pixels and more, got {size}; try libx264")
+    gpu = crf is None and preset is None and suits_nvenc(picture)
+    problem: OutputError | None = None
+    for name in _candidates(picture, format_name, gpu):
+        try:
+            return _accepted(source, format_name, name, crf, preset)
+        except OutputError as error:
+            problem = problem or error
+    raise problem or OutputError(
+        f"nothing here encodes video for {format_name}", "try .mkv, .mp4, .mov or .webm"
+    )
+
+
+def _accepted(
+    source: SourceInfo, format_name: str, name: str, crf: float | None, preset: str | None
+) -> Encoding:
+    """The first pixel format of one encoder that the container and the encoder accept."""
+    picture, encoder, traits = source.picture, _encoder(name), traits_of(name)
+    if not _is_large_enough(picture, traits):
+        size = f"{picture.width}x{picture.height}"
+        raise OutputError(f"{name} encodes {traits.least_side} pixels and more, got {size}; try libx264")
+    rate = frame_rate(source)
+    if traits.sizes and rate not in traits.sizes:
+        rates = " or ".join(f"{float(known):.5g}" for known in traits.sizes)
+        raise OutputError(f"{name} encodes {rates} frames per second, got {float(rate):.5g}; try .mkv")
     options = _options(name, crf, preset)
-    _add_hdr_params(name, frame, options)
+    _add_hdr_params(name, picture, options)
     problem: str | None = None
     encodings = [
-        Encoding(name, pix_fmt, options, lost, _colour(frame, pix_fmt))
-        for pix_fmt, lost in _ranked(frame.format, encoder)
+        Encoding(
+            name,
+            pix_fmt,
+            options,
+            lost,
+            _colour(picture, pix_fmt),
+            tag=traits.tags.get(format_name),
+            size=traits.sizes.get(rate),
+        )
+        for pix_fmt, lost in _ranked(picture.format, encoder)
     ]
-    if is_nvenc(name) and not reader.obstacle:
+    if is_nvenc(name) and source.fits_device:
         encodings.insert(0, replace(encodings[0], pix_fmt="nv12", device="cuda"))
     for encoding in encodings:
-        refused = refusal(format_name, partial(encoding.add_to, reader=reader))
+        refused = refusal(format_name, partial(encoding.add_to, source=source))
         if refused is None:
             return encoding
         problem = problem or refused
-    what = f"{frame.width}x{frame.height} {frame.format.name} as {name} in {format_name}"
+    what = f"{picture.width}x{picture.height} {picture.format.name} as {name} in {format_name}"
     asked = " and ".join(f"{k} {v}" for k, v in (("crf", crf), ("preset", preset)) if v is not None)
     hint = f"leave out {asked}" if asked else "try another codec or container"
     raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; {hint}")
 
 
-def _colour(frame: VideoFrame, pix_fmt: str) -> Colour:
-    colour = colour_of(frame)
-    if colour.matrix == "rgb" and not VideoFormat(pix_fmt).is_rgb:
+def losses(encoding: Encoding, source: SourceInfo) -> list[str]:
+    """One line for each thing that encoder and pixel format change in the pictures of a source."""
+    pix_fmt, picture, codec = source.info.pix_fmt, source.picture, encoding.codec
+    traits = traits_of(codec)
+    lost = _lost_hdr(codec, picture)
+    lost += [
+        f"{what} of {pix_fmt} is not kept: {codec} encodes {encoding.pix_fmt}; ffv1 in .mkv keeps it"
+        for loss, what in _LOSS_NAMES.items()
+        if encoding.lost & loss
+    ]
+    if picture.format.is_rgb and encoding.colour.matrix != "rgb":
+        what = f"the colours of {pix_fmt} are encoded as {encoding.pix_fmt}, rounded to code values"
+        lost.append(f"{what}; ffv1 in .mkv keeps them")
+    elif (
+        not encoding.lost
+        and encoding.pix_fmt != picture.format.name
+        and picture.width % 2 + picture.height % 2
+    ):
+        size = f"{picture.width}x{picture.height}"
+        lost.append(f"{size} is encoded as {encoding.pix_fmt}: {codec} cannot halve odd sizes")
+    if encoding.size is not None:
+        sizes = f"{picture.width}x{picture.height} is scaled to {encoding.size[0]}x{encoding.size[1]}"
+        lost.append(f"{sizes}: {codec} encodes no other size; .mkv keeps it")
+    if CAPTIONS not in encoding.options and Type.A53_CC in picture.side_data:
+        lost.append(f"closed captions are not kept by {codec}; libx264 and libx265 keep them")
+    if picture.is_interlaced and not traits.writes_fields:
+        lost.append(f"the field order is not kept by {codec}; libx264 keeps it")
+    if not traits.writes_aspect_ratio and (source.video.sample_aspect_ratio or 1) != 1:
+        lost.append(
+            f"the aspect ratio is kept only in the frames, as {codec} is written; libx264 keeps it whole"
+        )
+    return lost
+
+
+def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
+    """One line for all HDR metadata of a picture that an encoder cannot write."""
+    static = [] if traits_of(codec).hdr else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
+    names = {
+        kind.name.replace("_", " ").lower() for kind in (*static, *_DYNAMIC_HDR) if kind in picture.side_data
+    }
+    return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
+
+
+def _colour(picture: PictureInfo, pix_fmt: str) -> Colour:
+    colour = picture.colour
+    is_rgb = VideoFormat(pix_fmt).is_rgb
+    if colour.matrix == "rgb" and not is_rgb:
         return replace(colour, matrix="bt709", full_range=True)  # full range keeps all levels
-    return colour
+    return replace(colour, matrix="rgb", full_range=True) if is_rgb else colour
 
 
-def _auto(frame: VideoFrame, format_name: str, gpu: bool) -> str:
-    deep = depth_of(frame.format) > 10 or frame.color_trc in _HDR_TRANSFERS
-    tiny = min(frame.width, frame.height) < _X265_MIN_SIZE
+def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[str]:
+    """Yield the encoders to try for a container, best first."""
+    deep = depth_of(picture.format) > 10 or picture.transfer in _HDR_TRANSFERS
     if gpu and not deep and _holds(format_name, "libx264") and nvenc_opens():
-        return NVENC
-    for name in ("libx265", "libx264") if deep and not tiny else ("libx264",):
-        if _holds(format_name, name):
-            return name
-    return "libvpx-vp9"
+        yield NVENC
+    for name in ("libx265", "libx264") if deep else ("libx264",):
+        if _is_large_enough(picture, traits_of(name)) and _holds(format_name, name):
+            yield name
+    if _holds(format_name, "libvpx-vp9"):
+        yield "libvpx-vp9"
+    with suppress(UnknownCodecError):
+        yield Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name
+
+
+def _is_large_enough(picture: PictureInfo, traits: EncoderTraits) -> bool:
+    return min(picture.width, picture.height) >= traits.least_side
 
 
 def _holds(format_name: str, codec: str) -> bool:
@@ -166,57 +332,58 @@ def _encoder(name: str) -> Codec:
     except UnknownCodecError:
         codec = None
     if codec is None or codec.type != "video":
-        raise UsageError(f"codec {name!r} is no video encoder of FFmpeg; try auto, libx264, libx265 or ffv1")
+        raise UsageError(
+            f"FFmpeg has no video encoder called {name!r}", "try auto, h264, hevc, av1, vp9, prores or ffv1"
+        )
     return codec
 
 
 def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]:
     known = {o.name for o in CodecContext.create(name, "w").supported_options.private}
-    options = dict(_DEFAULTS.get(name, {}))
+    traits = traits_of(name)
+    options = dict(traits.options)
     if CAPTIONS in known:
         options[CAPTIONS] = "1"  # libx265 leaves them out unless asked
-    if name in ("libx264", "libx264rgb"):
-        options["x264-params"] = x264_params()
     if crf is not None:
         quality = next((key for key in ("crf", "cq") if key in known), None)
         if quality is None:
             raise UsageError(f"codec {name!r} has no crf, got {crf}; leave it out")
         options[quality] = f"{crf:g}"
-        if crf == 0 and name in _LOSSLESS:
+        if crf == 0 and traits.lossless:
             del options[quality]
-            options |= _LOSSLESS[name]
+            options |= traits.lossless
     if preset is not None:
         if "preset" not in known:
             raise UsageError(f"codec {name!r} has no presets, got {preset!r}; leave it out")
-        if name in ("libx264", "libx265") and preset not in _X26X_PRESETS:
-            raise UsageError(f"codec {name!r} has no preset {preset!r}; try {', '.join(_X26X_PRESETS)}")
+        if traits.presets and preset not in traits.presets:
+            raise UsageError(f"codec {name!r} has no preset {preset!r}; try {', '.join(traits.presets)}")
         options["preset"] = preset
     return options
 
 
-def _add_hdr_params(codec: str, frame: VideoFrame, options: dict[str, str]) -> None:
-    """Add what an encoder needs to write the mastering display and content light level of a frame.
+def _add_hdr_params(codec: str, picture: PictureInfo, options: dict[str, str]) -> None:
+    """Add what an encoder needs to write the mastering display and content light level of a picture.
 
     Args:
-        codec: FFmpeg's name of the encoder; others than libx264 and libx265 get nothing.
-        frame: the first frame.
+        codec: FFmpeg's name of the encoder.
+        picture: what the first frame looks like.
         options: options of the encoder, changed in place.
     """
-    if codec not in HDR_PARAMS:
+    hdr = traits_of(codec).hdr
+    if hdr is None:
         return
-    option, mastering_key, light_key = HDR_PARAMS[codec]
-    params = [options[option]] if option in options else []
-    mastering, light = mastering_display(frame), light_level(frame)
+    params = [options[hdr.option]] if hdr.option in options else []
+    mastering, light = picture.mastering_display, picture.light_level
     display = _display(mastering.values) if mastering and mastering.is_whole else None
     if display:
-        params.append(f"{mastering_key}={display}")
+        params.append(f"{hdr.display}={display}")
     if light:
         max_cll, max_fall = light
-        params.append(f"{light_key}={max_cll},{max_fall}")
-    if codec == "libx265" and (display or light):
-        params.append("hdr10=1:repeat-headers=1")
+        params.append(f"{hdr.light}={max_cll},{max_fall}")
+    if (display or light) and hdr.also:
+        params.append(hdr.also)
     if params:
-        options[option] = ":".join(params)
+        options[hdr.option] = ":".join(params)
 
 
 def _display(values: tuple[float, ...]) -> str:
@@ -228,21 +395,12 @@ def _display(values: tuple[float, ...]) -> str:
     return f"G{green}B{blue}R{red}WP{white}L({highest},{lowest})"
 
 
-def x264_params() -> str:
-    """What x264 is told beside its options, so that it is silent, and gives the same bytes each time."""
-    return ":".join([_X264_SILENT, *([_X264_REPEATABLE] if _has_avx512() else [])])
-
-
-@cache
-def _has_avx512() -> bool:
-    """True on such a processor, as far as the system lists its features (Linux does)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "avx512bw" in cpuinfo.read_text(errors="replace")
-
-
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
     """The formats that an encoder offers for a source, best first by FFmpeg's judgement, and what is lost."""
-    offered = [f.name for f in encoder.video_formats or [source] if _is_candidate(f, source)]
+    formats = encoder.video_formats or [source]
+    offered = [f.name for f in formats if _is_candidate(f, source)]
+    if not offered:  # GIF has nothing but RGB of few bits
+        offered = [f.name for f in formats if f.components and not f.has_palette and len(f.components) == 3]
     # Among equals FFmpeg takes the first: what needs no conversion, then planar before nv12.
     offered.sort(key=lambda name: (name != source.name, not PLANAR.fullmatch(name)))
     # FFmpeg takes gray for 4:4:4, and would count 4:2:0 as a loss.
@@ -267,12 +425,12 @@ def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
     return (not jpeg_range or source.name.startswith("yuvj")) and (not alpha or has_alpha(source))
 
 
-def suits_nvenc(frame: VideoFrame) -> bool:
+def suits_nvenc(picture: PictureInfo) -> bool:
     """Whether NVENC would keep all of a picture: 8 bits, 4:2:0, progressive, of a size that it takes."""
-    height, width = frame.height, frame.width
+    height, width = picture.height, picture.width
     return (
-        frame.format.name in ("yuv420p", "nv12")
-        and not frame.interlaced_frame
+        picture.format.name in ("yuv420p", "nv12")
+        and not picture.is_interlaced
         and height % 2 == width % 2 == 0
         and height >= _NVENC_LEAST[0]
         and width >= _NVENC_LEAST[1]
@@ -293,7 +451,7 @@ def nvenc_opens() -> bool:
         assert isinstance(context, VideoCodecContext)
         context.width = context.height = 256
         context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
-        context.options = dict(NVENC_OPTIONS)
+        context.options = dict(traits_of(NVENC).options)
         context.open()
     except (FFmpegError, ValueError):  # no GPU, no driver, a GPU without NVENC; or not compiled in
         return False

@@ -24,10 +24,12 @@ class Deinterlacer:
 
     Attributes:
         time_base: of the pictures, half a tick of the frames'.
+        pictures_each: pictures per frame.
     """
 
     def __init__(self, kind: Deinterlacing, time_base: Fraction) -> None:
         self.time_base = time_base / 2
+        self.pictures_each = 2 if kind == "field" else 1
         self._options = f"mode={_MODES[kind]}:parity=auto:deint=all"
         self._frame_time_base = time_base
         self._layout: tuple[object, ...] = ()

@@ -15,9 +15,7 @@ from av.video.stream import VideoStream
 from rtdeblur.ffmpeg.container import is_seekable, open_input
 from rtdeblur.ffmpeg.damage import MARKED, READS, Damage
 from rtdeblur.ffmpeg.packets import AnyPacket
-
-# As FFmpeg's dts_delta_threshold: a transport stream whose clock moves further was spliced or restarted.
-JUMP_SECONDS = 10
+from rtdeblur.ffmpeg.splices import JUMP_SECONDS, Splicer
 
 # After so many failed reads in a row there is nothing more to come.
 _READ_ATTEMPTS = 16
@@ -25,9 +23,9 @@ _READ_ATTEMPTS = 16
 INTERLEAVE_SECONDS = 1
 # Few subtitles are shown for longer: what began so long before a part is looked for.
 _SUBTITLE_SECONDS = 10
-# Packets that a player decodes and does not play prime the decoder for the sound that follows; no
-# codec needs more than this (Opus, the longest: 80 ms).
-_PRIMING_SECONDS = Fraction(1, 10)
+# Packets that a player decodes and does not play prime the decoder for the sound that follows. One does, but
+# for Opus (RFC 7845, section 4.6: 80 ms); more would be heard in a container that cannot hide them.
+_PRIMING_SECONDS = {"opus": Fraction(8, 100)}
 
 
 class Demuxer:
@@ -137,7 +135,11 @@ class Demuxer:
             return True
         time = packet.pts * Fraction(packet.time_base)
         if packet.is_discard:
-            return zero - _PRIMING_SECONDS <= time < zero
+            length = (packet.duration or 0) * Fraction(packet.time_base)
+            context = packet.stream.codec_context
+            codec = "" if context is None else context.codec.canonical_name
+            # The first packet that is played may begin before zero, too.
+            return zero - max(2 * length, _PRIMING_SECONDS.get(codec, length)) < time < zero
         if packet.stream.type == "subtitle":
             return self._cut(packet)
         return self.wants(time)
@@ -174,7 +176,7 @@ class Demuxer:
         unit = Fraction(packet.time_base)
         if packet.pts is not None and abs(packet.pts - clock) * unit > JUMP_SECONDS:
             packet.pts = None  # flipped bits: no picture waits so long between decoding and showing
-        shift = round(splicer.offset(clock * unit, (packet.duration or 0) * unit) / unit)
+        shift = round(splicer.offset(clock * unit, (packet.duration or 0) * unit, packet.stream_index) / unit)
         if shift:
             packet.dts = None if packet.dts is None else packet.dts + shift
             packet.pts = None if packet.pts is None else packet.pts + shift
@@ -220,30 +222,3 @@ class Demuxer:
 
 def _shown(packet: AnyPacket) -> int | None:
     return packet.pts if packet.pts is not None else packet.dts
-
-
-class Splicer:
-    """Closes the gaps that a restarted clock leaves in a transport stream, for all its streams alike.
-
-    Around the restart, packets of the old clock and the new one are interleaved: an offset found once
-    is used again, or each change would move sound against picture.
-    """
-
-    def __init__(self) -> None:
-        self._offsets = [Fraction(0)]
-        self._last: Fraction | None = None
-
-    def offset(self, time: Fraction, duration: Fraction) -> Fraction:
-        """What to add to the times of a packet, in seconds.
-
-        Args:
-            time: decoding time of the packet, in seconds.
-            duration: how long the packet lasts, in seconds.
-        """
-        last = time if self._last is None else self._last
-        offset = next((o for o in reversed(self._offsets) if abs(time + o - last) <= JUMP_SECONDS), None)
-        if offset is None:
-            offset = last + duration - time
-            self._offsets.append(offset)
-        self._last = time + offset
-        return offset

@@ -1,4 +1,4 @@
-"""Sets an encoder up like the source and fits restored frames to it; see `codecs` for which encoder."""
+"""Sets an encoder up like the source and fits restored frames to it; `codecs` chooses which encoder."""
 
 from __future__ import annotations
 
@@ -12,37 +12,21 @@ from av.codec.codec import PixFmtLoss
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
-from av.format import Flags as FormatFlags
-from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.container import Device, open_output
+from rtdeblur.ffmpeg.formats import numbers_frames, traits_of
 from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
-from rtdeblur.ffmpeg.side_data import side_data
 from rtdeblur.frames import Colour, Plane
-from rtdeblur.media.reader import FileReader
+from rtdeblur.media.source import SourceInfo
 
-CAPTIONS = "a53cc"
-"""The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
-HDR_PARAMS = {
-    "libx265": ("x265-params", "master-display", "max-cll"),
-    "libx264": ("x264-params", "mastering-display", "cll"),
-}
-"""Encoders that write HDR10 metadata: the option that takes it, and its keys for display and light level."""
-# It changes with the scene; no encoder takes it through PyAV.
-_DYNAMIC_HDR = (Type.DOVI_METADATA, Type.DYNAMIC_HDR_PLUS)
-_PROGRESSIVE = {"libx265", "libvpx-vp9", "libsvtav1"}
 # Some containers advertise their clock (90000) as the rate, which encoders refuse.
 _MAX_RATE = 1000
-_LOSS_NAMES = {
-    PixFmtLoss.DEPTH: "the bit depth",
-    PixFmtLoss.RESOLUTION: "the chroma resolution",
-    PixFmtLoss.CHROMA: "the chroma",
-    PixFmtLoss.ALPHA: "the transparency",
-}
+# Frames a second where they are numbered: more would be clocks, not rates.
+_MAX_NUMBERS = 240
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
@@ -57,6 +41,8 @@ class Encoding:
         lost: what of the source `pix_fmt` cannot hold.
         colour: what its code values mean.
         device: whose memory it takes frames from, without a copy: cuda, or cpu. cuda takes both.
+        tag: how the container calls the codec; None for FFmpeg's choice.
+        size: (width, height) to scale to, if the encoder takes no other; None keeps that of the source.
     """
 
     codec: str
@@ -65,113 +51,78 @@ class Encoding:
     lost: PixFmtLoss
     colour: Colour
     device: Device = "cpu"
+    tag: str | None = None
+    size: tuple[int, int] | None = None
 
-    def add_to(self, container: OutputContainer, reader: FileReader) -> VideoStream:
+    def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
         """Add an encoder to a container, with the size, times, colour and fields of the source.
+
+        Returns:
+            The stream, and its encoder.
 
         Raises:
             ValueError: the container does not hold this codec.
         """
-        frame = reader.first.frame
-        rate = _frame_rate(reader)
+        picture, rate = source.picture, frame_rate(source)
         options = dict(self.options)
         # In the primary context, as the decoder's frames are.
         accelerator = HWAccel("cuda", is_hw_owned=True) if self.device == "cuda" else None
-        stream = container.add_stream(
-            self.codec, rate, options, accelerator, width=frame.width, height=frame.height
-        )
+        width, height = self.size or (picture.width, picture.height)
+        stream = container.add_stream(self.codec, rate, options, accelerator, width=width, height=height)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.pix_fmt = self.pix_fmt
-        stream.time_base = context.time_base = _time_base(container, reader)
+        is_even = numbers_frames(container) or bool(context.codec.frame_rates)  # as MPEG-1 and 2
+        stream.time_base = context.time_base = _even_clock(source) if is_even else source.time_base
         context.thread_type = "AUTO"
-        context.sample_aspect_ratio = reader.stream.sample_aspect_ratio or Fraction(0, 1)
-        context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
-        context.colorspace, context.color_range = frame.colorspace, frame.color_range
-        if frame.format.is_rgb and self.colour.matrix != "rgb":
+        stretch = Fraction(picture.width * height, picture.height * width)
+        context.sample_aspect_ratio = (source.video.sample_aspect_ratio or Fraction(stretch != 1)) * stretch
+        context.color_primaries, context.color_trc = picture.primaries, picture.transfer
+        context.colorspace, context.color_range = picture.matrix, picture.range
+        if picture.format.is_rgb and self.colour.matrix != "rgb":
             context.colorspace = COLORSPACES[self.colour.matrix]
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the name of the format may have implied it
         context.flags |= Flags.frame_duration
-        if not _has_times(container):
+        if numbers_frames(container) or traits_of(container.format.name).single_times:
             context.max_b_frames = 0  # these would be shown in the order of decoding
-        if frame.interlaced_frame:
+        if picture.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
-            context.field_order = reader.stream.codec_context.field_order
-        if context.codec.name == "libx265" and container.format.name in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # QuickTime plays no other
-        return stream
+            context.field_order = source.video.codec_context.field_order
+        if self.tag is not None:
+            context.codec_tag = self.tag
+        return stream, context
 
     def takes(self, frame: VideoFrame) -> bool:
         """Whether a frame has the format, and lies where the encoder takes it."""
         on_device = self.device == "cuda" and frame.sw_format is not None
         return (frame.sw_format if on_device else frame.format).name == self.pix_fmt  # type: ignore[union-attr]
 
-    def new_encoder(self, format_name: str, reader: FileReader) -> VideoCodecContext:
+    def new_encoder(self, format_name: str, source: SourceInfo) -> VideoCodecContext:
         """An encoder beside a container, set up as those in it.
 
         Args:
             format_name: FFmpeg's name of the container.
-            reader: the source.
+            source: the source.
         """
         scratch = open_output(BytesIO(), format_name)
         try:
-            return self.add_to(scratch, reader).codec_context
+            return self.add_to(scratch, source)[1]
         finally:
             scratch.close()  # else it holds the encoder until the garbage collector comes
 
-    def losses(self, reader: FileReader) -> list[str]:
-        """One line for each thing that the pixel format changes in the picture."""
-        source, frame = reader.info.pix_fmt, reader.first.frame
-        lost = _lost_hdr(self.codec, frame)
-        lost += [
-            f"{what} of {source} is not kept: {self.codec} encodes {self.pix_fmt}; ffv1 in .mkv keeps it"
-            for loss, what in _LOSS_NAMES.items()
-            if self.lost & loss
-        ]
-        if frame.format.is_rgb and self.colour.matrix != "rgb":
-            what = f"the colours of {source} are encoded as {self.pix_fmt}, rounded to code values"
-            lost.append(f"{what}; ffv1 in .mkv keeps them")
-        elif not self.lost and self.pix_fmt != frame.format.name and frame.width % 2 + frame.height % 2:
-            size = f"{frame.width}x{frame.height}"
-            lost.append(f"{size} is encoded as {self.pix_fmt}: {self.codec} cannot halve odd sizes")
-        if CAPTIONS not in self.options and side_data(frame, Type.A53_CC) is not None:
-            lost.append(f"closed captions are not kept by {self.codec}; libx264 and libx265 keep them")
-        if frame.interlaced_frame and self.codec in _PROGRESSIVE:
-            lost.append(f"the field order is not kept by {self.codec}; libx264 keeps it")
-        if self.codec == "ffv1" and (reader.stream.sample_aspect_ratio or 1) != 1:
-            lost.append(
-                "the aspect ratio is kept in the frames alone, as ffv1 is written; libx264 keeps it whole"
-            )
-        return lost
 
-
-def _lost_hdr(codec: str, frame: VideoFrame) -> list[str]:
-    """One line for each kind of HDR metadata of a frame that an encoder cannot write."""
-    missing = [] if codec in HDR_PARAMS else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
-    names = {
-        kind.name.replace("_", " ").lower()
-        for kind in (*missing, *_DYNAMIC_HDR)
-        if side_data(frame, kind) is not None
-    }
-    return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
-
-
-def _frame_rate(reader: FileReader) -> Fraction:
+def frame_rate(source: SourceInfo) -> Fraction:
     """A hint for rate control and players; the frames have their own times."""
-    rate = reader.info.frame_rate or reader.stream.guessed_rate
+    rate = source.info.frame_rate or source.video.guessed_rate
     return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
 
 
-def _time_base(container: OutputContainer, reader: FileReader) -> Fraction:
-    if _has_times(container):
-        return reader.time_base
-    return 1 / _frame_rate(reader)
-
-
-def _has_times(container: OutputContainer) -> bool:
-    """False for containers (avi) that number their frames."""
-    return FormatFlags.variable_fps in FormatFlags(container.format.flags)
+def _even_clock(source: SourceInfo) -> Fraction:
+    """The clock of frames that only have numbers: one with a number for each moment of the source."""
+    rate = frame_rate(source)
+    finest = Fraction(source.video.base_rate or rate)  # the least in which all its times are whole
+    return 1 / (finest if rate < finest <= _MAX_NUMBERS else rate)
 
 
 def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
@@ -198,10 +149,10 @@ def fit(
     changed = (source.matrix, source.full_range) != (target.matrix, target.full_range)
     if not resized and not changed and encoding.takes(frame):
         return frame
-    if resized:
+    if resized and encoding.size is None:
         size = f"{context.width}x{context.height}"
         warn(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
-    if changed and source.matrix != "rgb":
+    if changed and "rgb" not in (source.matrix, target.matrix):
         warn(f"the colour changes to {source.name}: converted to {target.name}")
     fitted = frame.reformat(
         context.width,

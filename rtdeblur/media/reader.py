@@ -1,28 +1,46 @@
-"""Reads a video file: demuxes it, decodes its main video, and carries everything else along."""
+"""Reads a video file: demuxes it, decodes its main video, and carries everything else along.
+
+opening    until the first frame is decoded, since containers do not say all that a writer must know
+opened     `FileReader.source` is known; whether frames stay in the GPU's memory can still be chosen
+reading    each step of the iterator reads packets until a frame is whole
+exhausted  the video is over; `remaining_packets` yields what the other streams have left
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heappop, heappush
+from itertools import chain
 from pathlib import Path
+from typing import Any, Self
 
-from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.device import DeviceFrame
-from rtdeblur.errors import InputError, UsageError
-from rtdeblur.ffmpeg.container import MAX_PIXELS, Device, decoder, is_seekable, main_video, open_input
+from rtdeblur.errors import GpuDecodingError, InputError, UsageError
+from rtdeblur.ffmpeg.container import (
+    MAX_PIXELS,
+    Device,
+    frame_rate,
+    is_cut_off,
+    is_seekable,
+    open_video,
+)
 from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket, PacketQueue
 from rtdeblur.ffmpeg.pixels import colour_of, device_planes, downloaded, planar, planes_of
 from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, Demuxer
+from rtdeblur.media.source import PictureInfo, SourceInfo, is_cover
 
 # A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
 _KEYLESS_FRAMES = 600
@@ -30,7 +48,7 @@ _KEYLESS_FRAMES = 600
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What travels with a frame to the sink.
+    """What travels with a frame to the writer.
 
     Attributes:
         frame: the decoded frame, with its side data and flags.
@@ -41,35 +59,38 @@ class Carried:
     packets: tuple[AnyPacket, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The phase between opening and reading.
+
+    Attributes:
+        decoded: the first frame as the decoder returned it, maybe in the GPU's memory.
+        frame: the same in the host's memory.
+    """
+
+    decoded: VideoFrame
+    frame: Frame
+
+
 class FileReader:
     """The frames of a video file (a `FrameSource`).
 
-    The first frame is decoded at once, since containers do not say all that a sink must know.
+    The first frame is decoded at once, since containers do not say all that a writer must know.
 
     Args:
         path: the file, or '-' for standard input.
         start: seconds from the beginning of the file to the first frame wanted.
         duration: seconds to read from there.
         max_pixels: the largest picture that is read; checked before memory is taken for one.
-        strict: raise the first damage met, instead of counting it and going on.
-        deinterlace: make whole pictures of fields, one a frame or one a field; None leaves them.
+        strict: raise the first damage met, instead of counting it and continuing.
+        deinterlace: make whole pictures of fields, one per frame or one per field; None leaves them.
         device: that decodes: cpu, or cuda: the GPU (NVDEC); its frames come to the host unless
             `keep_on_device` is called.
 
     Attributes:
-        path: the file.
-        device: that decodes, cpu or cuda.
-        time_base: seconds a unit of the times of frames.
-        container: the open input, for sinks that copy its streams.
-        stream: the main video in it.
-        first: what the first frame carries.
-        zero: the time in the input, in seconds, that should become zero in the output.
-        end: the time in the input, in seconds, where the part asked for ends; None at its end.
-        is_trimmed: True where reading starts later than the file.
+        source: the facts that a writer needs, known before the first frame is asked for.
         damage: what could not be read so far.
         keeps: whether frames stay in the GPU's memory.
-        obstacle: why they cannot; empty where they can.
-        info: what is known of the part asked for.
 
     Raises:
         InputError: there is no such file, no video in it that can be decoded, or one too large.
@@ -87,75 +108,62 @@ class FileReader:
         deinterlace: Deinterlacing | None = None,
         device: Device = "cpu",
     ) -> None:
-        if start is not None and not 0 <= start < math.inf:
-            raise UsageError(f"start is {start}, expected seconds from 0 on")
-        if duration is not None and not 0 < duration < math.inf:
-            raise UsageError(f"duration is {duration}, expected more than 0 seconds")
-        self.path, self.device = Path(path), device
-        self.container: InputContainer = open_input(self.path, max_pixels, device)
-        self.stream: VideoStream = main_video(self.container, self.path, max_pixels)
-        self._decoder = decoder(self.stream)
-        if device == "cuda" and not self._decoder.is_hwaccel:
-            self.container.close()
-            codec = self._decoder.name
-            raise InputError(f"the GPU decodes no {codec}, as of {str(path)!r}; try --decoder cpu")
-        self.zero = Fraction(self.container.start_time or 0, 1_000_000) + _seconds(start)
-        self.end = None if duration is None else self.zero + _seconds(duration)
-        self.is_trimmed = start is not None
-        begin = self.zero if self.is_trimmed else None
+        _check(start, duration)
+        self._path = Path(path)
         self.damage = Damage(source=str(path), max_pixels=max_pixels, strict=strict)
-        self._demuxer = Demuxer(self.container, self.stream, begin, self.end, self.damage)
-        if begin is not None and is_seekable(self.path):  # in a pipe, read on until it comes
+        self._container, self._stream, context = open_video(self._path, max_pixels, device)
+        if device == "cuda" and not context.is_hwaccel:
+            self._container.close()
+            raise GpuDecodingError(f"the GPU decodes no {context.name}, as of {str(path)!r}")
+        self._zero = Fraction(self._container.start_time or 0, 1_000_000) + _seconds(start)
+        begin = None if start is None else self._zero
+        end = None if duration is None else self._zero + _seconds(duration)
+        self._demuxer = Demuxer(self._container, self._stream, begin, end, self.damage)
+        if begin is not None and is_seekable(self._path):  # in a pipe, read on until it comes
             self._demuxer.seek_begin()
-        rate = self.stream.guessed_rate
-        self._time_base = self.time_base = Fraction(self.stream.time_base or Fraction(1, 90_000))
-        self._deinterlacer = Deinterlacer(deinterlace, self._time_base) if deinterlace else None
-        if self._deinterlacer is not None:
-            self.time_base = self._deinterlacer.time_base
-        self._frames_each = 2 if deinterlace == "field" else 1
-        self._pictures: deque[VideoFrame] = deque()
-        self._clock = FrameClock(self._time_base, Fraction(rate) if rate else None)
-        self._decoded: deque[VideoFrame] = deque()
+        promised = self._promised() if begin is end is None else 0
+        self._decoder = _Decoder(context, self._stream, self._demuxer, self.damage, promised)
+        self._deinterlacer = Deinterlacer(deinterlace, self._decoder.time_base) if deinterlace else None
+        self._time_base = (self._deinterlacer or self._decoder).time_base
         self._waiting = PacketQueue()
-        # A gap in the video is looked into once; `_begun` says that the first picture was found.
-        self._exhausted = self._closed = self._begun = self._gap_seen = False
-        self._keyless = 0
-        self._lock = threading.Lock()
-        self.keeps = False
-        self._first_decoded: VideoFrame | None = None
-        self._ahead = self._next()
-        self._begun = True
-        if not isinstance(self._ahead, Frame):
-            self.close()
-            problem = self.damage.message or "no frame in the part asked for"
-            hint = "" if is_seekable(self.path) else "; mp4 from a pipe needs its index in front (faststart)"
-            raise InputError(f"cannot decode the video of {str(path)!r}: {problem}{hint}")
-        if not self.is_trimmed:  # FFmpeg leaves a video out of it that ends before the sound begins
-            self.zero = min(self.zero, self._ahead.pts * self.time_base)
-        self.first: Carried = self._ahead.carrier
-        self.info: VideoInfo = self._describe()
-        self.obstacle = self._obstacle()
+        self._lock, self._closed, self.keeps = threading.Lock(), False, False
+        opened = self._open()
+        if begin is None:  # FFmpeg leaves a video out of it that ends before the sound begins
+            first = opened.frame.pts * self._time_base
+            self._zero = first if self._container.start_time is None else min(self._zero, first)
+        self.source = self._describe(opened, device, begin is not None, end)
+        self._opened: _Opened | None = opened
+
+    @property
+    def info(self) -> VideoInfo:
+        """Size, rate and length of the part asked for."""
+        return self.source.info
 
     def keep_on_device(self) -> None:
-        """Leave frames in the GPU's memory, from the first on; where there is no obstacle, before iteration.
+        """Leave frames in the GPU's memory, from the first on; before iteration, of a source that fits.
 
         Those that come in another format later are brought to the host.
         """
-        assert not self.obstacle, self.obstacle
+        assert self.source.fits_device
+        assert self._opened is not None, "reading has begun"
         self.keeps = True
-        assert isinstance(self._ahead, Frame)
-        assert self._first_decoded is not None
-        self._ahead = self._framed(self._first_decoded, self.first.packets)
 
     def __iter__(self) -> Iterator[Frame | DeviceFrame | Interlude]:
         """Yield each frame once, its planes being views on the carried frame, or its memory on the GPU.
 
         The carrier of an interlude is a tuple of packets.
         """
-        frame, self._ahead, self._first_decoded = self._ahead, None, None
-        while frame is not None:
-            yield frame
-            frame = self._next()
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        first: Frame | DeviceFrame = opened.frame
+        if self.keeps:
+            first = self._framed(opened.decoded, opened.frame.carrier.packets)
+        del opened  # else the frame would be held as long as this iterator
+        yield first
+        del first
+        rest: Iterator[Frame | DeviceFrame | Interlude] = iter(self._next, None)
+        yield from rest
 
     def remaining_packets(self) -> Iterator[AnyPacket]:
         """Yield the packets of the other streams that belong after the last frame."""
@@ -169,133 +177,260 @@ class FileReader:
         # A thread that is reading closes the file itself, as soon as its read returns.
         if self._lock.acquire(blocking=False):
             try:
-                self.container.close()
+                self._container.close()
             finally:
                 self._lock.release()
 
-    def _describe(self) -> VideoInfo:
-        rate = self.stream.average_rate
-        rate = Fraction(rate) * self._frames_each if rate else None
-        start = Fraction(self.container.start_time or 0, 1_000_000)
-        ends = [self.end]
-        if self.container.duration is not None:
-            # Matroska counts its length from zero.
-            origin = 0 if self.container.format.name.startswith("matroska") else start
-            ends.append(origin + Fraction(self.container.duration, 1_000_000))
-        seconds = min((end - self.zero for end in ends if end is not None), default=None)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _promised(self) -> int:
+        """How many frames the container says there are, 0 if it does not."""
+        frames, indexed = self._stream.frames, len(self._stream.index_entries)
+        # The index leaves out what an edit list of mp4 hides, and the pictures that an AVI only counts; of
+        # an AVI that is cut off, it is made of what is there.
+        return frames if is_cut_off(self._path) else min(frames, indexed or frames)
+
+    def _open(self) -> _Opened:
+        """Read the first frame; packets of other streams wait for it, however many."""
+        items = self._decoded()
+        decoded, early = _first(items)
+        again = _drained(deque(() if decoded is None else (decoded,)))
+        self._items = self._frames(chain(again, items))
+        frame, more = _first(self._items)
+        if decoded is None or frame is None:
+            self.close()
+            problem = self.damage.message or "no frame in the part asked for"
+            hint = "" if is_seekable(self._path) else "; mp4 from a pipe needs its index in front (faststart)"
+            raise InputError(f"cannot decode the video of {str(self._path)!r}: {problem}{hint}")
+        carried = Carried(frame.carrier.frame, (*early, *more, *frame.carrier.packets))
+        return _Opened(decoded, replace(frame, carrier=carried))
+
+    def _describe(
+        self, opened: _Opened, device: Device, is_trimmed: bool, end: Fraction | None
+    ) -> SourceInfo:
+        frame, packets = opened.frame.carrier.frame, opened.frame.carrier.packets
+        return SourceInfo(
+            path=self._path,
+            info=self._measure(frame, end),
+            picture=PictureInfo.of(frame),
+            device=device,
+            surface=(opened.decoded.sw_format or opened.decoded.format).name,
+            is_deinterlaced=self._deinterlacer is not None,
+            strict=self.damage.strict,
+            time_base=self._time_base,
+            zero=self._zero,
+            end=end,
+            is_trimmed=is_trimmed,
+            streams=tuple(self._container.streams),
+            video=self._stream,
+            covers={p.stream_index: bytes(p) for p in reversed(packets) if is_cover(p.stream)},
+            tags=dict(self._container.metadata),
+            chapters=tuple(self._container.chapters()),
+        )
+
+    def _measure(self, frame: VideoFrame, end: Fraction | None) -> VideoInfo:
+        pictures_each = 1 if self._deinterlacer is None else self._deinterlacer.pictures_each
+        rate = frame_rate(self._stream)
+        rate = rate * pictures_each if rate else None
+        start = Fraction(self._container.start_time or 0, 1_000_000)
+        ends = [end]
+        if self._container.duration is not None:
+            origin = 0 if traits_of(self._container.format.name).counts_from_zero else start
+            ends.append(origin + Fraction(self._container.duration, 1_000_000))
+        seconds = min((end - self._zero for end in ends if end is not None), default=None)
         count = None if seconds is None or rate is None else max(1, round(seconds * rate))
-        if self.stream.frames and self.zero == start and self.end is None:
-            count = self.stream.frames * self._frames_each
+        if self._stream.frames and self._zero == start and end is None:
+            count = self._stream.frames * pictures_each
         return VideoInfo(
-            height=self.first.frame.height,
-            width=self.first.frame.width,
-            pix_fmt=(self.device == "cpu" and self._decoder.pix_fmt) or self.first.frame.format.name,
+            height=frame.height,
+            width=frame.width,
+            pix_fmt=self._decoder.pix_fmt or frame.format.name,
             frame_rate=rate,
             duration_seconds=None if seconds is None else max(0.0, float(seconds)),
             frame_count=count,
         )
 
-    def _obstacle(self) -> str:
-        if self.device == "cpu":
-            return "the processor decodes"
-        if self._deinterlacer:
-            return "fields are made pictures by the processor"
-        assert self._first_decoded is not None
-        if device_planes(self._first_decoded) is None:
-            form = self._first_decoded.sw_format or self._first_decoded.format
-            return f"{form.name} of {form.width}x{form.height} is no NV12 of even size"
-        return ""
-
     def _next(self) -> Frame | DeviceFrame | Interlude | None:
         with self._lock:
-            frame = self._read()
+            item = None if self._closed else next(self._items, None)
         if self._closed:
             self.close()
-        return frame
+        return item
 
     def _following(self) -> AnyPacket | None:
         """The next packet to carry, once the video is over."""
         with self._lock:
             while not self._closed and (packet := self._demuxer.read()) is not None:
-                if packet.stream_index != self.stream.index and self._demuxer.carries(packet, self.zero):
+                if packet.stream_index != self._stream.index and self._demuxer.carries(packet, self._zero):
                     return packet
         return None
 
-    def _read(self) -> Frame | DeviceFrame | Interlude | None:
-        while not self._closed:
-            if self._pictures:
-                return self._frame(self._pictures.popleft())
-            if not self._decoded:
-                if self._exhausted:
-                    self._pictures.extend(self._deinterlacer.flush() if self._deinterlacer else ())
-                    if self._pictures:
-                        continue
-                    return None
-                if self._begun and self._waiting.is_full and not self._ends_here():
-                    return Interlude(self._waiting.take())
-                self._read_packet()
+    def _decoded(self) -> Iterator[VideoFrame | Interlude]:
+        """The frames of the video as decoded, and interludes where sound lasts long without one."""
+        in_gap = False  # which is looked into once
+        while not self._closed and (packet := self._demuxer.read()) is not None:
+            if packet.stream_index == self._stream.index:
+                in_gap = False
+                yield from self._decoder.decode(packet)
                 continue
-            decoded = self._decoded.popleft()
-            pts = self._clock.stamp(decoded.pts, decoded.duration)
-            if self._demuxer.wants(pts * self._time_base):
-                if decoded.is_corrupt:
-                    self.damage.add(FRAMES, f"the frame at {float(pts * self._time_base):.3f} s")
-                if self._misses_its_key(decoded):
-                    continue
-                if decoded.pts is not None and decoded.pts + 1 < pts:  # one tick apart are times too coarse
-                    self.damage.add(TIMES, f"the frame after {float(pts * self._time_base):.3f} s")
-                decoded.pts, decoded.time_base = pts, self._time_base
-                self._first_decoded = self._first_decoded or decoded
-                picture = decoded if self.keeps and device_planes(decoded) else planar(downloaded(decoded))
-                picture.pts, picture.time_base = pts, self._time_base
-                self._pictures.extend(self._deinterlacer.push(picture) if self._deinterlacer else (picture,))
-        return None
+            if self._demuxer.carries(packet, self._zero):
+                self._waiting.add(packet)
+            if self._waiting.is_full:
+                if not in_gap and self._demuxer.video_is_over(self._path):
+                    break
+                in_gap = True
+                yield Interlude(self._waiting.take())
+        if not self._closed:
+            yield from self._decoder.flush()
+
+    def _frames(self, items: Iterable[VideoFrame | Interlude]) -> Iterator[Frame | DeviceFrame | Interlude]:
+        """The pictures to restore, each with the packets that belong before it."""
+        for item in items:
+            if isinstance(item, Interlude):
+                yield item
+                continue
+            pictures = deque(self._pictures(item))
+            del item
+            yield from map(self._frame, _drained(pictures))
+        if self._deinterlacer:
+            yield from map(self._frame, _drained(deque(self._deinterlacer.flush())))
+
+    def _pictures(self, decoded: VideoFrame) -> list[VideoFrame]:
+        if self.keeps and device_planes(decoded):
+            return [decoded]
+        picture = planar(downloaded(decoded))
+        picture.pts, picture.time_base = decoded.pts, decoded.time_base
+        return self._deinterlacer.push(picture) if self._deinterlacer else [picture]
+
+    def _frame(self, picture: VideoFrame) -> Frame | DeviceFrame:
+        assert picture.pts is not None
+        seconds = picture.pts * self._time_base
+        return self._framed(picture, self._waiting.take(seconds + INTERLEAVE_SECONDS))
+
+    def _framed(self, picture: VideoFrame, packets: tuple[AnyPacket, ...]) -> Frame | DeviceFrame:
+        assert picture.pts is not None
+        times, colour = (picture.pts, self._time_base), colour_of(picture)
+        carried = Carried(picture, packets)
+        if there := device_planes(picture):
+            return DeviceFrame(there, *times, colour, carried)
+        return Frame(planes_of(picture), *times, colour, carried)
+
+
+class _Decoder:
+    """Decodes the main video, gives its frames ascending times, and counts what is damaged.
+
+    Args:
+        context: FFmpeg's decoder.
+        stream: the video.
+        demuxer: of its packets; knows which frames lie in the part asked for.
+        damage: where to count what cannot be decoded.
+        promised: how many frames should come; 0 if that is not known.
+
+    Attributes:
+        time_base: seconds per unit of the frames' times.
+    """
+
+    def __init__(
+        self,
+        context: VideoCodecContext,
+        stream: VideoStream,
+        demuxer: Demuxer,
+        damage: Damage,
+        promised: int,
+    ) -> None:
+        self.time_base = Fraction(stream.time_base or Fraction(1, 90_000))
+        self._context, self._demuxer, self._damage = context, demuxer, damage
+        self._clock = FrameClock(self.time_base, frame_rate(stream))
+        self._promised = promised
+        # Times of packets whose frames have not come yet, if packets have one time each.
+        self._waiting: list[int] | None = [] if traits_of(stream.container.format.name).single_times else None
+        self._keyless = 0
+
+    @property
+    def pix_fmt(self) -> str | None:
+        """FFmpeg's name of the sample format; None if it is not known, or frames lie in the GPU's memory."""
+        return None if self._context.is_hwaccel else self._context.pix_fmt
+
+    def decode(self, packet: AnyPacket) -> Iterator[VideoFrame]:
+        """Yield the frames that are whole now and lie in the part asked for."""
+        if not packet.is_keyframe and self._demuxer.video_packets == 1:
+            self._keyless = _KEYLESS_FRAMES
+        return self._decode(packet)
+
+    def flush(self) -> Iterator[VideoFrame]:
+        """Yield the last frames; frames that the container promised and did not hold count as damage."""
+        missing = self._promised - self._demuxer.video_packets
+        if missing > 0:
+            self._damage.add(MISSING, f"the container promises {self._promised} frames", missing)
+        return self._decode(None)
+
+    def _decode(self, packet: AnyPacket | None) -> Iterator[VideoFrame]:
+        decoded: deque[VideoFrame] = deque()
+        if self._waiting is not None and packet is not None and packet.dts is not None:
+            heappush(self._waiting, packet.dts)
+        with self._damage.watch(PACKETS):
+            decoded.extend(self._context.decode(packet))
+        return filter(None, map(self._stamped, _drained(decoded)))
+
+    def _stamped(self, frame: VideoFrame) -> VideoFrame | None:
+        """The frame with its time; None if it is not wanted."""
+        if self._waiting:
+            frame.pts = self._single_time(frame, self._waiting)
+        pts = self._clock.stamp(frame.pts, frame.duration)
+        if not self._demuxer.wants(pts * self.time_base):
+            return None
+        if frame.is_corrupt:
+            self._damage.add(FRAMES, f"the frame at {float(pts * self.time_base):.3f} s")
+        if self._misses_its_key(frame):
+            return None
+        if frame.pts is not None and frame.pts + 1 < pts:  # one tick apart are times too coarse
+            self._damage.add(TIMES, f"the frame after {float(pts * self.time_base):.3f} s")
+        frame.pts, frame.time_base = pts, self.time_base
+        return frame
+
+    def _single_time(self, frame: VideoFrame, waiting: list[int]) -> int:
+        """The time of a frame whose packet has one: the earliest that no frame has taken.
+
+        Whether packets have the times of showing or of decoding: with B-frames, these are other times in
+        the order of the file, and the same when sorted.
+        """
+        time = heappop(waiting)
+        if not self._context.has_b_frames and frame.dts is not None:
+            while waiting and time < frame.dts:  # of packets that held no frame
+                time = heappop(waiting)
+        return time
 
     def _misses_its_key(self, frame: VideoFrame) -> bool:
         """True for what a recording that begins amidst pictures shows until its first key frame."""
         self._keyless = self._keyless - 1 if frame.is_corrupt else 0
         return self._keyless > 0
 
-    def _frame(self, picture: VideoFrame) -> Frame | DeviceFrame:
-        assert picture.pts is not None
-        return self._framed(picture, self._waiting.take(picture.pts * self.time_base + INTERLEAVE_SECONDS))
 
-    def _framed(self, picture: VideoFrame, packets: tuple[AnyPacket, ...]) -> Frame | DeviceFrame:
-        assert picture.pts is not None
-        times, colour, carried = (picture.pts, self.time_base), colour_of(picture), Carried(picture, packets)
-        if there := device_planes(picture):
-            return DeviceFrame(there, *times, colour, carried)
-        return Frame(planes_of(picture), *times, colour, carried)
+def _drained(frames: deque[VideoFrame]) -> Iterator[VideoFrame]:
+    """Yield frames without holding them: a decoder has few surfaces on a GPU."""
+    while frames:
+        yield frames.popleft()
 
-    def _ends_here(self) -> bool:
-        """End the video where all that follows is sound; False in a gap."""
-        if self._gap_seen or not self._demuxer.video_is_over(self.path):
-            self._gap_seen = True
-            return False
-        self._decode(None)
-        return True
 
-    def _read_packet(self) -> None:
-        packet = self._demuxer.read()
-        if packet is None or packet.stream_index == self.stream.index:
-            if packet is not None and not packet.is_keyframe and self._demuxer.video_packets == 1:
-                self._keyless = _KEYLESS_FRAMES
-            self._decode(packet)
-        elif self._demuxer.carries(packet, self.zero):
-            self._waiting.add(packet)
+def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:
+    """The first item that is no interlude, None if there is none, and the packets of those before."""
+    packets: list[AnyPacket] = []
+    for item in items:
+        if not isinstance(item, Interlude):
+            return item, packets
+        packets += item.carrier
+    return None, packets
 
-    def _decode(self, packet: AnyPacket | None) -> None:
-        self._exhausted = packet is None
-        self._gap_seen = False
-        if packet is None:
-            self._count_missing()
-        with self.damage.watch(PACKETS):
-            self._decoded.extend(self._decoder.decode(packet))
 
-    def _count_missing(self) -> None:
-        missing = self.stream.frames - self._demuxer.video_packets
-        if missing > 0 and not self.is_trimmed and self.end is None:
-            self.damage.add(MISSING, f"the container promises {self.stream.frames} frames", missing)
+def _check(start: float | None, duration: float | None) -> None:
+    if start is not None and not 0 <= start < math.inf:
+        raise UsageError(f"start is {start}, expected seconds from 0 on")
+    if duration is not None and not 0 < duration < math.inf:
+        raise UsageError(f"duration is {duration}, expected more than 0 seconds")
 
 
 def _seconds(value: float | None) -> Fraction:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
+from functools import partial
+from io import BytesIO
 from operator import methodcaller
 
 from av.audio.stream import AudioStream
@@ -11,13 +16,14 @@ from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 from av.format import Flags
 from av.rational import AVRational
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
-from rtdeblur.ffmpeg.formats import COVERS, MOV, refusal
+from rtdeblur.ffmpeg.container import open_output
+from rtdeblur.ffmpeg.formats import CONTAINERS, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
-from rtdeblur.media.reader import FileReader
-from rtdeblur.media.tags import clean_tags
+from rtdeblur.media.source import SourceInfo, is_cover
+from rtdeblur.media.tags import track_tags
 
 # Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
 _TEXT_FILTERS = {
@@ -26,14 +32,7 @@ _TEXT_FILTERS = {
     "mov_text": ("subrip", "mov2textsub"),
 }
 _IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
-# The muxer takes every codec, and what it does not know comes back as nothing: allow what does not.
-_MPEGTS_CODECS = {
-    "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
-    "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
-}  # fmt: skip
 _LONGEST_REORDERING_SECONDS = 3600
-# What to suggest for a stream that a container refuses, the most common first.
-_ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov", "mpegts": ".ts"}
 
 
 @dataclass(slots=True)
@@ -43,12 +42,16 @@ class Track:
     Attributes:
         stream: the stream of the output.
         bitstream_filter: what packets pass through on their way.
+        from_zero: whether its times begin at zero, wherever the track does.
+        begin: when its first packet is presented, in seconds; None before that.
         last_dts: the time of the last packet, in units of the stream's time base.
         next_dts: the time expected of the next packet, in units of the input's time base.
     """
 
     stream: Stream
     bitstream_filter: BitStreamFilterContext | None = None
+    from_zero: bool = False
+    begin: Fraction | None = None
     last_dts: int | None = None
     next_dts: int | None = None
 
@@ -89,7 +92,13 @@ class Track:
             # libx265 makes up decoding times for streams of one or two frames.
             ahead = (packet.pts - packet.dts) * Fraction(packet.time_base)
             packet.dts = packet.dts if 0 <= ahead < _LONGEST_REORDERING_SECONDS else packet.pts
+        if self.begin is None and packet.pts is not None:
+            self.begin = packet.pts * Fraction(packet.time_base)
         packet.rescale_ts(AVRational(unit))
+        if self.from_zero:
+            shift = round((self.begin or 0) / unit)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
         if packet.dts is not None:
             if not packet.duration and self.last_dts is not None and isinstance(self.stream, AudioStream):
                 packet.duration = packet.dts - self.last_dts  # the last of a track in mp4 would not be played
@@ -101,30 +110,55 @@ class Track:
         return packet
 
 
-def add_copy(container: OutputContainer, stream: Stream, reader: FileReader) -> Track | str | None:
-    """Add a copy of one stream of the input.
+class Complete(Enum):
+    """Why a stream is kept without copying its packets."""
 
-    Returns:
-        The track to fill; None where no packets are to come; or a warning that the stream is not kept.
+    REMADE = "the muxer makes it of the chapters or the timecode"
+    ATTACHED = "its picture is an attachment"
+
+
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """A stream for which the container has no place.
+
+    Attributes:
+        stream: kind and index of the stream, or that it is cover art.
+        codec: FFmpeg's name.
+        container: FFmpeg's name.
+        ending: of a container that holds it; None if none is known.
     """
-    name = container.format.name
-    if stream.type == "data" and _is_remade(stream, reader):
-        return None
-    if isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic:
-        if name == "matroska":
-            return _attach(container, stream, reader)
-        if name not in COVERS:
+
+    stream: str
+    codec: str
+    container: str
+    ending: str | None
+
+    def __str__(self) -> str:
+        hint = f"; {self.ending} can" if self.ending else ""
+        return f"{self.stream} ({self.codec}) is not kept: {self.container} cannot hold it{hint}"
+
+
+def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> Track | Complete | NotKept:
+    """Add a copy of one stream of the input; a `Track` is to be filled with its packets."""
+    name, traits = container.format.name, traits_of(container.format.name)
+    if stream.type == "data" and _is_remade(stream, source):
+        return Complete.REMADE
+    if is_cover(stream):
+        if traits.cover == "attachment":
+            return _attach(container, stream, source)
+        if traits.cover is None:
             return _not_kept(stream, name)
-    if _refuses(name, stream):
+    way = _way(name, stream)
+    if way is None:
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
-        if not codec or name == "mpegts" or refusal(name, methodcaller("add_mux_stream", codec)):
+        if not codec or not traits.takes(codec) or refusal(name, methodcaller("add_mux_stream", codec)):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
     else:
-        copy = _copied(container, stream)
-        track = Track(copy)
-    copy.metadata.update(clean_tags(stream.metadata))
+        copy = way(container, stream)
+        track = Track(copy, from_zero=traits.starts_in_header)
+    copy.metadata.update(track_tags(stream))
     copy.disposition = stream.disposition
     return track
 
@@ -136,44 +170,78 @@ def _codec(stream: Stream) -> str:
 
 
 def _refuses(format_name: str, stream: Stream) -> bool:
-    if format_name == "mpegts" and _codec(stream) not in _MPEGTS_CODECS:
-        return True
-    if stream.type == "attachment" and format_name != "matroska":
-        return True
-    # mp4 looks at a channel layout when it writes its index: here in front, or it would be too late.
-    options = {"movflags": "empty_moov"} if format_name in MOV and _codec(stream).startswith("pcm_") else {}
-    return refusal(format_name, lambda scratch: _copied(scratch, stream), options) is not None
+    return _way(format_name, stream) is None
+
+
+def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream], Stream] | None:
+    """How to add a stream so that readers of the container find it; None if the container refuses it."""
+    traits = traits_of(format_name)
+    if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
+        return None
+    options = dict(traits.pcm_options) if _codec(stream).startswith("pcm_") else {}
+    for way in _WAYS.get(stream.type, (_copied,)):
+        if refusal(format_name, partial(way, stream=stream), options) is None:
+            return way
+    return None
 
 
 def _copied(container: OutputContainer, stream: Stream) -> Stream:
-    copy = container.add_stream_from_template(stream, opaque=True)
-    if isinstance(copy, AudioStream) and copy.codec_context.layout.name.endswith(" channels"):
-        # Which is where the source does not say; then it is FFmpeg's default, as players guess.
-        copy.codec_context.layout = f"{copy.codec_context.channels}c"
+    return container.add_stream_from_template(stream, opaque=True)
+
+
+def _labelled(container: OutputContainer, stream: Stream) -> Stream:
+    """A copy of PCM without channel names, labelled with the default for as many, as players guess."""
+    copy = _copied(container, stream)
+    assert isinstance(copy, AudioStream)
+    context = copy.codec_context
+    bits = re.match(r"pcm_[suf](\d+)", _codec(stream))
+    if bits is None or not context.bit_rate:
+        raise ValueError(f"channels of {_codec(stream)} have no names")
+    # Never read `layout` or `channels`: PyAV 18 then frees a layout of custom order twice, since its
+    # AudioLayout shares the memory of the context's, and the process aborts.
+    context.layout = f"{round(context.bit_rate / context.sample_rate / int(bits[1]))}c"
     return copy
 
 
-def _is_remade(stream: Stream, reader: FileReader) -> bool:
+def _unlisted(container: OutputContainer, stream: Stream) -> Stream:
+    """A copy of sound of a codec that the muxer writes and does not list, as Matroska does of all in WAV.
+
+    PyAV asks for the list, so the stream begins as one of the container's own codec; a filter that changes
+    nothing then sets it up as it should be.
+    """
+    everything = open_output(BytesIO(), "mpegts")  # which removes the tag that the codec has in the source
+    copy = container.add_mux_stream(container.default_audio_codec)
+    BitStreamFilterContext("null", _copied(everything, stream), copy)
+    copy.time_base = stream.time_base
+    return copy
+
+
+_WAYS = {"audio": (_copied, _labelled, _unlisted)}
+
+
+def _is_remade(stream: Stream, source: SourceInfo) -> bool:
     """True for tracks that muxers make from the chapters and the timecode tag."""
-    chapters = stream.name == "bin_data" and bool(reader.container.chapters())
+    chapters = stream.name == "bin_data" and bool(source.chapters)
     return chapters or "timecode" in stream.metadata
 
 
-def _not_kept(stream: Stream, format_name: str) -> str:
-    picture = isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic
-    what = "cover art" if picture else f"{stream.type} stream #{stream.index}"
-    others = [e for n, e in _ALTERNATIVES.items() if n != format_name and not _refuses(n, stream)]
-    hint = f"; {others[0]} can" if others else ""
-    return f"{what} ({_codec(stream)}) is not kept: {format_name} cannot hold it{hint}"
+def _not_kept(stream: Stream, format_name: str) -> NotKept:
+    what = "cover art" if is_cover(stream) else f"{stream.type} stream #{stream.index}"
+    others = (
+        traits.suggested_ending
+        for name, traits in CONTAINERS.items()
+        if traits.suggested_ending and name != format_name and not _refuses(name, stream)
+    )
+    return NotKept(what, _codec(stream), format_name, next(others, None))
 
 
-def _attach(container: OutputContainer, stream: VideoStream, reader: FileReader) -> str | None:
+def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> Complete | NotKept:
     """Matroska holds cover art as an attachment, known by its name (matroska.org, cover art)."""
     kind = _IMAGES.get(_codec(stream))
-    picture = next((p for p in reader.first.packets if p.stream.index == stream.index), None)
+    picture = source.covers.get(stream.index)
     if kind is None or picture is None:
         return _not_kept(stream, container.format.name)
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     name = tags.get("filename", f"cover.{'jpg' if kind == 'jpeg' else kind}")
-    container.add_attachment(name, tags.get("mimetype", f"image/{kind}"), bytes(picture))
-    return None
+    container.add_attachment(name, tags.get("mimetype", f"image/{kind}"), picture)
+    return Complete.ATTACHED

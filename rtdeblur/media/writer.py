@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,29 +10,35 @@ from fractions import Fraction
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError, InvalidDataError
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
+from rtdeblur.ffmpeg.avi import set_starts
 from rtdeblur.ffmpeg.container import open_output, reason
-from rtdeblur.ffmpeg.damage import PACKETS
-from rtdeblur.ffmpeg.formats import MATROSKA, MOV, format_of
+from rtdeblur.ffmpeg.damage import PACKETS, Damage
+from rtdeblur.ffmpeg.formats import format_of, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
-from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
-from rtdeblur.media.codecs import choose
+from rtdeblur.media.codecs import choose, losses
 from rtdeblur.media.encoder import Encoding, fit, put_planes
-from rtdeblur.media.reader import FileReader
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
-from rtdeblur.media.streams import Track, add_copy
+from rtdeblur.media.source import Described
+from rtdeblur.media.streams import NotKept, Track, add_copy
 from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
+from rtdeblur.system import usable_cores
+
+# Times of some containers are rounded to a millisecond themselves, which is no loss to speak of.
+_UNEVEN = Fraction(1, 500)
 
 
 class FileWriter:
@@ -41,7 +47,7 @@ class FileWriter:
     All that can be refused is refused here, before any frame is restored.
 
     Args:
-        reader: where the frames come from; not yet iterated.
+        reader: the `FileReader` of the frames; asked for its facts now, and at the end for what is left.
         path: the output, '-' for standard output.
         codec: FFmpeg's name of an encoder, or 'auto' (see `rtdeblur.media.codecs`).
         crf: quality, the lower the better; None for the codec's default.
@@ -54,6 +60,7 @@ class FileWriter:
     Attributes:
         encoding: codec, pixel format and options chosen.
         warnings: one line for each thing that the output does not keep.
+        damage: packets of other streams that the container's muxer refused.
         kept: frames that are left for another run, known once this one is closed.
 
     Raises:
@@ -65,7 +72,7 @@ class FileWriter:
 
     def __init__(
         self,
-        reader: FileReader,
+        reader: Described,
         path: str | Path,
         *,
         codec: str = "auto",
@@ -76,7 +83,9 @@ class FileWriter:
         resume: bool | None = None,
     ) -> None:
         self._path = Path(path)
-        self._reader = reader
+        source = reader.source
+        self._source, self._remaining_packets = source, reader.remaining_packets
+        self.damage = Damage(source=str(source.path), strict=source.strict)
         self.warnings: list[str] = []
         self.kept = 0
         format_name = format_of(self._path, format_name)
@@ -88,14 +97,14 @@ class FileWriter:
         self._resume, self._overwrite = bool(resume), overwrite
         try:
             if resume is not None:
-                self._job = open_job(self._path, reader.path, resume=resume, overwrite=overwrite)
+                self._job = open_job(self._path, source.path, resume=resume, overwrite=overwrite)
             part = self._job.part if self._job else None
-            self._file = open_target(self._path, source=reader.path, overwrite=overwrite, part=part)
-            self.encoding: Encoding = choose(reader, format_name, codec, crf, preset)
-            options = muxer_options(reader, format_name, seekable=not is_stream(self._path))
+            self._file = open_target(self._path, source=source.path, overwrite=overwrite, part=part)
+            self.encoding: Encoding = choose(source, format_name, codec, crf, preset)
+            options = muxer_options(source, format_name, seekable=not is_stream(self._path))
             self._container = open_output(self._file.url, format_name, options)
             self._tracks: dict[int, Track] = {}
-            self._video = self._add_streams(self._container)
+            self._video, self._encoder = self._add_streams(self._container)
             self._container.start_encoding()
         except (FFmpegError, ValueError) as error:
             self.close()
@@ -104,7 +113,8 @@ class FileWriter:
             self.close()
             raise
         self._track = Track(self._video)
-        self._time_base = Fraction(self._video.codec_context.time_base)
+        self._time_base = Fraction(self._encoder.time_base)
+        self._begin: Fraction | None = None  # of the pictures
         self._last_pts: int | None = None
 
     def begin(self, restoration: Mapping[str, str]) -> int:
@@ -122,15 +132,15 @@ class FileWriter:
         with self._lock, self._errors():
             if self._job is None:
                 return 0
-            identity = {**identity_of(self._reader.path), **self._identity(), **restoration}
+            identity = {**identity_of(self._source.path), **self._identity(), **restoration}
             kept = self._job.open(identity, resume=self._resume, overwrite=self._overwrite)
             self.warnings += self._job.warnings
-            frame = self._reader.first.frame
+            picture = self._source.picture
             self._segments = Segments(
                 self._job,
                 kept,
-                partial(self.encoding.new_encoder, self._opened().format.name, self._reader),
-                segment_frames(frame.height, frame.width),
+                partial(self.encoding.new_encoder, self._opened().format.name, self._source),
+                segment_frames(picture.height, picture.width),
                 self._time_base,
             )
             return sum(segment.frames for segment in kept.values())
@@ -159,7 +169,7 @@ class FileWriter:
                     picture = partial(self._picture, carried.frame, planes)
                     if self._segments is None:
                         self._mux(carried.packets)
-                        self._mux_video(self._video.encode(picture()))
+                        self._mux_video(self._encoder.encode(picture()))
                     else:
                         self._pass(self._segments.add(picture, pts, carried.packets))
 
@@ -172,12 +182,14 @@ class FileWriter:
         with self._lock, self._errors():
             container = self._opened()
             if self._segments is None:
-                self._mux_video(self._video.encode(None))
+                self._mux_video(self._encoder.encode(None))
             else:
                 self._pass(self._segments.cut())
-            self._mux(self._reader.remaining_packets())
+            self._mux(self._remaining_packets())
             self._container = None
             container.close()
+            if traits_of(container.format.name).starts_in_header:
+                self._write_starts()
             if self._job is not None:
                 self._job.commit()
             assert self._file is not None
@@ -199,22 +211,37 @@ class FileWriter:
             if job is not None:
                 self.kept = job.close(keep=self._resume)
 
+    def abandon(self) -> None:
+        """Remove from the disk what `close` would remove, without waiting for calls of other threads.
+
+        For a process that is about to end: the writer is of no use afterwards.
+        """
+        if self._file is not None:
+            self._file.discard()
+        if self._job is not None:
+            self._job.close(keep=self._resume)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _identity(self) -> dict[str, str]:
         """What decides the bytes of the encoded video, given its pictures."""
-        encoding, reader = self.encoding, self._reader
-        frame = reader.first.frame
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        encoding, source = self.encoding, self._source
+        cores = usable_cores()
         return {
             "rtdeblur": version("rtdeblur"),
             "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
-            "part": f"{reader.zero} to {reader.end}",
-            "decoder": f"{reader.device}{', frames stay there' * reader.keeps}",
+            "part": f"{source.zero} to {source.end}",
+            "decoder": source.device,
             "container": self._opened().format.name,
             "time base": str(self._time_base),
             "codec": encoding.codec,
             "pixel format": encoding.pix_fmt,
             "encoder options": " ".join(f"{k}={v}" for k, v in sorted(encoding.options.items())),
-            "frames a segment": str(segment_frames(frame.height, frame.width)),
+            "frames a segment": str(segment_frames(source.picture.height, source.picture.width)),
             "processor cores": str(cores),  # encoders share a picture among them
         }
 
@@ -232,50 +259,70 @@ class FileWriter:
         except (FFmpegError, OSError) as error:  # of the container, of a segment
             raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
 
-    def _add_streams(self, container: OutputContainer) -> VideoStream:
-        reader = self._reader
-        self.warnings += copy_tags(container, reader)
-        for stream in reader.container.streams:
-            if stream.index == reader.stream.index:
+    def _add_streams(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
+        source = self._source
+        self.warnings += copy_tags(container, source)
+        for stream in source.streams:
+            if stream.index == source.video.index:
                 video = self._add_video(container)
                 continue
-            copy = add_copy(container, stream, reader)
+            copy = add_copy(container, stream, source)
             if isinstance(copy, Track):
                 self._tracks[stream.index] = copy
-            elif copy:
-                self.warnings.append(copy)
+            elif isinstance(copy, NotKept):
+                self.warnings.append(str(copy))
         return video
 
-    def _add_video(self, container: OutputContainer) -> VideoStream:
-        reader, frame = self._reader, self._reader.first.frame
-        video = self.encoding.add_to(container, reader)
-        video.disposition = reader.stream.disposition
-        video.metadata.update(video_tags(reader))
-        matrix = display_matrix(frame)
+    def _add_video(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
+        source = self._source
+        video, encoder = self.encoding.add_to(container, source)
+        video.disposition = source.video.disposition
+        video.metadata.update(video_tags(source))
+        matrix = source.picture.display_matrix
         if matrix is not None:
             video.set_display_matrix(matrix)
-            if container.format.name not in MOV | MATROSKA:
+            if not traits_of(container.format.name).rotation:
                 self.warnings.append(
                     f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
                 )
-        self.warnings += self.encoding.losses(reader)
-        return video
+        self.warnings += losses(self.encoding, source)
+        return video, encoder
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
         """Give a frame its time in the output."""
-        unit = self._time_base
-        pts = round((seconds - self._reader.zero) / unit)
+        unit, container = self._time_base, self._opened()
+        time = seconds - self._source.zero
+        if self._begin is None:
+            self._begin = time
+        if traits_of(container.format.name).starts_in_header:
+            time -= self._begin
+        pts = round(time / unit)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + 1)  # where the clock of the container is coarser
         self._last_pts = pts
+        if abs(pts * unit - time) > _UNEVEN:
+            where = f"{self.encoding.codec} in {container.format.name}"
+            self._warn_once(f"frame times are rounded to {float(unit):.3g} s by {where}; .mkv keeps them")
         frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
         return pts
 
+    def _write_starts(self) -> None:
+        """Say when streams begin; the pictures do so at a whole number, and the others in step with them."""
+        begins = {
+            track.stream.index: track.begin for track in self._tracks.values() if track.begin is not None
+        }
+        if self._begin is None or not isinstance(self._file, PartFile):
+            return
+        first = min(begins.values(), default=self._begin)
+        shift = max(0, math.ceil((self._begin - first) / self._time_base)) * self._time_base - self._begin
+        begins[self._track.stream.index] = self._begin
+        set_starts(Path(self._file.url), {index: begin + shift for index, begin in begins.items()})
+
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
         """The decoded frame with restored planes, as the encoder takes it; None were restored in place."""
         restored = frame if planes is None else put_planes(frame, planes)
-        return fit(restored, self._video.codec_context, self.encoding, self._warn_once)
+        return fit(restored, self._encoder, self.encoding, self._warn_once)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:
@@ -298,6 +345,6 @@ class FileWriter:
             if track is None:
                 continue
             try:
-                container.mux(track.convert(packet, self._reader.zero))
+                container.mux(track.convert(packet, self._source.zero))
             except InvalidDataError as error:  # of this packet: muxers parse what they repack
-                self._reader.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")
+                self.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")

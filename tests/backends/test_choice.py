@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from brighten import Gpu
 from fake_gpu import FakeDriver
 
-from rtdeblur.backends import open_backend
-from rtdeblur.errors import CudaError, DependencyError
+from rtdeblur.backends import BACKENDS, open_backend
+from rtdeblur.backends.base import EngineOptions
+from rtdeblur.errors import BackendError, CudaError, DependencyError, ModelError
 from rtdeblur.model import Model
 
 
@@ -57,8 +60,38 @@ class TestChoice:
         with pytest.raises(type(error)):
             open_backend("tensorrt", model)
 
+    def test_half_precision_needs_tensorrt(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(BackendError, match=r"runs bf16 or fp32, not fp16; try --precision auto"):
+            open_backend("openvino", model, precision="fp16")
+
+        def refuse(name: str) -> None:
+            raise CudaError("no NVIDIA driver was found")
+
+        monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", refuse)
+        with pytest.raises(CudaError, match="no NVIDIA driver"):
+            open_backend("auto", model, precision="fp16")
+
+    def test_a_missing_variant_is_reported(self, tmp_path: Path) -> None:
+        for suffix in (".onnx", ".json"):
+            shutil.copy(Model.load("fast").path.with_suffix(suffix), tmp_path)
+        alone = Model.load(str(tmp_path / "fast.onnx"))
+        options = EngineOptions(notice=self.gpu.notices.append)
+        backend = open_backend("tensorrt", alone, engines=options)
+        assert backend.description.startswith("tensorrt fp32, ")
+        assert self.gpu.notices == ["running fp32: model 'fast' has no fp16 variant"]
+        backend.close()
+        with pytest.raises(ModelError, match="'fast' has no fp16 variant"):
+            open_backend("tensorrt", alone, precision="fp16")
+
+    def test_identity_runs_on_no_backend(self) -> None:
+        for name in BACKENDS:
+            backend = open_backend(name, Model.load("identity"))
+            assert (backend.name, backend.takes_device_frames) == ("identity", True)
+        with pytest.raises(BackendError, match="no backend is called 'identity'"):
+            open_backend("identity", None)
+
     def test_precision_takes_the_variant(self) -> None:
-        for precision, graph in (("auto", "fp16"), ("fp32", "fp32")):
+        for precision, graph in (("auto", "fp16"), ("fp16", "fp16"), ("fp32", "fp32")):
             self.gpu.driver.closed = 0
             backend = open_backend("tensorrt", Model.load("fast"), precision=precision)  # type: ignore[arg-type]
             assert backend.description.startswith(f"tensorrt {graph}, ")

@@ -122,38 +122,3 @@ def test_what_the_device_alone_took_is_shown_where_it_tells(
     assert main([*words, "--json"]) == 0
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     assert case["inference"]["device"]["upload"] == 1.5
-
-
-class Nvml:
-    """NVIDIA's management library, of a card that uses 3 GiB."""
-
-    def __init__(self, name: str) -> None:
-        assert "nvidia-ml" in name or name == "nvml.dll"
-
-    def nvmlInit_v2(self) -> int:  # noqa: N802
-        return 0
-
-    def nvmlSystemGetDriverVersion(self, text: object, length: int) -> int:  # noqa: N802
-        text.value = b"580.95.05"  # type: ignore[attr-defined]
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: int, out: object) -> int:  # noqa: N802
-        return 0
-
-    def nvmlDeviceGetMemoryInfo(self, device: object, out: object) -> int:  # noqa: N802
-        out._obj.used = 3 << 30  # type: ignore[attr-defined]
-        return 0
-
-
-def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system.ctypes, "CDLL", Nvml)
-    assert system.nvidia_driver() == "580.95.05"
-    assert system.gpu_memory_used_mib() == 3072
-
-
-def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise OSError(name)
-
-    monkeypatch.setattr(system.ctypes, "CDLL", missing)
-    assert (system.nvidia_driver(), system.gpu_memory_used_mib()) == (None, None)

@@ -117,6 +117,7 @@ def test_a_gpu_at_hand_is_built_for(
     ("words", "message", "exit_code"),
     [
         (["--size", "big"], "size is 'big'; try WIDTHxHEIGHT", 1),
+        (["--model", "identity"], "model 'identity' has no graph to run", 1),
         (["--size", "8x8"], "8×8 is too small for 'fast-fp16', which needs at least 16×16", 1),
         (["--dynamic", "--batch", "1"], "--dynamic needs two sizes or batches", 2),
         (["--compute-capability", "6.1"], "cannot build for compute capability 6.1; it knows 7.5", 1),

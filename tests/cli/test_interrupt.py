@@ -107,6 +107,168 @@ def test_a_signal_outside_a_run_ends_the_program(monkeypatch: pytest.MonkeyPatch
     assert main(["models"]) == 130
 
 
+LOADING = """
+import os, signal, sys
+wanted, number = sys.argv.pop(1), int(sys.argv.pop(1))
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == wanted:
+            os.kill(os.getpid(), number)
+sys.meta_path.insert(0, Finder)
+from rtdeblur.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [
+        ("rtdeblur.cli.process", signal.SIGINT),
+        ("click", signal.SIGINT),
+        ("click", signal.SIGTERM),
+        ("rtdeblur.cli.deblur", signal.SIGINT),
+        ("rtdeblur.cli.deblur", signal.SIGTERM),
+        ("numpy", signal.SIGINT),
+        ("av", signal.SIGINT),
+        ("rtdeblur.media.writer", signal.SIGINT),
+        ("openvino", signal.SIGINT),
+        ("rtdeblur.backends.openvino", signal.SIGINT),
+    ],
+)
+def test_while_modules_load(module: str, number: int, clip: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LOADING, module, number, clip, "-o", tmp_path / "out.mkv", "-q"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
+    assert done.returncode in (128 + number, -number)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+STUCK = """
+import os, signal, sys, threading, time
+place, stuck = sys.argv.pop(1), threading.Event()
+def hang(*_, **__):
+    stuck.set()
+    while True:
+        time.sleep(60)  # which a handler does not end, as a call of a library
+from rtdeblur import bench
+from rtdeblur.backends.identity import IdentityBackend
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
+if place == "model":
+    IdentityBackend.infer = hang
+elif place == "decoder":
+    FileReader.__iter__ = hang
+elif place == "encoder":
+    FileWriter.write = hang
+elif place == "disk":
+    FileWriter.commit = hang
+elif place == "opening":
+    FileWriter.begin = hang
+elif place == "closing":
+    FileWriter.close = hang
+    IdentityBackend.infer = lambda *_: 1 / 0
+threading.Thread(target=lambda: (stuck.wait(), print("stuck", flush=True)), daemon=True).start()
+from rtdeblur.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def stuck() -> Callable[..., subprocess.Popen[str]]:
+    """Start the program; it hangs in one place, and is given back when it does."""
+
+    def start(place: str, *args: object) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", STUCK, place, *map(str, args)]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("place", ["model", "decoder", "encoder", "disk", "opening", "closing"])
+def test_one_signal_ends_a_run_wherever_it_hangs(
+    place: str,
+    number: int,
+    exit_code: int,
+    clip: Path,
+    tmp_path: Path,
+    stuck: Callable[..., subprocess.Popen[str]],
+) -> None:
+    (tmp_path / "out.mkv").write_bytes(b"precious")
+    with stuck(place, clip, "-o", tmp_path / "out.mkv", "--model", "identity", "-q", "-y") as process:
+        process.send_signal(number)
+        began = time.perf_counter()
+        assert process.wait(timeout=30) == exit_code
+        assert time.perf_counter() - began < 3
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.mkv": b"precious"}
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_waits_for_nothing(
+    second: int, clip: Path, tmp_path: Path, stuck: Callable[..., subprocess.Popen[str]]
+) -> None:
+    with stuck("encoder", clip, "-o", tmp_path / "out.mkv", "--model", "identity") as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        began = time.perf_counter()
+        process.send_signal(second)
+        assert process.wait(timeout=30) == 130
+        assert time.perf_counter() - began < 1.5  # less than the first would have waited
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finished_segments_are_kept_where_a_run_hangs(
+    long_clip: Path, tmp_path: Path, stuck: Callable[..., subprocess.Popen[str]]
+) -> None:
+    with stuck("disk", long_clip, "-o", tmp_path / "out.mkv", "--model", "identity", "--resume") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    folder = ".out.mkv.rtdeblur"
+    segments = [f"{folder}/{first:08d}.segment" for first in (0, 250, 500, 750)]
+    assert names == [folder, *segments, f"{folder}/job.json", f"{folder}/lock"]
+
+
+IGNORING = """
+import os, signal, sys
+signal.signal(int(sys.argv[1]), signal.SIG_IGN)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("live", [False, True], ids=["a file", "live"])
+def test_an_ignored_signal_stays_ignored(number: int, live: bool, long_clip: Path, tmp_path: Path) -> None:
+    """As SIGINT of a job that a script starts in the background, or SIGHUP under nohup."""
+    output = tmp_path / "out.mkv"
+    words: list[object] = [long_clip, "-o", output, "--model", "identity", "-q"]
+    if live:
+        words = [
+            "live",
+            long_clip,
+            "-o",
+            output,
+            "--model",
+            "identity",
+            "--no-window",
+            "--duration",
+            "2",
+            "-q",
+        ]
+    command = [sys.executable, "-c", IGNORING, number, sys.executable, "-m", "rtdeblur", *words]
+    with subprocess.Popen(list(map(str, command))) as process:
+        wait_until(lambda: list(tmp_path.iterdir()) != [])
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+
+
 WITHOUT_A_GPU = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1] / "doubles")!r})

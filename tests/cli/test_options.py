@@ -6,9 +6,11 @@ from typing import get_args
 import click
 import pytest
 
-from rtdeblur.backends.base import BACKENDS, Precision
-from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, Request, seconds
+from rtdeblur.backends import BACKENDS
+from rtdeblur.cli import bench, build, live
+from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, DeblurRequest, Request, seconds
 from rtdeblur.dropout import Policy
+from rtdeblur.model import Precision
 
 
 @pytest.mark.parametrize(
@@ -28,15 +30,46 @@ def test_a_time(text: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-1", "1:", ":30", "1:60", "61:00:00:00", "1:75:00", "nan", "inf", "1e3", "5s", "1:2:3:4"]
-)
+    "text",
+    [
+        "", "-1", "1:", ":30", "1:60", "61:00:00:00", "1:75:00", "nan", "inf", "1e3", "5s", "1:2:3:4",
+        "9" * 400, "9" * 36, f"{'9' * 36}:00:00",
+    ],
+)  # fmt: skip
 def test_no_time(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no time"):
         seconds(text)
 
 
-def test_the_options_are_the_request() -> None:
-    assert {field.name for field in fields(Request)} == {param.name for param in PARAMS if param.expose_value}
+@pytest.mark.parametrize(
+    ("request_type", "params"),
+    [
+        (DeblurRequest, PARAMS),
+        (bench.BenchRequest, bench.command.params),
+        (live.LiveRequest, live.command.params),
+    ],
+)
+def test_the_options_are_the_request(request_type: type[Request], params: list[click.Parameter]) -> None:
+    assert issubclass(request_type, Request)
+    named = {param.name for param in params if param.expose_value}
+    assert {field.name for field in fields(request_type)} == named
+
+
+def test_every_command_knows_the_same_precisions() -> None:
+    for command in (bench.command, build.command, live.command):
+        (option,) = (param for param in command.params if param.name == "precision")
+        assert isinstance(option.type, click.Choice)
+        assert tuple(option.type.choices) == get_args(Precision)
+
+
+@pytest.mark.parametrize("command", [bench.command, live.command])
+def test_the_backend_identity_is_the_model(command: click.Command) -> None:
+    (option,) = (param for param in command.params if param.name == "backend")
+    assert option.type.convert("identity", option, None) == "identity"
+    words = dict.fromkeys((field.name for field in fields(Request)), None) | {"backend": "identity"}
+    request = Request.of(**words)
+    assert (request.model, request.backend) == ("identity", "auto")
+    assert not request.load_model().has_graph
 
 
 def test_the_choices_are_those_that_the_library_knows() -> None:

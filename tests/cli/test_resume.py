@@ -19,14 +19,15 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9"
 
 # Runs the program with short segments; kills it at the n-th touch of a file that belongs to the job.
 KILLED = """
-import os, signal, sys
+import os, re, signal, sys
 from rtdeblur.media import resume
+own = re.compile(r"\\.rtdeblur|'(lock|job\\.json|committed|\\d{8}\\.(segment|part))'")
 resume._FRAMES = resume._FEWEST_FRAMES = 25
 left = int(sys.argv.pop(1))
 touches = 0
 def watch(event, args):
     global touches
-    if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir") and ".rtdeblur" in str(args):
+    if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir") and own.search(str(args)):
         touches += 1
         if touches == left:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -36,6 +37,9 @@ code = main(sys.argv[1:])
 print(touches)
 sys.exit(code)
 """
+
+SECOND_SEGMENT = 13
+"""The touch that begins it."""
 
 
 def run(kill_at: int, *words: object) -> subprocess.CompletedProcess[str]:
@@ -51,6 +55,7 @@ def clip(make_clip: Callable[..., Path]) -> Path:
     return make_clip(".mkv", *words, frames=110, filters=filters)
 
 
+@pytest.mark.needs_posix
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_killed_again_and_again(clip: Path, tmp_path: Path, ending: str) -> None:
     words = ("--model", "identity", "-q", "--preset", "medium")
@@ -72,10 +77,11 @@ def test_killed_again_and_again(clip: Path, tmp_path: Path, ending: str) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"out.{ending}", f"whole.{ending}"]
 
 
+@pytest.mark.needs_posix
 def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity")
-    assert run(10, *words).returncode == -signal.SIGKILL
+    assert run(SECOND_SEGMENT, *words).returncode == -signal.SIGKILL
     refused = run(0, *words)
     assert refused.returncode == 1
     assert "unfinished work" in refused.stderr
@@ -92,16 +98,34 @@ def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
     assert "is there, with nothing to resume; skipped" in again.stderr
 
 
+@pytest.mark.needs_posix
+def test_other_words_for_the_same_backend_orphan_no_work(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.mp4"
+    words = (str(clip), "-o", str(target), "--model", "identity")
+    assert run(SECOND_SEGMENT, *words).returncode == -signal.SIGKILL
+    monkeypatch.setattr("rtdeblur.backends.identity.IdentityBackend.description", "nothing is changed")
+    monkeypatch.setattr("rtdeblur.media.resume._FRAMES", 25)
+    monkeypatch.setattr("rtdeblur.media.resume._FEWEST_FRAMES", 25)
+    assert main([*words, "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "nothing is changed" in said
+    assert "25 frames are done already" in said
+
+
+@pytest.mark.needs_posix
 def test_starting_over(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity", "-y")
-    assert run(10, *words).returncode == -signal.SIGKILL
+    assert run(SECOND_SEGMENT, *words).returncode == -signal.SIGKILL
     begun_anew = run(0, *words)
     assert begun_anew.returncode == 0
     assert "done already" not in begun_anew.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.needs_posix
 @pytest.mark.parametrize("kept", [True, False])
 def test_ctrl_c_keeps_what_is_done_where_asked(
     long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]], kept: bool

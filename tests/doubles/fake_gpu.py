@@ -20,7 +20,7 @@ import numpy as np
 
 from rtdeblur.backends.tensorrt.flavours import Flavour
 from rtdeblur.backends.tensorrt.spec import EngineSpec
-from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, Device
+from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, DeviceInfo
 from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
 
@@ -37,7 +37,7 @@ class FakeDriver:
     has_graphs = True
 
     def __init__(self, room: int = 1 << 30) -> None:
-        self.device = Device("Fake GPU", "8.9", "13.0")
+        self.device = DeviceInfo("Fake GPU", "8.9", "13.0")
         self.room = room
         self.calls: list[tuple[Any, ...]] = []
         self.device_memory: dict[int, np.ndarray] = {}
@@ -237,6 +237,7 @@ class FakeTensorRT:
         built: specs of the engines that were built.
         refuse_load: message with which an engine does not load; None loads it.
         refuse_run: message with which the next run fails.
+        wider: how many times as wide outputs are as their inputs.
         scratch: bytes that a context takes for each sample of luma.
         restore: what an engine does to a plane of code values; takes the plane and the peak.
         kernels: what the runtime cache holds.
@@ -249,6 +250,7 @@ class FakeTensorRT:
         self.built: list[EngineSpec] = []
         self.refuse_load: str | None = None
         self.refuse_run: str | None = None
+        self.wider = 1
         self.scratch = 0
         self.restore: Callable[[np.ndarray, float], np.ndarray] = lambda p, peak: np.minimum(p + 1, peak)
         self.contexts = 0
@@ -328,7 +330,8 @@ class _Context:
         return [name for name in self.engine.inputs if name not in self.shapes]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name.removesuffix("_out")]
+        shape = self.shapes[name.removesuffix("_out")]
+        return (*shape[:3], shape[3] * self.fake.wider, *shape[4:]) if name.endswith("_out") else shape
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert address in self.fake.driver.device_memory

@@ -22,7 +22,6 @@ from rtdeblur.device import DevicePlane
 from rtdeblur.ffmpeg import container
 from rtdeblur.media import codecs, reader
 from rtdeblur.media.encoder import Encoding
-from rtdeblur.media.writer import FileWriter
 
 PITCH = 512
 
@@ -107,7 +106,7 @@ class FakeNvdec:
 
 
 class FakeNvenc:
-    """An encoder, or its stream, of frames in either memory; lossless, so that tests see what it was given.
+    """An encoder of frames in either memory; lossless, so that tests see what it was given.
 
     Attributes:
         taken: of each frame, whose memory it came from.
@@ -135,37 +134,19 @@ def install(
 ) -> list[str]:
     """Give this process a GPU that decodes and encodes; the list tells whose memory frames came from."""
     taken: list[str] = []
-    decoder, add_to, new_encoder = container.decoder, Encoding.add_to, Encoding.new_encoder
-    open_input, writer_init = container.open_input, FileWriter.__init__
-    opened: list[str] = []
+    open_video, add_to = container.open_video, Encoding.add_to
 
     def open_anywhere(path: Path, max_pixels: int, device: str) -> Any:
-        opened.append(device)
-        return open_input(path, max_pixels)
-
-    def decode_anywhere(stream: Any) -> Any:
-        ours = decoder(stream)
-        return FakeNvdec(driver, ours, form) if opened[-1] == "cuda" else ours
+        opened, stream, decoder = open_video(path, max_pixels)
+        return opened, stream, FakeNvdec(driver, decoder, form) if device == "cuda" else decoder
 
     def add_lossless(self: Encoding, *args: Any, **words: Any) -> Any:
         options = {"qp": "0", "preset": "ultrafast"}
         lossless = replace(self, codec="libx264", pix_fmt="yuv420p", options=options, device="cpu")
-        return add_to(lossless if codecs.is_nvenc(self.codec) else self, *args, **words)
+        stream, encoder = add_to(lossless if codecs.is_nvenc(self.codec) else self, *args, **words)
+        return stream, FakeNvenc(encoder, taken) if self.device == "cuda" else encoder
 
-    def encode_anywhere(self: Encoding, *args: Any) -> Any:
-        encoder = new_encoder(self, *args)
-        return FakeNvenc(encoder, taken) if self.device == "cuda" else encoder
-
-    def init(self: FileWriter, *args: Any, **words: Any) -> None:
-        writer_init(self, *args, **words)
-        if self.encoding.device == "cuda":  # where no segments are kept
-            self._video = FakeNvenc(self._video, taken)  # type: ignore[assignment]
-
-    monkeypatch.setattr(FileWriter, "__init__", init)
-    monkeypatch.setattr(reader, "open_input", open_anywhere)
-    monkeypatch.setattr(reader, "decoder", decode_anywhere)
+    monkeypatch.setattr(reader, "open_video", open_anywhere)
     monkeypatch.setattr(codecs, "nvenc_opens", lambda: True)
-    monkeypatch.setattr(codecs, "refusal", lambda *_: None)
     monkeypatch.setattr(Encoding, "add_to", add_lossless)
-    monkeypatch.setattr(Encoding, "new_encoder", encode_anywhere)
     return taken

@@ -1,4 +1,6 @@
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,113 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     part.commit()
     assert link.is_symlink()
     assert real.read_bytes() == b"video"
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
+
+
+def symbolic(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def dangling(path: Path, victim: Path) -> None:
+    path.symlink_to(victim.with_name("new.txt"))
+
+
+def hard(path: Path, victim: Path) -> None:
+    os.link(victim, path)
+
+
+def left(path: Path, victim: Path) -> None:
+    path.write_bytes(b"left by a killed program")
+
+
+@posix
+@pytest.mark.parametrize("plant", [symbolic, dangling, hard, left])
+def test_what_bears_the_parts_name_is_not_written_through(
+    tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    victim, name = tmp_path / "victim.txt", tmp_path / ".part"
+    victim.write_bytes(b"precious")
+    plant(name, victim)
+    part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False, part=name)
+    Path(part.url).write_bytes(b"video")
+    part.commit()
+    assert victim.read_bytes() == b"precious"
+    assert (tmp_path / "out.mp4").read_bytes() == b"video"
+    assert not (tmp_path / "out.mp4").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "victim.txt"]
+
+
+@posix
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, pytest.param(getattr(os, "mkfifo", None), marks=pytest.mark.needs_posix)]
+)
+def test_a_parts_name_that_is_no_file_is_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / ".part")
+    with pytest.raises(OutputError, match=r"it holds .part, which is not a file"):
+        PartFile(tmp_path / "out.mp4", source=None, overwrite=False, part=tmp_path / ".part")
+    assert [path.name for path in tmp_path.iterdir()] == [".part"]
+
+
+@posix
+@pytest.mark.parametrize("name", [None, ".part"])
+def test_a_part_that_is_replaced_while_it_grows(tmp_path: Path, name: str | None) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_bytes(b"precious")
+    part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False, part=name and tmp_path / name)
+    part.path.unlink()
+    part.path.symlink_to(victim)
+    if part.url.startswith("/proc/"):
+        Path(part.url).write_bytes(b"video")
+    with pytest.raises(OutputError, match="another program replaced"):
+        part.commit()
+    part.discard()
+    assert victim.read_bytes() == b"precious"
+    assert part.path.is_symlink()  # nor is what somebody else put there removed
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
+    part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+    with pytest.raises(OutputError, match="another program wrote it meanwhile"):
+        part.commit()
+    part.discard()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.mp4": b"precious"}
+
+
+@pytest.mark.needs_posix
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o777, 0o444, 0o400])
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    part = PartFile(target, source=None, overwrite=True)
+    assert stat.S_IMODE(part.path.stat().st_mode) == 0o600
+    Path(part.url).write_bytes(b"video")
+    part.commit()
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_bytes() == b"video"
+
+
+@posix
+def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
+    part.commit()
+    assert (tmp_path / "out.mp4").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can act as two users")
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path, exists: bool) -> None:
+    victim, link = tmp_path / "victim.txt", tmp_path / "out.mp4"
+    if exists:
+        victim.write_bytes(b"precious")
+    link.symlink_to(victim)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(OutputError, match=r"is a link of another user \(uid 65534\)"):
+        PartFile(link, source=None, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", *["victim.txt"] * exists]

@@ -5,7 +5,7 @@ import pytest
 
 from rtdeblur.errors import InputError
 from rtdeblur.live import capture as module
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 
 
 @pytest.fixture(autouse=True)
@@ -14,10 +14,10 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_DELAY", 0.02)
 
 
-def run(openers: list[Callable[[], object]], said, *, patient: bool = False) -> Capture:
-    """Capture from sources that are opened one after another, until the last ends."""
+def run(openers: list[Callable[[], object]], said, *, patient: bool = False) -> LiveCapture:
+    """LiveCapture from sources that are opened one after another, until the last ends."""
     waiting = iter(openers)
-    capture = Capture(lambda: next(waiting)(), said, patient=patient)
+    capture = LiveCapture(lambda: next(waiting)(), said, patient=patient)
     capture.start()
     while capture.slot.take(10) is not None:
         pass
@@ -91,11 +91,11 @@ def test_delays_double_up_to_the_longest(fake, said, monkeypatch: pytest.MonkeyP
             delays.append(timeout)
             return self.is_set()
 
-    source = fake.source([fake.picture(), fake.lost()])
-    again = fake.source([fake.picture(), fake.lost()])
+    source = fake.source([fake.picture(), fake.lost("the cable is out")])
+    again = fake.source([fake.picture(), fake.lost("the cable is out")])
     last = fake.source([], finite=True)
     openers = iter([lambda: source, refused, refused, refused, refused, lambda: again, refused, lambda: last])
-    capture = Capture(lambda: next(openers)(), said)
+    capture = LiveCapture(lambda: next(openers)(), said)
     monkeypatch.setattr(capture, "_stop", Event())
     capture.start()
     capture._thread.join(10)
@@ -104,7 +104,7 @@ def test_delays_double_up_to_the_longest(fake, said, monkeypatch: pytest.MonkeyP
 
 def test_stop_waits_for_nothing(fake, said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", 1000)
-    capture = Capture(refused, said, patient=True)
+    capture = LiveCapture(refused, said, patient=True)
     capture.start()
     while not said.lines:
         pass

@@ -1,10 +1,10 @@
 import threading
 
-from rtdeblur.live.latest import Newest
+from rtdeblur.live.latest import Latest
 
 
 def test_a_newer_item_replaces_one_that_nobody_took() -> None:
-    slot: Newest[int] = Newest()
+    slot: Latest[int] = Latest()
     for item in range(5):
         slot.put(item)
     assert slot.take() == 4
@@ -13,7 +13,7 @@ def test_a_newer_item_replaces_one_that_nobody_took() -> None:
 
 
 def test_the_last_item_can_be_taken_after_the_end() -> None:
-    slot: Newest[int] = Newest()
+    slot: Latest[int] = Latest()
     slot.put(7)
     slot.close()
     assert not slot.closed
@@ -24,7 +24,7 @@ def test_the_last_item_can_be_taken_after_the_end() -> None:
 
 
 def test_who_waits_is_woken() -> None:
-    slot: Newest[int] = Newest()
+    slot: Latest[int] = Latest()
     taken: list[int | None] = []
     thread = threading.Thread(target=lambda: taken.append(slot.take()))
     thread.start()

@@ -3,34 +3,8 @@ import time
 
 import pytest
 
-from rtdeblur.errors import OutputError
 from rtdeblur.live import outputs as module
-from rtdeblur.live.outputs import Output
-
-
-class Sink:
-    """Keeps times; waits for `gate`, fails at the writes told."""
-
-    def __init__(self, gate: threading.Event | None = None, fail_at: tuple[int, ...] = ()) -> None:
-        self.gate, self.fail_at = gate, fail_at
-        self.seconds: list[float] = []
-        self.writes = self.opened = self.closed = 0
-
-    def open(self, frame: object, rate: float) -> "Sink":
-        self.opened += 1
-        self.rate = rate
-        return self
-
-    def write(self, frame: object, seconds: float) -> None:
-        if self.gate is not None:
-            assert self.gate.wait(10)
-        self.writes += 1
-        if self.writes in self.fail_at:
-            raise OutputError("cannot write: Broken pipe")
-        self.seconds.append(seconds)
-
-    def close(self) -> None:
-        self.closed += 1
+from rtdeblur.live.outputs import LiveOutput
 
 
 @pytest.fixture(autouse=True)
@@ -38,14 +12,14 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
 
 
-def finish(output: Output) -> None:
+def finish(output: LiveOutput) -> None:
     output.end()
     output.join()
 
 
 def test_times_count_from_the_first_frame(fake, said) -> None:
-    sink = Sink()
-    output = Output("recording", sink.open, said, depth=9)
+    sink = fake.sink()
+    output = LiveOutput("recording", sink.open, said, depth=9)
     for i in range(3):
         output.put(fake.picture(i), 50 + i / 10, 25.0)
     finish(output)
@@ -56,8 +30,8 @@ def test_times_count_from_the_first_frame(fake, said) -> None:
 
 def test_a_slow_sink_loses_the_oldest_and_holds_nobody_up(fake, said) -> None:
     gate = threading.Event()
-    sink = Sink(gate)
-    output = Output("recording", sink.open, said, depth=4)
+    sink = fake.sink(gate)
+    output = LiveOutput("recording", sink.open, said, depth=4)
     began = time.perf_counter()
     for i in range(100):
         output.put(fake.picture(i), float(i), None)
@@ -71,8 +45,8 @@ def test_a_slow_sink_loses_the_oldest_and_holds_nobody_up(fake, said) -> None:
 
 
 def test_a_receiver_that_goes_is_tried_again(fake, said) -> None:
-    sink = Sink(fail_at=(2, 3))
-    output = Output("sending to udp://x", sink.open, said, persistent=True)
+    sink = fake.sink(fail_at=(2, 3))
+    output = LiveOutput("sending to udp://x", sink.open, said, persistent=True)
     for i in range(5):
         output.put(fake.picture(i), float(i), None)
     deadline = time.monotonic() + 10
@@ -93,8 +67,8 @@ def test_a_receiver_that_goes_is_tried_again(fake, said) -> None:
 def test_one_that_never_was_there_and_a_full_disk_are_the_end(
     fake, said, fail_at: tuple[int, ...], persistent: bool, frames: int
 ) -> None:
-    sink = Sink(fail_at=fail_at)
-    output = Output("recording", sink.open, said, persistent=persistent)
+    sink = fake.sink(fail_at=fail_at)
+    output = LiveOutput("recording", sink.open, said, persistent=persistent)
     for i in range(5):
         output.put(fake.picture(i), float(i), None)
     finish(output)

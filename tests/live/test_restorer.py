@@ -5,7 +5,7 @@ from rtdeblur.errors import ModelError
 from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.image import Scaler
 from rtdeblur.live.ladder import Candidate
-from rtdeblur.live.restorer import AUTO, Restorer
+from rtdeblur.live.restorer import AUTO, LiveRestorer
 
 BUDGET = 1 / 30
 
@@ -19,7 +19,7 @@ def slow(clock, fake):
 
 
 def test_auto_works_smaller_where_the_model_is_too_slow(clock, fake, slow) -> None:
-    restorer = Restorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
+    restorer = LiveRestorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         clock.advance(BUDGET)
         restored = restorer.restore(fake.picture(i, 360, 640), BUDGET)
@@ -30,7 +30,7 @@ def test_auto_works_smaller_where_the_model_is_too_slow(clock, fake, slow) -> No
 
 
 def test_a_single_huge_frame_is_done_small_at_once(clock, fake, slow) -> None:
-    restorer = Restorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
+    restorer = LiveRestorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         restorer.restore(fake.picture(i, 360, 640), BUDGET)
     slow.sizes.clear()
@@ -40,7 +40,7 @@ def test_a_single_huge_frame_is_done_small_at_once(clock, fake, slow) -> None:
 
 
 def test_a_named_model_works_at_the_size_of_the_picture_however_slow(clock, fake, slow) -> None:
-    restorer = Restorer(["fast", AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
+    restorer = LiveRestorer(["fast", AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         restorer.restore(fake.picture(i, 360, 640), BUDGET)
     assert restorer.working_size == (360, 640)
@@ -54,7 +54,7 @@ def test_the_choices_go_round_and_every_backend_is_opened_once(fake, clock) -> N
         opened.append((name, fake.backend()))
         return opened[-1][1]
 
-    restorer = Restorer(["fast", AUTO, "identity"], [Candidate("fast", 8.0, 24.0)], open_backend, clock)
+    restorer = LiveRestorer(["fast", AUTO, "identity"], [Candidate("fast", 8.0, 24.0)], open_backend, clock)
     restorer.start()
     labels = []
     for i in range(6):
@@ -72,7 +72,7 @@ def test_a_model_that_is_missing_shows_at_the_start(clock) -> None:
         raise ModelError(f"no model is called {name!r}")
 
     with pytest.raises(ModelError, match="no model is called 'slow'"):
-        Restorer(["slow"], [], refuse, clock).start()
+        LiveRestorer(["slow"], [], refuse, clock).start()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The whole session with doubles at its ends."""
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +9,12 @@ import av
 import pytest
 
 from rtdeblur.errors import BackendError, InputError, OutputError
-from rtdeblur.live.capture import Capture
+from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import Command
 from rtdeblur.live.ladder import Candidate
-from rtdeblur.live.outputs import Output
-from rtdeblur.live.restorer import AUTO, Restorer
-from rtdeblur.live.session import LiveSession, Settings
+from rtdeblur.live.outputs import LiveOutput
+from rtdeblur.live.restorer import AUTO, LiveRestorer
+from rtdeblur.live.session import LiveSession, LiveSettings
 
 
 @pytest.fixture
@@ -24,9 +23,9 @@ def make(fake: SimpleNamespace, said: Callable[..., None]) -> Callable[..., Live
 
     def make(source, *, backend=None, displays=(), outputs=(), model="fast", **settings) -> LiveSession:
         backend = backend or fake.backend()
-        restorer = Restorer([model, AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: backend)
-        capture = Capture(lambda: source, said)
-        return LiveSession(capture, restorer, displays, outputs, said, Settings(**settings))
+        restorer = LiveRestorer([model, AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: backend)
+        capture = LiveCapture(lambda: source, said)
+        return LiveSession(capture, restorer, displays, outputs, said, LiveSettings(**settings))
 
     return make
 
@@ -88,23 +87,8 @@ def test_a_sudden_4k_frame_and_a_change_of_size_pass(fake, make) -> None:
     assert all(p.restored.layout == p.blurred.layout for p in display.pictures)
 
 
-def endless(fake: SimpleNamespace):
-    class Endless:
-        finite, closed, count, damaged = False, False, 0, 0
-
-        def read(self):
-            time.sleep(0.005)
-            self.count += 1
-            return fake.picture(self.count)
-
-        def close(self) -> None:
-            self.closed = True
-
-    return Endless()
-
-
 def test_quit_ends_it(fake, make) -> None:
-    source = endless(fake)
+    source = fake.endless()
     display = fake.display(lambda shown, status: [Command.QUIT] if shown == 5 else [])
     assert make(source, displays=[display]).run().shown == 5
     assert source.closed
@@ -112,18 +96,14 @@ def test_quit_ends_it(fake, make) -> None:
 
 
 def test_duration_and_stop_end_it(fake, make) -> None:
-    assert make(endless(fake), displays=[fake.display()], duration=0.2).run().shown > 0
-    session = make(endless(fake), displays=[fake.display()])
+    assert make(fake.endless(), displays=[fake.display()], duration=0.2).run().shown > 0
+    session = make(fake.endless(), displays=[fake.display()])
     threading.Timer(0.3, session.stop).start()
     session.run()
 
 
 def test_pause_stands_still_while_outputs_go_on(fake, make, said) -> None:
-    class Sink:
-        def write(self, frame, seconds) -> None: ...
-        def close(self) -> None: ...
-
-    output = Output("sending", lambda frame, rate: Sink(), said)
+    output = LiveOutput("sending", fake.sink().open, said)
 
     def script(shown: int, status):
         if status.paused:
@@ -131,7 +111,7 @@ def test_pause_stands_still_while_outputs_go_on(fake, make, said) -> None:
         return [Command.PAUSE] if shown == 5 and output.frames < 40 else [Command.QUIT] * (shown == 10)
 
     display = fake.display(script)
-    summary = make(endless(fake), displays=[display], outputs=[output]).run()
+    summary = make(fake.endless(), displays=[display], outputs=[output]).run()
     paused = [s for s in display.statuses if s.paused]
     assert len(paused) > 5
     assert summary.shown == 10
@@ -142,7 +122,7 @@ def test_a_display_that_fails_ends_the_session_cleanly(fake, make) -> None:
     def script(shown: int, status):
         raise RuntimeError("no screen")
 
-    source, display = endless(fake), fake.display(script)
+    source, display = fake.endless(), fake.display(script)
     with pytest.raises(RuntimeError, match="no screen"):
         make(source, displays=[display]).run()
     assert source.closed
@@ -161,7 +141,7 @@ def test_recording_goes_on_and_off_by_a_key(fake, make, tmp_path: Path) -> None:
         return [Command.QUIT] if shown == 40 else []
 
     display = fake.display(script)
-    summary = make(endless(fake), displays=[display], folder=tmp_path).run()
+    summary = make(fake.endless(), displays=[display], folder=tmp_path).run()
     (file,) = tmp_path.iterdir()
     assert file.suffix == ".mkv"
     assert {s.recording for s in display.statuses} == {True, False}
@@ -176,7 +156,7 @@ def test_a_snapshot_is_a_pair_of_pictures(fake, make, tmp_path: Path, said) -> N
     display = fake.display(
         lambda shown, status: [Command.SNAPSHOT] if shown == 3 else [Command.QUIT] if shown == 6 else []
     )
-    make(endless(fake), displays=[display], folder=tmp_path).run()
+    make(fake.endless(), displays=[display], folder=tmp_path).run()
     blurred, restored = sorted(tmp_path.iterdir())
     assert blurred.name.endswith("-blurred.png")
     assert restored.name.endswith("-restored.png")
@@ -191,7 +171,7 @@ def test_next_model_is_asked_for_and_shown(fake, make) -> None:
         return {5: [Command.NEXT_MODEL], 40: [Command.QUIT]}.get(shown, [])
 
     display = fake.display(script)
-    make(endless(fake), displays=[display]).run()
+    make(fake.endless(), displays=[display]).run()
     models = [s.model for s in display.statuses]
     assert models.index("fast (auto)") > 0
     assert any(s.message == "model: auto" for s in display.statuses)
@@ -201,16 +181,16 @@ def test_what_cannot_begin_is_an_error(fake, make, said) -> None:
     backend = fake.backend()
     backend.error = BackendError("a frame is too small")
     with pytest.raises(BackendError, match="too small"):
-        make(endless(fake), backend=backend, displays=[fake.display()]).run()
+        make(fake.endless(), backend=backend, displays=[fake.display()]).run()
     with pytest.raises(InputError, match="the cable"):
         make(fake.source([fake.lost("the cable is out")]), displays=[fake.display()]).run()
 
     def refuse(frame, rate):
         raise OutputError("cannot open 'rtmp://x': Connection refused")
 
-    output = Output("sending", refuse, said, persistent=True, required=True)
+    output = LiveOutput("sending", refuse, said, persistent=True, required=True)
     with pytest.raises(OutputError, match="Connection refused"):
-        make(endless(fake), displays=[fake.display()], outputs=[output]).run()
+        make(fake.endless(), displays=[fake.display()], outputs=[output]).run()
     assert not any("refused" in line for line in said.lines)  # the error says it
 
 
@@ -221,7 +201,7 @@ def test_a_recording_that_a_key_starts_and_that_fails_is_said(fake, make, tmp_pa
         return {5: [Command.RECORD], 60: [Command.QUIT]}.get(shown, [])
 
     display = fake.display(script)
-    assert make(endless(fake), displays=[display], folder=folder).run().shown == 60
+    assert make(fake.endless(), displays=[display], folder=folder).run().shown == 60
     assert any(line.startswith(f"warning: cannot open '{folder}") for line in said.lines)
     assert not display.statuses[-1].recording
 
@@ -234,7 +214,7 @@ def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, sai
         return [Command.QUIT] if shown == 20 else []
 
     display = fake.display(script)
-    summary = make(endless(fake), backend=backend, displays=[display]).run()
+    summary = make(fake.endless(), backend=backend, displays=[display]).run()
     assert summary.unrestored >= 4
     assert summary.shown == 20
     assert "warning: out of memory; pictures pass unrestored" in said.lines
@@ -242,17 +222,24 @@ def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, sai
     assert display.statuses[-1].message == ""
 
 
+def test_a_model_that_returns_no_pictures_is_said(fake, make, said) -> None:
+    backend = fake.backend()
+
+    def script(shown: int, status):
+        backend.broken = 5 <= shown < 10
+        return [Command.QUIT] if shown == 20 else []
+
+    display = fake.display(script)
+    summary = make(fake.endless(), backend=backend, displays=[display]).run()
+    assert 4 <= summary.unrestored < 20
+    assert said.lines.count("warning: the model returned no picture; pictures pass unrestored") == 1
+    assert any(s.message == "the model returned no picture" for s in display.statuses)
+    assert display.statuses[-1].message == ""
+
+
 def test_with_nobody_left_to_take_pictures_it_ends(fake, make, said) -> None:
-    class Full:
-        written = 0
-
-        def write(self, frame, seconds) -> None:
-            self.written += 1
-            if self.written > 3:
-                raise OutputError("cannot write 'x.mkv': No space left on device")
-
-        def close(self) -> None: ...
-
-    output = Output("recording", lambda frame, rate: Full(), said)
+    full = fake.sink(fail_at=range(4, 1000))
+    full.problem = "cannot write 'x.mkv': No space left on device"
+    output = LiveOutput("recording", full.open, said)
     with pytest.raises(OutputError, match="No space left"):
-        make(endless(fake), outputs=[output]).run()
+        make(fake.endless(), outputs=[output]).run()

@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from rtdeblur.media.demux import Splicer
+from rtdeblur.ffmpeg.splices import Splicer
 from rtdeblur.media.reader import FrameClock
 
 

@@ -31,7 +31,7 @@ def chosen(path: Path, format_name: str = "mp4", codec: str = "auto", **options:
     reader = FileReader(path)
     try:
         words = {"crf": None, "preset": None} | options
-        return codecs.choose(reader, format_name, codec, words["crf"], words["preset"])  # type: ignore[arg-type]
+        return codecs.choose(reader.source, format_name, codec, words["crf"], words["preset"])  # type: ignore[arg-type]
     finally:
         reader.close()
 
@@ -40,7 +40,7 @@ def chosen(path: Path, format_name: str = "mp4", codec: str = "auto", **options:
 def test_a_listed_encoder_that_does_not_open_is_not_taken(make_clip: MakeClip) -> None:
     assert codecs.NVENC in av.codecs_available
     clip = make_clip(".mp4", size="192x128", sound=False)
-    assert codecs.suits_nvenc(FileReader(clip).first.frame)
+    assert codecs.suits_nvenc(FileReader(clip).source.picture)
     assert chosen(clip).codec == "libx264"
 
 
@@ -49,7 +49,7 @@ def test_auto_prefers_the_gpu(make_clip: MakeClip) -> None:
     clip = make_clip(".mp4", size="192x128", sound=False)
     encoding = chosen(clip)
     assert (encoding.codec, encoding.pix_fmt) == ("h264_nvenc", "yuv420p")
-    assert encoding.options == codecs.NVENC_OPTIONS | {"a53cc": "1"}
+    assert encoding.options == dict(codecs.traits_of(codecs.NVENC).options) | {"a53cc": "1"}
     assert chosen(clip, codec="libx264").codec == "libx264"
 
 
@@ -117,7 +117,7 @@ def test_frames_as_the_gpu_gives_them_have_the_same_planes(
     twin = clip.with_name(f"{clip.stem}-nv12.nut")
     ffmpeg("-i", clip, "-pix_fmt", "nv12", "-c:v", "rawvideo", twin)
     ours, theirs = FileReader(clip), FileReader(twin)
-    assert theirs.stream.codec_context.pix_fmt == "nv12"
+    assert theirs.info.pix_fmt == "nv12"
     count = 0
     for a, b in zip(ours, theirs, strict=True):
         assert isinstance(a, Frame)

@@ -10,9 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
+from reachable import reachable
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Colour, Planes
+from rtdeblur.media.deinterlace import Deinterlacing
 from rtdeblur.media.reader import FileReader
 
 MakeClip = Callable[..., Path]
@@ -144,7 +147,7 @@ def test_what_is_known_before(make_clip: MakeClip) -> None:
 def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
     path = make_clip(*words, frames=60)
     whole = FileReader(path)
-    start, end = whole.zero + Fraction(3, 2), whole.zero + Fraction(2)
+    start, end = whole.source.zero + Fraction(3, 2), whole.source.zero + Fraction(2)
     pictures = {frame.pts * frame.time_base: joined(frame.planes) for frame in whole}
     sound = [p for f in FileReader(path) for p in f.carrier.packets if start <= p.pts * p.time_base < end]
     reader = FileReader(path, start=1.5, duration=0.5)
@@ -157,10 +160,13 @@ def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
     assert reader.info.duration_seconds == 0.5
 
 
+@pytest.mark.needs_posix
 def test_a_pipe_is_read_on_to_the_start(make_clip: MakeClip, tmp_path: Path) -> None:
     path, pipe = make_clip(".mkv", frames=20), tmp_path / "pipe"
     whole = FileReader(path)
-    expected = [frame.pts for frame in whole if frame.pts * frame.time_base >= whole.zero + Fraction(2, 5)]
+    expected = [
+        frame.pts for frame in whole if frame.pts * frame.time_base >= whole.source.zero + Fraction(2, 5)
+    ]
     os.mkfifo(pipe)
     feeder = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
     feeder.start()
@@ -308,7 +314,7 @@ def test_fields_become_whole_pictures(fields: Path) -> None:
     assert [f.pts * f.time_base for f in frames] == [f.pts * f.time_base for f in before]
     # The first and last have no neighbour in time on one side.
     assert max(combed(frame.planes) for frame in frames[1:-1]) < 0.05
-    assert not whole.first.frame.interlaced_frame
+    assert not whole.source.picture.is_interlaced
 
 
 def test_each_field_can_become_a_picture(fields: Path) -> None:
@@ -346,6 +352,20 @@ def test_a_clock_that_wraps_around(
     times = []
     for path in (plain, wrapped):
         reader = FileReader(path, **part)
-        times.append([frame.pts * frame.time_base - reader.zero for frame in reader])
+        times.append([frame.pts * frame.time_base - reader.source.zero for frame in reader])
     assert times[1] == times[0]
     assert len(times[0]) == (20 if part else 50)
+
+
+@pytest.mark.parametrize("deinterlace", [None, "frame", "field"])
+def test_a_frame_that_was_given_is_not_held(make_clip: MakeClip, deinterlace: Deinterlacing | None) -> None:
+    """A GPU's decoder has a few surfaces; a reader that kept one to its end would take it away."""
+    reader = FileReader(make_clip(".mp4", frames=12), deinterlace=deinterlace)
+    count = 0
+    for item in reader:
+        held = [frame.time for frame in reachable(reader, VideoFrame) if frame.time is not None]
+        assert all(time > item.pts * item.time_base for time in held)
+        count += 1
+    assert count == (24 if deinterlace == "field" else 12)
+    assert [frame.pts for frame in reachable(reader, VideoFrame) if frame.pts is not None] == []
+    reader.close()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -95,7 +94,7 @@ def test_transparency_of_vp9_is_read_and_written(
         assert rewrite(source, output, codec=codec).warnings == []
         reader = FileReader(tmp_path / output)
         assert reader.info.pix_fmt == "yuva420p"
-        alpha = reader.first.frame.planes[3]
+        alpha = next(iter(reader)).carrier.frame.planes[3]
         levels = np.frombuffer(alpha, np.uint8).reshape(alpha.height, -1)[:, : alpha.width]
         np.testing.assert_allclose(levels[5], 2 * np.arange(64), atol=8)  # twice lossy
     assert rewrite(source, "out.mp4").warnings == [
@@ -204,8 +203,8 @@ def test_a_change_of_size_is_scaled_and_said(make_clip: MakeClip, rewrite: Rewri
         ("out.xyz", {}, UsageError, "names no video container"),
         ("out", {}, UsageError, "names no video container"),
         ("out.png", {}, UsageError, "names no video container"),
-        ("out.mp4", {"codec": "nope"}, UsageError, "'nope' is no video encoder"),
-        ("out.mp4", {"codec": "aac"}, UsageError, "'aac' is no video encoder"),
+        ("out.mp4", {"codec": "nope"}, UsageError, "no video encoder called 'nope'"),
+        ("out.mp4", {"codec": "aac"}, UsageError, "no video encoder called 'aac'"),
         ("out.mkv", {"codec": "ffv1", "crf": 3}, UsageError, "'ffv1' has no crf"),
         ("out.mkv", {"codec": "ffv1", "preset": "fast"}, UsageError, "'ffv1' has no presets"),
         ("out.mp4", {"preset": "quick"}, UsageError, "no preset 'quick'; try ultrafast"),
@@ -270,6 +269,8 @@ def test_close_from_another_thread_ends_a_write(make_clip: MakeClip, tmp_path: P
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
+    import resource
+
     """No file may grow past 20 kB."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -279,6 +280,7 @@ def small_disk() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.needs_posix
 def test_a_full_disk_is_an_error_and_leaves_nothing(
     make_clip: MakeClip, rewrite: Rewrite, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -298,7 +300,7 @@ def test_a_packet_that_a_muxer_refuses_is_damage(make_clip: MakeClip, tmp_path: 
         for frame in frames:
             writer.write(FrameBatch.stack([frame]))
         writer.commit()
-    assert reader.damage.count == 1
+    assert (reader.damage + writer.damage).count == 1
     assert frames_in(tmp_path / "out.mp4") == 30
 
 

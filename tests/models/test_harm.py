@@ -16,7 +16,7 @@ from rtdeblur.backends.base import Backend
 from rtdeblur.frames import Colour, Frame, FrameBatch, Interlude, Planes, VideoInfo
 from rtdeblur.model import Model, bundled_models
 from rtdeblur.pipeline import Pipeline
-from train import harm
+from train.measure import harm
 
 SIDE = 256
 RGB = Colour("rgb", full_range=True)

@@ -52,7 +52,7 @@ def test_it_tells_right_from_wrong(
             return runs(runtime, data)
 
         monkeypatch.setattr(gpu.trt.module.Runtime, "deserialize_cuda_engine", spoil)
-        monkeypatch.setattr("rtdeblur.backends.tensorrt.gate.LEAST_PSNR", 40.0)
+        monkeypatch.setattr("rtdeblur.backends.tensorrt.pool.LEAST_PSNR", 40.0)
     done = CliRunner().invoke(script.main, [str(clip)])
     assert "decoded: 12 frames, 12 identical" in done.output, done.output
     if wrong:

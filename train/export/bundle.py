@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour
 from rtdeblur.model import FORMAT_VERSION, INPUTS, Manifest
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 from train.data.pictures import Picture, list_pictures, read_picture
 from train.errors import ConfigError, ParityError
 from train.export.graph import VideoGraph, export_onnx
@@ -36,8 +37,6 @@ Feed = dict[str, NDArray[Any]]
 
 MOST_LEVELS = 1
 """PyTorch and another runtime sum in another order, so that a value half-way may round either way."""
-LEAST_PSNR = 50.0
-"""dB, half precision against float32: a mean square error of 0.65 levels, which no eye sees."""
 STRIPS = ((64, 3840), (3840, 64))
 """(height, width) of 4K's extent, as small as may be: where half-precision sums overflow."""
 
@@ -140,10 +139,10 @@ def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]
             raise ParityError(
                 f"the fp32 graph is {levels} levels off PyTorch at {size}, expected at most {MOST_LEVELS}"
             )
-        psnr = min(_psnr(a, b) for a, b in zip(approximate, got, strict=True))
-        if psnr < LEAST_PSNR:
+        parity = worst_psnr(approximate, got, 255)
+        if parity < LEAST_PSNR:
             raise ParityError(
-                f"the fp16 graph is at {psnr:.1f} dB of the fp32 one at {size}, expected {LEAST_PSNR} dB; "
+                f"the fp16 graph is at {parity:.1f} dB of the fp32 one at {size}, expected {LEAST_PSNR} dB; "
                 "its values may overflow 65504: train with a smaller clip or weight decay"
             )
 
@@ -173,11 +172,6 @@ def _session(path: Path) -> ort.InferenceSession:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    error = np.square(a.astype(np.float64) - b).mean()
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def _place(file: Path, folder: Path, bundle: Bundle, generator: Generator, precision: str) -> Path:

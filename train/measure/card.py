@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from train.data.pictures import find_pairs, write_picture
+from rtdeblur import Deblurrer
+from train.data.pictures import find_pairs
 from train.errors import ConfigError
 from train.fit.checkpoint import load_generator
 from train.fit.config import load_config
-from train.fit.journal import sheet
 from train.measure import harm
-from train.measure.demo_sign import blurred_sign, sharp_sign
+from train.measure.demo_scene import show_scene
 from train.measure.detection import hog_people
 from train.measure.evaluate import Restore, Row, Table, psnr, restore_with
 from train.measure.metadata import architecture, training
@@ -64,7 +64,7 @@ def measure_model(
 ) -> None:
     """Measure a checkpoint; write what it says and scores to the manifests of its bundle, and a picture.
 
-    The picture is `docs/models/<name>.jpg`, a sign. Scores on sets that are not measured now stay.
+    The picture is `docs/models/<name>.jpg`, a drawn street. Scores on sets that are not measured now stay.
 
     Args:
         name: of the bundle in `rtdeblur/models`.
@@ -91,9 +91,23 @@ def measure_model(
             picture.removeprefix(f"{each.folder.name}/"): _kept(row) for picture, row in table.items()
         }
     scores["unharmed"] = unharmed(generator, restore)
-    scores["sign"] = _show_sign(restore, root / "docs" / "models" / f"{name}.jpg")
+    scores["scene"] = show_scene(restore, root / "docs" / "models" / f"{name}.jpg")
     facts = {"architecture": architecture(generator), "training": training(checkpoint, state, given)}
     _update(name, root, facts | {"scores": manifest["scores"] | _rounded(scores)})
+
+
+def redraw(name: str, root: Path = ROOT) -> None:
+    """Draw the picture of a card again, restored by the bundle itself; write its score to the manifests.
+
+    Raises:
+        ConfigError: there is no such bundle.
+        ModelError: the bundle is damaged.
+    """
+    bundle = _manifests(name, root)[0]
+    scores = _read(bundle)["scores"]
+    with Deblurrer(str(bundle), backend="openvino", precision="fp32") as deblurrer:
+        scene = show_scene(deblurrer.restore, root / "docs" / "models" / f"{name}.jpg")
+    _update(name, root, {"scores": scores | {"scene": _rounded(scene)}})
 
 
 def unharmed(generator: Generator, restore: Restore) -> Row:
@@ -104,14 +118,6 @@ def unharmed(generator: Generator, restore: Restore) -> Row:
     with torch.inference_mode():
         change = generator.residual(smooth.expand(1, 3, -1, -1) * 2 - 1)[0].mean(0)
     return row | {"grid": harm.grid(change.double().cpu().numpy() * 127.5, generator.stride)}
-
-
-def _show_sign(restore: Restore, path: Path) -> Row:
-    """Write the sign, blurred, restored and sharp, as a picture; PSNR in dB before and after."""
-    blurred, sharp = blurred_sign(), sharp_sign()
-    restored = restore(blurred)
-    write_picture(path, sheet([(blurred, restored, sharp)]))
-    return {"before": psnr(blurred, sharp), "after": psnr(restored, sharp)}
 
 
 def write_card(name: str, root: Path = ROOT) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rtdeblur import parity
 from train.data.pictures import Pair, Picture, read_picture, sharpness
 from train.networks.generators import Generator
 from train.networks.vgg import Vgg
@@ -62,10 +64,8 @@ def to_tensor(picture: Picture) -> Tensor:
 
 def psnr(picture: Picture, reference: Picture) -> float:
     """Peak signal-to-noise ratio over all of R, G, B together, dB; MOST_PSNR for the same picture."""
-    if np.array_equal(picture, reference):
-        return MOST_PSNR
-    error = np.square(np.subtract(picture, reference, dtype=np.float64)).mean()
-    return float(10 * np.log10(255**2 / error))
+    decibels = parity.psnr(picture, reference, 255)
+    return decibels if math.isfinite(decibels) else MOST_PSNR
 
 
 def ssim(picture: Picture, reference: Picture) -> float:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import astuple, replace
 from functools import partial
 
 import numpy as np
 
-from rtdeblur.backends.base import Backend, EngineOptions, Notice, Pending, PendingDevice, Precision
-from rtdeblur.backends.tensorrt import gate
+from rtdeblur.backends import sanity
+from rtdeblur.backends.base import Backend, EngineOptions, Pending, PendingDevice, fingerprint_of
 from rtdeblur.backends.tensorrt.flavours import Flavour, choose
-from rtdeblur.backends.tensorrt.pool import Layout, Room, Rooms
-from rtdeblur.backends.tensorrt.session import Session, Ticket
+from rtdeblur.backends.tensorrt.layouts import Layout
+from rtdeblur.backends.tensorrt.pool import EnginePool
+from rtdeblur.backends.tensorrt.session import Arrays, Slot, Ticket
 from rtdeblur.backends.tensorrt.spec import Target
 from rtdeblur.cuda import open_driver
 from rtdeblur.cuda.base import DeviceTimes, Driver
 from rtdeblur.device import DeviceBatch
 from rtdeblur.dropout import Dropout
-from rtdeblur.errors import CudaError, EngineError, GpuMemoryError, ModelError
-from rtdeblur.frames import Colour, FrameBatch
-from rtdeblur.model import INPUTS, Model
-
-_Parts = list[tuple[Session, Ticket]]
-"""A batch in flight, in as many parts as the GPU's memory asks for."""
+from rtdeblur.errors import CudaError, EngineError
+from rtdeblur.frames import FrameBatch
+from rtdeblur.model import INPUTS, Model, Precision
 
 SLOTS = 2
 """Batches in flight: while one is restored, another is copied in or out."""
@@ -60,7 +57,14 @@ class TensorRTBackend(Backend):
         self._driver = driver
         device = driver.device
         target = target or Target.of(flavour, device.name, device.compute_capability)
-        self._rooms = Rooms(model, driver, flavour, target, slots=slots, dropout=dropout, options=options)
+        self._pool = EnginePool(model, driver, flavour, target, slots=slots, dropout=dropout, options=options)
+        self.fingerprint = {
+            "backend": self.name,
+            "precision": model.manifest.precision,
+            "flavour": f"{flavour.name} {flavour.version}",
+            "device": f"{device.name}, compute capability {device.compute_capability}",
+            "dropout": fingerprint_of(dropout),
+        }
         self.description = (
             f"tensorrt {model.manifest.precision}, {flavour.title} {flavour.version}, {device.name} "
             f"(compute capability {device.compute_capability}, {driver.name})"
@@ -82,7 +86,7 @@ class TensorRTBackend(Backend):
 
         Args:
             model: either variant of a bundle.
-            precision: auto takes the fp16 variant where there is one; fp32 the float32 one.
+            precision: of the graph to run (see `Model.variant`).
             slots: batches in flight.
             dropout: the stream's mask.
             options: where engines lie, and who is told.
@@ -92,6 +96,7 @@ class TensorRTBackend(Backend):
             DependencyError: a package is missing.
             CudaError: there is no GPU or no driver.
             EngineError: the flavour does not load, or does not list the GPU.
+            ModelError: the bundle has no graph of that precision.
         """
         driver = open_driver(options.driver)
         try:
@@ -100,10 +105,12 @@ class TensorRTBackend(Backend):
             listed = _lists(flavour, capability)
             if listed_only and not listed:
                 raise EngineError(
-                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name}); "
-                    "--backend tensorrt tries it"
+                    f"{flavour.title} does not list compute capability {capability} ({driver.device.name})",
+                    "--backend tensorrt tries it",
                 )
-            variant = _variant(model, precision, options.notice)
+            variant = model.variant(precision)
+            if precision == "auto" and variant.manifest.precision != "fp16":
+                options.notice(f"running fp32: model {model.manifest.name!r} has no fp16 variant")
             return cls(variant, driver, flavour, slots=slots, dropout=dropout, options=options)
         except BaseException:
             driver.close()
@@ -112,82 +119,59 @@ class TensorRTBackend(Backend):
     @property
     def slots(self) -> int:  # type: ignore[override]
         """Batches in flight; fewer once memory was short."""
-        return self._rooms.slots
+        return self._pool.slots
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore the frames of a batch."""
         return self.submit(batch)()
 
     def submit(self, batch: FrameBatch) -> Pending:
-        """Send a batch on its way; the call that is given waits for it."""
+        """Start a batch; the returned call waits for it."""
 
-        def start(room: Room, first: int, last: int) -> Ticket:
-            planes = dict(zip(INPUTS, (plane[first:last] for plane in batch.planes), strict=False))
-            return room.session.start(planes, self._rooms.fixed(room, batch.colour, layout))
+        def send(slot: Slot, part: slice, fixed: Arrays) -> Ticket:
+            return slot.start(dict(zip(INPUTS, (p[part] for p in batch.planes), strict=False)), fixed)
 
-        layout = _layout(batch)
-        return partial(self._collect, batch, self._start(layout, batch.colour, len(batch), start))
+        self._driver.activate()
+        tickets = self._pool.start(_layout(batch), batch.colour, len(batch), send)
+        return partial(self._collect, batch, tickets)
 
     def submit_device(self, batch: DeviceBatch) -> PendingDevice:
-        """Send a batch in the GPU's memory on its way, by an engine that takes NV12."""
+        """Start a batch in the GPU's memory, with an engine that takes NV12."""
 
-        def start(room: Room, first: int, last: int) -> Ticket:
-            fixed = self._rooms.fixed(room, batch.colour, layout)
-            return room.session.start_device(batch.planes[first:last], fixed, gate.rows_look_broken)
+        def send(slot: Slot, part: slice, fixed: Arrays) -> Ticket:
+            return slot.start_device(batch.planes[part], fixed, sanity.rows_look_broken)
 
         height, width = batch.size
         layout: Layout = (height, width), (height // 2, width // 2), "nv12"
-        return partial(self._collect_device, batch, self._start(layout, batch.colour, len(batch), start))
-
-    def _start(
-        self, layout: Layout, colour: Colour, count: int, start: Callable[[Room, int, int], Ticket]
-    ) -> _Parts:
-        """Start `count` frames, in as many parts as the GPU's memory asks for."""
         self._driver.activate()
-        parts: _Parts = []
-        first = 0
-        while first < count:
-            room = self._rooms.find(layout, colour, count - first)
-            last = min(first + room.batch, count)
-            try:
-                ticket = start(room, first, last)
-            except GpuMemoryError as error:
-                self._rooms.shrink(layout, room.batch, error)
-                continue
-            parts.append((room.session, ticket))
-            first = last
-        return parts
+        tickets = self._pool.start(layout, batch.colour, len(batch), send)
+        return partial(self._collect_device, batch, tickets)
 
     def close(self) -> None:
         """Release everything on the GPU; may be called twice."""
         with suppress(CudaError):
             self._driver.activate()
-        self._rooms.close()
+        self._pool.close()
         self._driver.close()
 
-    def _finish(self, parts: _Parts) -> list[Ticket]:
+    def _finish(self, tickets: list[Ticket]) -> None:
         self._driver.activate()
-        tickets = [session.finish(ticket) for session, ticket in parts]
+        for ticket in tickets:
+            ticket.finish()
         times = [astuple(ticket.times) for ticket in tickets if ticket.times]
         self.device_times = DeviceTimes(*map(sum, zip(*times, strict=True)))
-        return tickets
 
-    def _collect_device(self, batch: DeviceBatch, parts: _Parts) -> DeviceBatch:
-        self.unrestored += sum(ticket.unrestored for ticket in self._finish(parts))
+    def _collect_device(self, batch: DeviceBatch, tickets: list[Ticket]) -> DeviceBatch:
+        self._finish(tickets)
+        self.unrestored += sum(ticket.unrestored for ticket in tickets)
         return batch
 
-    def _collect(self, batch: FrameBatch, parts: _Parts) -> FrameBatch:
-        finished = [ticket.outputs for ticket in self._finish(parts)]
-        joined = (
-            finished[0] if len(finished) == 1 else [np.concatenate(p) for p in zip(*finished, strict=True)]
-        )
+    def _collect(self, batch: FrameBatch, tickets: list[Ticket]) -> FrameBatch:
+        self._finish(tickets)
+        parts = [ticket.outputs for ticket in tickets]
+        joined = parts[0] if len(parts) == 1 else [np.concatenate(p) for p in zip(*parts, strict=True)]
         y, u, v = joined
-        for i in range(len(batch)):
-            before, after = (tuple(plane[i] for plane in planes) for planes in (batch.planes, (y, u, v)))
-            if gate.looks_broken(before, after, batch.colour.peak):
-                self.unrestored += 1
-                for old, new in zip(before, after, strict=True):
-                    new[...] = old
+        self.unrestored += sanity.put_back_broken(batch.planes, (y, u, v), batch.colour.peak)
         return replace(batch, planes=(y, u, v))
 
 
@@ -199,13 +183,3 @@ def _layout(batch: FrameBatch) -> Layout:
 def _lists(flavour: Flavour, capability: str) -> bool:
     """Whether a flavour names the GPU's compute capability; the enterprise one builds for any."""
     return not flavour.portable or capability in flavour.targets
-
-
-def _variant(model: Model, precision: Precision, notice: Notice) -> Model:
-    if precision != "auto":
-        return model.variant(precision)
-    try:
-        return model.variant("fp16")
-    except ModelError as error:
-        notice(f"running {model.manifest.precision}: {error}")
-        return model

@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
+from rtdeblur.backends.base import BuildProgress
 from rtdeblur.backends.tensorrt.flavours import CURRENT, FLAVOURS, Flavour, Message, complaint, log_of
 from rtdeblur.backends.tensorrt.layouts import lay_out
 from rtdeblur.backends.tensorrt.spec import EngineSpec, Shape
@@ -21,14 +22,12 @@ from rtdeblur.errors import EngineError, InterruptedRunError
 from rtdeblur.model import INPUTS
 
 _POLL_SECONDS = 0.1
-Progress = Callable[[float, str], None]
-"""Takes the share done, 0 to 1, and the name of the phase."""
 
 
 def build(
     onnx: bytes,
     spec: EngineSpec,
-    on_progress: Progress | None = None,
+    on_progress: BuildProgress | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> bytes:
     """Build an engine.
@@ -57,7 +56,7 @@ def build(
         raise EngineError(
             f"the engine is for {flavour.title} {spec.target.version}, but {flavour.version} is installed"
         )
-    watch = monitor(flavour.load(), on_progress)
+    watch = _monitor(flavour.load(), on_progress)
     future = _in_a_thread(lambda: _build(onnx, spec, flavour, watch))
     try:
         while not future.done() and watch.error is None:
@@ -223,7 +222,7 @@ class Phases:
         return [phase for phase in self._running.values() if phase.parent == parent]
 
 
-def monitor(trt: Any, on_progress: Progress | None) -> Any:
+def _monitor(trt: Any, on_progress: BuildProgress | None) -> Any:
     """Make an IProgressMonitor of a callback.
 
     Its `error` cancels the build: what the callback raised, or what somebody else put there.

@@ -1,7 +1,7 @@
 """Keeps built engines in a folder, each under the name of what it follows from.
 
-An engine is checked before use, and written whole or not at all. It is code: the folder is the
-user's own, and nothing is loaded from elsewhere.
+An engine is checked before use, and written whole or not at all. It is code: nothing is loaded unless folder
+and files belong to the user (or root), and nobody else may write to them.
 
     NAME.engine    the serialized engine
     NAME.json      its sidecar: what it was built from, and its checksum
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from rtdeblur import files
 from rtdeblur.backends.tensorrt.sidecar import read_sidecar, sidecar_of, write_whole
 from rtdeblur.backends.tensorrt.spec import EngineSpec
 from rtdeblur.errors import EngineError, InterruptedRunError
@@ -30,6 +31,7 @@ FOLDER_VARIABLE = "RTDEBLUR_ENGINE_DIR"
 _ORPHAN_SECONDS = 3600.0
 """A part file of this age belongs to no build that still runs."""
 _POLL_SECONDS = 0.1
+_MOST_ENGINE_BYTES = 1 << 34
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class EngineCache:
     def find(self, spec: EngineSpec) -> CachedEngine | None:
         """Give the engine of a spec, or else one that serves as well; None where none is whole."""
         try:
+            self._check_folder()
             return self._find(spec)
         except EngineError as error:
             self._notice(str(error))
@@ -124,6 +127,11 @@ class EngineCache:
             InterruptedRunError: the wait for another process was ended.
         """
         try:
+            self._check_folder()
+        except EngineError as error:
+            self._notice(f"{error}; building without it")
+            return self._built(spec, build, keep=False)
+        try:
             if found := self._find(spec):
                 return found
         except EngineError as error:
@@ -133,11 +141,7 @@ class EngineCache:
             with suppress(EngineError):  # told already
                 if writable and (found := self._find(spec)):  # another process built it meanwhile
                     return found
-            began = time.monotonic()
-            data = build()
-            seconds = time.monotonic() - began
-            path = self._keep(spec, data, seconds) if writable else None
-        return _cached(spec, data, path, seconds, fresh=True)
+            return self._built(spec, build, keep=writable)
 
     def load(self, spec: EngineSpec, build: Callable[[], bytes], load: Callable[[CachedEngine], T]) -> T:
         """Load the engine of a spec; one that does not load is thrown away, told, and built again once.
@@ -161,8 +165,10 @@ class EngineCache:
         return load(self.get_or_build(spec, build))
 
     def discard(self, spec: EngineSpec) -> None:
-        """Remove an engine and what belongs to it."""
-        _remove(self.folder / f"{spec.stem}.engine")
+        """Remove an engine and what belongs to it, unless the folder is another user's."""
+        with suppress(EngineError):
+            self._check_folder()
+            _remove(self.folder / f"{spec.stem}.engine")
 
     def entries(self, *, verify: bool = False) -> Iterator[Entry]:
         """Look at every engine in the folder, by name.
@@ -170,19 +176,24 @@ class EngineCache:
         Args:
             verify: read every engine whole and hold it against its checksum.
         """
+        try:
+            self._check_folder()
+            refusal = ""
+        except EngineError as error:
+            refusal = str(error)
         for path in sorted(self.folder.glob("*.engine")):
             problem, spec, seconds = "", None, None
             try:
                 sidecar = read_sidecar(path)
                 spec, seconds = sidecar.spec, sidecar.build_seconds
-                sidecar.check(path, path.read_bytes() if verify else None)
+                sidecar.check(path, files.read_own(path, _MOST_ENGINE_BYTES) if verify else None)
             except (EngineError, OSError) as error:
-                if not path.exists():  # another process removed it
+                if not os.path.lexists(path):  # another process removed it
                     continue
                 problem = str(error)
             with suppress(FileNotFoundError):
-                size = sum(file.stat().st_size for file in _files(path) if file.exists())
-                yield Entry(path, spec, size, path.stat().st_mtime, seconds, problem)
+                sizes = [os.lstat(file).st_size for file in _files(path) if os.path.lexists(file)]
+                yield Entry(path, spec, sum(sizes), os.lstat(path).st_mtime, seconds, refusal or problem)
 
     def prune(
         self,
@@ -200,7 +211,11 @@ class EngineCache:
 
         Returns:
             what was removed.
+
+        Raises:
+            EngineError: the folder is not the user's own.
         """
+        self._check_folder()
         removed: list[Entry] = []
         kept: list[Entry] = []
         oldest = time.time() - unused_days * 86400 if unused_days is not None else 0.0
@@ -219,6 +234,25 @@ class EngineCache:
                 if path.stat().st_mtime < time.time() - _ORPHAN_SECONDS:
                     path.unlink()
         return removed
+
+    def _check_folder(self) -> None:
+        """EngineError where the folder exists and others may have put something into it."""
+        try:
+            files.check_folder(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # nothing to load; writing will say why
+        except OSError as error:
+            raise EngineError(
+                f"engines in {str(self.folder)!r} are not used: {error.strerror}; "
+                f"try --engine-dir, or set {FOLDER_VARIABLE}"
+            ) from None
+
+    def _built(self, spec: EngineSpec, build: Callable[[], bytes], *, keep: bool) -> CachedEngine:
+        began = time.monotonic()
+        data = build()
+        seconds = time.monotonic() - began
+        path = self._keep(spec, data, seconds) if keep else None
+        return _cached(spec, data, path, seconds, fresh=True)
 
     def _find(self, spec: EngineSpec) -> CachedEngine | None:
         """As `find`, but EngineError where the spec's own is damaged."""
@@ -240,6 +274,7 @@ class EngineCache:
         """Hold the lock of a spec; False, and told, where the folder cannot be written."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.check_folder(self.folder)
             path = lock_file(self.folder / f"{spec.stem}.engine")
             stack.enter_context(hold(path, self._notice, self._stopped))
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
@@ -273,8 +308,10 @@ def _read(path: Path) -> CachedEngine:
     """Read an engine; FileNotFoundError where it is not there, EngineError where it is damaged."""
     sidecar = read_sidecar(path)
     try:
-        data = path.read_bytes()
-    except PermissionError as error:
+        data = files.read_own(path, _MOST_ENGINE_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
         raise EngineError(f"the engine {path} cannot be read: {error.strerror}") from None
     sidecar.check(path, data)
     with suppress(OSError):

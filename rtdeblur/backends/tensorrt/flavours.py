@@ -60,8 +60,8 @@ class Flavour:
         except Exception as error:  # a missing shared library, whatever the loader makes of it
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise EngineError(
-                f"{self.title} is installed but does not load: {reason}; "
-                f"try: pip install --force-reinstall 'rtdeblur[{self.extra}]'"
+                f"{self.title} is installed but does not load: {reason}",
+                f"try: pip install --force-reinstall 'rtdeblur[{self.extra}]'",
             ) from error
 
     @property

@@ -1,13 +1,13 @@
-"""Guards half precision: tests each new engine once per GPU, and looks at every restored frame.
+"""Guards half precision: tests each new engine once per GPU.
 
-A new engine must restore a test picture as the processor does in float32. What passed is kept in a file next
+It must restore a test picture as the processor does in float32. What passed is kept in a file next
 to the engine.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,19 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
+from rtdeblur.backends.tensorrt.layouts import Layout
 from rtdeblur.backends.tensorrt.sidecar import write_whole
-from rtdeblur.backends.tensorrt.spec import PlaneType
+from rtdeblur.backends.tensorrt.spec import EngineSpec, PlaneType
+from rtdeblur.decode import DecodeError, from_json
 from rtdeblur.dropout import Dropout
 from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
 from rtdeblur.model import INPUTS, Model
+from rtdeblur.parity import LEAST_PSNR, worst_psnr
 
-LEAST_PSNR = 50.0
-"""dB against the processor's float32 result, the worst plane: a mean square error of 0.65 levels of 255,
-which no eye sees."""
-
-_STEP = 4
-"""Each fourth sample of each fourth row tells enough of a frame."""
-_BROKEN_SHARE = 0.01
+_MOST_BYTES = 1 << 20
 Array = NDArray[Any]
 
 
@@ -51,59 +49,6 @@ def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour)
     return FrameBatch(planes, (0,), Fraction(1), colour, (None,))
 
 
-def psnr(planes: Planes, reference: Planes, peak: int) -> float:
-    """Peak signal-to-noise ratio of the worst plane, dB."""
-    return min(_psnr(a, b, peak) for a, b in zip(planes, reference, strict=True))
-
-
-def _psnr(a: NDArray[np.unsignedinteger], b: NDArray[np.unsignedinteger], peak: int) -> float:
-    error = np.square(a.astype(np.float64) - b).mean()
-    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
-
-
-def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
-    """Whether a restored frame is none: constant, or with values that were no numbers.
-
-    A NaN leaves the graph as the lowest or the highest code, in all planes. Luma may be there; chroma, which
-    lies around the middle, never jumps there in a picture.
-
-    Args:
-        before: the frame's planes, each (1, H, W), as they went in.
-        after: as they came out.
-        peak: the largest code value.
-    """
-    old, new = ([plane[..., ::_STEP, ::_STEP] for plane in planes] for planes in (before, after))
-    return _look_broken(old, new, peak)
-
-
-def rows_look_broken(before: Sequence[Plane], after: Sequence[Plane]) -> bool:
-    """The same of some rows of an NV12 picture: y (n, W), and u and v by turns (m, W)."""
-    old, new = ([y[:, ::_STEP], uv[:, :: 2 * _STEP], uv[:, 1 :: 2 * _STEP]] for y, uv in (before, after))
-    return _look_broken(old, new, peak=255)
-
-
-def _look_broken(before: Sequence[Plane], after: Sequence[Plane], peak: int) -> bool:
-    if after[0].min() == after[0].max() and before[0].min() != before[0].max():
-        return True
-    for old, new in zip(before[1:], after[1:], strict=True):
-        at_an_end = (new == 0) | (new == peak)
-        jumped = np.abs(new.astype(np.int32) - old) > peak // 4
-        if at_an_end.any() and (at_an_end & jumped).mean() >= _BROKEN_SHARE:
-            return True
-    return False
-
-
-def refusal(model: str, size: tuple[int, ...], precision: str, likeness: float) -> str:
-    """Say why an engine is not used, and which precision to raise."""
-    advice = "raise its convolutions to fp32 by --precision fp32"
-    if precision != "fp16":
-        advice = "try --backend openvino"
-    return (
-        f"the {precision} engine of {model!r} at {size[1]}×{size[0]} restores the test picture at "
-        f"{likeness:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
-    )
-
-
 class Record:
     """The GPUs and layouts for which an engine passed, in a file beside it; what is lost is asked again.
 
@@ -114,9 +59,9 @@ class Record:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._passed: dict[str, float] = {}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, DecodeError):
             if path:
-                self._passed = dict(json.loads(path.read_text(encoding="utf-8")))
+                self._passed = from_json(dict[str, float], files.read_own(path, _MOST_BYTES))
 
     def __contains__(self, case: str) -> bool:
         return case in self._passed
@@ -129,17 +74,52 @@ class Record:
                 write_whole(self._path, json.dumps(self._passed).encode())
 
 
-def likeness(model: Model, dropout: Dropout | None, picture: FrameBatch, restored: Planes) -> float:
-    """How near restored planes are to the processor's float32 result, dB, the worst plane."""
+def parity(
+    restore: Callable[[dict[str, Array]], list[Array]],
+    layout: Layout,
+    colour: Colour,
+    model: Model,
+    dropout: Dropout | None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> float:
+    """Compare what an engine makes of the test picture with the processor's float32 result.
+
+    Args:
+        restore: runs the engine: takes its planes by name, returns its outputs in the same order.
+        layout: of the planes that the engine takes.
+        colour: of the test picture.
+        model: what the engine was built from.
+        dropout: the stream's mask.
+        stopped: polled while the processor works; True gives it up, and raises InterruptedRunError.
+
+    Returns:
+        PSNR of the worst plane in dB.
+    """
     from rtdeblur.backends.openvino import OpenVINOBackend
 
-    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout)
-    reference = exact.infer(picture).planes
-    exact.close()
-    return psnr(restored, reference, picture.colour.peak)
+    luma, chroma, kind = layout
+    picture = test_picture(luma, chroma, colour)
+    restored = _planes_of(restore(_laid_out(picture.planes, kind)))
+    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout, stopped=stopped)
+    try:
+        return worst_psnr(restored, exact.infer(picture).planes, colour.peak)
+    finally:
+        exact.close()
 
 
-def laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
+def refusal(spec: EngineSpec, layout: Layout, parity: float) -> str:
+    """Why an engine is not used, and which precision to try instead."""
+    height, width = layout[0]
+    advice = "raise its convolutions to fp32 by --precision fp32"
+    if spec.precision != "fp16":
+        advice = "try --backend openvino"
+    return (
+        f"the {spec.precision} engine of {spec.model!r} at {width}×{height} restores the test picture at "
+        f"{parity:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
+    )
+
+
+def _laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
     """Planes as an engine takes them, by the names of its inputs."""
     arrays: dict[str, Array] = dict(zip(INPUTS, planes, strict=False))
     if kind == "nv12":
@@ -147,8 +127,8 @@ def laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
     return arrays
 
 
-def planes_of(outputs: list[Array]) -> Planes:
-    """y, u and v of what an engine gives for `laid_out`."""
+def _planes_of(outputs: list[Array]) -> Planes:
+    """y, u and v of what an engine gives for `_laid_out`."""
     if len(outputs) == 2:
         y, pairs = outputs
         return y, pairs[..., 0], pairs[..., 1]

@@ -19,6 +19,8 @@ from rtdeblur.backends.tensorrt.spec import PlaneType
 from rtdeblur.errors import EngineError
 from rtdeblur.model import INPUTS, OUTPUTS
 
+Layout = tuple[tuple[int, ...], tuple[int, ...], PlaneType]
+"""Sizes of luma and chroma, (height, width), and the type of the planes."""
 _AXIS = 4
 """Of the two bytes of a sample, or of u and v, behind (N, 1, H, W)."""
 TAILS: dict[PlaneType, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -35,10 +37,10 @@ def lay_out(trt: Any, network: Any, planes: PlaneType) -> list[NDArray[Any]]:
     Returns:
         the constants, whose memory the network uses: keep them until it is built.
     """
-    return {"uint8": lambda *_: [], "uint16": take_uint16, "nv12": take_nv12}[planes](trt, network)
+    return {"uint8": lambda *_: [], "uint16": _take_uint16, "nv12": _take_nv12}[planes](trt, network)
 
 
-def take_uint16(trt: Any, network: Any) -> list[NDArray[Any]]:
+def _take_uint16(trt: Any, network: Any) -> list[NDArray[Any]]:
     """Make a parsed video graph take and give the bytes of little-endian uint16 planes.
 
     Returns:
@@ -59,8 +61,8 @@ def take_uint16(trt: Any, network: Any) -> list[NDArray[Any]]:
     return constants
 
 
-def take_nv12(trt: Any, network: Any) -> list[NDArray[Any]]:
-    """Make a parsed video graph take and give u and v by turns; see `take_uint16`."""
+def _take_nv12(trt: Any, network: Any) -> list[NDArray[Any]]:
+    """Make a parsed video graph take and give u and v by turns; see `_take_uint16`."""
     constants: list[NDArray[Any]] = []
     for index, name in enumerate(INPUTS[1:3]):
         plane = _inputs(network)[name]

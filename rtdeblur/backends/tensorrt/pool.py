@@ -1,12 +1,12 @@
-"""What is ready on the GPU for each layout of planes met: an engine, its session, its fixed inputs.
+"""Engine sessions on one GPU, one per layout of planes, opened when first needed.
 
-Engines are static, so each layout and batch has its own. Where the GPU's memory is short, others make room,
-batches become smaller, and overlap is given up at last.
+Engines are static, so each layout and batch has its own. If the GPU's memory runs short, other layouts make
+room first, then batches become smaller, then overlap is given up.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 
 from rtdeblur.backends.base import EngineOptions, colour_inputs
@@ -14,44 +14,37 @@ from rtdeblur.backends.tensorrt import gate
 from rtdeblur.backends.tensorrt.builder import build
 from rtdeblur.backends.tensorrt.cache import CachedEngine, EngineCache
 from rtdeblur.backends.tensorrt.flavours import Flavour
-from rtdeblur.backends.tensorrt.layouts import TAILS
-from rtdeblur.backends.tensorrt.session import Arrays, Session, load_engine
-from rtdeblur.backends.tensorrt.spec import EngineSpec, PlaneType, Shape, ShapeProfile, Target
+from rtdeblur.backends.tensorrt.layouts import TAILS, Layout
+from rtdeblur.backends.tensorrt.session import Arrays, EngineSession, LoadedEngine, Slot, Ticket
+from rtdeblur.backends.tensorrt.spec import EngineSpec, Shape, ShapeProfile, Target
 from rtdeblur.cuda.base import Driver
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError, EngineError, GpuMemoryError, InterruptedRunError
 from rtdeblur.frames import Colour
 from rtdeblur.model import Model
+from rtdeblur.parity import LEAST_PSNR
 
-Layout = tuple[tuple[int, ...], tuple[int, ...], PlaneType]
-"""Sizes of luma and chroma, and how the samples lie."""
-MAX_SESSIONS = 2
+Send = Callable[[Slot, slice, Arrays], Ticket]
+"""Starts part of a batch in a slot, with the inputs that depend only on layout and colour."""
+
+_MAX_SESSIONS = 2
 """Layouts kept ready: a stream that alternates between two does not load again."""
 
 
-@dataclass
-class Room:
-    """What of one layout fits into the GPU's memory."""
-
-    session: Session
-    batch: int
-    fixed: dict[Colour, Arrays] = field(default_factory=dict)
-
-
-class Rooms:
-    """The sessions of a backend.
+class EnginePool:
+    """Builds, loads, checks and keeps the engines of one model.
 
     Args:
         model: the bundle.
         driver: of the GPU.
-        flavour: that builds and runs.
+        flavour: library that builds and runs the engines.
         target: what engines are built for.
         slots: batches in flight.
         dropout: the stream's mask, for a graph that takes its tables.
-        options: where engines lie, and who is told.
+        options: engine folder, notices and progress.
 
     Attributes:
-        slots: how many are left.
+        slots: batches in flight; fewer once memory ran short.
     """
 
     def __init__(
@@ -69,45 +62,120 @@ class Rooms:
         self._dropout, self._options = dropout, options
         self._cache = EngineCache(options.folder, options.notice, options.stopped)
         self.slots = slots
-        self._rooms: dict[Layout, Room] = {}
+        self._sessions: dict[Layout, EngineSession] = {}
         self._most: dict[Layout, int] = {}
+        self._fixed: dict[tuple[Layout, Colour], Arrays] = {}
 
-    def find(self, layout: Layout, colour: Colour, wanted: int) -> Room:
+    def start(self, layout: Layout, colour: Colour, count: int, send: Send) -> list[Ticket]:
+        """Start a batch, in as many parts as the GPU's memory requires.
+
+        Args:
+            layout: of all frames of the batch.
+            colour: of all frames of the batch.
+            count: frames in the batch.
+            send: starts the frames of a slice.
+
+        Raises:
+            EngineError: no engine can be built or loaded, or it fails the parity check.
+            BackendError: not even one frame fits, or TensorRT refuses it.
+        """
+        tickets: list[Ticket] = []
+        first = 0
+        while first < count:
+            session = self._session(layout, colour, count - first)
+            part = slice(first, min(first + session.batch, count))
+            try:
+                tickets.append(send(session.next_slot(), part, self._fixed_inputs(layout, colour)))
+            except GpuMemoryError as error:
+                self._shrink(layout, session.batch, error)
+                continue
+            first = part.stop
+        return tickets
+
+    def close(self) -> None:
+        """Close every session; may be called twice."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def _session(self, layout: Layout, colour: Colour, wanted: int) -> EngineSession:
         """The session of a layout, for `wanted` frames or as many as fit."""
         while True:
             size = min(wanted, self._most.get(layout, wanted))
-            room = self._rooms.get(layout)
-            if room and room.batch >= size:
-                return room
+            session = self._sessions.get(layout)
+            if session and session.batch >= size:
+                return session
             self._drop(layout)
-            while len(self._rooms) >= MAX_SESSIONS:
-                self._drop(next(iter(self._rooms)))
+            while len(self._sessions) >= _MAX_SESSIONS:
+                self._drop(next(iter(self._sessions)))
             try:
-                self._rooms[layout] = self._open_room(colour, layout, size)
+                self._sessions[layout] = self._open(layout, colour, size)
             except GpuMemoryError as error:
-                self.shrink(layout, size, error)
+                self._shrink(layout, size, error)
 
-    def fixed(self, room: Room, colour: Colour, layout: Layout) -> Arrays:
-        """Inputs that change with the colour alone; the same object as long as they do not."""
-        if colour not in room.fixed:
-            room.fixed[colour] = self._fixed_inputs(colour, layout)
-        return room.fixed[colour]
+    def _open(self, layout: Layout, colour: Colour, size: int) -> EngineSession:
+        (height, width), (chroma_height, chroma_width), planes = layout
+        shape = Shape(size, height, width, chroma_height, chroma_width)
+        spec = EngineSpec.of(self._model, ShapeProfile.static(shape), self._target, planes=planes)
+        engine = self._cache.load(spec, partial(self._build, spec), partial(LoadedEngine, self._flavour))
+        fixed = self._fixed_inputs(layout, colour)
+        shapes = {name: value.shape for name, value in fixed.items()}
+        luma, chroma = TAILS[planes]
+        shapes["y"] = (size, 1, height, width, *luma)
+        shapes["u"] = shapes["v"] = (size, 1, chroma_height, chroma_width, *chroma)
+        session = EngineSession(self._driver, engine, shapes, slots=self.slots, notice=self._options.notice)
+        try:
+            self._check_parity(session, engine.cached, layout, colour)
+        except BaseException:
+            session.close()
+            raise
+        return session
 
-    def _fixed_inputs(self, colour: Colour, layout: Layout) -> Arrays:
-        tables = self._dropout.inputs(*layout[0]) if self._dropout else {}
-        return {**colour_inputs(colour), **tables}
+    def _build(self, spec: EngineSpec) -> bytes:
+        what = f"{spec.model} for {spec.profile}"
+        self._options.notice(f"building the {self._flavour.title} engine of {what}; kept for the next run")
+        try:
+            return build(self._model.onnx, spec, self._options.on_progress, self._options.stopped)
+        except InterruptedRunError as error:
+            self._options.notice(str(error))  # who stopped the run does not wait for its error
+            raise
 
-    def shrink(self, layout: Layout, size: int, error: GpuMemoryError) -> None:
-        """Ask for less of the GPU's memory: other layouts first, then smaller batches, then one slot."""
+    def _check_parity(
+        self, session: EngineSession, cached: CachedEngine, layout: Layout, colour: Colour
+    ) -> None:
+        """Refuse an engine that does not restore the test picture like the processor; once per GPU."""
+
+        def restore(arrays: Arrays) -> list[gate.Array]:
+            ticket = session.next_slot().start(arrays, self._fixed_inputs(layout, colour))
+            ticket.finish()
+            return ticket.outputs
+
+        passed = gate.Record(cached.path and cached.path.with_suffix(".parity"))
+        case = f"{self._driver.device.name} {layout}"
+        if case not in passed:
+            parity = gate.parity(restore, layout, colour, self._model, self._dropout, self._options.stopped)
+            if parity < LEAST_PSNR:
+                self._cache.discard(cached.spec)
+                raise EngineError(gate.refusal(cached.spec, layout, parity))
+            passed.add(case, parity)
+
+    def _fixed_inputs(self, layout: Layout, colour: Colour) -> Arrays:
+        """Inputs that depend only on layout and colour; the same object each time, so slots keep them."""
+        if (layout, colour) not in self._fixed:
+            tables = self._dropout.inputs(*layout[0]) if self._dropout else {}
+            self._fixed[layout, colour] = {**colour_inputs(colour), **tables}
+        return self._fixed[layout, colour]
+
+    def _shrink(self, layout: Layout, size: int, error: GpuMemoryError) -> None:
+        """Use less of the GPU's memory: no other layouts, then smaller batches, then one slot."""
         self._drop(layout)
         free, total = (n >> 20 for n in self._driver.memory())
         height, width = layout[0]
         tried = (
             f"{size} frames of {width}×{height} in {self.slots} slots do not fit ({free} of {total} MiB free)"
         )
-        if self._rooms:
-            while self._rooms:
-                self._drop(next(iter(self._rooms)))
+        if self._sessions:
+            while self._sessions:
+                self._drop(next(iter(self._sessions)))
             return
         if size > 1:
             self._most[layout] = size // 2
@@ -121,58 +189,8 @@ class Rooms:
                 "closing other programs that use it"
             ) from error
 
-    def close(self) -> None:
-        """Close every session; may be called twice."""
-        while self._rooms:
-            self._rooms.popitem()[1].session.close()
-
-    def _open_room(self, colour: Colour, layout: Layout, size: int) -> Room:
-        (height, width), (chroma_height, chroma_width), planes = layout
-        shape = Shape(size, height, width, chroma_height, chroma_width)
-        spec = EngineSpec.of(self._model, ShapeProfile.static(shape), self._target, planes=planes)
-        loaded = self._cache.load(spec, partial(self._build, spec), partial(load_engine, self._flavour))
-        fixed = self._fixed_inputs(colour, layout)
-        shapes = {name: value.shape for name, value in fixed.items()}
-        luma, chroma = TAILS[planes]
-        shapes["y"] = (size, 1, height, width, *luma)
-        shapes["u"] = shapes["v"] = (size, 1, chroma_height, chroma_width, *chroma)
-        session = Session(self._driver, loaded, shapes, slots=self.slots, notice=self._options.notice)
-        try:
-            self._gate(session, loaded.cached, layout, colour, fixed)
-        except BaseException:
-            session.close()
-            raise
-        return Room(session, size, {colour: fixed})
-
-    def _build(self, spec: EngineSpec) -> bytes:
-        what = f"{spec.model} for {spec.profile}"
-        self._options.notice(f"building the {self._flavour.title} engine of {what}; kept for the next run")
-        try:
-            return build(self._model.onnx, spec, self._options.on_progress, self._options.stopped)
-        except InterruptedRunError as error:
-            self._options.notice(str(error))  # whoever stopped the run does not wait for its error
-            raise
-
-    def _gate(
-        self, session: Session, cached: CachedEngine, layout: Layout, colour: Colour, fixed: Arrays
-    ) -> None:
-        """Refuse an engine that does not restore the test picture as the processor does; asked once a GPU."""
-        spec = cached.spec
-        passed = gate.Record(cached.path and cached.path.with_suffix(".parity"))
-        case = f"{self._driver.device.name} {layout}"
-        if case in passed:
-            return
-        luma, chroma, planes = layout
-        picture = gate.test_picture(luma, chroma, colour)
-        arrays = gate.laid_out(picture.planes, planes)
-        restored = session.finish(session.start(arrays, fixed)).outputs
-        likeness = gate.likeness(self._model, self._dropout, picture, gate.planes_of(restored))
-        if likeness < gate.LEAST_PSNR:
-            self._cache.discard(spec)
-            raise EngineError(gate.refusal(spec.model, luma, spec.precision, likeness))
-        passed.add(case, likeness)
-
     def _drop(self, layout: Layout) -> None:
-        room = self._rooms.pop(layout, None)
-        if room:
-            room.session.close()
+        session = self._sessions.pop(layout, None)
+        if session:
+            session.close()
+        self._fixed = {key: value for key, value in self._fixed.items() if key[0] != layout}

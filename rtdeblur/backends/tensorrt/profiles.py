@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from rtdeblur import files
 from rtdeblur.backends.tensorrt.flavours import FLAVOURS
 from rtdeblur.backends.tensorrt.spec import CHROMA
+from rtdeblur.decode import DecodeError, from_toml
 from rtdeblur.errors import EngineError
+from rtdeblur.model import Precision
 
 _LANDSCAPE = {
     "480p": (480, 854),
@@ -21,6 +23,9 @@ _LANDSCAPE = {
 }
 SIZES = _LANDSCAPE | {f"{name}-portrait": (width, height) for name, (height, width) in _LANDSCAPE.items()}
 """Named sizes, (height, width)."""
+
+_MOST_BYTES = 1 << 20
+_MOST_WORKSPACE_MIB = 1 << 20
 
 _FOLDERS = (Path(__file__).parent / "classes", Path(__file__).parents[3] / "engines")
 """Of the wheel, and of a clone."""
@@ -49,7 +54,7 @@ class BuildProfile:
         flavour: auto, rtx or tensorrt.
         compute_capabilities: of the class. An RTX engine is built for these; empty is its portable set. The
             enterprise flavour builds for the GPU at hand, which must be one of them.
-        precision: fp16 or fp32.
+        precision: auto, fp16 or fp32.
         sizes: a static engine each.
         batches: frames at once, a static engine each; what running takes: 1 for live pictures, 4 for files.
         chroma: 420, 422, 444 or gray.
@@ -61,7 +66,7 @@ class BuildProfile:
     gpus: str
     flavour: str = "auto"
     compute_capabilities: tuple[str, ...] = ()
-    precision: str = "fp16"
+    precision: Precision = "auto"
     sizes: tuple[str, ...] = ("720p",)
     batches: tuple[int, ...] = (1, 4)
     chroma: str = "420"
@@ -70,15 +75,23 @@ class BuildProfile:
 
     def __post_init__(self) -> None:
         self._one_of("flavour", self.flavour, ("auto", *FLAVOURS))
-        self._one_of("precision", self.precision, ("fp16", "fp32"))
+        self._one_of("precision", self.precision, get_args(Precision))
         self._one_of("chroma", self.chroma, tuple(CHROMA))
         for size in self.sizes:
             parse_size(size)
         for capability in self.compute_capabilities:
-            if not re.fullmatch(r"\d+\.\d", capability):
+            if not re.fullmatch(r"\d{1,2}\.\d", capability):
                 raise EngineError(f"compute capability is {capability!r}; expected as 8.6")
         if not self.sizes or not self.batches:
             raise EngineError(f"profile {self.name!r} names no sizes or no batches; expected one at least")
+
+        for key, value, low, high in (
+            *(("batches", batch, 1, 64) for batch in self.batches),
+            ("optimization_level", self.optimization_level, 0, 5),
+            ("workspace_mib", self.workspace_mib, 1, _MOST_WORKSPACE_MIB),
+        ):
+            if value is not None and not low <= value <= high:
+                raise EngineError(f"{key} is {value}; expected {low} to {high}")
 
     def _one_of(self, key: str, value: str, known: tuple[str, ...]) -> None:
         if value not in known:
@@ -102,10 +115,10 @@ def load_profile(name: str) -> BuildProfile:
             f"no build profile is called {name!r}; try one of {', '.join(known_profiles())}, or a .toml file"
         )
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = from_toml(dict[str, Any], files.read(path, _MOST_BYTES))
     except OSError as error:
         raise EngineError(f"cannot read the build profile {name!r}: {error.strerror}") from None
-    except ValueError as error:  # no TOML, no UTF-8
+    except DecodeError as error:
         raise EngineError(f"the build profile {path} is no TOML: {error}") from None
     try:
         return _profile(path.stem, data)
@@ -113,7 +126,13 @@ def load_profile(name: str) -> BuildProfile:
         raise EngineError(f"the build profile {path}: {error}") from None
 
 
-_KINDS: dict[str, Any] = {"str": str, "int | None": int, "tuple[str, ...]": [str], "tuple[int, ...]": [int]}
+_KINDS: dict[str, Any] = {
+    "str": str,
+    "Precision": str,
+    "int | None": int,
+    "tuple[str, ...]": [str],
+    "tuple[int, ...]": [int],
+}
 """What TOML must hold for a field of a type; a list holds values of its one member."""
 
 

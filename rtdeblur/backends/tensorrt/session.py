@@ -1,7 +1,8 @@
-"""A loaded engine and its slots: upload of one batch, inference of another, download of a third overlap.
+"""An engine that runs: deserialized, with slots in which batches overlap.
 
-A slot is a stream with buffers and an execution context. Its work is in order, for planes in the host's
-memory and for pictures on the device:
+Upload of one batch, inference of another and download of a third overlap, each in a slot of its own: a
+stream, buffers and an execution context. Within a slot the work is in order, for planes in the host's memory
+and for pictures on the device:
 
     host copy ─► upload ─► inference ─► download ─► event            finish: wait for the event, host copy
                  copy ─► inference ─► copy back, some rows ─► event  finish: wait, check the rows
@@ -19,103 +20,174 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur import files
+from rtdeblur.backends.base import Notice
 from rtdeblur.backends.tensorrt.cache import CachedEngine
 from rtdeblur.backends.tensorrt.flavours import Flavour, Message, complaint, log_of
 from rtdeblur.backends.tensorrt.sidecar import write_whole
 from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, DeviceTimes, Driver
 from rtdeblur.device import DevicePlane, DevicePlanes
 from rtdeblur.errors import BackendError, CudaError, EngineError, GpuMemoryError
+from rtdeblur.model import INPUTS, OUTPUTS
 
+Arrays = dict[str, NDArray[Any]]
+"""Inputs of an engine by name."""
+IsBroken = Callable[[tuple[Bytes, ...], tuple[Bytes, ...]], bool]
+"""Whether a picture is broken; takes rows of its planes before and after."""
+
+_SAMPLED_ROWS = 4
+"""One row in this many of a picture on the device is checked."""
+
+_Place = tuple[Bytes, DevicePlane]
+"""Part of an engine's buffer that holds a plane, and host memory for its sampled rows."""
 _SHORT = (
     "out of memory",
     "outofmemory",
     "out_of_memory",
     "requested amount of gpu memory",
 )
-"""How TensorRT's messages say that the GPU's memory is short."""
-Arrays = dict[str, NDArray[Any]]
-Notice = Callable[[str], None]
-IsBroken = Callable[[tuple[Bytes, ...], tuple[Bytes, ...]], bool]
-"""Whether a picture was restored to none: takes rows of its planes as they were, and as they are."""
-Place = tuple[Bytes, DevicePlane]
-"""A plane inside an engine's buffer, and where some of its rows go in the host's memory."""
-SAMPLED_ROWS = 4
-"""Of so many rows of a picture on the device one is looked at."""
+"""Words in TensorRT's messages that mean the GPU is out of memory."""
+_MOST_KERNEL_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
 class LoadedEngine:
-    """A deserialized engine; `runtime` must live as long."""
+    """A deserialized engine, with the kernels that TensorRT-RTX compiles for it on this GPU.
 
-    flavour: Flavour
-    runtime: Any
-    engine: Any
-    cached: CachedEngine
-
-
-def load_engine(flavour: Flavour, cached: CachedEngine) -> LoadedEngine:
-    """Deserialize an engine.
+    Args:
+        flavour: library that built it and runs it.
+        cached: the serialized engine.
 
     Raises:
         EngineError: TensorRT refuses it; with its own message.
-        GpuMemoryError: there is no room for its weights.
+        GpuMemoryError: its weights do not fit.
     """
-    trt, log = flavour.load(), log_of(flavour)
-    with log.listening() as messages:
-        runtime = trt.Runtime(log.logger)
-        engine = runtime.deserialize_cuda_engine(cached.data) if runtime else None
-    if engine is None:
-        raise failure(EngineError, "does not load the engine", flavour, messages)
-    return LoadedEngine(flavour, runtime, engine, cached)
 
-
-class Kernels:
-    """Creates execution contexts; what the RTX flavour compiles for them on this GPU is kept on the disk."""
-
-    def __init__(self, loaded: LoadedEngine) -> None:
-        self._engine, self._path = loaded.engine, loaded.cached.runtime_cache_path
-        self._config = self._cache = None
+    def __init__(self, flavour: Flavour, cached: CachedEngine) -> None:
+        self.flavour, self.cached = flavour, cached
+        trt, log = flavour.load(), log_of(flavour)
+        with log.listening() as messages:
+            self._runtime = trt.Runtime(log.logger)  # must live as long as the engine
+            self.engine: Any = self._runtime.deserialize_cuda_engine(cached.data) if self._runtime else None
+        if self.engine is None:
+            raise _failure(EngineError, "does not load the engine", flavour, messages)
+        self._config: Any = None
+        self._kernels: Any = None
         self._saved = True
-        if loaded.flavour.portable:
-            trt = loaded.flavour.load()
-            self._config = loaded.engine.create_runtime_config()
+        if flavour.portable:
+            self._config = self.engine.create_runtime_config()
             self._config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER  # LAZY breaks a capture
             self._config.dynamic_shapes_kernel_specialization_strategy = strategy
-            self._cache = self._config.create_runtime_cache()
-            self._saved = self._restore()
-            self._config.set_runtime_cache(self._cache)
+            self._kernels = self._config.create_runtime_cache()
+            self._saved = self._restore_kernels()
+            self._config.set_runtime_cache(self._kernels)
 
-    def _restore(self) -> bool:
-        """Whether kernels of an earlier run serve; TensorRT checks them itself."""
-        with suppress(OSError):
-            if self._path and self._cache:
-                return bool(self._cache.deserialize(self._path.read_bytes()))
-        return False
+    def create_context(self, shapes: dict[str, tuple[int, ...]]) -> Any:
+        """An execution context for inputs of these shapes.
 
-    def create_context(self) -> Any:
-        """An execution context; None where TensorRT refuses."""
-        if self._config is None:
-            return self._engine.create_execution_context()
-        return self._engine.create_execution_context(self._config)
+        Raises:
+            GpuMemoryError: its scratch memory does not fit.
+            BackendError: TensorRT refuses the shapes.
+        """
+        with log_of(self.flavour).listening() as messages:
+            arguments = () if self._config is None else (self._config,)
+            context = self.engine.create_execution_context(*arguments)
+            if context is None:
+                raise _failure(BackendError, "cannot start the engine", self.flavour, messages)
+            for name, shape in shapes.items():
+                if not context.set_input_shape(name, shape):
+                    raise _failure(BackendError, f"refuses {name} of {shape}", self.flavour, messages)
+            if missing := context.infer_shapes():
+                raise BackendError(f"the engine asks for inputs that a video graph lacks: {missing}")
+            self._check_outputs(context, shapes)
+        return context
 
-    def save(self) -> None:
-        """Keep what was compiled, once; without it the next start only takes longer."""
-        if not self._saved and self._path and self._cache:
+    def _check_outputs(self, context: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Refuse an engine whose planes come out in other shapes."""
+        names = {self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)}
+        for name, output in zip(INPUTS, OUTPUTS, strict=False):
+            if output == "v_out" and self.cached.spec.planes == "nv12":
+                continue  # u_out holds both
+            shape = tuple(context.get_tensor_shape(output)) if output in names else None
+            if shape != shapes[name]:
+                raise BackendError(
+                    f"the engine's output {output} has the shape {shape}, expected {shapes[name]} as {name}"
+                )
+
+    def save_kernels(self) -> None:
+        """Keep the compiled kernels on disk, once; without them only the next start takes longer."""
+        path = self.cached.runtime_cache_path
+        if not self._saved and path and self._kernels:
             with suppress(OSError):
-                write_whole(self._path, bytes(self._cache.serialize()))
+                write_whole(path, bytes(self._kernels.serialize()))
         self._saved = True
 
+    def _restore_kernels(self) -> bool:
+        """Whether kernels of an earlier run could be used; TensorRT checks them itself."""
+        path = self.cached.runtime_cache_path
+        with suppress(OSError):
+            if path and self._kernels:
+                return bool(self._kernels.deserialize(files.read_own(path, _MOST_KERNEL_BYTES)))
+        return False
+
     def release(self) -> None:
-        """Let go of the engine."""
-        self._engine = self._config = self._cache = None
+        """Release the engine; may be called twice."""
+        self.engine = self._config = self._kernels = None
 
 
-def failure(kind: type[BackendError], what: str, flavour: Flavour, messages: list[Message]) -> BackendError:
-    """What went wrong, in TensorRT's own words; GpuMemoryError where they are of short memory."""
-    short = any(word in text.lower() for _, text in messages for word in _SHORT)
-    reason = complaint(messages) or "it gave no reason"
-    return (GpuMemoryError if short else kind)(f"{flavour.title} {what}: {reason}")
+class EngineSession:
+    """An engine ready to run batches of one layout.
+
+    Args:
+        driver: current in the calling thread, as in every call below.
+        engine: released with the session.
+        shapes: shapes of the inputs by name; the first dimension of `y` is the batch.
+        slots: batches in flight.
+        notice: takes one line for the user.
+
+    Attributes:
+        batch: most frames per call.
+
+    Raises:
+        GpuMemoryError: the slots do not fit.
+        BackendError: TensorRT refuses the shapes.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        engine: LoadedEngine,
+        shapes: dict[str, tuple[int, ...]],
+        *,
+        slots: int,
+        notice: Notice,
+    ) -> None:
+        self.batch = shapes["y"][0]
+        self._engine = engine
+        self._memory = ExitStack()
+        self._next = 0
+        self._slots: list[Slot] = []
+        try:
+            for _ in range(slots):
+                context = engine.create_context(shapes)
+                self._slots.append(Slot(driver, engine, context, self._memory, notice))
+        except BaseException:
+            self.close()
+            raise
+
+    def next_slot(self) -> Slot:
+        """The slot whose turn it is; what is still in flight there is finished first."""
+        slot = self._slots[self._next]
+        self._next = (self._next + 1) % len(self._slots)
+        return slot
+
+    def close(self) -> None:
+        """Finish the batches in flight and release everything; may be called twice."""
+        for slot in self._slots:
+            slot.close()
+        self._slots = []
+        self._memory.close()
+        self._engine.release()
 
 
 @dataclass(eq=False)
@@ -123,11 +195,11 @@ class Ticket:
     """A batch in flight, then its result.
 
     Attributes:
-        slot: that it is in.
-        land: what is left to the processor when the device is done.
-        outputs: the restored planes, as they went in; none of pictures on the device.
-        unrestored: pictures on the device that came back as none, and were left as they were.
-        times: of the device; None while it works.
+        slot: where it runs.
+        land: rest of the work, for the processor once the device is done.
+        outputs: restored planes in the order of the inputs; empty for pictures on the device.
+        unrestored: pictures on the device that came back broken and were put back as they were.
+        times: times by the device's clock; None while it works.
     """
 
     slot: Slot
@@ -136,44 +208,48 @@ class Ticket:
     unrestored: int = 0
     times: DeviceTimes | None = None
 
+    def finish(self) -> None:
+        """Wait for the batch and do the rest of the work; may be called twice."""
+        self.slot.finish(self)
+
 
 class Slot:
-    """A stream with its buffers and context; see `rtdeblur.backends.tensorrt.session.Session`."""
+    """A stream with its buffers and execution context, which takes one batch at a time.
+
+    Args:
+        driver: of the GPU.
+        engine: runs here.
+        context: an execution context of the engine, with all input shapes set.
+        memory: takes what must be released, in reverse order.
+        notice: takes one line for the user.
+    """
 
     def __init__(
-        self, driver: Driver, context: Any, loaded: LoadedEngine, stack: ExitStack, notice: Notice
+        self, driver: Driver, engine: LoadedEngine, context: Any, memory: ExitStack, notice: Notice
     ) -> None:
-        self._driver, self._context, self._flavour, self._notice = driver, context, loaded.flavour, notice
-        self._stack = stack
+        self._driver, self._engine, self._context, self._notice = driver, engine, context, notice
+        self._memory = memory
         self._held: Ticket | None = None
         self._fixed: Arrays | None = None
         self._graph: int | None = None
-        # RTX captures by itself (`Kernels`); TensorRT wants one plain run before a capture.
-        self._captures = driver.has_graphs and not loaded.flavour.portable
+        # RTX captures by itself (`LoadedEngine`); TensorRT wants one plain run before a capture.
+        self._captures = driver.has_graphs and not engine.flavour.portable
         self._warm = False
         self._stream = self._own(driver.create_stream(), driver.destroy_stream)
-        # Before the upload, before the inference, before the download, and behind it.
+        # Before the upload, the inference and the download, and after it.
         self._events = [self._own(driver.create_event(), driver.destroy_event) for _ in range(4)]
         self._host: dict[str, Bytes] = {}
         self._device: dict[str, int] = {}
-        self._allocate(loaded)
-        stack.callback(_quietly, driver.synchronize, self._stream)  # the last in is the first out
-
-    def _allocate(self, loaded: LoadedEngine) -> None:
-        trt, engine, context = loaded.flavour.load(), loaded.engine, self._context
-        for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
-            if name == "v" and loaded.cached.spec.planes == "nv12":
-                self._device[name] = self._device["u"]  # which holds both
-            else:
-                samples = math.prod(context.get_tensor_shape(name))
-                size = samples * np.dtype(trt.nptype(engine.get_tensor_dtype(name))).itemsize
-                self._device[name] = self._own(self._driver.allocate(size), self._driver.free)
-                self._host[name] = self._own(self._driver.allocate_host(size), self._driver.free_host)
-            if not context.set_tensor_address(name, self._device[name]):
-                raise BackendError(f"TensorRT refuses the memory of {name}")
+        self._allocate()
+        memory.callback(_quietly, driver.synchronize, self._stream)  # last in, first out
 
     def start(self, planes: Arrays, fixed: Arrays) -> Ticket:
-        """Copy a batch in and queue all that is to be done with it; see `Session.start`."""
+        """Copy a batch in and queue its work.
+
+        Args:
+            planes: inputs that change with each batch, (n, …); n may be less than the engine's batch.
+            fixed: the other inputs; uploaded only if the dictionary is not the object of the last call.
+        """
         results = {f"{name}_out": np.empty_like(plane) for name, plane in planes.items()}
 
         def bring() -> None:
@@ -189,11 +265,20 @@ class Slot:
                 result.view(np.uint8).reshape(-1)[:] = self._host[name][: result.nbytes]
 
         self._queue(fixed, bring, take)
-        self._held = Ticket(self, land, [*results.values()])
-        return self._held
+        self._held = ticket = Ticket(self, land, [*results.values()])
+        return ticket
 
     def start_device(self, pictures: Sequence[DevicePlanes], fixed: Arrays, is_broken: IsBroken) -> Ticket:
-        """Queue all that is to be done with pictures on the device; see `Session.start_device`."""
+        """Queue the work on pictures in the device's memory, which are restored in place.
+
+        Waits for the default stream, where a decoder may still write them.
+
+        Args:
+            pictures: n NV12 pictures; n may be less than the engine's batch.
+            fixed: as in `start`.
+            is_broken: decides which pictures are put back as they were.
+        """
+        self._driver.synchronize(DEFAULT_STREAM)
         places = [self._places(index, planes) for index, planes in enumerate(pictures)]
 
         def bring() -> None:
@@ -206,7 +291,7 @@ class Slot:
                 for plane, (_, inside) in zip(planes, outputs, strict=True):
                     self._driver.copy_rows(plane, inside, self._stream)
                 for sample, inside in (*inputs, *outputs):
-                    self._driver.download_rows(sample, inside.each(SAMPLED_ROWS), self._stream)
+                    self._driver.download_rows(sample, inside.each(_SAMPLED_ROWS), self._stream)
 
         def land() -> None:
             for planes, (inputs, outputs) in zip(pictures, places, strict=True):
@@ -223,15 +308,35 @@ class Slot:
         return ticket
 
     def finish(self, ticket: Ticket) -> None:
-        """Wait for a batch, and do what is left to do."""
+        """Wait for a batch of this slot and do the rest of its work."""
         if ticket.times is None:
             self._driver.wait(self._events[-1])
             ticket.times = DeviceTimes(*starmap(self._driver.elapsed_ms, pairwise(self._events)))
             ticket.land()
             self._held, self._warm = None, True
+            self._engine.save_kernels()
+
+    def close(self) -> None:
+        """Finish the batch in flight and drop the context, even if the slot itself is still referenced."""
+        with suppress(CudaError):
+            self._settle()
+        self._context = None
+
+    def _allocate(self) -> None:
+        trt, engine, context = self._engine.flavour.load(), self._engine.engine, self._context
+        for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
+            if name == "v" and self._engine.cached.spec.planes == "nv12":
+                self._device[name] = self._device["u"]  # which holds both
+            else:
+                samples = math.prod(context.get_tensor_shape(name))
+                size = samples * np.dtype(trt.nptype(engine.get_tensor_dtype(name))).itemsize
+                self._device[name] = self._own(self._driver.allocate(size), self._driver.free)
+                self._host[name] = self._own(self._driver.allocate_host(size), self._driver.free_host)
+            if not context.set_tensor_address(name, self._device[name]):
+                raise BackendError(f"TensorRT refuses the memory of {name}")
 
     def _queue(self, fixed: Arrays, bring: Callable[[], None], take: Callable[[], None]) -> None:
-        self.settle()
+        self._settle()
         if fixed is not self._fixed:
             for name, value in fixed.items():
                 self._upload(name, value)
@@ -241,13 +346,19 @@ class Slot:
             work()
         self._driver.record(self._events[-1], self._stream)
 
-    def _places(self, index: int, planes: DevicePlanes) -> tuple[list[Place], list[Place]]:
-        """Where a picture of a batch lies in the engine's inputs and outputs."""
+    def _settle(self) -> None:
+        """Finish the batch in flight, if any: its buffers are about to be used again."""
+        if self._held:
+            held, self._held = self._held, None
+            self.finish(held)
 
-        def place(name: str, plane: DevicePlane) -> Place:
+    def _places(self, index: int, planes: DevicePlanes) -> tuple[list[_Place], list[_Place]]:
+        """Places of one picture of a batch in the engine's inputs and outputs."""
+
+        def place(name: str, plane: DevicePlane) -> _Place:
             size = plane.rows * plane.width
             inside = DevicePlane(self._device[name] + index * size, plane.width, plane.rows, plane.width)
-            rows = inside.each(SAMPLED_ROWS).rows
+            rows = inside.each(_SAMPLED_ROWS).rows
             sample = self._host[name][index * size :][: rows * plane.width].reshape(rows, plane.width)
             return sample, inside
 
@@ -255,18 +366,6 @@ class Slot:
             [place(name, plane) for name, plane in zip(("y", "u"), planes, strict=True)],
             [place(name, plane) for name, plane in zip(("y_out", "u_out"), planes, strict=True)],
         )
-
-    def settle(self) -> None:
-        """Finish the batch in flight, if there is one: its buffers are about to be used again."""
-        if self._held:
-            held, self._held = self._held, None
-            self.finish(held)
-
-    def close(self) -> None:
-        """Finish what runs, and let go of the context, whoever still holds the slot."""
-        with suppress(CudaError):
-            self.settle()
-        self._context = None
 
     def _upload(self, name: str, value: NDArray[Any]) -> None:
         staged = self._host[name][: value.nbytes]
@@ -282,12 +381,13 @@ class Slot:
             self._enqueue()
 
     def _enqueue(self) -> None:
-        with log_of(self._flavour).listening() as messages:
+        flavour = self._engine.flavour
+        with log_of(flavour).listening() as messages:
             if not self._context.execute_async_v3(self._stream):
-                raise failure(BackendError, "cannot run the engine", self._flavour, messages)
+                raise _failure(BackendError, "cannot run the engine", flavour, messages)
 
     def _capture(self) -> None:
-        """Make a CUDA graph of the inference: one launch instead of one a kernel."""
+        """Make a CUDA graph of the inference: one launch instead of one per kernel."""
         self._captures = False  # once
         try:
             self._driver.begin_capture(self._stream)
@@ -301,102 +401,18 @@ class Slot:
             self._notice(f"running without CUDA graphs: {error}")
 
     def _own(self, thing: Any, release: Callable[[Any], None]) -> Any:
-        self._stack.callback(_quietly, release, thing)
+        self._memory.callback(_quietly, release, thing)
         return thing
 
 
+def _failure(kind: type[BackendError], what: str, flavour: Flavour, messages: list[Message]) -> BackendError:
+    """An error with TensorRT's own words; GpuMemoryError if they mean that memory ran out."""
+    short = any(word in text.lower() for _, text in messages for word in _SHORT)
+    reason = complaint(messages) or "it gave no reason"
+    return (GpuMemoryError if short else kind)(f"{flavour.title} {what}: {reason}")
+
+
 def _quietly(release: Callable[[Any], None], thing: Any) -> None:
-    """Release; after a failed kernel the driver refuses that too, and the first error is the telling one."""
+    """Release; after a failed kernel the driver refuses that too, and only the first error matters."""
     with suppress(CudaError):
         release(thing)
-
-
-class Session:
-    """Runs batches of one layout.
-
-    Args:
-        driver: current in the calling thread, as in every call below.
-        loaded: the engine.
-        shapes: of the inputs as the engine takes them, by name; the first dimension of planes is the batch.
-        slots: batches in flight.
-        notice: takes one line for the user.
-
-    Raises:
-        GpuMemoryError: the slots do not fit.
-        BackendError: TensorRT refuses the shapes.
-    """
-
-    def __init__(
-        self,
-        driver: Driver,
-        loaded: LoadedEngine,
-        shapes: dict[str, tuple[int, ...]],
-        *,
-        slots: int,
-        notice: Notice,
-    ) -> None:
-        self._driver = driver
-        self._stack = ExitStack()
-        self._kernels = Kernels(loaded)
-        self._next = 0
-        self._slots: list[Slot] = []
-        try:
-            for _ in range(slots):
-                context = self._context(loaded, shapes)
-                self._slots.append(Slot(driver, context, loaded, self._stack, notice))
-        except BaseException:
-            self.close()
-            raise
-
-    def _context(self, loaded: LoadedEngine, shapes: dict[str, tuple[int, ...]]) -> Any:
-        with log_of(loaded.flavour).listening() as messages:
-            context = self._kernels.create_context()
-            if context is None:
-                raise failure(BackendError, "cannot start the engine", loaded.flavour, messages)
-            for name, shape in shapes.items():
-                if not context.set_input_shape(name, shape):
-                    raise failure(BackendError, f"refuses {name} of {shape}", loaded.flavour, messages)
-            if missing := context.infer_shapes():
-                raise BackendError(f"the engine asks for inputs that a video graph lacks: {missing}")
-        return context
-
-    def start(self, planes: Arrays, fixed: Arrays) -> Ticket:
-        """Send a batch on its way.
-
-        Args:
-            planes: inputs that change from batch to batch, (n, …); n may be less than the engine's batch.
-            fixed: the other inputs; sent only where the dictionary is another object than the slot's last.
-        """
-        return self._slot().start(planes, fixed)
-
-    def start_device(self, pictures: Sequence[DevicePlanes], fixed: Arrays, is_broken: IsBroken) -> Ticket:
-        """Send pictures in the device's memory on their way; they are restored in place.
-
-        What the default stream has to do with them so far is waited for.
-
-        Args:
-            pictures: n of them; n may be less than the engine's batch, whose planes are nv12.
-            fixed: as of `start`.
-            is_broken: a picture of which it says so is left as it was.
-        """
-        self._driver.synchronize(DEFAULT_STREAM)
-        return self._slot().start_device(pictures, fixed, is_broken)
-
-    def finish(self, ticket: Ticket) -> Ticket:
-        """Wait for a batch; give its ticket, with what came of it."""
-        ticket.slot.finish(ticket)
-        self._kernels.save()
-        return ticket
-
-    def _slot(self) -> Slot:
-        slot = self._slots[self._next]
-        self._next = (self._next + 1) % len(self._slots)
-        return slot
-
-    def close(self) -> None:
-        """Wait for what runs, and release everything; may be called twice."""
-        for slot in self._slots:
-            slot.close()
-        self._slots = []
-        self._stack.close()
-        self._kernels.release()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from rtdeblur import files
 from rtdeblur.backends.tensorrt.spec import EngineSpec
+from rtdeblur.decode import Bytes, DecodeError, Positive, Seconds, Sha256, from_json
 from rtdeblur.errors import EngineError
 
 FORMAT_VERSION = 1
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,47 @@ class Sidecar:
             raise EngineError(f"the engine {path} is damaged: its sha256 is not its sidecar's")
 
 
+@dataclass(frozen=True)
+class _Version:
+    format_version: Positive
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What the file says."""
+
+    sha256: Sha256
+    bytes: Bytes
+    build_seconds: Seconds
+    spec: EngineSpec
+
+
 def read_sidecar(path: Path) -> Sidecar:
-    """Read the sidecar of an engine that is there."""
-    size = path.stat().st_size  # FileNotFoundError: there is no engine
+    """Read the sidecar of an engine.
+
+    Raises:
+        FileNotFoundError: there is no engine.
+        EngineError: engine or sidecar are not files of the user's own, or the sidecar is unreadable.
+    """
     try:
-        data: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if data["format_version"] != FORMAT_VERSION:
-            raise EngineError(f"the engine {path} has a sidecar of format {data['format_version']!r}")
-        spec = EngineSpec.from_json(data["spec"])
-        return Sidecar(spec, str(data["sha256"]), int(data["bytes"]), float(data["build_seconds"]))
+        size = files.check_file(path).st_size
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise EngineError(f"the engine {path} is not used: {error.strerror}") from None
+    try:
+        data = files.read_own(path.with_suffix(".json"), _MOST_BYTES)
+        version = from_json(_Version, data).format_version
+        if version != FORMAT_VERSION:
+            raise DecodeError(f"it is a sidecar of format {version}, expected {FORMAT_VERSION}")
+        content = from_json(_Content, data)
     except FileNotFoundError:
         raise EngineError(f"the engine {path} of {size} bytes has no sidecar") from None
     except OSError as error:
         raise EngineError(f"the sidecar of {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (DecodeError, EngineError) as error:  # the latter: sizes that no engine has
         raise EngineError(f"the engine {path} has an unreadable sidecar: {error}") from None
+    return Sidecar(content.spec, content.sha256, content.bytes, content.build_seconds)
 
 
 def sidecar_of(spec: EngineSpec, data: bytes, build_seconds: float) -> bytes:
@@ -78,7 +107,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears under its name when it is whole."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(3)}.part")
     try:
-        part.write_bytes(data)
+        with os.fdopen(files.create(part, mode=0o600), "wb") as file:
+            file.write(data)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from rtdeblur.backends.tensorrt.flavours import PORTABLE, Flavour
+from rtdeblur.decode import converted
 from rtdeblur.errors import EngineError
 from rtdeblur.model import Model
 
 PlaneType = Literal["uint8", "uint16", "nv12"]
-PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16", "nv12")
+_PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16", "nv12")
 CHROMA = {"420": (2, 2), "422": (1, 2), "444": (1, 1), "gray": None}
 """Luma samples a chroma sample, (rows, columns); gray has one neutral sample a plane."""
 _MOST_SIDE = 16384
@@ -196,8 +197,8 @@ class EngineSpec:
     workspace_mib: int | None = None
 
     def __post_init__(self) -> None:
-        if self.planes not in PLANE_TYPES:
-            raise EngineError(f"plane type is {self.planes!r}; try one of {', '.join(PLANE_TYPES)}")
+        if self.planes not in _PLANE_TYPES:
+            raise EngineError(f"plane type is {self.planes!r}; try one of {', '.join(_PLANE_TYPES)}")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise EngineError(f"optimization level is {self.optimization_level}; expected 0 to 5")
         if self.workspace_mib is not None and self.workspace_mib < 1:
@@ -229,11 +230,8 @@ class EngineSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> EngineSpec:
-        """Read what `as_json` gave; ValueError, TypeError or KeyError where it is something else."""
-        profile = ShapeProfile(**{name: Shape(**shape) for name, shape in data["profile"].items()})
-        target = dict(data["target"])
-        target["compute_capabilities"] = tuple(target["compute_capabilities"])
-        return cls(**{**data, "profile": profile, "target": Target(**target)})
+        """Read what `as_json` returned; DecodeError if it is something else."""
+        return converted(cls, data)
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""

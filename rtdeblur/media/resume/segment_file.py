@@ -5,7 +5,8 @@
     …
     seal      how many frames, how many of them the encoder holds back, sha256 of all before
 
-A file gets its name after its seal has reached the disk: what bears the name was whole once.
+A file gets its name after its seal has reached the disk: what bears the name was whole once. The seal is no
+signature, so what a file says is checked nonetheless.
 """
 
 from __future__ import annotations
@@ -18,21 +19,45 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 from av.packet import Packet, PacketSideData, PktSideDataT
 
+from rtdeblur.decode import Count, DecodeError, Timestamp, from_json
+from rtdeblur.errors import OutputError
 from rtdeblur.ffmpeg.packets import AnyPacket
-from rtdeblur.ffmpeg.targets import sync_folder
+from rtdeblur.files import PrivateFolder
 
-_FORMAT = "rtdeblur segment 1"
+_FORMAT: Literal["rtdeblur segment 1"] = "rtdeblur segment 1"
 _COUNTS = struct.Struct(">4sII")
 _MARK = b"seal"
 _DIGEST_BYTES = 32
 _SEAL_BYTES = _COUNTS.size + _DIGEST_BYTES
 _CHUNK = 1 << 20
+_LONGEST_LINE = 1 << 16
+_MOST_FRAMES = 1 << 16
+_MOST_DELAY = 1 << 10
+"""Far more than any encoder reorders."""
 _KINDS: tuple[str, ...] = get_args(PktSideDataT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    format: Literal["rtdeblur segment 1"]
+    job: str
+    first: Count
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is written before the side data and the data of a packet."""
+
+    pts: Timestamp
+    dts: Timestamp
+    duration: Timestamp | None
+    key: bool
+    side: tuple[tuple[PktSideDataT, Count], ...]
+    size: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,52 +65,60 @@ class Segment:
     """A finished piece.
 
     Attributes:
-        path: where it is.
+        folder: where it is.
         first: index of its first frame in the whole video.
         frames: how many it holds.
         delay: by how many frames decoding is ahead of showing.
     """
 
-    path: Path
+    folder: PrivateFolder
     first: int
     frames: int
     delay: int
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return _name(self.first)
 
     def packets(self, time_base: Fraction) -> Iterator[AnyPacket]:
         """Yield the packets in the order of decoding.
 
         Args:
             time_base: seconds a unit of their times.
+
+        Raises:
+            OutputError: the file was damaged after it was examined.
         """
-        with self.path.open("rb") as file:
-            file.readline()
-            end = self.path.stat().st_size - _SEAL_BYTES
-            while file.tell() < end:
-                facts = json.loads(file.readline())
-                side = [(kind, file.read(size)) for kind, size in facts["side"]]
-                packet: AnyPacket = Packet(file.read(facts["size"]))
-                packet.pts, packet.dts, packet.duration = facts["pts"], facts["dts"], facts["duration"]
-                packet.is_keyframe, packet.time_base = facts["key"], time_base
-                for kind, data in side:
-                    entry = _side_data(_KINDS.index(kind), len(data))
-                    memoryview(entry)[:] = data
-                    packet.set_sidedata(entry)
-                yield packet
+        with self.folder.open_file(self.name) as file:
+            try:
+                for facts in _entries(file):
+                    side = [(kind, file.read(size)) for kind, size in facts.side]
+                    packet: AnyPacket = Packet(file.read(facts.size))
+                    packet.pts, packet.dts, packet.duration = facts.pts, facts.dts, facts.duration
+                    packet.is_keyframe, packet.time_base = facts.key, time_base
+                    for kind, data in side:
+                        entry = _side_data(_KINDS.index(kind), len(data))
+                        memoryview(entry)[:] = data
+                        packet.set_sidedata(entry)
+                    yield packet
+            except DecodeError as error:
+                raise OutputError(f"the segment {self.name} is damaged: {error}; -y starts over") from None
 
 
 class SegmentWriter:
     """Writes one piece.
 
     Args:
-        path: the name that it gets in the end.
+        folder: where.
         job: identifies the job.
         first: index of its first frame in the whole video.
     """
 
-    def __init__(self, path: Path, job: str, first: int) -> None:
-        self._path, self._first = path, first
-        self._part = path.with_suffix(".part")
-        self._file = self._part.open("wb")
+    def __init__(self, folder: PrivateFolder, job: str, first: int) -> None:
+        self._folder, self._first = folder, first
+        self._part = f"{first:08d}.part"
+        self._file = folder.create(self._part)
         self._digest = hashlib.sha256()
         self._times: list[tuple[int, int]] = []
         self._put(_line({"format": _FORMAT, "job": job, "first": first}))
@@ -118,50 +151,91 @@ class SegmentWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._part.replace(self._path)
-        sync_folder(self._path.parent)
-        return Segment(self._path, self._first, frames, delay)
+        self._folder.rename(self._part, _name(self._first))
+        self._folder.sync()
+        return Segment(self._folder, self._first, frames, delay)
 
     def close(self) -> None:
         """Give up what was not sealed."""
         with suppress(OSError):  # the last bytes of what goes away
             self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._folder.remove(self._part)
 
     def _put(self, data: Any) -> None:
         self._digest.update(data)
         self._file.write(data)
 
 
-def glance(path: Path) -> int:
+def glance(folder: PrivateFolder, name: str) -> int:
     """How many frames a piece says that it holds, unchecked; 0 where it says nothing."""
     try:
-        with path.open("rb") as file:
-            file.seek(-_SEAL_BYTES, os.SEEK_END)
-            mark, frames, _ = _COUNTS.unpack(file.read(_COUNTS.size))
-    except OSError:
+        with folder.open_file(name) as file:
+            mark, frames, _ = _counts(file)
+    except (OSError, DecodeError):
         return 0
-    return int(frames) if mark == _MARK else 0
+    return frames if mark == _MARK else 0
 
 
-def examine(path: Path, job: str) -> Segment | None:
+def examine(folder: PrivateFolder, name: str, job: str) -> Segment | None:
     """Read a piece through; None where it is damaged or of another job."""
     try:
-        with path.open("rb") as file:
-            header = json.loads(file.readline(1000))
-            left = path.stat().st_size - _DIGEST_BYTES
-            digest = hashlib.sha256()
-            file.seek(0)
-            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-                digest.update(chunk)
-                left -= len(chunk)
-            if file.read() != digest.digest() or header["format"] != _FORMAT or header["job"] != job:
+        with folder.open_file(name) as file:
+            if not _is_sealed(file):
                 return None
-            file.seek(-_SEAL_BYTES, os.SEEK_END)
-            _, frames, delay = _COUNTS.unpack(file.read(_COUNTS.size))
-    except (OSError, ValueError, LookupError, TypeError):
+            _, frames, delay = _counts(file)
+            file.seek(0)
+            header: _Header = from_json(_Header, file.readline(_LONGEST_LINE))
+            sizes = [facts.size for facts in _entries(file)]
+    except (OSError, DecodeError):
         return None
-    return Segment(path, header["first"], frames, delay)
+    is_sound = (
+        header.job == job
+        and _name(header.first) == name
+        and 0 < frames <= _MOST_FRAMES
+        and delay <= _MOST_DELAY
+        and len(sizes) == frames
+        and min(sizes) > 0
+    )
+    return Segment(folder, header.first, frames, delay) if is_sound else None
+
+
+def _is_sealed(file: BinaryIO) -> bool:
+    """Whether the digest at the end is that of all before it."""
+    left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
+    digest = hashlib.sha256()
+    file.seek(0)
+    while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+        digest.update(chunk)
+        left -= len(chunk)
+    return file.read() == digest.digest()
+
+
+def _counts(file: BinaryIO) -> tuple[bytes, int, int]:
+    """The seal's mark, and the counts of frames that are held, and held back."""
+    if os.fstat(file.fileno()).st_size < _SEAL_BYTES:
+        raise DecodeError("it is too short")
+    file.seek(-_SEAL_BYTES, os.SEEK_END)
+    mark, frames, delay = _COUNTS.unpack(file.read(_COUNTS.size))
+    return mark, frames, delay
+
+
+def _entries(file: BinaryIO) -> Iterator[_Facts]:
+    """Yield what is written of each packet, while the file stands at its side data."""
+    end = os.fstat(file.fileno()).st_size - _SEAL_BYTES
+    file.seek(0)
+    file.readline(_LONGEST_LINE)
+    place = file.tell()
+    while place < end:
+        file.seek(place)
+        facts: _Facts = from_json(_Facts, file.readline(_LONGEST_LINE))
+        place = file.tell() + sum(size for _, size in facts.side) + facts.size
+        if place > end:
+            raise DecodeError("a packet is longer than the file")
+        yield facts
+
+
+def _name(first: int) -> str:
+    return f"{first:08d}.segment"
 
 
 def _line(facts: dict[str, Any]) -> bytes:

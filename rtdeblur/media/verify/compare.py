@@ -9,18 +9,22 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
 
-from rtdeblur.media.verify.contents import Contents, Track
+from rtdeblur.ffmpeg.formats import traits_of
+from rtdeblur.media.verify.contents import UNTAGGED, Contents, StreamContents
+from rtdeblur.media.verify.thumbnails import misplaced
 
 Status = Literal["same", "different", "not held"]
 Held = Callable[[Contents], bool]
 
 # Offsets of whole streams are rounded to the clock of the file, 90 kHz in mp4 and transport streams.
 _CLOCK = Fraction(1, 20_000)
-# A muxer that moves all streams, to begin with the priming of a sound codec, leaves chapters where they are.
-_CHAPTER_SLACK = Fraction(1, 20)
-_NUMBERED = ("avi",)  # frames have numbers there, and no times
+# A muxer that moves all streams, to begin with the priming of a sound codec, leaves chapters where they are;
+# Opus and Vorbis need 80 ms of it.
+_CHAPTER_SLACK = Fraction(1, 10)
 _MAX_PRIMING = 4
+_LONGEST_PRIMING = Fraction(1, 10)  # of Opus, the longest: 80 ms, in packets of 20 ms
 _IN_STEP = "in step with the pictures"
+_IN_ORDER = "in order"
 _PICTURE = (
     "aspect ratio", "rotation", "depth", "chroma", "alpha", "colour range", "colour matrix",
     "colour transfer", "colour primaries", "mastering display", "light levels", "interlaced",
@@ -88,20 +92,35 @@ class _Comparison:
     def _frames(self) -> Iterator[Check]:
         before, after = self._before.frames, self._after.frames
         yield self._check("frames", len(before), len(after), len(before) == len(after))
-        errors = [abs(b - a - self._shift) for a, b in zip(before, after, strict=False)]
-        worst = max(errors, default=Fraction(0))
         steps = [y - x for x, y in pairwise(before)]
         back = sum(step <= 0 for step in steps)
+        worst, index = _worst(before, after, self._shift)
         same = worst <= 2 * self._slack  # the first is rounded too
-        told = _span(after) if same else f"off by up to {_ms(worst)} at frame {errors.index(worst)}"
-        # No container holds times that go back.
-        can_be_held = not back and self._after.format not in _NUMBERED
+        told = _span(after) if same else f"off by up to {_ms(worst)} at frame {index}"
+        # No container holds times that go back; one that numbers its frames holds those of its numbers.
+        can_be_held = not back
+        if traits_of(self._after.format).numbers_frames:
+            tick = self._after.main.time_base
+            can_be_held = _worst(_numbered(before, tick), after, after[0] if after else 0)[0] > tick
         span = _span(before) + (f", {back} out of order" if back else "")
         yield self._check("frame times", span, told, same, lambda _: can_be_held)
-        lengths = [_end(contents) - contents.first for contents in (self._before, self._after)]
+        if len(before) == len(after):
+            yield self._order()
+        # Sound that is missing is a difference of its own.
+        sounds = len(_of(self._before, "audio")) == len(_of(self._after, "audio"))
+        lengths = [_end(contents, sounds) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
         texts = [f"{float(length):.3f} s" for length in lengths]
         yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step)
+
+    def _order(self) -> Check:
+        """Whether each frame shows what its twin of the source shows, as far as thumbnails tell."""
+        wrong = misplaced(self._before.thumbnails, self._after.thumbnails)
+        told = _IN_ORDER
+        if wrong:
+            index, shown = wrong[0]
+            told = f"{len(wrong)} misplaced: frame {index} shows frame {shown} of the source"
+        return self._check("frame order", _IN_ORDER, told, not wrong)
 
     def _pictures(self) -> Iterator[Check]:
         before, after = self._before.picture, self._after.picture
@@ -110,6 +129,8 @@ class _Comparison:
         for name in _PICTURE:
             x, y = before.get(name), after.get(name)
             same = x == y or _no_less(x, y)
+            if name == "colour matrix" and x == UNTAGGED:
+                same = same or y in _guessed(self._before)  # VP8 always says what it is
             if name in ("colour range", "colour matrix") and before.get("rgb") and not after.get("rgb"):
                 same = y != "untagged"  # RGB has neither; Y'CbCr must tell both
             held = (lambda best: bool(best.picture.get("rotation"))) if name == "rotation" else None
@@ -120,9 +141,8 @@ class _Comparison:
         if not (before or after):
             return
         same = len(before) == len(after)
-        yield self._check(
-            f"{kind} streams", len(before), len(after), same, lambda best: len(_of(best, kind)) > len(after)
-        )
+        held = None if len(after) > len(before) else lambda best: len(_of(best, kind)) > len(after)
+        yield self._check(f"{kind} streams", len(before), len(after), same, held)
         unused = list(after)
         for number, track in enumerate(before):
             name = f"{kind} {number + 1}"
@@ -134,11 +154,11 @@ class _Comparison:
             yield from self._track(name, track, twin)
             yield from self._about_track(name, track, twin, alone=len(before) == 1)
 
-    def _missing(self, name: str, track: Track) -> Check:
+    def _missing(self, name: str, track: StreamContents) -> Check:
         what = f"{track.codec} {track.language}".strip()
         return self._check(name, what, "missing", False, lambda best: bool(_twins(best, track)))
 
-    def _track(self, name: str, before: Track, after: Track) -> Iterator[Check]:
+    def _track(self, name: str, before: StreamContents, after: StreamContents) -> Iterator[Check]:
         start = _start(before, after)
         counts = [f"{len(track.hashes)} packets" for track in (before, after)]
         if start is None:
@@ -147,31 +167,79 @@ class _Comparison:
         yield self._check(f"{name} packets", counts[0], counts[1], same)
         if start is None or before.kind in ("attachment", "cover"):
             return
-        pairs = zip(before.times[start:], after.times, strict=False)
-        errors = [b - a - self._shift for a, b in pairs if a is not None and b is not None]
-        worst = max(errors, key=abs, default=Fraction(0))
-        same = abs(worst) <= _slack(before, after) + self._slack
-        told = _IN_STEP if same else f"moved by {_ms(worst)}"
-        can_be_held = self._after.format not in _NUMBERED
-        yield self._check(f"{name} times", _IN_STEP, told, same, lambda _: can_be_held)
+        hidden = _hidden(before)
+        if start and start == hidden:
+            # Also a container that plays it at once should begin with what primes the decoder.
+            whole, rest = (f"{count} packets" for count in (len(before.hashes), len(before.hashes) - start))
+            primed = before.hashes[hidden - 1]
+            yield self._check(
+                f"{name} priming",
+                whole,
+                rest,
+                False,
+                lambda best: any(primed in twin.hashes for twin in _twins(best, before)),
+            )
+        heard = sum(before.lengths[start:hidden], Fraction(0))
+        if heard > _LONGEST_PRIMING and False not in after.shown[: hidden - start]:
+            yield self._check(
+                f"{name} hidden by an edit list", "not played", f"{_ms(heard)} are played", False
+            )
+        limit = _slack(before, after) + self._slack
+        worst = _offset(before, after, start, self._shift)
 
-    def _about_track(self, name: str, before: Track, after: Track, alone: bool) -> Iterator[Check]:
-        def check(what: str, x: Any, y: Any, same: bool) -> Check:
-            def held(best: Contents) -> bool:
-                twins = [getattr(twin, what) for twin in _twins(best, before)]
-                return any(x.items() <= twin.items() if what == "tags" else x == twin for twin in twins)
+        def in_step(best: Contents) -> bool:
+            shift = best.first - self._before.first
+            twins = ((twin, _start(before, twin)) for twin in _twins(best, before))
+            return any(at is not None and abs(_offset(before, t, at, shift)) <= limit for t, at in twins)
 
-            return self._check(f"{name} {what}", x, y, same, held)
+        told = _IN_STEP if abs(worst) <= limit else f"moved by {_ms(worst)}"
+        yield self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
+        if before.kind == "subtitle":
+            yield self._lengths(name, before, after, limit)
 
+    def _lengths(self, name: str, before: StreamContents, after: StreamContents, limit: Fraction) -> Check:
+        """How long each subtitle is shown."""
+        errors = _length_errors(before, after)
+        worst = max(errors, default=Fraction(0))
+        told = "as long" if worst <= limit else f"longer or shorter by up to {_ms(worst)}"
+
+        def as_long(best: Contents) -> bool:
+            return any(max(_length_errors(before, t), default=0) <= limit for t in _twins(best, before))
+
+        return self._check(f"{name} lengths", "as long", told, worst <= limit, as_long)
+
+    def _about_track(
+        self, name: str, before: StreamContents, after: StreamContents, alone: bool
+    ) -> Iterator[Check]:
         if before.language or after.language:
-            yield check("language", before.language, after.language, before.language == after.language)
+            x, y = before.language, after.language
+            yield self._check(
+                f"{name} language",
+                x,
+                y,
+                x == y,
+                lambda best: any(t.language == x for t in _twins(best, before)),
+            )
         if before.tags or after.tags:
-            yield check("tags", before.tags, after.tags, before.tags.items() <= after.tags.items())
+            missing = before.tags.items() - after.tags.items()
+            yield self._check(
+                f"{name} tags",
+                before.tags,
+                after.tags,
+                not missing,
+                lambda best: any(missing & t.tags.items() for t in _twins(best, before)),
+            )
         # One track alone is the default, whether it is called so or not.
         ignored = {"default"} if alone else set()
-        x, y = before.disposition - ignored, after.disposition - ignored
-        if x or y:
-            yield check("disposition", x, y, x == y)
+        was, now = before.disposition - ignored, after.disposition - ignored
+        if was or now:
+            yield self._check(
+                f"{name} disposition",
+                was,
+                now,
+                was == now,
+                lambda best: any(t.disposition - ignored == was for t in _twins(best, before)),
+            )
 
     def _chapters(self) -> Iterator[Check]:
         before, after = self._before.chapters, self._after.chapters
@@ -190,9 +258,10 @@ class _Comparison:
 
     def _about(self) -> Iterator[Check]:
         before, after = self._before, self._after
-        wanted = before.tags.items()
-        same = wanted <= after.tags.items()
-        yield self._check("tags", before.tags, after.tags, same, lambda best: wanted <= best.tags.items())
+        missing = before.tags.items() - after.tags.items()
+        yield self._check(
+            "tags", before.tags, after.tags, not missing, lambda best: bool(missing & best.tags.items())
+        )
         x, y = before.main.language, after.main.language
         if x or y:
             yield self._check("video language", x, y, x == y, lambda best: best.main.language == x)
@@ -204,35 +273,56 @@ class _Comparison:
             yield self._check("time of recording", x, y, x == y, lambda best: best.created == x)
 
 
-def _of(contents: Contents, kind: str) -> list[Track]:
+def _worst(before: list[Fraction], after: list[Fraction], shift: Fraction | int) -> tuple[Fraction, int]:
+    """The largest distance of two frames' times, in seconds, and the number of that frame."""
+    errors = [abs(b - a - shift) for a, b in zip(before, after, strict=False)]
+    worst = max(errors, default=Fraction(0))
+    return worst, errors.index(worst) if errors else 0
+
+
+def _numbered(times: list[Fraction], tick: Fraction) -> list[Fraction]:
+    """The times that frames get in a container that numbers them, from 0 on: each the next free one."""
+    numbers: list[int] = []
+    for time in times:
+        number = round((time - times[0]) / tick)
+        numbers.append(max(number, numbers[-1] + 1) if numbers else 0)
+    return [number * tick for number in numbers]
+
+
+def _guessed(contents: Contents) -> tuple[str, ...]:
+    """What players take an untagged matrix for: BT.709 from 720 lines on, else BT.601."""
+    return ("bt709",) if contents.sizes[0][1] >= 720 else ("bt470bg", "smpte170m")
+
+
+def _of(contents: Contents, kind: str) -> list[StreamContents]:
     """The tracks of a kind; those that muxers make of chapters and timecodes are compared as such."""
     made = ("bin_data", "unknown", "none") if kind == "data" else ()
     return [track for track in contents.tracks if track.kind == kind and track.codec not in made]
 
 
-def _twins(contents: Contents, track: Track) -> list[Track]:
+def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
     return [other for other in _of(contents, track.kind) if _shared(track, other)]
 
 
-def _shared(before: Track, after: Track) -> int:
+def _shared(before: StreamContents, after: StreamContents) -> int:
     """How many packets two tracks share."""
     return sum((Counter(before.hashes) & Counter(after.hashes)).values())
 
 
-def _difference(before: Track, after: Track) -> str:
+def _difference(before: StreamContents, after: StreamContents) -> str:
     missing = sum((Counter(before.hashes) - Counter(after.hashes)).values())
     others = sum((Counter(after.hashes) - Counter(before.hashes)).values())
     return f"{missing} missing, {others} others" if missing or others else "in another order"
 
 
-def _start(before: Track, after: Track) -> int | None:
+def _start(before: StreamContents, after: StreamContents) -> int | None:
     """The packet of the input with which the output begins; None where they differ from there.
 
     An edit list of mp4 hides packets that prime an audio decoder; other containers play or drop them.
     """
     if before.hashes == after.hashes:
         return 0
-    hidden = before.shown.index(True) if True in before.shown else 0
+    hidden = _hidden(before)
     played = [held for held, shown in zip(before.hashes, before.shown, strict=True) if shown]
     for start in range(hidden, max(-1, hidden - _MAX_PRIMING - 1), -1):
         lead = before.hashes[start:hidden]
@@ -241,7 +331,23 @@ def _start(before: Track, after: Track) -> int | None:
     return None
 
 
-def _slack(before: Track, after: Track) -> Fraction:
+def _hidden(track: StreamContents) -> int:
+    """How many packets come before the first one that players play."""
+    return track.shown.index(True) if True in track.shown else 0
+
+
+def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fraction) -> Fraction:
+    """By how much a track was moved against the pictures where it was moved most, in seconds."""
+    pairs = zip(before.times[start:], after.times, strict=False)
+    errors = [b - a - shift for a, b in pairs if a is not None and b is not None]
+    return max(errors, key=abs, default=Fraction(0))
+
+
+def _length_errors(before: StreamContents, after: StreamContents) -> list[Fraction]:
+    return [abs(x - y) for x, y in zip(before.lengths, after.lengths, strict=False) if x and y]
+
+
+def _slack(before: StreamContents, after: StreamContents) -> Fraction:
     """How far rounding to the output's clock may move a time."""
     exact = (before.time_base / after.time_base).denominator == 1
     return _CLOCK if exact else after.time_base / 2 + _CLOCK
@@ -254,8 +360,8 @@ def _no_less(before: Any, after: Any) -> bool:
     return before in _CHROMAS and after in _CHROMAS[_CHROMAS.index(before) :]
 
 
-def _end(contents: Contents) -> Fraction:
-    sound = (track.end for track in contents.tracks if track.kind == "audio" and track.end is not None)
+def _end(contents: Contents, with_sound: bool) -> Fraction:
+    sound = (track.end for track in _of(contents, "audio") if with_sound and track.end is not None)
     return max([*contents.frames[-1:], *sound], default=Fraction(0))
 
 

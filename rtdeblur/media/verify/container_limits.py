@@ -13,17 +13,16 @@ from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.rational import AVRational
 from av.stream import Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import main_video, open_input, open_output
-from rtdeblur.ffmpeg.formats import format_of, refusal
+from rtdeblur.ffmpeg.formats import format_of, refusal, traits_of
 from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.media.verify.contents import Contents, read_contents
 
-_PACKETS = 8  # of each stream, enough to know it by
-# mp4 keeps free keys on request alone.
-_OPTIONS = {name: {"movflags": "use_metadata_tags"} for name in ("mp4", "mov", "ipod")}
+_PICTURES = 8  # of each video, enough to know it by
 
 
 def plain_copy(source: Path, output: Path) -> Contents | None:
@@ -47,8 +46,11 @@ def plain_copy(source: Path, output: Path) -> Contents | None:
         name = _muxer(output, after)
         path = Path(folder) / "copy"
         try:
-            with closing(open_output(str(path), name, _OPTIONS.get(name))) as copy:
-                _fill(copy, before, main_video(before, source), after, main_video(after, output))
+            traits = traits_of(name)
+            flag = traits.free_tags_flag
+            options = {**traits.options, **({"movflags": flag} if flag else {})}
+            with closing(open_output(str(path), name, options)) as copy:
+                _fill(copy, source, before, output, after)
             return read_contents(path)
         except (FFmpegError, InputError, ValueError):
             return None
@@ -62,53 +64,74 @@ def _muxer(output: Path, container: InputContainer) -> str:
 
 
 def _fill(
-    copy: OutputContainer,
-    before: InputContainer,
-    video: VideoStream,
-    after: InputContainer,
-    restored: VideoStream,
+    copy: OutputContainer, source: Path, before: InputContainer, output: Path, after: InputContainer
 ) -> None:
+    video, restored = main_video(before, source), main_video(after, output)
     copy.metadata.update(before.metadata)
     copy.set_chapters(before.chapters())
     picture = copy.add_stream_from_template(restored, opaque=True)
     assert isinstance(picture, VideoStream)
     _describe(picture, video)
-    matrix = _matrix(before, video)
+    first, restored_first = (_first_frame(path) for path in (source, output))
+    matrix = None if first is None else display_matrix(first)
     if matrix is not None:
         picture.set_display_matrix(matrix)
     copies: dict[int, Stream] = {}
+    traits = traits_of(copy.format.name)
+    options = dict(traits.pcm_options)
     for stream in before.streams:
         add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
-        if stream.index != video.index and refusal(copy.format.name, add) is None:
+        if stream.index == video.index or not traits.takes(_codec(stream)):
+            continue
+        if refusal(copy.format.name, add, options) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)
-    _mux(copy, after, {restored.index: picture})
-    _mux(copy, before, copies)
+    _mux(copy, after, {restored.index: picture}, Fraction(0))
+    _mux(copy, before, copies, _time(restored_first) - _time(first))
+
+
+def _first_frame(path: Path) -> VideoFrame | None:
+    """The first picture of a file; a container of its own, because none reads on as before after a seek."""
+    with closing(open_input(path)) as container, suppress(FFmpegError):
+        return next(container.decode(main_video(container, path)), None)
+    return None
+
+
+def _time(frame: VideoFrame | None) -> Fraction:
+    return Fraction(0) if frame is None or frame.pts is None else frame.pts * Fraction(frame.time_base or 1)
+
+
+def _codec(stream: Stream) -> str:
+    context = stream.codec_context
+    return context.codec.canonical_name if context else getattr(stream, "name", None) or "unknown"
 
 
 def _describe(copy: Stream, stream: Stream) -> None:
     copy.metadata.update(stream.metadata)
+    if "name" in stream.metadata:  # as mov's demuxer calls what every muxer takes as the title
+        copy.metadata.setdefault("title", stream.metadata["name"])
     copy.disposition = stream.disposition
 
 
-def _matrix(container: InputContainer, video: VideoStream) -> tuple[int, ...] | None:
-    with suppress(FFmpegError):
-        frame = next(container.decode(video), None)
-        container.seek(container.start_time or 0)
-        return None if frame is None else display_matrix(frame)
-    return None
-
-
-def _mux(copy: OutputContainer, source: InputContainer, streams: dict[int, Stream]) -> None:
+def _mux(copy: OutputContainer, source: InputContainer, streams: dict[int, Stream], shift: Fraction) -> None:
+    """Copy the packets of streams, moved by so many seconds; few of each video, and all of the others."""
     written: Counter[int] = Counter()
     with suppress(FFmpegError):
         for packet in source.demux():
-            index = packet.stream_index
-            if not packet.size or index not in streams or written[index] == _PACKETS or packet.dts is None:
+            index = packet.stream.index
+            if not packet.size or index not in streams or packet.pts is None:
                 continue
+            if packet.dts is None:  # Matroska leaves out the first of reordered pictures
+                packet.dts = packet.pts - 2 * (packet.duration or 1)
+            is_enough = streams[index].type == "video" and written[index] == _PICTURES
             written[index] += 1
+            if is_enough:
+                if all(stream.type == "video" for stream in streams.values()):
+                    return
+                continue
+            moved = round(shift / Fraction(packet.time_base))
+            packet.pts = None if packet.pts is None else packet.pts + moved
+            packet.dts += moved
             packet.stream = streams[index]
             packet.rescale_ts(AVRational(Fraction(streams[index].time_base or 1)))
             copy.mux(packet)
-            if all(written[index] == _PACKETS for index in streams):
-                return

@@ -16,6 +16,7 @@ from typing import Any
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.format import Flags as FormatFlags
 from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.frame import VideoFrame
@@ -23,9 +24,12 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError
-from rtdeblur.ffmpeg.container import main_video, open_input
+from rtdeblur.ffmpeg.container import frame_rate, main_video, open_input
+from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.pixels import depth_of, has_alpha, is_full_range, is_rgb
 from rtdeblur.ffmpeg.side_data import display_matrix, light_level, mastering_display
+from rtdeblur.ffmpeg.splices import Splicer
+from rtdeblur.media.verify.thumbnails import Thumbnail, thumbnail
 
 # What a muxer writes by itself, or an earlier one computed from packets.
 _MADE_TAGS = {
@@ -33,18 +37,20 @@ _MADE_TAGS = {
     "language", "filename", "mimetype", "timecode", "creation_time",
 }  # fmt: skip
 _MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
+_SAME_TAGS = {"name": "title"}  # as mov calls it
 _TEXT = ("mov_text", "subrip", "text", "webvtt")
 # ITU-T H.273, table 4
 _MATRICES = {
     0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
     10: "bt2020c", 14: "ictcp",
 }  # fmt: skip
-_UNTAGGED = "untagged"
+UNTAGGED = "untagged"
+"""A colour tag that says nothing."""
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
 @dataclass(slots=True)
-class Track:
+class StreamContents:
     """A stream beside the main video.
 
     Attributes:
@@ -55,6 +61,7 @@ class Track:
         disposition: what it is for, as 'default' or 'forced'.
         hashes: of its packets in file order, framing that depends on the container left out.
         times: when each packet is presented, in seconds; None where the file does not say.
+        lengths: how long each packet lasts, in seconds; 0 where the file does not say.
         shown: for each packet, False where players decode it and do not play it.
         time_base: seconds a unit of its clock.
         end: seconds where the last packet ends.
@@ -68,6 +75,7 @@ class Track:
     disposition: frozenset[str]
     hashes: list[bytes] = field(default_factory=list)
     times: list[Fraction | None] = field(default_factory=list)
+    lengths: list[Fraction] = field(default_factory=list)
     shown: list[bool] = field(default_factory=list)
     time_base: Fraction = Fraction(1)
     end: Fraction | None = None
@@ -86,6 +94,7 @@ class Track:
         time = None if packet.pts is None else packet.pts * unit
         self.hashes.append(_digest(data))
         self.times.append(time)
+        self.lengths.append((packet.duration or 0) * unit)
         self.shown.append(not packet.is_discard)
         if not packet.is_discard:
             self.whole.update(data)
@@ -101,6 +110,7 @@ class Contents:
         format: FFmpeg's name of the container.
         main: the video that players show; its packets are not kept.
         frames: the presentation time of each of its frames, in seconds.
+        thumbnails: of each of its frames.
         sizes: width and height of its pictures, one for each change.
         picture: what is known of how its pictures are shown, by name.
         tracks: the other streams.
@@ -111,11 +121,12 @@ class Contents:
     """
 
     format: str
-    main: Track
+    main: StreamContents
     frames: list[Fraction]
+    thumbnails: list[Thumbnail]
     sizes: list[tuple[int, int]]
     picture: dict[str, Any]
-    tracks: list[Track]
+    tracks: list[StreamContents]
     chapters: list[tuple[Fraction, Fraction, str]]
     tags: dict[str, str]
     timecode: str
@@ -144,24 +155,19 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
     video.codec_context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
     video.codec_context.flags |= Flags.output_corrupt
     tracks = {stream.index: _track(stream) for stream in container.streams}
-    frames: list[Fraction] = []
-    sizes: list[tuple[int, int]] = []
-    first: VideoFrame | None = None
-    step = 1 / Fraction(video.guessed_rate or 25)
+    pictures = _Pictures(video)
+    splicer = Splicer() if FormatFlags.ts_discont in FormatFlags(container.format.flags) else None
     for packet in _packets(container):
-        if packet.stream_index != video.index:
-            if packet.size:
-                tracks[packet.stream_index].add(packet)
+        index = packet.stream.index  # packet.stream_index is 0 in those without data
+        if not packet.size:
             continue
-        decoded: list[VideoFrame] = []
-        with suppress(FFmpegError):
-            decoded = video.decode(packet if packet.size else None)
-        for frame in decoded:
-            first = first or frame
-            unit = Fraction(frame.time_base or video.time_base or 1)
-            frames.append(frame.pts * unit if frame.pts is not None else _next(frames, step))
-            if not sizes or sizes[-1] != (frame.width, frame.height):
-                sizes.append((frame.width, frame.height))
+        if splicer is not None:
+            _splice(packet, splicer)
+        if index == video.index:
+            pictures.decode(packet)
+        else:
+            tracks[index].add(packet)
+    pictures.decode(None)
     main = tracks.pop(video.index)
     tags = {key.lower(): value for key, value in container.metadata.items()}
     everywhere = {
@@ -170,15 +176,65 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
     return Contents(
         format=container.format.name,
         main=main,
-        frames=frames,
-        sizes=sizes,
-        picture=_appearance(video, first) if first else {},
+        frames=pictures.times,
+        thumbnails=pictures.thumbnails,
+        sizes=pictures.sizes,
+        picture=_appearance(video, pictures.first) if pictures.first else {},
         tracks=list(tracks.values()),
         chapters=_chapters(container),
         tags=_told(container.metadata),
         timecode=(everywhere | tags).get("timecode", ""),
         created=tags.get("creation_time", ""),
     )
+
+
+def _splice(packet: Packet[Any], splicer: Splicer) -> None:
+    """Put a packet of a transport stream on one clock, however often that of the file restarts."""
+    clock = packet.dts if packet.dts is not None else packet.pts
+    if clock is None:
+        return
+    unit = Fraction(packet.time_base)
+    offset = splicer.offset(clock * unit, (packet.duration or 0) * unit, packet.stream.index)
+    shift = round(offset / unit)
+    packet.dts = None if packet.dts is None else packet.dts + shift
+    packet.pts = None if packet.pts is None else packet.pts + shift
+
+
+class _Pictures:
+    """The decoded frames of the main video: their times, sizes and thumbnails."""
+
+    def __init__(self, video: VideoStream) -> None:
+        self._video = video
+        self._unit = Fraction(video.time_base or 1)
+        self._rate = frame_rate(video) or Fraction(25)
+        self.times: list[Fraction] = []
+        self.thumbnails: list[Thumbnail] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.first: VideoFrame | None = None
+        self._next = Fraction(0)
+        # Packets with one time each, of decoding or showing: either way the frames have the same, sorted.
+        self._single_times = traits_of(video.container.format.name).single_times
+        self._sent: list[int] = []
+
+    def decode(self, packet: Packet[Any] | None) -> None:
+        """Take in the frames that one packet completes; None completes what the decoder still holds."""
+        decoded: list[VideoFrame] = []
+        with suppress(FFmpegError):
+            decoded = self._video.decode(packet)
+        if packet is not None and packet.dts is not None:
+            self._sent.append(packet.dts)
+        for frame in decoded:
+            self.first = self.first or frame
+            unit = Fraction(frame.time_base or self._unit)
+            time = self._next if frame.pts is None else frame.pts * unit
+            # Raw streams have no times; what their own headers say is in the length of each frame.
+            self._next = time + (frame.duration * unit or 1 / self._rate)
+            self.times.append(time)
+            self.thumbnails.append(thumbnail(frame))
+            if not self.sizes or self.sizes[-1] != (frame.width, frame.height):
+                self.sizes.append((frame.width, frame.height))
+        if packet is None and self._single_times and len(self._sent) == len(self.times):
+            self.times = [time * self._unit for time in sorted(self._sent)]
 
 
 def _packets(container: InputContainer) -> Any:
@@ -192,16 +248,12 @@ def _packets(container: InputContainer) -> Any:
             return
 
 
-def _next(frames: list[Fraction], step: Fraction) -> Fraction:
-    return frames[-1] + step if frames else Fraction(0)
-
-
-def _track(stream: Stream) -> Track:
+def _track(stream: Stream) -> StreamContents:
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     language = tags.get("language", "")
     picture = bool(stream.disposition & Disposition.attached_pic)
     context = stream.codec_context
-    track = Track(
+    track = StreamContents(
         kind="cover" if picture else stream.type,
         codec=context.codec.canonical_name
         if context is not None
@@ -220,7 +272,7 @@ def _track(stream: Stream) -> Track:
 def _told(tags: dict[str, str]) -> dict[str, str]:
     """The tags that somebody wrote, without those that a program makes."""
     return {
-        key.lower(): value
+        _SAME_TAGS.get(key.lower(), key.lower()): value
         for key, value in tags.items()
         if key.lower() not in _MADE_TAGS and not key.lower().startswith(_MADE_PREFIXES)
     }
@@ -273,7 +325,7 @@ def _appearance(video: VideoStream, frame: VideoFrame) -> dict[str, Any]:
         "alpha": has_alpha(source),
         "rgb": is_rgb(source),
         "colour range": "full" if is_full_range(frame) else "limited",
-        "colour matrix": _MATRICES.get(int(frame.colorspace), _UNTAGGED),
+        "colour matrix": _MATRICES.get(int(frame.colorspace), UNTAGGED),
         "colour transfer": _name(ColorTrc, frame.color_trc),
         "colour primaries": _name(ColorPrimaries, frame.color_primaries),
         "mastering display": _mastering(frame),
@@ -299,7 +351,7 @@ def _name(kind: type[IntEnum], value: int) -> str:
         name = kind(value).name.lower()
     except ValueError:
         return str(value)
-    return _UNTAGGED if name == "unspecified" or value == 0 else name
+    return UNTAGGED if name == "unspecified" or value == 0 else name
 
 
 def _rotation(frame: VideoFrame) -> tuple[int, ...] | None:

@@ -259,6 +259,15 @@ def test_a_failed_enqueue_has_tensorrt_s_own_words(gpu: Gpu) -> None:
     assert not gpu.driver.alive
 
 
+def test_an_engine_whose_planes_come_out_in_other_shapes(gpu: Gpu) -> None:
+    gpu.trt.wider = 2
+    backend = gpu.backend()
+    with pytest.raises(BackendError, match=r"output y_out has the shape .*96\), expected .*48\) as y"):
+        backend.infer(batch_of(1))
+    backend.close()
+    assert not gpu.driver.alive
+
+
 def test_a_dead_device_says_why_and_closes(make_gpu: Callable[..., Gpu]) -> None:
     gpu = make_gpu(Broken())
     backend = gpu.backend()

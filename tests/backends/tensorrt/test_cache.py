@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,153 @@ def test_verification_names_the_damage(
     assert reason in next(cache.entries(verify=True)).problem
 
 
+STRANGER = 65534
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor owners of this kind")
+needs_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can act as two users")
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, STRANGER, STRANGER)
+
+
+def give_sidecar_away(path: Path) -> None:
+    os.chown(path.with_suffix(".json"), STRANGER, STRANGER)
+
+
+def open_to_all(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def link_to_another(path: Path) -> None:
+    other = path.parent.parent / "planted"
+    other.write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(other)
+
+
+def link_sidecar_to_another(path: Path) -> None:
+    link_to_another(path.with_suffix(".json"))
+
+
+def pipe_in_its_place(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def pipe_for_a_sidecar(path: Path) -> None:
+    pipe_in_its_place(path.with_suffix(".json"))
+
+
+@posix
+@pytest.mark.parametrize(
+    ("plant", "reason"),
+    [
+        pytest.param(give_away, "belongs to another user", marks=needs_root),
+        pytest.param(give_sidecar_away, "belongs to another user", marks=needs_root),
+        (open_to_all, "other users may write to it"),
+        (link_to_another, "is a symbolic link"),
+        (link_sidecar_to_another, "is a symbolic link"),
+        (pipe_in_its_place, "expected a regular file"),
+        (pipe_for_a_sidecar, "expected a regular file"),
+    ],
+)
+def test_a_planted_engine_is_not_loaded(
+    cache: Cache, make_spec: MakeSpec, plant: Callable[[Path], None], reason: str
+) -> None:
+    path = cache.get_or_build(make_spec(), cache.build).path
+    assert path is not None
+    plant(path)
+    assert reason in next(cache.entries()).problem
+    assert cache.find(make_spec()) is None
+    assert cache.get_or_build(make_spec(), cache.build).fresh
+    assert reason in cache.told[-1]
+
+
+@pytest.mark.needs_posix
+@posix
+@pytest.mark.parametrize(
+    ("owner", "mode", "reason"),
+    [
+        pytest.param(STRANGER, 0o700, "belongs to another user (uid 65534)", marks=needs_root),
+        pytest.param(STRANGER, 0o777, "belongs to another user (uid 65534)", marks=needs_root),
+        (-1, 0o777, "other users may write to it (mode 0777)"),
+        (-1, 0o1777, "other users may write to it (mode 1777)"),
+    ],
+)
+def test_a_folder_that_is_not_the_users_own(
+    cache: Cache, make_spec: MakeSpec, owner: int, mode: int, reason: str
+) -> None:
+    """Nothing is loaded from it, written to it or removed from it."""
+    cache.get_or_build(make_spec(), cache.build)
+    cache.folder.chmod(mode)
+    for path in (cache.folder, *cache.folder.iterdir()):
+        os.chown(path, owner, -1)
+    before = sorted(cache.folder.iterdir())
+    engine = cache.get_or_build(make_spec(), cache.build)
+    assert (engine.fresh, engine.path, engine.runtime_cache_path) == (True, None, None)
+    assert len(cache.told) == 1
+    assert reason in cache.told[0]
+    assert cache.find(make_spec()) is None
+    assert reason in next(cache.entries()).problem
+    with pytest.raises(EngineError, match=r"are not used: it|are not used: other"):
+        cache.prune(stale=lambda _: True)
+    cache.discard(make_spec())
+    assert sorted(cache.folder.iterdir()) == before
+
+
+def sidecar_with(path: tuple[str, ...], value: object) -> Callable[[Path], None]:
+    """Another value at a place of the sidecar."""
+
+    def damage(engine: Path) -> None:
+        file = engine.with_suffix(".json")
+        content = inner = json.loads(file.read_text())
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+        file.write_text(json.dumps(content))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(
+            sidecar_with(path, value)
+            for path, values in {
+                ("format_version",): (None, "1", True, [], 1e400),
+                ("bytes",): ("6000", 1e400, -1, 2**70, None),
+                ("sha256",): (5, None, "no digest"),
+                ("build_seconds",): ("1", None, 1e400, -1),
+                ("spec",): (5, None, [], {}),
+                ("spec", "model"): (5, None, ""),
+                ("spec", "stride"): ("16", 1e400),
+                ("spec", "planes"): (5, "float"),
+                ("spec", "profile"): (5, {}, {"min": {}}),
+                ("spec", "profile", "min", "height"): ("64", 2**70, 0, -1, True),
+                ("spec", "target"): (5, {}),
+                ("spec", "target", "compute_capabilities"): (5, [8.6]),
+            }.items()
+            for value in values
+        ),
+        *(
+            lambda engine, text=text: engine.with_suffix(".json").write_bytes(text)
+            for text in (b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"", b"9" * 5000, b" " * (2 << 20))
+        ),
+    ],
+)
+def test_one_bad_sidecar_costs_its_engine_only(
+    cache: Cache, make_spec: MakeSpec, damage: Callable[[Path], None]
+) -> None:
+    bad = cache.get_or_build(make_spec(Shape.of(2, 64, 96)), cache.build).path
+    cache.get_or_build(make_spec(), cache.build)
+    assert bad is not None
+    damage(bad)
+    assert [bool(entry.problem) for entry in cache.entries()].count(True) == 1
+    assert cache.get_or_build(make_spec(), cache.build).fresh is False
+    assert cache.get_or_build(make_spec(Shape.of(2, 64, 96)), cache.build).fresh is True
+
+
 def test_an_engine_that_does_not_load_is_built_again_once(cache: Cache, make_spec: MakeSpec) -> None:
     """As one of another GPU's driver: whole, and refused by TensorRT."""
     cache.get_or_build(make_spec(), cache.build)
@@ -230,6 +378,7 @@ print(len(engine.data), engine.path)
 """
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     code = FULL_DISK.format(folder=str(tmp_path))
@@ -328,3 +477,11 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_folder() == tmp_path
     monkeypatch.delenv("RTDEBLUR_ENGINE_DIR")
     assert default_folder().parts[-2:] == ("rtdeblur", "engines")
+
+
+def test_modules_keep_their_former_names() -> None:
+    from rtdeblur.engine import cache, spec
+
+    assert (cache.EngineCache, spec.EngineSpec) == (EngineCache, EngineSpec)
+    for name in ("cache", "spec", "sidecar"):
+        assert import_module(f"rtdeblur.engine.{name}") is import_module(f"rtdeblur.backends.tensorrt.{name}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,12 @@ def test_no_sizes(text: str) -> None:
         ('gpus = "x"\nbatches = [1.5]', "expected a list of int"),
         ('gpus = "x"\nbatches = [true]', "expected a list of int"),
         ('gpus = "x"\nworkspace_mib = "2G"', "workspace_mib is '2G'; expected int"),
+        ('gpus = "x"\nworkspace_mib = 99999999999999999999', "workspace_mib is 9+; expected 1 to 1048576"),
+        ('gpus = "x"\nbatches = [1, 65]', "batches is 65; expected 1 to 64"),
+        ('gpus = "x"\noptimization_level = -1', "optimization_level is -1; expected 0 to 5"),
+        ("gpus = " + "[" * 100_000, "is no TOML: it is nested too deeply"),
+        ("gpus = " + "9" * 10_000, "is no TOML"),
+        ("#" * (2 << 20), "cannot read the build profile .*more than 1048576 bytes"),
         ('gpus = "x"\ncompute_capabilities = ["sm89"]', "compute capability is 'sm89'; expected as 8.6"),
     ],
 )
@@ -72,6 +79,14 @@ def test_a_profile_that_makes_no_sense(tmp_path: Path, text: str, message: str) 
     with pytest.raises(EngineError, match=message) as caught:
         load_profile(str(path))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.needs_posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
+def test_a_profile_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mine.toml")
+    with pytest.raises(EngineError, match=r"cannot read the build profile .*expected a regular file"):
+        load_profile(str(tmp_path / "mine.toml"))
 
 
 def test_a_profile_that_is_not_there(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ pytest.importorskip("cv2")
 
 import aiohttp
 import cv2
+from fake_live import flat
 
 from rtdeblur.errors import OutputError
-from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.displays import Command, LivePicture, LiveStatus
 from rtdeblur.live.displays.web import server
 from rtdeblur.live.displays.web.guard import is_loopback
@@ -28,13 +27,6 @@ from rtdeblur.live.displays.web.server import WebPage
 
 PATIENCE = 30.0
 STATUS = LiveStatus("fast", (36, 64), 30.0, 29.0, (40.0, 50.0), 3, False, False, "")
-
-
-def flat(level: int, size: tuple[int, int] = (36, 64)) -> Frame:
-    chroma = np.full((1, 1), 128, np.uint8)
-    return Frame(
-        (np.full(size, level, np.uint8), chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True)
-    )
 
 
 def picture(blurred: int = 50, restored: int = 200) -> LivePicture:
@@ -135,7 +127,7 @@ def test_a_browser_that_draws_late_gets_the_newest(page: WebPage) -> None:
 
 def test_nothing_is_encoded_without_a_viewer(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[LivePicture] = []
-    monkeypatch.setattr(page._newest, "_encode", lambda p: (encoded.append(p), (b"a", b"b"))[1])
+    monkeypatch.setattr(page._broadcast, "_encode", lambda p: (encoded.append(p), (b"a", b"b"))[1])
 
     async def visit(session: Any) -> None:
         page.show(picture(), STATUS)
@@ -185,10 +177,58 @@ async def status_of(session: Any, url: str, **headers: str) -> int:
         {"Host": "evil.example:80"},
         {"Host": "[::"},
         {"Origin": "http://evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example:8765", "Origin": "http://evil.example:8765"},
+        {"Host": "evil.example", "Origin": "https://other.example"},
+        {"Host": "evil.example", "X-Forwarded-Host": "127.0.0.1"},
+        {"X-Forwarded-Host": "cam.example", "Origin": "https://evil.example"},
+        {"X-Forwarded-Host": "cam.example; x", "Origin": "https://cam.example"},
+        {"X-Forwarded-Proto": "https", "Origin": "https://evil.example"},
     ],
 )
 def test_foreign_names_and_pages_are_refused(page: WebPage, path: str, headers: dict[str, str]) -> None:
     assert browse(lambda session: status_of(session, page.url + path, **headers)) == 403
+
+
+HTTPS = {"X-Forwarded-Proto": "https"}
+CAM = "cam.example"
+PROXIES = {
+    "name kept, nothing forwarded": {"Host": CAM},
+    "name kept, scheme forwarded": {"Host": CAM, **HTTPS},
+    "name kept, all forwarded": {"Host": CAM, "X-Forwarded-Host": CAM, "X-Forwarded-For": "1.2.3.4", **HTTPS},
+    "scheme of sockets": {"Host": CAM, "X-Forwarded-Host": CAM, "X-Forwarded-Proto": "wss"},
+    "name rewritten, name forwarded": {"X-Forwarded-Host": CAM},
+    "name rewritten, all forwarded": {"X-Forwarded-Host": CAM, **HTTPS},
+    "port in the name": {"Host": f"{CAM}:443", **HTTPS},
+    "capital letters": {"Host": "Cam.Example", **HTTPS},
+    "two proxies": {"X-Forwarded-Host": f"{CAM}, inner.example", "X-Forwarded-Proto": "https, http"},
+}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("headers", PROXIES.values(), ids=PROXIES)
+def test_a_proxy_with_tls_is_answered(host: str, headers: dict[str, str]) -> None:
+    states_port = headers.get("Host", "").endswith(":443")
+    origins = [f"https://{CAM}"] if states_port else [f"https://{CAM}", f"https://{CAM}:8443"]
+    page = WebPage(host, 0)
+    base, _, query = page.url.partition("?")
+    # What a browser sends over https, to any server.
+    browser = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}
+
+    async def visit(session: Any) -> None:
+        async with session.get(page.url, headers=headers | browser) as answer:
+            assert answer.status == 200
+            assert f"wss://{CAM}" in answer.headers["Content-Security-Policy"].lower()
+        for origin in origins:
+            async with session.ws_connect(f"{base}live?{query}", headers=headers, origin=origin):
+                await until(lambda: page.viewers == 1)
+            await until(lambda: page.viewers == 0)
+
+    try:
+        browse(visit)
+    finally:
+        page.close()
 
 
 @pytest.mark.parametrize("path", ["", "page.js", "page.css", "icon.svg"])

@@ -2,10 +2,12 @@
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +15,15 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
+from fake_cameras import fake_pyvirtualcam
 
 from rtdeblur.errors import DependencyError, OutputError
 from rtdeblur.frames import Colour, Frame
+from rtdeblur.live.image import Appearance, Scaler, appearance_of
 from rtdeblur.live.sinks.encoded import record_to, send_to
 from rtdeblur.live.sinks.virtual_camera import virtual_camera
+from rtdeblur.live.sources.file import FilePlayer
 
 
 def frame(value: int = 100, size: tuple[int, int] = (64, 96), colour: Colour | None = None) -> Frame:
@@ -70,6 +76,88 @@ def test_depth_and_range_stay(tmp_path: Path, colour: Colour, pix_fmt: str, colo
     assert int(decoded.color_range) == color_range
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        Appearance(),
+        Appearance(1, 1, 1),
+        Appearance(9, 18, 9),
+        Appearance(9, 16, 9, Fraction(4, 3)),
+        Appearance(5, 6, 5, Fraction(16, 15)),
+        Appearance(6, 6, 6, Fraction(8, 9)),
+        Appearance(pixel_aspect=Fraction(1, 2)),
+    ],
+    ids=str,
+)
+def test_colour_tags_and_aspect_ratio_are_recorded(tmp_path: Path, look: Appearance) -> None:
+    path = tmp_path / "out.mkv"
+    first = replace(frame(), carrier=look)
+    sink = record_to(path)(first, 30.0)
+    sink.write(first, 0.0)
+    sink.close()
+    (decoded,) = decode(path)
+    tags = (decoded.color_primaries, decoded.color_trc, decoded.colorspace)
+    assert tuple(map(int, tags)) == (look.primaries, look.transfer, look.matrix)
+    with av.open(str(path)) as container:
+        assert (container.streams.video[0].sample_aspect_ratio or 1) == look.pixel_aspect
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-c:v", "libx264", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"],
+        ["-c:v", "libx264", "-colorspace", "smpte170m", "-aspect", "4:3"],
+        ["-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params",
+         "log-level=none:colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"],
+        ["-c:v", "ffv1", "-pix_fmt", "gbrp", "-color_trc", "bt709", "-color_primaries", "bt709"],
+        ["-c:v", "libx264", "-vf", "setsar=2/1"],
+    ],
+    ids=["BT.709", "BT.601 of 4:3", "HLG", "RGB", "wide pixels"],
+)  # fmt: skip
+@pytest.mark.parametrize("scale", [1, 2], ids=["full size", "preview"])
+def test_a_recording_looks_as_its_source(
+    words: list[str], scale: int, tmp_path: Path, make_clip: Callable[..., Path]
+) -> None:
+    source, path = make_clip(".mkv", *words, size="192x108", sound=False), tmp_path / "out.mkv"
+    player = FilePlayer(source)
+    first = player.read()
+    player.close()
+    assert first is not None
+    scaler = Scaler()
+    if scale > 1:
+        small = scaler.down(first, (54, 96))
+        first = scaler.with_change(first, small, small)
+    sink = record_to(path)(first, 25.0)
+    sink.write(first, 0.0)
+    sink.close()
+    (before, *_), (after,) = decode(source), decode(path)
+    assert (after.color_primaries, after.color_trc) == (before.color_primaries, before.color_trc)
+    expected = 1 if before.format.is_rgb else before.colorspace
+    assert int(after.colorspace) == int(expected)
+    with av.open(str(source)) as one, av.open(str(path)) as other:
+        ratios = [c.streams.video[0].sample_aspect_ratio or 1 for c in (one, other)]
+    assert ratios[0] == ratios[1]
+    pixels = [shown(f, "bt709" if f.format.is_rgb else None) for f in (before, after)]
+    assert np.abs(pixels[0] - pixels[1]).mean() < 3
+
+
+def shown(picture: av.VideoFrame, matrix: str | None = None) -> np.ndarray:
+    """As RGB by FFmpeg, which goes by the tags."""
+    return picture.to_ndarray(format="rgb24", src_colorspace=matrix and "ITU709").astype(int)
+
+
+def test_a_picture_on_its_side_has_pixels_on_their_side(make_clip: Callable[..., Path]) -> None:
+    player = FilePlayer(make_clip(".mp4", "-vf", "setsar=2/1", size="192x108", sound=False))
+    first = player.read()
+    player.close()
+    assert first is not None
+    assert first.carrier.pixel_aspect == 2
+    a, b, c, d = 0, 1 << 16, -1 << 16, 0
+    data = {Type.DISPLAYMATRIX: struct.pack("9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)}
+    decoded = SimpleNamespace(side_data=data, color_primaries=2, color_trc=2, colorspace=2)
+    assert appearance_of(decoded, Fraction(2)).pixel_aspect == Fraction(1, 2)  # type: ignore[arg-type]
+
+
 def test_odd_sizes_are_recorded(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
     sink = record_to(path)(frame(size=(67, 101)), 30.0)
@@ -78,17 +166,19 @@ def test_odd_sizes_are_recorded(tmp_path: Path) -> None:
     assert [(f.height, f.width) for f in decode(path)] == [(66, 100)]
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_what_a_killed_program_recorded_can_be_played(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
     code = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_encoded import frame, record_to
 from pathlib import Path
-sink = record_to(Path({str(path)!r}))(frame(), 30.0)
+sys.path.insert(0, {str(Path(__file__).parents[2] / "doubles")!r})
+from fake_live import picture
+from rtdeblur.live.sinks.encoded import record_to
+sink = record_to(Path({str(path)!r}))(picture(height=64, width=96), 30.0)
 for i in range(90):
-    sink.write(frame(60 + i), i / 30)
+    sink.write(picture(height=64, width=96, value=60 + i), i / 30)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[3])
@@ -142,18 +232,7 @@ def test_rtsp_reaches_a_listener(tmp_path: Path, ffmpeg: Callable[..., bytes]) -
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for pyvirtualcam, and keeps the cameras opened."""
-    cameras: list[SimpleNamespace] = []
-
-    def camera(width: int, height: int, fps: float, *, fmt: str, device: str | None) -> SimpleNamespace:
-        if device == "/dev/video99":
-            raise RuntimeError("'v4l2loopback' backend: device\nis not a video device")
-        opened = SimpleNamespace(width=width, height=height, fps=fps, fmt=fmt, sent=[], closed=False)
-        opened.send = opened.sent.append
-        opened.close = lambda: setattr(opened, "closed", True)
-        cameras.append(opened)
-        return opened
-
-    module = SimpleNamespace(Camera=camera, PixelFormat=SimpleNamespace(I420="I420"), cameras=cameras)
+    module = fake_pyvirtualcam()
     monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
     return module
 
@@ -179,3 +258,51 @@ def test_without_pyvirtualcam_the_install_command_is_named(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     with pytest.raises(DependencyError, match=r"pip install 'rtdeblur\[virtual-camera\]'"):
         virtual_camera(None)
+
+
+def symbolic(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def dangling(path: Path, victim: Path) -> None:
+    path.symlink_to(victim.with_name("new.txt"))
+
+
+def hard(path: Path, victim: Path) -> None:
+    os.link(victim, path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
+@pytest.mark.parametrize("plant", [symbolic, hard])
+def test_a_recording_replaces_nothing_unasked(tmp_path: Path, plant: Callable[[Path, Path], None]) -> None:
+    victim, path = tmp_path / "victim.txt", tmp_path / "out.mkv"
+    victim.write_bytes(b"precious")
+    plant(path, victim)
+    with pytest.raises(OutputError, match="exists"):
+        record_to(path)(frame(), 30.0)
+    assert victim.read_bytes() == path.read_bytes() == b"precious"
+
+
+@pytest.mark.needs_posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
+def test_a_recording_that_replaces_another_keeps_its_mode(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim.txt", tmp_path / "out.mkv"
+    victim.write_bytes(b"precious")
+    victim.chmod(0o640)
+    hard(path, victim)
+    sink = record_to(path, overwrite=True)(frame(), 30.0)
+    sink.write(frame(), 0.0)
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.unlink()
+    symbolic(path, victim)  # while it grows
+    sink.close()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_recording_is_there_from_its_beginning(tmp_path: Path) -> None:
+    sink = record_to(tmp_path / "out.mkv")(frame(), 30.0)
+    for i in range(40):
+        sink.write(frame(), i / 2)
+    assert len(decode(tmp_path / "out.mkv")) > 20  # as after a kill
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+    sink.close()

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from fake_cameras import FakeCapture
 
 from rtdeblur.errors import DependencyError, InputError
 from rtdeblur.live.image import to_bgr
@@ -11,31 +12,6 @@ from rtdeblur.live.sources import open_source
 from rtdeblur.live.sources.base import SourceOptions
 
 cv2 = pytest.importorskip("cv2")
-
-
-class FakeCapture:
-    """Stands in for `cv2.VideoCapture`."""
-
-    opened = True
-    pictures: list[np.ndarray | None]
-
-    def __init__(self, device: int | str) -> None:
-        self.device, self.properties, self.released = device, {}, False
-        FakeCapture.last = self
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return self.opened
-
-    def set(self, key: int, value: float) -> bool:
-        self.properties[key] = value
-        return True
-
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        picture = self.pictures.pop(0) if self.pictures else None
-        return picture is not None, picture
-
-    def release(self) -> None:
-        self.released = True
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +54,7 @@ def test_a_dropped_picture_is_passed_over_and_an_unplugged_camera_is_lost(fake: 
     assert camera.read() is not None
     assert camera.read() is not None
     assert camera.damaged == 2
-    with pytest.raises(InputError, match="camera 1 gives no pictures any more"):
+    with pytest.raises(InputError, match="camera 1 delivers no more pictures"):
         camera.read()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import resource
+import os
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +98,23 @@ def test_the_same_times_as_in_one_go(clip: Path, tmp_path: Path, codec: str) -> 
     assert times[0] == times[1]
 
 
+def test_the_pictures_of_finished_frames_are_not_looked_at(clip: Path, tmp_path: Path) -> None:
+    rewrite(clip, tmp_path / "whole.mp4")
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    with FileReader(clip) as reader, FileWriter(reader, target, resume=True) as writer:
+        writer.begin(SETTINGS)
+        assert [index for index in range(FRAMES) if not writer.needs(index)] == list(range(50))
+        for index, frame in enumerate(reader):
+            batch = FrameBatch.stack([frame])
+            if not writer.needs(index):
+                for plane in batch.planes:
+                    plane[...] = 77
+            writer.write(batch)
+        writer.commit()
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -178,7 +197,48 @@ def test_the_description_says_what_the_job_is(clip: Path, tmp_path: Path) -> Non
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     facts = json.loads((kept(target)[0].parent / "job.json").read_text())
-    assert {"input content", "codec", "encoder options", "av", "rtdeblur", "model"} <= set(facts)
+    assert facts["version"] == 2
+    assert {"input content", "codec", "encoder options", "av", "rtdeblur", "model"} <= set(facts["fields"])
+
+
+def age(folder: Path) -> None:
+    """Make unfinished work what the format before left: the bare fields, and segments named after them."""
+    fields = json.loads((folder / "job.json").read_text())["fields"]
+    (folder / "job.json").write_text(json.dumps(fields, indent=1))
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    for path in folder.glob("*.segment"):
+        header, _, rest = path.read_bytes()[:-32].partition(b"\n")
+        facts = json.loads(header) | {"job": digest}
+        sealed = json.dumps(facts, separators=(",", ":")).encode() + b"\n" + rest
+        path.write_bytes(sealed + hashlib.sha256(sealed).digest())
+
+
+def test_work_of_the_format_before_is_refused_and_left_alone(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    age(kept(target)[0].parent)
+    before = {path: path.read_bytes() for path in kept(target)}
+    with pytest.raises(
+        UsageError,
+        match=r"version of rtdeblur .*in format 1, expected 2.; resume it with that version, or -y",
+    ):
+        rewrite(clip, target)
+    assert {path: path.read_bytes() for path in kept(target)} == before
+    done, warnings = rewrite(clip, target, overwrite=True)
+    assert done == 0
+    assert [warning.rpartition(":")[2] for warning in warnings] == [" started over"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_work_of_a_format_to_come_is_refused(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    folder = kept(target)[0].parent
+    age(folder)
+    (folder / "job.json").write_text(json.dumps({"version": 3, "fields": {}, "more": [1]}))
+    with pytest.raises(UsageError, match=r"it is in format 3, expected 2.; resume it with that version"):
+        rewrite(clip, target)
+    assert len(kept(target)) == 2
 
 
 def test_one_process_at_a_time(clip: Path, tmp_path: Path) -> None:
@@ -224,7 +284,10 @@ def test_a_failed_run_leaves_nothing_unless_asked(clip: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.needs_posix
 def test_a_full_disk_costs_no_finished_segment(clip: Path, tmp_path: Path) -> None:
+    import resource
+
     whole, target = tmp_path / "whole.mkv", tmp_path / "out.mkv"
     rewrite(clip, whole, codec="ffv1")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -251,3 +314,148 @@ def test_large_pictures_make_short_segments(monkeypatch: pytest.MonkeyPatch) -> 
         62,
         25,
     ]
+
+
+# What is planted.
+
+STRANGER = 65534
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor owners of this kind")
+needs_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can act as two users")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder that is nobody's job, with a file that is named like one of a job."""
+    folder = tmp_path / "documents"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("thesis.txt", "sub/y", "00000000.segment", "job.json", "lock"):
+        (folder / name).write_text("precious")
+    return folder
+
+
+def folder_link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def folder_of_another(path: Path, victim: Path) -> None:
+    path.mkdir(mode=0o777)
+    os.chown(path, STRANGER, STRANGER)
+
+
+def folder_open_to_all(path: Path, victim: Path) -> None:
+    path.mkdir()
+    path.chmod(0o777)
+
+
+def file_instead(path: Path, victim: Path) -> None:
+    path.write_text("precious")
+
+
+def link_to_a_file(path: Path, victim: Path) -> None:
+    path.symlink_to(victim / "thesis.txt")
+
+
+def pipe_instead(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+@posix
+@pytest.mark.parametrize(
+    "options", [{"resume": False}, {}, {"overwrite": True}], ids=["fresh", "resume", "-y"]
+)
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    "plant",
+    [
+        folder_link,
+        pytest.param(folder_of_another, marks=needs_root),
+        folder_open_to_all,
+        file_instead,
+        link_to_a_file,
+        pipe_instead,
+    ],
+)
+def test_a_folder_that_is_not_the_jobs_is_refused(
+    clip: Path, tmp_path: Path, victim: Path, plant: Callable[[Path, Path], None],
+    options: dict[str, bool], exists: bool,
+) -> None:  # fmt: skip
+    target = tmp_path / "out" / "out.mp4"
+    target.parent.mkdir()
+    if exists:
+        target.write_text("precious")
+    plant(target.with_name(".out.mp4.rtdeblur"), victim)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=r"cannot keep the work on .*: .*; remove it, or write to another"):
+        rewrite(clip, target, **({"overwrite": exists} | options))
+    assert contents(tmp_path) == before
+    assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
+
+
+@needs_root
+def test_no_work_is_kept_behind_a_link_of_another_user(clip: Path, tmp_path: Path, victim: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.symlink_to(victim / "out.mp4")
+    os.chown(target, STRANGER, STRANGER, follow_symlinks=False)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match="is a link of another user"):
+        rewrite(clip, target)
+    assert contents(tmp_path) == before
+    assert not list(victim.glob(".*"))
+
+
+def hard_link(path: Path, victim: Path) -> None:
+    os.link(victim / "thesis.txt", path)
+
+
+def link_to_a_folder(path: Path, victim: Path) -> None:
+    path.symlink_to(victim / "sub")
+
+
+@pytest.mark.needs_posix
+@posix
+@pytest.mark.parametrize("plant", [link_to_a_file, hard_link, pipe_instead, link_to_a_folder])
+@pytest.mark.parametrize(
+    "name", ["lock", "job.json", "committed", "00000000.part", "00000000.segment", "00000025.segment"]
+)
+def test_nothing_is_written_through_a_name_in_the_folder(
+    clip: Path, tmp_path: Path, victim: Path, plant: Callable[[Path, Path], None], name: str
+) -> None:
+    before = contents(victim)
+    target = tmp_path / "out.mp4"
+    for stop in (60, None):  # planted before a run, then into work that is resumed
+        folder = target.with_name(".out.mp4.rtdeblur")
+        folder.mkdir(exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        plant(folder / name, victim)
+        rewrite(clip, target, stop=stop, overwrite=stop is not None)
+        assert contents(victim) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["documents", "out.mp4"]
+    rewrite(clip, tmp_path / "whole.mp4")
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("stop", [None, 60])
+def test_what_is_not_the_jobs_stays(clip: Path, tmp_path: Path, stop: int | None) -> None:
+    target = tmp_path / "out.mp4"
+    folder = target.with_name(".out.mp4.rtdeblur")
+    (folder / "sub").mkdir(parents=True)
+    for name in ("thesis.txt", "sub/y", "1.segment", "00000000.segment.txt"):
+        (folder / name).write_text("precious")
+    before = contents(folder)
+    rewrite(clip, target, stop=stop, resume=False)
+    assert contents(folder) == before
+    assert target.exists() is (stop is None)
+
+
+@pytest.mark.needs_posix
+@posix
+def test_the_folder_is_for_its_owner(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    rewrite(clip, target, stop=60)
+    folder = target.with_name(".out.mp4.rtdeblur")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in kept(target)} == {0}

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
@@ -14,7 +16,16 @@ from train.errors import ConfigError
 from train.fit.checkpoint import save_checkpoint
 from train.fit.config import Config, load_config
 from train.fit.options import from_table, to_table
-from train.measure.card import ROOT, PairSet, as_toml, measure_model, read_template, render, write_card
+from train.measure.card import (
+    ROOT,
+    PairSet,
+    as_toml,
+    measure_model,
+    read_template,
+    redraw,
+    render,
+    write_card,
+)
 from train.measure.metadata import architecture, nameless, training
 from train.networks.generators import FastOptions
 
@@ -79,7 +90,7 @@ def test_a_card_and_both_manifests_are_measured_and_written(
         )
     )
     assert full["scores"]["unharmed"]["uniform noise"] == 100
-    assert full["scores"]["sign"]["before"] == full["scores"]["sign"]["after"]
+    assert full["scores"]["scene"]["before"] == full["scores"]["scene"]["after"]
     assert read_picture(root / "docs/models/mine.jpg").shape == (320, 3 * 480, 3)
     assert full["training"] | {"config": None} == {
         "steps": 6, "examples": 12, "config": None, "data": ["two scenes: CC0"], "hours": 3
@@ -110,8 +121,21 @@ def test_the_readme_says_what_the_default_model_scores() -> None:
     for row in (scores["gopro-test"], scores["gopro-clip"]):
         before, after = (f"{row[f'psnr_{end}']:.2f} / {row[f'ssim_{end}']:.3f}" for end in ("in", "out"))
         assert f"| {before} | {after} |" in readme
-    assert f"({scores['sign']['before']:.1f} dB to {scores['sign']['after']:.1f})" in readme
+    assert f"({scores['scene']['before']:.1f} dB to {scores['scene']['after']:.1f})" in readme
     assert f"docs/models/{DEFAULT_MODEL}.jpg" in readme
+
+
+def test_the_picture_of_the_readme_is_what_the_default_model_makes_of_the_scene(root: Path) -> None:
+    bundle = Model.load(DEFAULT_MODEL).path
+    for path in (bundle, bundle.with_suffix(".json")):
+        shutil.copy(path, root / "rtdeblur/models")
+    redraw(DEFAULT_MODEL, root)
+    again, published = (read_picture(folder / f"docs/models/{DEFAULT_MODEL}.jpg") for folder in (root, ROOT))
+    assert np.abs(again.astype(int) - published).mean() < 0.5, (
+        f"python -m train card {DEFAULT_MODEL} --picture"
+    )
+    score = json.loads((root / f"rtdeblur/models/{DEFAULT_MODEL}.json").read_text())["scores"]["scene"]
+    assert score == pytest.approx(Model.load(DEFAULT_MODEL).manifest.scores["scene"], abs=0.02)  # dB
 
 
 def test_a_place_that_nothing_fills(root: Path) -> None:

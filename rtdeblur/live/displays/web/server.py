@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.resources import files
+from typing import Any
 
 from rtdeblur.errors import DependencyError, OutputError
-from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Action, LivePicture, LiveStatus
 from rtdeblur.live.image import to_bgr
 
 try:
     import cv2
     from aiohttp import web
+    from aiohttp.http_exceptions import HttpProcessingError
 
-    from rtdeblur.live.displays.web.clients import Newest, serve
-    from rtdeblur.live.displays.web.guard import Guard
+    from rtdeblur.live.displays.web.broadcast import Broadcast, talk
+    from rtdeblur.live.displays.web.downloads import Downloads
+    from rtdeblur.live.displays.web.guard import Guard, Handler
+    from rtdeblur.live.displays.web.listener import Listener
 except ImportError as error:
     raise DependencyError(error.name or "aiohttp", "live", "the web page") from error
 
@@ -27,58 +33,77 @@ _EVERYWHERE = ("0.0.0.0", "::")
 _LARGEST = (1080, 1920)
 _QUALITY = 85
 _MOST_CLIENTS = 8
-_MOST_COMMANDS = 32
+_MOST_ACTIONS = 32
 _HEARTBEAT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
+_LINGER_SECONDS = 1.0
+
+_log = logging.getLogger("rtdeblur.live.web")
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Drop what any stranger can cause, and shorten tracebacks to one line (a filter of `logging`)."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError | ConnectionError):  # a malformed request, or one cut off
+        return False
+    if error is not None:
+        record.msg, record.args = f"web page: {record.getMessage()}: {error!r}", ()
+        record.exc_info = record.exc_text = None
+    return True
+
+
+_log.addFilter(_one_line)
 
 
 class WebPage:
     """Shows live pictures to browsers.
 
     Args:
-        host: the address to listen on; beyond this machine's own, a token is asked for.
-        port: the port; 0 for any that is free.
+        host: address to listen on; a token is required unless only this machine can reach it.
+        port: the port; 0 for any free one.
 
     Attributes:
-        url: what to open, with the token where one is needed.
+        url: address to open, with the token if one is required.
+        is_shared: whether other machines can reach the page.
 
     Raises:
         DependencyError: OpenCV or aiohttp is missing.
-        OutputError: the address cannot be had.
+        OutputError: the address cannot be used.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 8765) -> None:
-        self._host, self._port = host, port
         self._guard = Guard(host)
+        try:
+            self._listener = Listener(host, port)
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise OutputError(
+                f"cannot serve the web page on {host} port {port}: {problem}; try another port"
+            ) from error
         self._sockets: set[web.WebSocketResponse] = set()
-        self._commands: deque[Command] = deque(maxlen=_MOST_COMMANDS)
-        self._error: OSError | None = None
+        self._actions: deque[Action] = deque(maxlen=_MOST_ACTIONS)
+        self._downloads = Downloads()
+        self.is_shared = bool(self._guard.token)
         self._closed = False
         ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._run(ready),), name="rtdeblur-web")
         self._thread.start()
         ready.wait()
-        if self._error is not None:
-            self._thread.join()
-            problem = self._error.strerror or str(self._error)
-            raise OutputError(
-                f"cannot serve the web page on {host} port {port}: {problem}; try another port"
-            ) from self._error
         name = _outward_address() if host in _EVERYWHERE else host
         address = f"[{name}]" if ":" in name else name
         query = f"?token={self._guard.token}" if self._guard.token else ""
-        self.url = f"http://{address}:{self._port}/{query}"
+        self.url = f"http://{address}:{self._listener.port}/{query}"
 
     @property
     def viewers(self) -> int:
-        """Browsers that are connected."""
+        """Number of connected browsers."""
         return len(self._sockets)
 
-    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
-        """Hand a picture and a status to the server, and give what browsers asked for."""
+    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Action]:
+        """Pass a picture and a status to the server; return what browsers requested."""
         if not self._closed:
-            self._loop.call_soon_threadsafe(self._newest.put, picture, status)
-        return [self._commands.popleft() for _ in range(len(self._commands))]
+            self._loop.call_soon_threadsafe(self._broadcast.put, picture, status)
+        return [self._actions.popleft() for _ in range(len(self._actions))]
 
     def close(self) -> None:
         """End every connection and the thread; may be called twice."""
@@ -89,43 +114,72 @@ class WebPage:
 
     async def _run(self, ready: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        self._newest = Newest(_jpegs)
+        self._loop.set_exception_handler(_log_failure)
+        self._broadcast = Broadcast(_jpegs, self._downloads.offer)
         self._loop.set_default_executor(ThreadPoolExecutor(1, "rtdeblur-jpeg"))
-        application = web.Application(middlewares=[self._guard.check])
-        application.add_routes([web.get("/live", self._live), web.get("/{name:[a-z.]*}", _file)])
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        application = web.Application(middlewares=[self._once, self._guard.check])
+        application.add_routes(
+            [
+                web.get("/live", self._live),
+                web.get("/files/{key}/{name}", self._downloads.serve),
+                web.get("/{name:[a-z.]*}", _file),
+            ]
+        )
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=_log,
+            lingering_time=_LINGER_SECONDS,
+            shutdown_timeout=_CLOSE_SECONDS,
+        )
         try:
             await runner.setup()
-            site = web.TCPSite(runner, self._host, self._port)
-            await site.start()
-            self._port = runner.addresses[0][1]
+            assert runner.server is not None
+            accepting = asyncio.create_task(self._listener.serve(runner.server))
             ready.set()
             await self._end.wait()
+            accepting.cancel()
+            await asyncio.gather(accepting, return_exceptions=True)
             await asyncio.gather(*(s.close(code=1001) for s in set(self._sockets)), return_exceptions=True)
-        except OSError as error:
-            self._error = error
         finally:
+            self._listener.close()
             await runner.cleanup()
             ready.set()
 
+    @web.middleware
+    async def _once(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a connection make one request, so that none is kept open without a purpose."""
+        self._listener.head_arrived(request.protocol)
+        response = await handler(request)
+        if not response.prepared:
+            response.force_close()
+        return response
+
     async def _live(self, request: web.Request) -> web.StreamResponse:
         if len(self._sockets) >= _MOST_CLIENTS:
-            return web.Response(status=503, text=f"rtdeblur: {_MOST_CLIENTS} browsers look already\n")
+            text = f"rtdeblur: {_MOST_CLIENTS} browsers are connected already; close one\n"
+            return web.Response(status=503, text=text)
         viewer = web.WebSocketResponse(
             heartbeat=_HEARTBEAT_SECONDS, timeout=_CLOSE_SECONDS, max_msg_size=1024, compress=False
         )
         self._sockets.add(viewer)
         try:
             await viewer.prepare(request)
-            await serve(viewer, self._newest, self._commands.append)
-            await viewer.close()
+            with suppress(ConnectionError):  # the browser has gone
+                await talk(viewer, self._broadcast, self._actions.append)
+                await viewer.close()
         finally:
             self._sockets.discard(viewer)
         return viewer
 
 
+def _log_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no coroutine waits for, in one line (an exception handler of asyncio)."""
+    _log.warning("web page: %s: %r", context.get("message"), context.get("exception"))
+
+
 def _outward_address() -> str:
-    """The address by which others most likely reach this machine."""
+    """Address by which other machines most likely reach this one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # for documentation (RFC 5737); nothing is sent

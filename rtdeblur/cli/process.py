@@ -1,0 +1,96 @@
+"""The process around a command: its standard streams, its signals and its exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+import click
+
+from rtdeblur.cli.report import line_of, mute, say, show_traceback
+from rtdeblur.cli.root import root
+from rtdeblur.cli.signals import Stopped, deadline, handling, silent_if_dropped
+from rtdeblur.errors import ClosedPipeError
+
+_SIGPIPE = 128 + 13
+
+
+def run(args: Sequence[str] | None) -> int:
+    """Run a command to its end; see `rtdeblur.cli.main`."""
+    _open_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a sign that a console lacks must not end a run
+    received: list[int] = []
+
+    def stop(signum: int) -> None:
+        received.append(signum)
+        raise Stopped(signum)
+
+    with deadline(), silent_if_dropped():
+        try:
+            with handling(stop):
+                code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
+                code = code or _flush()
+            return _leave(code) if _runs("rtdeblur-build") else code
+        except Stopped as stopped:
+            return _leave(stopped.exit_code)
+        except Exception as error:
+            # Libraries may lose an exception that a handler raises: what they were doing fails instead.
+            return _leave(128 + received[0]) if received else _fail(error)
+
+
+def _open_standard_streams() -> None:
+    """Open those that the program was started without, as by some daemons.
+
+    What is opened next would get their numbers, and the complaints of a library would be written into it.
+    """
+    for descriptor, access in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, access)  # gets the lowest number that is free; writing to 1 fails
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _flush() -> int:
+    """Bring out what was printed; the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return _fail(error)
+    return 0
+
+
+def _fail(error: Exception) -> int:
+    show_traceback(error)
+    if isinstance(error, ClosedPipeError):
+        return _SIGPIPE  # as of a program that the signal ends, and as quietly
+    # 2 is for words that no command understands; a job that cannot be done is 1, whatever the reason.
+    if isinstance(error, click.ClickException):
+        say("error", f"{error.format_message()} Try 'rtdeblur --help'.")
+        return error.exit_code
+    say("error", line_of(error))
+    with suppress(OSError):
+        sys.stdout.flush()
+        return 1
+    mute(sys.stdout)
+    return 1
+
+
+def _leave(exit_code: int) -> int:
+    """End without waiting for a stage that waits for a silent pipe, or a build that was given up."""
+    if _runs("rtdeblur-"):
+        os._exit(exit_code)
+    return exit_code
+
+
+def _runs(name: str) -> bool:
+    """Whether a thread runs whose name begins so."""
+    return any(thread.name.startswith(name) for thread in threading.enumerate())

@@ -1,0 +1,392 @@
+"""Restoration from Python: arrays, streams of frames, and files.
+
+    sharp = rtdeblur.restore(photo)
+    rtdeblur.restore_file("in.mp4", "out.mp4")
+    with rtdeblur.Deblurrer(strength=0.8) as deblurrer:
+        for frame in deblurrer.stream(frames):
+            ...
+
+The logger "rtdeblur" takes what runs (info) and what an output does not keep (warning).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdeblur.backends import open_backend
+from rtdeblur.backends.base import EngineOptions, Pending
+from rtdeblur.dropout import Policy
+from rtdeblur.errors import RtdeblurError
+from rtdeblur.frames import Colour, Frame, FrameBatch, Planes
+from rtdeblur.model import DEFAULT_MODEL, Model, Precision
+from rtdeblur.pictures import kind_of
+from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
+from rtdeblur.strength import FULL, StrengthBackend, checked
+
+Pictures = TypeVar("Pictures", bound=NDArray[Any])
+
+Progress = Callable[[int, int | None], object]
+"""Called with the frames done and their total, None if the file does not say."""
+
+BATCH = 4
+"""Frames given to the model at once."""
+
+log = logging.getLogger("rtdeblur")
+log.addHandler(logging.NullHandler())
+
+_CHANNELS = (1, 2, 0)
+"""Planes of Colour("rgb") are green, blue, red."""
+_FLOAT_PEAK = 65535
+"""Floating values are restored as 16-bit codes; what is added to them is the change."""
+
+
+class ModelOptions(TypedDict, total=False):
+    """Arguments of `Deblurrer`."""
+
+    model: str | Path | Model
+    strength: float
+    backend: Literal["auto", "openvino", "tensorrt"]
+    precision: Precision
+    dropout: Policy | None
+    seed: int
+    engine_dir: str | Path | None
+
+
+def restore(array: Pictures, **options: Unpack[ModelOptions]) -> Pictures:
+    """Restore one picture, or a stack of pictures of one size.
+
+    Each call loads a model; a `Deblurrer` loads it once for many calls.
+
+    Args:
+        array: RGB, (H, W, 3) or (N, H, W, 3): uint8, uint16, or floating from 0 to 1; as displayed (sRGB or
+            the like), not linear light.
+        **options: arguments of `Deblurrer`, such as model="fast" or strength=0.5.
+
+    Returns:
+        A new array of the same shape and dtype.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: another shape, or floating values outside 0 to 1.
+        RtdeblurError: a model, backend or option that does not work here.
+    """
+    with Deblurrer(**options) as deblurrer:
+        return deblurrer.restore(array)
+
+
+def restore_file(
+    input: str | Path,
+    output: str | Path,
+    *,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    start: float | None = None,
+    duration: float | None = None,
+    codec: str = "auto",
+    crf: float | None = None,
+    preset: str | None = None,
+    max_pixels: int | None = None,
+    **options: Unpack[ModelOptions],
+) -> PipelineStats:
+    """Restore a video, a photo or an animation; sound, subtitles, tags and times stay as they are.
+
+    The output appears under its name when it is whole; an error leaves nothing behind.
+
+    Args:
+        input: the file; options of encoding and of a part have no effect on pictures.
+        output: file to write, in the format that its extension names.
+        progress: called after each batch with the frames done and their total (None if unknown); what it
+            raises stops the run and reaches the caller.
+        overwrite: replace an existing output.
+        start: seconds from the beginning of the file to the first frame wanted.
+        duration: seconds to process from there.
+        codec: FFmpeg's name of the encoder.
+        crf: quality, lower is better and larger; None for the encoder's default.
+        preset: encoder preset, such as "slow"; None for the encoder's default.
+        max_pixels: largest picture that is read; None for 8192 · 8192.
+        **options: arguments of `Deblurrer`.
+
+    Returns:
+        Frames and times of the run.
+
+    Raises:
+        RtdeblurError: an input, output, model or option that does not work.
+    """
+    with Deblurrer(**options) as deblurrer:
+        return deblurrer.restore_file(
+            input, output, progress=progress, overwrite=overwrite, start=start, duration=duration,
+            codec=codec, crf=crf, preset=preset, max_pixels=max_pixels,
+        )  # fmt: skip
+
+
+class Deblurrer:
+    """A loaded model that restores arrays, streams and files, until it is closed.
+
+    Use it in a `with` statement, and from one thread at a time.
+
+    Args:
+        model: a bundled model's name, the path of a bundle's .onnx or .json, or a loaded model; "identity"
+            changes nothing.
+        strength: scale of the change, out = in + strength · (restored − in), from 0 (the input, bit for bit)
+            through 1 (the model's result) to 2.
+        backend: "openvino" runs on the processor, "tensorrt" on an NVIDIA GPU; "auto" prefers the GPU.
+        precision: "auto" is the fastest here, "fp32" exact.
+        dropout: "paper" (one mask throughout) or "off"; None leaves it to the model.
+        seed: seed of the dropout mask.
+        engine_dir: folder of TensorRT engines; None for the user's cache.
+
+    Raises:
+        RtdeblurError: a model, backend or option that does not work here.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model = DEFAULT_MODEL,
+        *,
+        strength: float = FULL,
+        backend: Literal["auto", "openvino", "tensorrt"] = "auto",
+        precision: Precision = "auto",
+        dropout: Policy | None = None,
+        seed: int = 0,
+        engine_dir: str | Path | None = None,
+    ) -> None:
+        with _python_words():
+            checked(strength)
+            loaded = model if isinstance(model, Model) else Model.load(str(model))
+            engines = EngineOptions(folder=Path(engine_dir) if engine_dir else None, notice=log.info)
+            opened = open_backend(
+                backend, loaded, precision=precision, dropout=dropout, seed=seed, engines=engines
+            )
+        self._backend: StrengthBackend | None = StrengthBackend(opened, strength)
+        log.info("model %s; %s", loaded.manifest.name, self.description)
+
+    def __enter__(self) -> Deblurrer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def description(self) -> str:
+        """What runs and why it was chosen, in one line."""
+        return self._opened().description
+
+    @property
+    def strength(self) -> float:
+        """Scale of the change, 0 to 2; may be set between calls and while a stream runs."""
+        return self._opened().strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        self._opened().strength = value
+
+    def restore(self, array: Pictures) -> Pictures:
+        """Restore one picture, or a stack of pictures of one size; see `rtdeblur.restore`."""
+        pictures = np.asarray(array)
+        _check(pictures, "(H, W, 3) or (N, H, W, 3)", (3, 4))
+        restored: NDArray[Any] = np.empty(pictures.shape, pictures.dtype)
+        stack, into = (a if a.ndim == 4 else a[None] for a in (pictures, restored))
+        for index, picture in enumerate(self.stream(stack)):
+            into[index] = picture
+        return cast(Pictures, restored)
+
+    def stream(self, frames: Iterable[Pictures], *, batch: int = BATCH) -> Iterator[Pictures]:
+        """Restore frames as they come.
+
+        Args:
+            frames: RGB pictures, each (H, W, 3) of any size; dtypes and values as of `rtdeblur.restore`.
+            batch: frames given to the model at once. 4 is faster; 1 delays a live picture less.
+
+        Yields:
+            Each frame restored, in order: a new array of its shape and dtype.
+
+        Raises:
+            TypeError: another dtype.
+            ValueError: another shape, or floating values outside 0 to 1.
+            BackendError: a frame smaller than the model can take, or a backend that failed.
+        """
+        if batch < 1:
+            raise ValueError(f"batch is {batch}, expected 1 or more")
+        backend = self._opened()
+        flying: deque[Pending] = deque()
+        for item in in_batches(map(_frame, frames), batch):
+            assert isinstance(item, FrameBatch)
+            with _python_words():
+                flying.append(backend.submit(item))
+            if len(flying) >= backend.slots:
+                yield from _landed(flying.popleft())
+        while flying:
+            yield from _landed(flying.popleft())
+
+    def restore_file(
+        self,
+        input: str | Path,
+        output: str | Path,
+        *,
+        progress: Progress | None = None,
+        overwrite: bool = False,
+        start: float | None = None,
+        duration: float | None = None,
+        codec: str = "auto",
+        crf: float | None = None,
+        preset: str | None = None,
+        max_pixels: int | None = None,
+    ) -> PipelineStats:
+        """Restore a video file with the loaded model; see `rtdeblur.restore_file`."""
+        if kind_of(Path(input)) and kind_of(Path(output)):
+            with _python_words():
+                return self._restore_picture(Path(input), Path(output), progress, overwrite, max_pixels)
+        from rtdeblur.ffmpeg.container import MAX_PIXELS
+        from rtdeblur.gpu_path import Wanted, connect, open_reader
+        from rtdeblur.media.writer import FileWriter
+
+        backend = self._opened()
+        wanted = Wanted(backend=backend.name, codec=codec, quality=crf is not None or preset is not None)
+        span = {"start": start, "duration": duration, "max_pixels": max_pixels or MAX_PIXELS}
+        with _python_words():
+            reader, obstacle = open_reader(Path(input), wanted, **span)
+            with (
+                reader,
+                FileWriter(
+                    reader, output, codec=codec, crf=crf, preset=preset, overwrite=overwrite
+                ) as writer,
+            ):
+                log.info("%s: %s", input, connect(reader, backend, writer, obstacle))
+
+                def on_progress(frames: int, _: float) -> None:
+                    if progress is not None:
+                        progress(frames, reader.info.frame_count)
+
+                stats = Pipeline(reader, backend, writer, batch_size=BATCH, on_progress=on_progress).run()
+        damage = reader.damage + writer.damage
+        for warning in writer.warnings:
+            log.warning("%s: %s", output, warning)
+        if damage.count:
+            log.warning("%s is damaged: %s", input, damage)
+        if stats.unrestored:
+            log.warning("%s: %d of %d frames were left as they were", output, stats.unrestored, stats.frames)
+        return stats
+
+    def _restore_picture(
+        self, input: Path, output: Path, progress: Progress | None, overwrite: bool, max_pixels: int | None
+    ) -> PipelineStats:
+        from rtdeblur.ffmpeg.container import MAX_PIXELS
+        from rtdeblur.media.photos.reader import PictureReader
+        from rtdeblur.media.photos.writer import PictureWriter
+
+        with (
+            PictureReader(input, max_pixels=max_pixels or MAX_PIXELS) as reader,
+            PictureWriter(reader, output, overwrite=overwrite) as writer,
+        ):
+
+            def on_progress(pictures: int, _: float) -> None:
+                if progress is not None:
+                    progress(pictures, reader.count)
+
+            stats = Pipeline(reader, self._opened(), writer, on_progress=on_progress).run()
+        for warning in (*reader.warnings, *writer.warnings):
+            log.warning("%s", warning)
+        return stats
+
+    def close(self) -> None:
+        """Release the model; may be called twice."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def _opened(self) -> StrengthBackend:
+        if self._backend is None:
+            raise ValueError("this Deblurrer is closed; make a new one")
+        return self._backend
+
+
+def _check(pictures: NDArray[Any], shapes: str, dimensions: tuple[int, ...]) -> None:
+    """Raise TypeError or ValueError for what is no picture."""
+    if pictures.ndim not in dimensions or pictures.shape[-1] != 3:
+        hint = ""
+        if pictures.ndim in (2, 3) and pictures.shape[-1] != 4:
+            hint = "; make grey RGB with np.repeat(grey[..., None], 3, axis=-1)"
+        elif pictures.shape[-1:] == (4,):
+            hint = "; restore array[..., :3] and keep the alpha channel"
+        raise ValueError(f"the array has shape {pictures.shape}, expected {shapes}{hint}")
+    if 0 in pictures.shape[-3:]:
+        raise ValueError(f"the array has shape {pictures.shape}, expected pictures of 1 pixel or more")
+    if pictures.dtype.kind != "f" and pictures.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+        raise TypeError(f"the array is {pictures.dtype}, expected uint8, uint16, or floating from 0 to 1")
+    if pictures.dtype.kind == "f" and pictures.size:
+        low, high = pictures.min(), pictures.max()
+        if not (low >= 0 and high <= 1):
+            hint = "; divide 8-bit values by 255" if 1 < high <= 255 and low >= 0 else ""
+            raise ValueError(f"the array has values from {low:g} to {high:g}, expected 0 to 1{hint}")
+
+
+def _frame(picture: NDArray[Any]) -> Frame:
+    """A frame of planes, with the picture as its carrier."""
+    picture = np.asarray(picture)
+    _check(picture, "(H, W, 3)", (3,))
+    codes = _codes(picture)
+    green, blue, red = (np.ascontiguousarray(codes[..., channel]) for channel in _CHANNELS)
+    depth = 8 if codes.dtype == np.uint8 else 16
+    return Frame((green, blue, red), 0, Fraction(1), Colour("rgb", True, depth), picture)
+
+
+def _codes(picture: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
+    if picture.dtype.kind != "f":
+        return picture.astype(picture.dtype.newbyteorder("="), copy=False)
+    return np.rint(picture.astype(np.float64) * _FLOAT_PEAK).astype(np.uint16)
+
+
+def _landed(pending: Pending) -> Iterator[Any]:
+    with _python_words():
+        batch = pending()
+    for index, picture in enumerate(batch.carriers):
+        yield _picture(batch.planes, index, picture)
+
+
+def _picture(planes: Planes, index: int, given: NDArray[Any]) -> NDArray[Any]:
+    """The planes of one frame as an array like the one given."""
+    restored = np.empty(given.shape, planes[0].dtype)
+    for channel, plane in zip(_CHANNELS, planes, strict=True):
+        restored[..., channel] = plane[index, 0]
+    if given.dtype.kind != "f":
+        return restored.astype(given.dtype, copy=False)
+    # The change is added to the values themselves, so that what is unchanged stays to the last bit.
+    change = (restored.astype(np.float64) - _codes(given)) / _FLOAT_PEAK
+    changed: NDArray[Any] = np.where(change == 0, given, np.clip(given + change, 0, 1))
+    return changed.astype(given.dtype)
+
+
+_OPTION = re.compile(
+    r"--(model|backend|precision|dropout) (\w+)"
+    r"|--(model|backend|precision|dropout|seed|strength|engine-dir|codec|crf|preset|start|duration|max-pixels)\b"
+    r"|(?<!\S)-y\b|(?<=\()-y\b"
+)
+
+
+def _in_python(option: re.Match[str]) -> str:
+    name, value, bare = option.groups()
+    if name:
+        return f"{name}={value!r}"
+    return bare.replace("-", "_") if bare else "overwrite=True"
+
+
+@contextmanager
+def _python_words() -> Iterator[None]:
+    """Name options in errors as arguments of this module: precision='fp32' for --precision fp32."""
+    try:
+        yield
+    except RtdeblurError as error:
+        error.args = tuple(
+            _OPTION.sub(_in_python, part) if isinstance(part, str) else part for part in error.args
+        )
+        raise

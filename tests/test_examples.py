@@ -1,0 +1,88 @@
+"""The scripts in `examples/`, run as a reader would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+Image = pytest.importorskip("PIL.Image")
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(name: str, *words: object) -> str:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / name), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def frames_in(path: Path) -> int:
+    command = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0", "-show_entries"]
+    done = subprocess.run(
+        [*command, "stream=nb_read_frames", "-of", "csv=p=0", str(path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return int(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def clip(make_clip: Callable[..., Path]) -> Path:
+    return make_clip(".mp4", frames=10)
+
+
+def test_one_array(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    Image.fromarray(noise.repeat(8, axis=0).repeat(8, axis=1)).save(tmp_path / "photo.png")
+    said = run("one_array.py", tmp_path / "photo.png", tmp_path / "sharp.png")
+    assert "64×48, mean change " in said
+    with Image.open(tmp_path / "sharp.png") as picture:
+        assert picture.size == (64, 48)
+
+
+def test_file_with_progress(clip: Path, tmp_path: Path) -> None:
+    said = run("file_with_progress.py", clip, tmp_path / "out.mkv")
+    assert [line for line in said.splitlines() if " of 10 frames" in line] == [
+        "4 of 10 frames", "8 of 10 frames", "10 of 10 frames",
+    ]  # fmt: skip
+    assert "rtdeblur INFO: model fast; " in said
+    assert frames_in(tmp_path / "out.mkv") == 10
+
+
+def test_stream(clip: Path, tmp_path: Path) -> None:
+    assert "10 frames" in run("stream.py", clip, tmp_path / "out.mp4")
+    assert frames_in(tmp_path / "out.mp4") == 10
+
+
+def test_folder(clip: Path, tmp_path: Path) -> None:
+    videos, output = tmp_path / "videos", tmp_path / "restored"
+    videos.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (videos / name).write_bytes(clip.read_bytes())
+    assert run("folder.py", videos, output) == "a.mp4: 10 frames\nb.mp4: 10 frames\n"
+    assert frames_in(output / "b.mp4") == 10
+    assert "a.mp4: done before" in run("folder.py", videos, output)
+
+
+def test_webcam() -> None:
+    words = run("webcam.py", "1.0").split()
+    assert int(words[0]) >= 5
+    assert int(words[3]) >= 2
+
+
+def test_live_statistics_of_a_file(make_clip: Callable[..., Path]) -> None:
+    lines = run("live_statistics.py", make_clip(".mkv"), 10)
+    assert "fps" in lines
+    assert "LiveSummary" in lines
+
+
+def test_every_example_is_run_here() -> None:
+    source = Path(__file__).read_text()
+    assert len(SCRIPTS) == 6
+    assert [path.name for path in SCRIPTS if f'"{path.name}"' not in source] == []
