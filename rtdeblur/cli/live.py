@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, Request, seconds
-from rtdeblur.cli.report import echo, say
+from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, Request, seconds
+from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
@@ -45,6 +47,8 @@ class LiveRequest(Request):
     send: str | None
     virtual_camera: str | None
     duration: float | None
+    strength: float
+    list_cameras: bool
 
 
 def live(request: LiveRequest) -> LiveSummary:
@@ -107,7 +111,7 @@ def _restorer(request: LiveRequest) -> LiveRestorer:
         return request.open_backend(Model.load(name), mode="latency", stopped=lambda: restorer.stopped)
 
     choices = dict.fromkeys([request.model or AUTO, AUTO, *bundled_models(), IDENTITY])
-    restorer = LiveRestorer([*choices], bundled_candidates(), open_backend)
+    restorer = LiveRestorer([*choices], bundled_candidates(), open_backend, strength=request.strength)
     return restorer
 
 
@@ -119,6 +123,8 @@ def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Di
 
         page = WebPage(*_address(request.web))
         say("info", f"web page: {page.url}")  # even with --quiet, since it may hold a token
+        if page.is_shared and sys.stderr.isatty():
+            _show_qr(page.url)
         displays.append(page)
     if not request.no_window:
         from rtdeblur.live.displays.window import Window
@@ -130,6 +136,26 @@ def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Di
                 raise
             tell("warning", f"no window: {error}")
     return displays
+
+
+def _show_qr(url: str) -> None:
+    """Print the address for the camera of a phone, if the terminal has the characters."""
+    from rtdeblur.live.displays.web.qr import qr_lines
+
+    with suppress(UnicodeEncodeError):
+        print(*qr_lines(url), sep="\n", file=sys.stderr)  # noqa: T201 - colours kept
+
+
+def _print_cameras(as_json: bool) -> None:
+    from rtdeblur.live.sources.listing import cameras
+
+    found = cameras()
+    if as_json:
+        echo(json.dumps([asdict(camera) for camera in found], indent=2))
+    elif found:
+        echo(table([("SOURCE", "NAME", "DEVICE"), *((str(c.number), c.name, c.device) for c in found)]))
+    else:
+        say("info", "no camera found; connect one, or use a file or an address as SOURCE")
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -174,6 +200,9 @@ def _command(**words: Any) -> None:
     from rtdeblur.live.address import without_secrets
 
     request = LiveRequest.of(**words)
+    if request.list_cameras:
+        _print_cameras(request.json)
+        return
     summary = live(request)
     if request.json:
         source = without_secrets(request.source)
@@ -185,6 +214,7 @@ def _command(**words: Any) -> None:
 
 _PARAMS: list[click.Parameter] = [
     click.Argument(["source"], default="0"),
+    click.Option(["--list-cameras"], is_flag=True, help="List the cameras of this machine and exit."),
     click.Option(["--size"], type=_size, metavar="WxH", help="Size to request from a camera, e.g. 1280x720."),
     click.Option(
         ["--fps"], type=click.FloatRange(1, 240), metavar="N", help="Frame rate to request from a camera."
@@ -198,6 +228,7 @@ _PARAMS: list[click.Parameter] = [
         ["--model"], default="auto", show_default=True, metavar="auto|NAME|PATH",
         help="auto: the best model and working resolution that keep up with the source.",
     ),
+    STRENGTH,
     *SHARED,
     ENGINE_DIR,
     click.Option(

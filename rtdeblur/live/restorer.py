@@ -11,6 +11,7 @@ from rtdeblur.frames import Frame, FrameBatch
 from rtdeblur.live.image import Scaler
 from rtdeblur.live.ladder import Candidate, Governor, Rung, first_guess, rungs
 from rtdeblur.live.meters import Clock
+from rtdeblur.strength import FULL, HIGHEST, checked, scale_change
 
 AUTO = "auto"
 
@@ -23,10 +24,14 @@ class LiveRestorer:
         candidates: models that AUTO may choose.
         open_backend: starts the backend of a model, given its name; called in the restoring thread.
         clock: source of the time.
+        strength: scale of the change, 0 to 2; see `set_strength`.
 
     Attributes:
         model: name of the model that restored the last frame.
         working_size: (height, width) at which it worked.
+        resolution: working height divided by the height of the picture.
+        choices: AUTO and names of models, in the order of `next_choice`.
+        strength: scale of the change that a model makes; 0 leaves pictures as they are, bit for bit.
         description: one line about its backend.
         stopped: True once `stop` was called; polled by backends during long builds.
         unrestored: frames so far for which a model returned no picture, and that stayed as they were.
@@ -38,8 +43,10 @@ class LiveRestorer:
         candidates: Sequence[Candidate],
         open_backend: Callable[[str], Backend],
         clock: Clock = time.monotonic,
+        strength: float = FULL,
     ) -> None:
-        self._choices, self._candidates = tuple(choices), candidates
+        self.choices, self._candidates = tuple(choices), candidates
+        self.strength, self.resolution = checked(strength), 1.0
         self._open_backend, self._clock = open_backend, clock
         self._choice = 0
         self._governor = Governor(clock)
@@ -48,7 +55,7 @@ class LiveRestorer:
         self._index = 0
         self._met: tuple[object, ...] = ()
         self._scaler = Scaler()
-        self.model, self.description = self._choices[0], ""
+        self.model, self.description = self.choices[0], ""
         self.working_size = (0, 0)
         self.stopped = False
         self.unrestored = 0
@@ -56,7 +63,7 @@ class LiveRestorer:
     @property
     def label(self) -> str:
         """Name of the model, with '(auto)' if auto chose it."""
-        return f"{self.model} (auto)" if self._choices[self._choice] == AUTO != self.model else self.model
+        return f"{self.model} (auto)" if self.choice == AUTO != self.model else self.model
 
     def next_choice(self) -> str:
         """Switch to the next choice; may be called from any thread.
@@ -64,8 +71,26 @@ class LiveRestorer:
         Returns:
             Its name.
         """
-        self._choice = (self._choice + 1) % len(self._choices)
-        return self._choices[self._choice]
+        self._choice = (self._choice + 1) % len(self.choices)
+        return self.choice
+
+    @property
+    def choice(self) -> str:
+        """The current choice: AUTO or the name of a model."""
+        return self.choices[self._choice]
+
+    def choose(self, name: str) -> None:
+        """Switch to a choice; may be called from any thread. An unknown name changes nothing."""
+        if name in self.choices:
+            self._choice = self.choices.index(name)
+
+    def set_strength(self, value: float) -> None:
+        """Scale the change from the next frame on; may be called from any thread.
+
+        Args:
+            value: scale; limited to 0..2.
+        """
+        self.strength = min(HIGHEST, max(0.0, value))
 
     def start(self) -> None:
         """Open the backend of the first choice, so that problems show before the first frame.
@@ -73,7 +98,7 @@ class LiveRestorer:
         Raises:
             RtdeblurError: the model or its backend cannot start.
         """
-        choice = self._choices[self._choice]
+        choice = self.choice
         self._backend(rungs(self._candidates, 1, 1)[0].model if choice == AUTO else choice)
 
     def restore(self, frame: Frame, budget: float) -> Frame:
@@ -86,7 +111,7 @@ class LiveRestorer:
         Returns:
             A frame of the same layout.
         """
-        choice = self._choices[self._choice]
+        choice, strength = self.choice, self.strength
         rung = self._rung(frame, choice, budget)
         backend = self._backend(rung.model)
         began = self._clock()
@@ -96,8 +121,10 @@ class LiveRestorer:
         if met == self._met and choice == AUTO:  # the first frame of a size pays for compiling
             self._index = self._governor.observe(seconds, budget)
         self._met, self.model, self.working_size = met, rung.model, rung.size
+        self.resolution = rung.size[0] / frame.planes[0].shape[0]
         self.description = backend.description
-        return restored
+        planes = scale_change(frame.planes, restored.planes, strength, frame.colour.peak)
+        return replace(restored, planes=planes)
 
     def stop(self) -> None:
         """Abandon long builds, from any thread; `restore` may then raise InterruptedRunError."""

@@ -17,7 +17,15 @@ from pathlib import Path
 
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.live.capture import LiveCapture
-from rtdeblur.live.displays import Command, Display, LivePicture, LiveStatus
+from rtdeblur.live.displays import (
+    Action,
+    Command,
+    Display,
+    LivePicture,
+    LiveStatus,
+    SetStrength,
+    UseModel,
+)
 from rtdeblur.live.inference import Inference
 from rtdeblur.live.meters import Latency, Rate
 from rtdeblur.live.outputs import LiveOutput
@@ -38,7 +46,8 @@ class LiveSettings:
     """Options of a session.
 
     Attributes:
-        duration: seconds to run, counted from the first picture; None runs until the source ends.
+        duration: seconds to run, counted from the first picture, or from the start until one comes; None
+            runs until the source ends.
         deadline: seconds per picture for restoring; None for the source's frame interval.
         record: file to record to from the start; None for no recording.
         folder: folder of snapshots, and of recordings started during the session.
@@ -78,13 +87,15 @@ class LiveSession:
         self._inference = Inference(capture, restorer, self._deliver, self._warn, self._settings.deadline)
         self._outputs = tuple(outputs)
         self._recording: LiveOutput | None = None
+        self._recording_path = Path()
         self._latency, self._rate, self._shown = Latency(), Rate(), 0
         self._began = self._first_at = 0.0
         self._last: LivePicture | None = None
         self._paused = False
         self._notice, self._notice_until = "", 0.0
         self._stop = threading.Event()
-        self._saver = ThreadPoolExecutor(1, "rtdeblur-snapshot")
+        self._saver = ThreadPoolExecutor(1, "rtdeblur-saver")
+        self._saved: tuple[Path, ...] = ()
 
     def run(self) -> LiveSummary:
         """Run until the source ends, a display is closed, the time is up, or `stop` is called.
@@ -114,8 +125,8 @@ class LiveSession:
         shown = None if self._paused else picture
         status = self._status()
         for display in self._displays:
-            for command in display.show(shown, status):
-                self._obey(command)
+            for action in display.show(shown, status):
+                self._obey(action)
         if shown is not None:
             self._count(shown)
         if self._is_over():
@@ -123,7 +134,8 @@ class LiveSession:
 
     def _is_over(self) -> bool:
         duration = self._settings.duration
-        if self._first_at and duration is not None and time.monotonic() - self._first_at >= duration:
+        # Until the first picture, the time counts from the start: a source that never comes ends too.
+        if duration is not None and time.monotonic() - (self._first_at or self._began) >= duration:
             return True
         return any(o.is_stillborn for o in self._outputs) or self._is_useless()
 
@@ -149,8 +161,14 @@ class LiveSession:
         for output in self._outputs:
             output.put(picture.restored, picture.captured_at, 1 / interval if interval else None)
 
-    def _obey(self, command: Command) -> None:
-        if command is Command.QUIT:
+    def _obey(self, command: Action) -> None:
+        if isinstance(command, UseModel):
+            self._restorer.choose(command.name)
+            self._notify(f"model: {self._restorer.choice}")
+        elif isinstance(command, SetStrength):
+            self._restorer.set_strength(command.value)
+            self._notify(f"strength: {self._restorer.strength:g}")
+        elif command is Command.QUIT:
             self.stop()
         elif command is Command.PAUSE:
             self._paused = not self._paused
@@ -170,12 +188,13 @@ class LiveSession:
         else:
             self._say("info", f"saved {blurred} and {restored}")
             self._notify(f"saved {restored.name}")
+            self._saved = (*self._saved, blurred, restored)
 
     def _toggle_recording(self) -> None:
         if self._is_recording():
             assert self._recording is not None
             self._recording.end()
-            self._notify(f"saved {self._recording.name.removeprefix('recording ')}")
+            self._saver.submit(self._offer, self._recording, self._recording_path)
             self._recording = None
         else:
             path = stamped(self._settings.folder, ".mkv")
@@ -185,8 +204,16 @@ class LiveSession:
 
     def _record(self, path: Path, *, overwrite: bool = False, required: bool = False) -> None:
         sink = record_to(path, overwrite=overwrite)
+        self._recording_path = path
         self._recording = LiveOutput(f"recording {path}", sink, self._warn, required=required)
         self._outputs = (*self._outputs, self._recording)
+
+    def _offer(self, recording: LiveOutput, path: Path) -> None:
+        """Wait until a recording is complete, and offer it to displays."""
+        recording.join()
+        if recording.error is None and recording.frames:
+            self._notify(f"saved {path.name}")
+            self._saved = (*self._saved, path)
 
     def _is_recording(self) -> bool:
         return self._recording is not None and self._recording.error is None
@@ -212,6 +239,11 @@ class LiveSession:
             recording=self._is_recording(),
             paused=self._paused,
             message=self._capture.message or self._inference.message or notice or failed,
+            resolution=self._restorer.resolution,
+            models=self._restorer.choices,
+            choice=self._restorer.choice,
+            strength=self._restorer.strength,
+            saved=self._saved,
         )
 
     def _close(self) -> None:
@@ -246,6 +278,7 @@ class LiveSession:
             restore_ms=self._inference.times.overall,
             model=self._restorer.label,
             working_size=self._restorer.working_size,
+            resolution=self._restorer.resolution,
             reconnects=self._capture.reconnects,
             outputs=tuple(
                 OutputSummary(o.name, o.frames, o.dropped, str(o.error or "")) for o in self._outputs

@@ -39,6 +39,7 @@ class LiveSummary:
         restore_ms: median and 95th percentile of the model's time; None if nothing was restored.
         model: name of the last model used.
         working_size: (height, width) at which it worked last.
+        resolution: working height divided by the height of the picture, at the end.
         reconnects: number of times that the source was lost and came back.
         outputs: one summary per recording and receiver.
     """
@@ -54,6 +55,7 @@ class LiveSummary:
     restore_ms: tuple[float, float] | None
     model: str
     working_size: tuple[int, int]
+    resolution: float
     reconnects: int
     outputs: tuple[OutputSummary, ...]
 
@@ -68,9 +70,12 @@ class LiveSummary:
             yield f"no picture in {self.seconds:.1f} s"
             return
         height, width = self.working_size
+        share = f"{100 * self.resolution:.0f} % of full resolution"
+        preview = "" if self.resolution >= 1 else f" (preview quality, {share})"
         yield (
             f"{self.shown} pictures in {self.seconds:.1f} s, {self.fps:.1f} fps "
-            f"(source {self.source_fps:.1f}), {self.dropped} dropped; model {self.model} at {width}x{height}"
+            f"(source {self.source_fps:.1f}), {self.dropped} dropped; "
+            f"model {self.model} at {width}x{height}{preview}"
         )
         if self.latency_ms and self.restore_ms:
             (median, p95), (model_median, model_p95) = self.latency_ms, self.restore_ms

@@ -11,7 +11,9 @@ from PIL import Image
 def _images(count: int) -> list[Image.Image]:
     y, x = np.mgrid[:32, :48]
     return [
-        Image.fromarray(np.stack([(x * 5 + 9 * i) % 256, (y * 7 + 3 * i) % 256, x + y + i], -1).astype(np.uint8))
+        Image.fromarray(
+            np.stack([(x * 5 + 9 * i) % 256, (y * 7 + 3 * i) % 256, x + y + i], -1).astype(np.uint8)
+        )
         for i in range(count)
     ]
 

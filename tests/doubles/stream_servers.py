@@ -12,7 +12,9 @@ import struct
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 
 import av
 import numpy as np
@@ -149,6 +151,46 @@ class RtspServer:
                 if not self._hang_up:
                     self._over.wait(30)
                 return
+
+
+@contextlib.contextmanager
+def file_server(folder: Path, *, ranges: bool = True) -> Iterator[str]:
+    """Serve the files of a folder over HTTP, as web servers do; yield the address of the folder.
+
+    Args:
+        folder: what is served.
+        ranges: answer requests for parts of a file.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = (folder / self.path.strip("/")).read_bytes()
+            start = 0
+            asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) if ranges else None
+            if asked:
+                start = int(asked[1])
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            else:
+                self.send_response(200)
+            if ranges:
+                self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(data[start:])
+
+        def log_message(self, *words: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
 @contextlib.contextmanager

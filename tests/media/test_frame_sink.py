@@ -78,7 +78,16 @@ def file_case(clip: Path, target: Path, finished: int = 0, **options: object) ->
     return Case(writer, reader, lambda: frames_in(target), finished)
 
 
-CASES = ["mp4", "matroska", "segments", "segments, resumed", "over another file", "pipe", "animation", "fake"]
+CASES = [
+    "mp4",
+    "matroska",
+    "segments",
+    "segments, resumed",
+    "over another file",
+    pytest.param("pipe", marks=pytest.mark.needs_posix),
+    "animation",
+    "fake",
+]
 
 
 @pytest.fixture(params=CASES)

@@ -49,7 +49,7 @@ CASES = [
     "part",
     "frames of fields",
     "fields",
-    "pipe",
+    pytest.param("pipe", marks=pytest.mark.needs_posix),
     "GPU, to the host",
     "GPU, kept there",
     "animation",

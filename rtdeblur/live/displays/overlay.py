@@ -17,6 +17,8 @@ Canvas = NDArray[np.uint8]
 """(H, W, 3) uint8, blue, green, red."""
 
 _BACKGROUND = 24
+_CLEARANCE = 12
+"""Columns between the divider and text."""
 _WHITE, _SOFT, _RED = (245, 245, 245), (190, 190, 190), (60, 60, 235)
 _FONT: Any = cv2.FONT_HERSHEY_SIMPLEX
 HELP = (
@@ -26,7 +28,8 @@ HELP = (
     ("space", "pause or resume"),
     ("p", "snapshot (two PNG files)"),
     ("r", "start or stop recording"),
-    ("m", "next model"),
+    ("m", "next model, and the list"),
+    ("- and +", "weaker or stronger"),
     ("f", "full screen on or off"),
     ("i", "status line on or off"),
     ("h", "this help on or off"),
@@ -54,6 +57,45 @@ class Box:
     def of(self, canvas: Canvas) -> Canvas:
         """View of that part of the canvas."""
         return canvas[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def strip(canvas: Canvas) -> Box:
+    """Room for the status line, below the picture, so that text and divider never meet."""
+    height = strip_height(canvas.shape[0])
+    return Box(0, canvas.shape[0] - height, canvas.shape[1], height)
+
+
+def strip_height(rows: int) -> int:
+    """Height of the status line on a canvas of so many rows."""
+    return round(_size("Hg", _text_scale(rows))[1] * 2.4)
+
+
+def rows_around(picture_rows: int) -> int:
+    """Rows of the canvas that leaves a picture its full height above the status line."""
+    rows = picture_rows
+    while rows - strip_height(rows) < picture_rows:
+        rows += 1
+    return rows
+
+
+def beside(box: Box, width: int, divider: int | None) -> tuple[int, int]:
+    """Place for something in the middle of a box, but not across the divider.
+
+    Args:
+        box: the room.
+        width: width of what is to be placed.
+        divider: column of the divider; None if there is none.
+
+    Returns:
+        The middle, and the width of the room: the whole box, or the wider side of the divider.
+    """
+    middle = box.x + box.width // 2
+    if divider is None or abs(divider - middle) > width // 2 + _CLEARANCE:
+        return middle, box.width
+    left, right = divider - box.x, box.x + box.width - divider
+    if right >= left:
+        return divider + right // 2, right - 2 * _CLEARANCE
+    return box.x + left // 2, left - 2 * _CLEARANCE
 
 
 def blank(height: int, width: int) -> Canvas:
@@ -107,40 +149,60 @@ def draw_label(canvas: Canvas, box: Box, text: str, *, right: bool = False) -> N
 
 
 def draw_status(canvas: Canvas, status: LiveStatus) -> None:
-    """Draw the status line at the bottom."""
+    """Draw the status line in its strip."""
     line, room = status_line(status), canvas.shape[1] * 0.96
     scale = _fitting(line, text_scale(canvas), room)
     width, height = _size(line, scale)
-    bar = Box(0, canvas.shape[0] - round(height * 2.4), canvas.shape[1], round(height * 2.4))
-    _darken(canvas, bar)
-    at = round(canvas.shape[1] * 0.02), bar.y + round(height * 1.65)
+    bar = strip(canvas)
+    bar.of(canvas)[:] = _BACKGROUND
+    at = round(canvas.shape[1] * 0.02), bar.y + (bar.height + height) // 2
     _write(canvas, line, at, scale, _SOFT)
     hint = "h: help"
     if width + _size(hint, scale)[0] + 4 * height < room:
         _write(canvas, hint, (canvas.shape[1] - at[0] - _size(hint, scale)[0], at[1]), scale, _SOFT)
 
 
-def draw_message(canvas: Canvas, text: str) -> None:
-    """Draw one line in the lower middle of the picture."""
+def draw_message(canvas: Canvas, text: str, divider: int | None = None) -> None:
+    """Draw one line in the lower middle of the picture, on one side of the divider."""
     scale = _fitting(text, text_scale(canvas) * 1.1, canvas.shape[1] * 0.9)
     width, height = _size(text, scale)
+    middle, room = beside(_whole(canvas), width + 2 * height, divider)
+    scale = _fitting(text, scale, min(canvas.shape[1] * 0.9, room - 2 * height))
+    width, height = _size(text, scale)
     pad = height
-    x, y = (canvas.shape[1] - width) // 2, round(canvas.shape[0] * 0.8) - height
+    x, y = middle - width // 2, round(canvas.shape[0] * 0.8) - height
     _darken(canvas, Box(x - pad, y - pad, width + 2 * pad, height + 2 * pad))
     _write(canvas, text, (x, y + height), scale, _WHITE)
 
 
-def draw_recording(canvas: Canvas) -> None:
-    """Draw a red dot and REC in the upper middle."""
+def draw_recording(canvas: Canvas, divider: int | None = None) -> None:
+    """Draw a red dot and REC in the upper middle, on one side of the divider."""
     scale = text_scale(canvas)
     width, height = _size("REC", scale)
     pad = round(height * 0.7)
     total = width + 2 * height + 2 * pad
-    back = Box((canvas.shape[1] - total) // 2, round(height * 0.9), total, height + 2 * pad)
+    centre, _ = beside(_whole(canvas), total, divider)
+    back = Box(centre - total // 2, round(height * 0.9), total, height + 2 * pad)
     _darken(canvas, back)
     middle = back.y + pad + height // 2
     cv2.circle(canvas, (back.x + pad + height // 2, middle), height // 2 + 1, _RED, -1, cv2.LINE_AA)
     _write(canvas, "REC", (back.x + pad + 2 * height, back.y + pad + height), scale, _WHITE)
+
+
+def draw_models(canvas: Canvas, models: Sequence[str], choice: str, divider: int | None = None) -> None:
+    """List the models in the middle of the picture, on one side of the divider; `>` marks the choice."""
+    scale = _fitting(max(models, key=len), text_scale(canvas) * 1.1, canvas.shape[1] * 0.35)
+    height, mark = _size("Hg", scale)[1], _size("> ", scale)[0]
+    step = min(round(height * 2.1), canvas.shape[0] // (len(models) + 1))
+    width = max(_size(name, scale)[0] for name in models) + mark + 2 * height
+    middle, _ = beside(_whole(canvas), width, divider)
+    back = Box(middle - width // 2, (canvas.shape[0] - step * len(models)) // 2, width, step * len(models))
+    _darken(canvas, back)
+    for i, name in enumerate(models):
+        x, y = back.x + height, back.y + step * i + (step + height) // 2
+        if name == choice:
+            _write(canvas, ">", (x, y), scale, _WHITE)
+        _write(canvas, name, (x + mark, y), scale, _WHITE if name == choice else _SOFT)
 
 
 def draw_help(canvas: Canvas, lines: Sequence[tuple[str, str]] = HELP) -> None:
@@ -163,18 +225,28 @@ def draw_help(canvas: Canvas, lines: Sequence[tuple[str, str]] = HELP) -> None:
 def status_line(status: LiveStatus) -> str:
     """Model, rate, latency and drops, in ASCII, since OpenCV's fonts have nothing else."""
     height, width = status.working_size
+    preview = f" ({status.quality})" if status.resolution < 1 and status.quality else ""
     parts = [
-        f"{status.model} {width}x{height}",
+        f"{status.model} {width}x{height}{preview}",
         f"{status.shown_fps:.1f} of {status.source_fps:.1f} fps",
     ]
     if status.latency_ms:
         parts.append(f"{status.latency_ms[0]:.0f} ms (p95 {status.latency_ms[1]:.0f})")
-    return "   ".join([*parts, f"dropped {status.dropped}"])
+    strength = [f"strength {status.strength:g}"] if status.strength != 1 else []
+    return "   ".join([*parts, f"dropped {status.dropped}", *strength])
 
 
 def text_scale(canvas: Canvas) -> float:
     """Scale of text that is readable at 640×360 and not too large on a large screen."""
-    return min(1.2, max(0.42, len(canvas) / 1200))
+    return _text_scale(len(canvas))
+
+
+def _text_scale(rows: int) -> float:
+    return min(1.2, max(0.42, rows / 1200))
+
+
+def _whole(canvas: Canvas) -> Box:
+    return Box(0, 0, canvas.shape[1], canvas.shape[0])
 
 
 def _size(text: str, scale: float) -> tuple[int, int]:

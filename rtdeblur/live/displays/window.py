@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rtdeblur.errors import DependencyError, OutputError
-from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Action, Command, LivePicture, LiveStatus, SetStrength
 
 try:  # before anything that loads PyAV, see `_display`
     import cv2
@@ -28,9 +29,13 @@ from rtdeblur.live.displays.overlay import (
     draw_help,
     draw_label,
     draw_message,
+    draw_models,
     draw_recording,
     draw_status,
     fit,
+    rows_around,
+    strip,
+    strip_height,
 )
 from rtdeblur.live.image import to_bgr
 
@@ -40,6 +45,9 @@ _FIRST_SIZE = (720, 1280)
 _LARGEST = (1080, 1920)
 _SMALLEST = (180, 320)
 _KEY_STEP = 0.02
+_STRENGTH_STEP = 0.1
+_STRONGEST = 2.0
+_MODELS_SECONDS = 3.0
 _KEYS_PER_CALL = 8
 _ESCAPE = 27
 _PROBE = "import cv2, sys; cv2.namedWindow('rtdeblur'); print('ok', flush=True); sys.stdin.read()"
@@ -70,6 +78,7 @@ class Window:
         self._view, self._split = View.SPLIT, 0.5
         self._full_screen = self._help = self._dragging = False
         self._overlay = True
+        self._models_until = 0.0
         self._box: Box | None = None  # the split picture, which can be dragged
         self._picture: LivePicture | None = None
         self._pixels: tuple[object, Canvas, Canvas | None] | None = None
@@ -80,8 +89,8 @@ class Window:
         cv2.setMouseCallback(title, self._on_mouse)
         self._resize((9, 16))
 
-    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
-        """Draw the picture and return the commands of keys (see `Display.show`)."""
+    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Action]:
+        """Draw the picture and return the requests of keys (see `Display.show`)."""
         if not self._is_visible():
             return [Command.QUIT]
         if picture is not None:
@@ -90,7 +99,7 @@ class Window:
                 self._resize(_shape(picture))
                 self._sized = True
         self._draw(status)
-        return self._keys()
+        return self._keys(status.strength)
 
     def close(self) -> None:
         """Destroy the window; may be called twice."""
@@ -107,13 +116,13 @@ class Window:
 
     def _resize(self, shape: tuple[int, int]) -> None:
         box = fit(shape, Box(0, 0, _FIRST_SIZE[1], _FIRST_SIZE[0]))
-        cv2.resizeWindow(self._title, box.width, box.height)
+        cv2.resizeWindow(self._title, box.width, rows_around(box.height) if self._overlay else box.height)
 
     def _draw(self, status: LiveStatus) -> None:
         height, width = self._canvas_size()
         state = (
             id(self._picture), status, height, width, self._view, self._split,
-            self._overlay, self._help,
+            self._overlay, self._help, self._lists_models(),
         )  # fmt: skip
         if state == self._drawn:
             return
@@ -124,18 +133,23 @@ class Window:
             self._draw_pictures(canvas, self._picture)
         if self._overlay:
             draw_status(canvas, status)
+        divider = None if self._box is None else self._box.x + round(self._box.width * self._split)
         if status.recording:
-            draw_recording(canvas)
+            draw_recording(canvas, divider)
         waiting = "" if self._picture else "Waiting for a picture"
         message = status.message or ("Paused - Space to resume" if status.paused else waiting)
         if message and not self._help:
-            draw_message(canvas, message)
+            draw_message(canvas, message, divider)
+        if status.models and self._lists_models() and not self._help:
+            draw_models(canvas, status.models, status.choice, divider)
         if self._help:
             draw_help(canvas)
         cv2.imshow(self._title, canvas)
 
     def _draw_pictures(self, canvas: Canvas, picture: LivePicture) -> None:
         height, width = canvas.shape[:2]
+        if self._overlay:
+            height -= strip(canvas).height
         if self._view is View.SIDE_BY_SIDE:
             half = width // 2
             left, right = (fit(_shape(picture), Box(x, 0, half - 1, height)) for x in (0, half + 1))
@@ -174,18 +188,27 @@ class Window:
         scale = min(1.0, _LARGEST[0] / height, _LARGEST[1] / width)
         return max(_SMALLEST[0], round(height * scale)), max(_SMALLEST[1], round(width * scale))
 
-    def _keys(self) -> list[Command]:
-        commands = []
+    def _lists_models(self) -> bool:
+        return time.monotonic() < self._models_until
+
+    def _keys(self, strength: float) -> list[Action]:
+        actions: list[Action] = []
         for _ in range(_KEYS_PER_CALL):
             key = cv2.waitKey(1)
             if key < 0:
                 break
             key &= 0xFF
+            if key == ord("m"):
+                self._models_until = time.monotonic() + _MODELS_SECONDS
             if key in _COMMANDS:
-                commands.append(_COMMANDS[key])
+                actions.append(_COMMANDS[key])
+            elif chr(key) in "-+=":
+                step = -_STRENGTH_STEP if chr(key) == "-" else _STRENGTH_STEP
+                strength = min(_STRONGEST, max(0.0, round(strength + step, 1)))
+                actions.append(SetStrength(strength))
             else:
                 self._own_key(chr(key))
-        return commands
+        return actions
 
     def _own_key(self, key: str) -> None:
         """Handle a key that only concerns the window."""
@@ -198,11 +221,19 @@ class Window:
             state = cv2.WINDOW_FULLSCREEN if self._full_screen else cv2.WINDOW_NORMAL
             cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, state)
         elif key == "i":
-            self._overlay = not self._overlay
+            self._toggle_overlay()
         elif key == "h":
             self._help = not self._help
         elif key in "[]":
             self._split = min(1.0, max(0.0, self._split + (_KEY_STEP if key == "]" else -_KEY_STEP)))
+
+    def _toggle_overlay(self) -> None:
+        """Show or hide the status line; the window grows or shrinks, so that the picture keeps its size."""
+        _, _, width, height = cv2.getWindowImageRect(self._title)
+        self._overlay = not self._overlay
+        if not self._full_screen and width > 0 < height:
+            rows = rows_around(height) if self._overlay else height - strip_height(height)
+            cv2.resizeWindow(self._title, width, rows)
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, data: Any) -> None:
         if event == cv2.EVENT_LBUTTONDOWN:

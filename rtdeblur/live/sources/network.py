@@ -52,20 +52,20 @@ _JUMP_SECONDS = 60.0
 class NetworkStream:
     """Video from a network address (a `LiveSource`).
 
-    Damaged packets are skipped and counted; a decoder that is too slow skips to key frames.
+    Damaged packets are skipped and counted; a decoder that is too slow skips to key frames. A file on a web
+    server plays once, at its own speed.
 
     Args:
         url: the address.
         options: `transport` and `timeout_seconds`.
 
     Attributes:
+        finite: whether the end is final, as of a file on a web server.
         damaged: number of packets that were incomplete, or could not be read or decoded.
 
     Raises:
         InputError: the scheme is unknown, the server does not answer, or it sends no video.
     """
-
-    finite = False
 
     def __init__(self, url: str, options: SourceOptions) -> None:
         self._name, self._timeout = without_secrets(url), options.timeout_seconds
@@ -96,8 +96,13 @@ class NetworkStream:
         # For bare MJPEG or H.264, FFmpeg invents times at a rate of its own.
         self._untimed = bool(Flags(self._container.format.flags) & Flags.no_timestamps)
         self._backlog = Backlog(self._stream.codec_context)
-        # Segments arrive whole, seconds at a time.
-        self._pace = Pace() if self._container.format.name in ("hls", "dash") else None
+        # A length is known of files and of playlists with an end. FFmpeg guesses one from the size of what
+        # has no index, such as a transport stream, which may be live.
+        is_guessed = self._container.format.name in ("mpegts", "mpeg") or self._untimed
+        self.finite = scheme in ("http", "https") and bool(self._container.duration) and not is_guessed
+        # Files are read faster than they play, and segments arrive whole, seconds at a time.
+        paced = self.finite or self._container.format.name in ("hls", "dash")
+        self._pace = Pace() if paced else None
         self._frames = self._decode()
 
     def read(self) -> Frame | None:
@@ -119,7 +124,9 @@ class NetworkStream:
         return upright(Frame(planes_of(picture), pts, unit, colour_of(picture), appearance), decoded)
 
     def close(self) -> None:
-        """Close the connection; may be called twice."""
+        """Close the connection and wake a waiting `read`; may be called twice."""
+        if self._pace:
+            self._pace.stop()
         self._frames.close()
         self._container.close()
 
