@@ -247,6 +247,18 @@ def test_what_an_output_does_not_keep_is_logged(
     assert "transparency" in caplog.text
 
 
+def test_a_photo_is_restored_like_its_array(deblurrer: Deblurrer, tmp_path: Path) -> None:
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806 - a module named like its class
+    Image.fromarray(scene()).save(tmp_path / "in.png")
+    calls: list[tuple[int, int | None]] = []
+    deblurrer.restore_file(
+        tmp_path / "in.png", tmp_path / "out.png", progress=lambda done, total: calls.append((done, total))
+    )
+    with Image.open(tmp_path / "out.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), deblurrer.restore(scene()))
+    assert calls == [(1, 1)]
+
+
 @pytest.mark.parametrize("name", ["missing.mp4", "a/b.mp4"])
 def test_a_missing_input_is_one_line(deblurrer: Deblurrer, tmp_path: Path, name: str) -> None:
     with pytest.raises(RtdeblurError, match="does not exist"):

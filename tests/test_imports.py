@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,13 +18,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench", "deblurrer", "engine"},
+    {"bench", "deblurrer", "preview", "engine"},
     {"pipeline", "live", "gpu_path"},
     {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device"},
-    {"frames", "dropout", "errors", "files", "decode", "parity"},
+    {"frames", "dropout", "errors", "pictures", "blur", "page", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
@@ -39,7 +38,10 @@ HOMES = {
     ),
     "cv2": ("rtdeblur.live.displays", "rtdeblur.live.sources.camera"),
     "aiohttp": ("rtdeblur.live.displays.web",),
+    "segno": ("rtdeblur.live.displays.web.qr",),
     "pyvirtualcam": ("rtdeblur.live.sinks.virtual_camera",),
+    "PIL": ("rtdeblur.media.photos",),
+    "pillow_heif": ("rtdeblur.media.photos",),
     "openvino": ("rtdeblur.backends.openvino",),
     "tensorrt": ("rtdeblur.backends.tensorrt",),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
@@ -58,6 +60,7 @@ HEAVY = {
     "aiohttp",
     "av",
     "cv2",
+    "PIL",
     "numpy",
     "openvino",
     "rich",
@@ -214,7 +217,10 @@ def test_nothing_heavy_is_loaded_by(code: str) -> None:
     assert names & HEAVY == set()
 
 
+@pytest.mark.needs_posix
 def test_help_answers_at_once() -> None:
+    import resource
+
     def seconds(*args: str) -> float:
         took = []
         for _ in range(5):  # the best of five, in processor time: other programs share the cores

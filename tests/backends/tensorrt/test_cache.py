@@ -214,6 +214,7 @@ def test_a_planted_engine_is_not_loaded(
     assert reason in cache.told[-1]
 
 
+@pytest.mark.needs_posix
 @posix
 @pytest.mark.parametrize(
     ("owner", "mode", "reason"),
@@ -377,6 +378,7 @@ print(len(engine.data), engine.path)
 """
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     code = FULL_DISK.format(folder=str(tmp_path))
