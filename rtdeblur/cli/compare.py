@@ -116,7 +116,7 @@ def _command(
     The moments are the most blurred ones of A. --video writes a video of both instead: next to each other, or
     with a line that wanders between them. Its sound is that of A.
     """
-    check_output(output)
+    check_output(output, overwrite)
     if video is not None:
         frames = _write_video(first, second, video, layout, overwrite, quiet)
         if as_json:

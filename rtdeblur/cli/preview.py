@@ -189,7 +189,7 @@ def _command(**words: Any) -> None:
     this machine. Nothing is written next to VIDEO.
     """
     request = PreviewRequest.of(**words)
-    check_output(request.output)
+    check_output(request.output, request.overwrite)
     from rtdeblur.preview import look
     from rtdeblur.strength import with_strength
 
