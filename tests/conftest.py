@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from leaks import nothing_is_left_behind  # noqa: F401
 
 from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media.reader import FileReader
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs a missing GPU or program; RTDEBLUR_REQUIRE_… = 1 lets it run, and fail."""
+    if item.get_closest_marker("needs_posix") and os.name == "nt":
+        pytest.skip("needs POSIX: signals, named pipes, file modes, resource limits")
     if item.get_closest_marker("needs_ffmpeg") and os.environ.get("RTDEBLUR_REQUIRE_FFMPEG") != "1":
         missing = [program for program in PROGRAMS if shutil.which(program) is None]
         if missing:

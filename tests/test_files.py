@@ -13,7 +13,7 @@ from rtdeblur import files
 from rtdeblur.files import PrivateFolder
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor owners of this kind")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two users")
+needs_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can act as two users")
 STRANGER = 65534
 
 

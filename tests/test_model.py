@@ -151,6 +151,7 @@ def test_a_manifest_that_no_decoder_likes(bundle: Path, text: bytes) -> None:
         Model.load(str(bundle))
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
 def test_a_manifest_that_is_a_pipe(bundle: Path) -> None:
     bundle.with_suffix(".json").unlink()

@@ -103,3 +103,9 @@ def test_frames_stay_on_a_gpu_only_at_full_strength() -> None:
 def test_another_strength_is_refused(strength: object) -> None:
     with pytest.raises(UsageError, match=r"strength is .*expected 0 .* to 2"):
         StrengthBackend(IdentityBackend(), strength)  # type: ignore[arg-type]
+
+
+def test_unfinished_work_of_another_strength_is_another_job() -> None:
+    full, half = (dict(StrengthBackend(Lighter(), strength).fingerprint) for strength in (1.0, 0.5))
+    assert full != half
+    assert full["backend"] == half["backend"] == "identity"

@@ -1,10 +1,12 @@
-"""`rtdeblur live [SOURCE]`: a camera, a stream or a file, restored while it is seen."""
+"""`rtdeblur live [SOURCE]`: deblurs a camera, a stream or a file live."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, Request, seconds
-from rtdeblur.cli.report import echo, say
+from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, Request, seconds
+from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
@@ -45,12 +47,14 @@ class LiveRequest(Request):
     send: str | None
     virtual_camera: str | None
     duration: float | None
+    strength: float
+    list_cameras: bool
 
 
 def live(request: LiveRequest) -> LiveSummary:
-    """Run a session to its end."""
+    """Run a session to its end and return its summary."""
     if not request.no_window:
-        import rtdeblur.live.displays.window  # noqa: F401 - OpenCV's windows hang where PyAV was loaded first
+        import rtdeblur.live.displays.window  # noqa: F401 - before PyAV, or OpenCV's windows hang
     from rtdeblur.live.capture import LiveCapture
     from rtdeblur.live.session import LiveSession, LiveSettings
     from rtdeblur.live.sources import open_source
@@ -86,10 +90,10 @@ def _check(request: LiveRequest) -> None:
     if request.duration is not None and request.duration <= 0:
         raise click.BadParameter(f"--duration is {request.duration:g}, expected more than 0 seconds.")
     if request.output and request.output.exists() and not request.overwrite:
-        raise UsageError(f"output {str(request.output)!r} exists; try another name or -y")
+        raise UsageError(f"output {str(request.output)!r} exists; choose another name, or -y to replace it")
     for folder in (request.record_dir, request.output.parent if request.output else request.record_dir):
         if not folder.is_dir():
-            raise UsageError(f"there is no folder {str(folder)!r} to record to; make it, or name another")
+            raise UsageError(f"no folder {str(folder)!r} to record to; create it or choose another")
     if request.no_window and not (request.web or request.output or request.send or _camera(request)):
         raise click.UsageError("--no-window leaves nothing to do; add --web, --output or --send.")
 
@@ -107,18 +111,20 @@ def _restorer(request: LiveRequest) -> LiveRestorer:
         return request.open_backend(Model.load(name), mode="latency", stopped=lambda: restorer.stopped)
 
     choices = dict.fromkeys([request.model or AUTO, AUTO, *bundled_models(), IDENTITY])
-    restorer = LiveRestorer([*choices], bundled_candidates(), open_backend)
+    restorer = LiveRestorer([*choices], bundled_candidates(), open_backend, strength=request.strength)
     return restorer
 
 
 def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Display]:
-    """The web page and the window; the page alone where both are asked for and no window can be had."""
+    """The web page and the window; only the page if both are requested and no window can be opened."""
     displays: list[Display] = []
     if request.web:
         from rtdeblur.live.displays.web.server import WebPage
 
         page = WebPage(*_address(request.web))
-        say("info", f"web page: {page.url}")  # even with --quiet: it may hold a token
+        say("info", f"web page: {page.url}")  # even with --quiet, since it may hold a token
+        if page.is_shared and sys.stderr.isatty():
+            _show_qr(page.url)
         displays.append(page)
     if not request.no_window:
         from rtdeblur.live.displays.window import Window
@@ -132,11 +138,33 @@ def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Di
     return displays
 
 
+def _show_qr(url: str) -> None:
+    """Print the address for the camera of a phone, if the terminal has the characters."""
+    from rtdeblur.live.displays.web.qr import qr_lines
+
+    with suppress(UnicodeEncodeError):
+        print(*qr_lines(url), sep="\n", file=sys.stderr)  # noqa: T201 - colours kept
+
+
+def _print_cameras(as_json: bool) -> None:
+    from rtdeblur.live.sources.listing import cameras
+
+    found = cameras()
+    if as_json:
+        echo(json.dumps([asdict(camera) for camera in found], indent=2))
+    elif found:
+        echo(table([("SOURCE", "NAME", "DEVICE"), *((str(c.number), c.name, c.device) for c in found)]))
+    else:
+        say("info", "no camera found; connect one, or use a file or an address as SOURCE")
+
+
 def _address(text: str) -> tuple[str, int]:
     """Host and port of `[HOST:]PORT`."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        raise click.BadParameter(f"--web is {text!r}, expected PORT or HOST:PORT, as 8765 or 0.0.0.0:8765.")
+        raise click.BadParameter(
+            f"--web is {text!r}, expected PORT or HOST:PORT, such as 8765 or 0.0.0.0:8765."
+        )
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
@@ -147,7 +175,7 @@ def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutp
     from rtdeblur.live.sinks.virtual_camera import virtual_camera
 
     outputs = []
-    # Two may wait: a receiver wants the newest picture, as a display does.
+    # A short queue, since a receiver wants the newest picture, as a display does.
     if request.send:
         name = f"sending to {without_secrets(request.send)}"
         outputs.append((name, send_to(request.send)))
@@ -159,19 +187,22 @@ def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutp
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)[x×](\d+)", text)
     if match is None or not int(match[1]) or not int(match[2]):
-        raise click.BadParameter(f"{text!r} is no size; expected WIDTHxHEIGHT, as 1280x720.")
+        raise click.BadParameter(f"{text!r} is not a size; expected WIDTHxHEIGHT, such as 1280x720.")
     return int(match[2]), int(match[1])
 
 
 def _command(**words: Any) -> None:
-    """Restore a camera, a stream or a file while it is seen.
+    """Deblur a camera, stream or file live.
 
-    SOURCE is a camera's number or device (0 where left out), an address (rtsp://, rtmp://, udp://, http://)
-    or a file, which plays at its own speed. The newest picture is always next: what is too late is dropped.
+    SOURCE is the number or device of a camera (default: 0), an address (rtsp://, rtmp://, udp://, http://)
+    or a file, which plays at its own speed. The newest picture is always next; late pictures are dropped.
     """
     from rtdeblur.live.address import without_secrets
 
     request = LiveRequest.of(**words)
+    if request.list_cameras:
+        _print_cameras(request.json)
+        return
     summary = live(request)
     if request.json:
         source = without_secrets(request.source)
@@ -183,46 +214,48 @@ def _command(**words: Any) -> None:
 
 _PARAMS: list[click.Parameter] = [
     click.Argument(["source"], default="0"),
-    click.Option(["--size"], type=_size, metavar="WxH", help="Size to ask of a camera, as 1280x720."),
+    click.Option(["--list-cameras"], is_flag=True, help="List the cameras of this machine and exit."),
+    click.Option(["--size"], type=_size, metavar="WxH", help="Size to request from a camera, e.g. 1280x720."),
     click.Option(
-        ["--fps"], type=click.FloatRange(1, 240), metavar="N", help="Frame rate to ask of a camera."
+        ["--fps"], type=click.FloatRange(1, 240), metavar="N", help="Frame rate to request from a camera."
     ),
     click.Option(
         ["--transport"], type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True,
-        help="How RTSP carries the pictures.",
+        help="Protocol that carries RTSP pictures.",
     ),
-    click.Option(["--wait"], is_flag=True, help="Wait for a source that is not there yet."),
+    click.Option(["--wait"], is_flag=True, help="Wait for a source that does not exist yet."),
     click.Option(
         ["--model"], default="auto", show_default=True, metavar="auto|NAME|PATH",
         help="auto: the best model and working resolution that keep up with the source.",
     ),
+    STRENGTH,
     *SHARED,
     ENGINE_DIR,
     click.Option(
         ["--deadline-ms"], type=click.FloatRange(1, 10_000), metavar="MS",
-        help="Time that auto may spend on a picture; by default the time between two.",
+        help="Time that auto may spend per picture (default: the source's frame interval).",
     ),
-    click.Option(["--no-window"], is_flag=True, help="Show no window."),
+    click.Option(["--no-window"], is_flag=True, help="Do not open a window."),
     click.Option(
-        ["--web"], metavar="[HOST:]PORT", help="Show the picture as a web page; HOST is 127.0.0.1."
+        ["--web"], metavar="[HOST:]PORT", help="Show the picture on a web page (default HOST: 127.0.0.1)."
     ),
     click.Option(
         ["-o", "--output"], type=_FILE, metavar="FILE.mkv", help="Record to a file, without sound."
     ),
-    click.Option(["-y", "--overwrite"], is_flag=True, help="Replace FILE.mkv if it is there."),
+    click.Option(["-y", "--overwrite"], is_flag=True, help="Replace FILE.mkv if it exists."),
     click.Option(
         ["--record-dir"], type=_FILE, default=Path(), metavar="DIR",
-        help="Where recordings and snapshots go that a key starts; by default here.",
+        help="Folder for snapshots and for recordings started by key (default: the current folder).",
     ),
     click.Option(
         ["--send"], metavar="URL", help="Send the picture to rtsp://, rtmp://, udp://, tcp:// or srt://."
     ),
     click.Option(
         ["--virtual-camera"], is_flag=False, flag_value="", metavar="[DEVICE]",
-        help="Be a camera for other programs (extra virtual-camera).",
+        help="Offer the result as a webcam to other programs (extra virtual-camera).",
     ),
     click.Option(
-        ["--duration"], type=seconds, metavar="TIME", help="Stop after this much: seconds or [HH:]MM:SS."
+        ["--duration"], type=seconds, metavar="TIME", help="Stop after this time: seconds or [HH:]MM:SS."
     ),
     QUIET,
     click.Option(["--json"], is_flag=True, help="Print a summary for programs on stdout."),

@@ -132,7 +132,7 @@ def as_path(word: str) -> Path:
     return path.absolute() if word != "-" and path == Path("-") else path
 
 
-_CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
+_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?([0-5]?\d):)?(\d{1,9}(?:\.\d*)?|\.\d+)")
 
 
 def seconds(text: str) -> float:
@@ -253,7 +253,8 @@ _SECTIONS: dict[str, list[click.Option]] = {
         ),
         _flag("--strict", help="Fail at the first damage in INPUT, and write nothing; else it is counted."),
         click.Option(
-            ["--max-pixels"], type=click.IntRange(1), metavar="N", default=8192 * 8192, show_default=True,
+            ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192,
+            show_default=True,
             help="Refuse larger pictures, before memory is taken for them.",
         ),
     ],

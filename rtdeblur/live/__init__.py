@@ -1,1 +1,1 @@
-"""Live pictures: the newest frame is always next, and what is too late is dropped and counted."""
+"""Live pictures: the newest frame is always next; frames that come too late are dropped and counted."""

@@ -1,4 +1,4 @@
-"""Takes the frames of a source in a thread of its own, and opens it again when it is lost."""
+"""Reads a live source in its own thread, and reopens it when it is lost."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rtdeblur.live.meters import FrameInterval
 from rtdeblur.live.sources.base import LiveSource
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
-"""Seconds between attempts to open a lost source; each waits twice as long as the one before."""
+"""Seconds between attempts to open a lost source; the delay doubles each time."""
 _CLOSE_SECONDS = 1.0
 _SILENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A frame, and the `time.monotonic()` at which it left the source."""
+    """A frame, and when it left the source (`time.monotonic()`)."""
 
     frame: Frame
     at: float
@@ -30,20 +30,21 @@ class Captured:
 class LiveCapture:
     """Fills a slot with the newest frame of a source.
 
-    One that cannot be opened the first time is an error, unless `patient`; one that was there is waited for.
+    A source that cannot be opened the first time is an error, unless `patient` is set. A source that is lost
+    later is reopened until it is back.
 
     Args:
-        open_source: opens it; called in the capture's thread.
+        open_source: opens the source; called in the capture's thread.
         say: called with one line when the source is lost and when it is back.
-        patient: wait for a source that is not there yet.
+        patient: wait for a source that does not exist yet.
 
     Attributes:
-        slot: where the frames go; closed at the end of a finite source and after an error.
-        interval: between frames, by the source's own clock.
-        frames: how many came.
-        reconnects: how many times a lost source came back.
+        slot: the newest frame; closed at the end of a finite source and after an error.
+        interval: time between frames, by the source's own clock.
+        frames: number of frames read.
+        reconnects: number of times that a lost source came back.
         damaged: packets or pictures that could not be read or decoded.
-        error: what ended the capture, if not the source's end.
+        error: reason for an early end; None while running and after the end of a finite source.
     """
 
     def __init__(
@@ -56,23 +57,23 @@ class LiveCapture:
         self.error: BaseException | None = None
         self._delay = FIRST_DELAY
         self._problem = "opening the source"
-        self._said = False  # that the source is away
+        self._said = False  # whether the user knows that the source is lost
         self._last_at = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtdeblur-capture", daemon=True)
 
     @property
     def message(self) -> str:
-        """'' while frames come, else what is wrong and what is done about it."""
+        """What is wrong and what happens next; '' while frames come."""
         silent = time.monotonic() - self._last_at
         return self._problem or (f"no picture for {silent:.0f} s" if silent >= _SILENCE_SECONDS else "")
 
     def start(self) -> None:
-        """Begin."""
+        """Start reading."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a source that is silent is left to its time-out."""
+        """Stop reading; a silent source is left to its timeout."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(_CLOSE_SECONDS)
@@ -81,13 +82,13 @@ class LiveCapture:
         try:
             while not self._stop.is_set() and self._read_until_lost():
                 pass
-        except BaseException as error:  # a thread has nobody else to tell
+        except BaseException as error:  # raised again by the session
             self.error = error
         finally:
             self.slot.close()
 
     def _read_until_lost(self) -> bool:
-        """Open the source and read it; False at its end."""
+        """Open the source and read it; return False at its end."""
         try:
             source = self._open_source()
             try:

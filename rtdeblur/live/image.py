@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from rtdeblur.ffmpeg.pixels import COLORSPACES, plane_views, video_frame
@@ -68,6 +68,36 @@ def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint
     for channel, plane in zip((1, 0, 2), plane_views(gbr), strict=True):
         bgr[..., channel] = plane
     return bgr
+
+
+def fitted(
+    reformatter: VideoReformatter, frame: Frame, size: tuple[int, int], pix_fmt: str, *, full_range: bool
+) -> VideoFrame:
+    """FFmpeg's frame in the size, format and range of a stream; RGB becomes YUV of BT.709.
+
+    Args:
+        reformatter: keeps the filters from picture to picture; used by one thread.
+        frame: any layout and depth.
+        size: (height, width) of the result.
+        pix_fmt: FFmpeg's name of the YUV format of the result.
+        full_range: range of the result.
+    """
+    height, width = size
+    picture, is_rgb = video_frame(frame), frame.colour.matrix == "rgb"
+    if (picture.height, picture.width, picture.format.name, frame.colour.full_range) == (
+        height, width, pix_fmt, full_range,
+    ):  # fmt: skip
+        return picture
+    return reformatter.reformat(
+        picture,
+        width,
+        height,
+        pix_fmt,
+        dst_colorspace=Colorspace.ITU709 if is_rgb else None,
+        src_color_range=ColorRange.JPEG if frame.colour.full_range else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
+        interpolation=Interpolation.BICUBIC,
+    )
 
 
 class Scaler:

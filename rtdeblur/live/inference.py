@@ -1,4 +1,4 @@
-"""Restores the newest frame, in a thread of its own."""
+"""Restores the newest frame, in its own thread."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ _CLOSE_SECONDS = 10.0
 
 
 class Inference:
-    """Takes the newest frame of a capture, restores it and passes it on.
+    """Restores the newest frame of a capture and passes it on.
 
-    A model that fails on a frame after others went well costs the restoration of that frame, not the session.
+    If the model fails on a frame after it has restored others, that frame passes unrestored and the session
+    continues.
 
     Args:
-        capture: where the frames come from.
-        restorer: closed at the end.
-        deliver: gets each picture; must not wait.
+        capture: source of the frames.
+        restorer: runs the model; closed at the end.
+        deliver: called with each picture; must not block.
         say: called with one line when the model fails.
-        deadline: seconds that restoring a frame may take; None for the source's frame interval.
+        deadline: seconds per frame; None for the source's frame interval.
 
     Attributes:
         slot: the newest picture; closed at the end.
-        times: how long restoring took.
-        restored: frames restored.
-        unrestored: frames passed on as they came, because the model failed on them.
-        message: why, '' while all is well.
-        error: what ended the thread, if not the capture's end.
+        times: time per restored frame.
+        restored: number of frames restored.
+        unrestored: number of frames that passed unrestored because the model failed.
+        message: why the model fails, '' while it works.
+        error: reason for an early end; None while running and after the end of the capture.
     """
 
     def __init__(
@@ -59,11 +60,11 @@ class Inference:
         self._thread = threading.Thread(target=self._run, name="rtdeblur-infer", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start restoring."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the frame that is being restored."""
+        """Stop after the current frame."""
         self._stop.set()
         self._restorer.stop()
         self._capture.slot.close()
@@ -79,7 +80,7 @@ class Inference:
                 self.slot.put(picture)
         except InterruptedRunError as error:
             self.error = None if self._stop.is_set() else error
-        except BaseException as error:  # a thread has nobody else to tell
+        except BaseException as error:  # raised again by the session
             self.error = error
         finally:
             self._restorer.close()

@@ -1,10 +1,10 @@
-"""`--model auto`: from the best picture to the fastest, and which of them keeps up.
+"""Choice of model and working resolution for `--model auto`: the best that keeps up with the source.
 
-The rungs are the models from heavy to light at full resolution, without those that are heavier than
-another and no better, then the lightest at lower working resolutions. Passing pictures on unrestored is no
-rung: where even the last is too slow, the frame rate gives way. Lower resolutions are worth it: on a GoPro
-clip and 4 test pairs the model `fast` gains 1.1 and 1.6 dB (luma) at full size, 1.5 and 1.4 dB at a half,
-0.9 and 0.4 dB at a quarter.
+The rungs of the ladder are the models at full resolution, from heavy to light, then the lightest model at
+lower working resolutions. A model that is heavier than another and scores no better is left out. Showing
+pictures unrestored is not a rung: if even the last rung is too slow, the frame rate drops. Lower
+resolutions still help: on a GoPro clip and 4 test pairs the model `fast` gains 1.1 and 1.6 dB (luma) at
+full size, 1.5 and 1.4 dB at half size, 0.9 and 0.4 dB at a quarter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rtdeblur.model import Model, bundled_models
 
 SCALES = (Fraction(3, 4), Fraction(1, 2), Fraction(3, 8), Fraction(1, 4), Fraction(3, 16), Fraction(1, 8))
 _SMALLEST_SIDE = 120
-"""In lines; below it there is little blur left that a model could see."""
+"""In pixels; in smaller pictures hardly any blur is left for a model to see."""
 _FIRST_PIXELS = 1280 * 720
 
 
@@ -30,9 +30,9 @@ class Candidate:
     """A model that auto may choose.
 
     Attributes:
-        name: of the model.
-        cost: how much it computes for a pixel, in any unit that all candidates share.
-        quality: what it scores, more being better, in any unit that all candidates share.
+        name: name of the model.
+        cost: work per pixel, in any unit that all candidates share.
+        quality: score, higher is better, in any unit that all candidates share.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A way to restore a picture.
+    """A model at a working resolution.
 
     Attributes:
-        model: its name.
-        size: (height, width) to work at.
-        cost: how much it computes, in units of `Candidate.cost` times pixels.
+        model: name of the model.
+        size: working resolution, (height, width).
+        cost: work per picture, in units of `Candidate.cost` times pixels.
     """
 
     model: str
@@ -73,7 +73,7 @@ def bundled_candidates() -> list[Candidate]:
 
 
 def rungs(candidates: Sequence[Candidate], height: int, width: int) -> tuple[Rung, ...]:
-    """The ways to restore a picture of a size, best and dearest first."""
+    """The rungs for pictures of one size, from the best and slowest to the fastest."""
     models: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda candidate: (candidate.cost, -candidate.quality)):
         if not models or candidate.quality > models[0].quality:
@@ -85,31 +85,31 @@ def rungs(candidates: Sequence[Candidate], height: int, width: int) -> tuple[Run
 
 
 def first_guess(ladder: Sequence[Rung]) -> int:
-    """The rung to try on a machine of which nothing is known: 720p at most, for memory's sake too."""
+    """Index of the rung to try on an unknown machine: at most 720p, which also limits memory."""
     fitting = (i for i, rung in enumerate(ladder) if rung.size[0] * rung.size[1] <= _FIRST_PIXELS)
     return next(fitting, len(ladder) - 1)
 
 
 def _scaled(height: int, width: int, scale: Fraction) -> tuple[int, int]:
-    """Even sides, which every subsampling of chroma divides."""
+    """Scale to even sides, which every chroma subsampling divides."""
     return round(height * scale / 2) * 2, round(width * scale / 2) * 2
 
 
 class Governor:
-    """Chooses a rung by the time that restoring takes, without going to and fro.
+    """Chooses a rung by the time that restoring takes, without oscillating.
 
-    Down at once, to where the time should fit; up one rung, after a while and only with room to spare.
-    A rung that proved too slow is tried again later and later.
+    It steps down at once, to the first rung that should fit, and up one rung at a time, after a while and
+    only with time to spare. A rung that proved too slow is retried after longer and longer waits.
 
     Args:
-        clock: tells the time.
+        clock: source of the time.
     """
 
     SAMPLES = 5
     FITS = 0.9
-    """Part of the budget that a lower rung may be expected to take."""
+    """Share of the budget that a lower rung may be expected to take."""
     ROOM = 0.75
-    """Part of the budget that a higher rung may be expected to take."""
+    """Share of the budget that a higher rung may be expected to take."""
     HOLD_SECONDS = 5.0
     MOST_HOLD_SECONDS = 160.0
 
@@ -124,29 +124,29 @@ class Governor:
         self._hold = self.HOLD_SECONDS
 
     def begin(self, costs: Sequence[float], budget: float, guess: int = 0) -> int:
-        """Start on a new ladder, because the picture's size changed.
+        """Start on a new ladder, because the size of the picture changed.
 
         Args:
-            costs: of each rung, falling.
-            budget: seconds that restoring a picture may take.
-            guess: the rung to try where nothing is known yet.
+            costs: cost of each rung, in falling order.
+            budget: seconds allowed per picture.
+            guess: rung to try while the speed of the machine is unknown.
 
         Returns:
-            The first rung that should fit.
+            Index of the first rung that should fit.
         """
         self._costs = costs
         self._move(guess if self._seconds_per_cost is None else self._fitting(0, budget))
         return self._index
 
     def observe(self, seconds: float, budget: float) -> int:
-        """Take note of how long a picture took.
+        """Record how long a picture took.
 
         Args:
-            seconds: that restoring it took.
-            budget: seconds that it may take.
+            seconds: time spent on restoring it.
+            budget: seconds allowed per picture.
 
         Returns:
-            The rung for the next picture.
+            Index of the rung for the next picture.
         """
         self._times.append(seconds)
         hopeless = len(self._times) >= 2 and min(self._times) > 2 * budget
@@ -156,7 +156,7 @@ class Governor:
         self._seconds_per_cost = median / self._costs[self._index]
         stayed = self._clock() - self._moved_at
         if median > budget and self._index < len(self._costs) - 1:
-            # A climb that fails soon costs a longer wait before the next.
+            # A step up that soon fails doubles the wait before the next one.
             failed = self._climbed and stayed < 2 * self._hold
             self._hold = min(2 * self._hold, self.MOST_HOLD_SECONDS) if failed else self.HOLD_SECONDS
             self._move(self._fitting(self._index + 1, budget))

@@ -1,4 +1,4 @@
-"""A place for one item between two threads, where a newer one replaces one that nobody took."""
+"""Slot between two threads that holds only the newest item."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """Holds the newest item.
+    """Slot for one item: a new item replaces one that was not taken.
 
     Attributes:
-        dropped: items that were replaced before anybody took them.
-        closed: True when no more will come and none is left.
+        dropped: number of items replaced before they were taken.
     """
 
     def __init__(self) -> None:
@@ -24,12 +23,12 @@ class Latest(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """True when no more will come and none is left."""
+        """True once the slot is empty and no more items will come."""
         with self._changed:
             return self._ended and self._item is None
 
     def put(self, item: T) -> None:
-        """Leave an item; never waits."""
+        """Store an item; never blocks."""
         with self._changed:
             self.dropped += self._item is not None
             self._item = item
@@ -39,10 +38,10 @@ class Latest(Generic[T]):
         """Wait for an item.
 
         Args:
-            timeout: seconds to wait; None for as long as it takes.
+            timeout: seconds to wait; None waits without limit.
 
         Returns:
-            The newest item; None where none came in time, or no more will.
+            The newest item; None after the timeout, or once the slot is closed and empty.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._ended, timeout)
@@ -50,7 +49,7 @@ class Latest(Generic[T]):
             return item
 
     def close(self) -> None:
-        """Say that no more will come; the last item can still be taken."""
+        """Accept no more items; the last one can still be taken."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What a session measures while it runs, in memory that does not grow."""
+"""Rates and delays of a running session, measured in constant memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections import deque
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Seconds, as `time.monotonic`."""
+"""Returns the time in seconds, such as `time.monotonic`."""
 
 
 class Rate:
-    """Events a second, over the last seconds.
+    """Events per second over the last few seconds.
 
     Args:
-        seconds: how far to look back.
-        clock: tells the time.
+        seconds: length of the window.
+        clock: source of the time.
     """
 
     def __init__(self, seconds: float = 2.0, clock: Clock = time.monotonic) -> None:
@@ -30,7 +30,7 @@ class Rate:
 
     @property
     def per_second(self) -> float:
-        """Events a second, 0 where nothing happened of late."""
+        """Events per second; 0 if there were fewer than two in the window."""
         now = self._clock()
         recent = [t for t in tuple(self._times) if now - t <= self._seconds]
         if len(recent) < 2 or recent[-1] == recent[0]:
@@ -39,32 +39,32 @@ class Rate:
 
 
 class FrameInterval:
-    """The time between frames by the source's own clock, whatever the network does to their arrival."""
+    """Time between frames by the source's own clock, so that network jitter does not count."""
 
     def __init__(self) -> None:
         self._last: float | None = None
         self._steps: deque[float] = deque(maxlen=31)
 
     def add(self, seconds: float) -> None:
-        """Note a frame's time."""
-        # Clocks jump where a sender restarts.
+        """Add the time of a frame, in seconds."""
+        # Clocks jump when a sender restarts.
         if self._last is not None and 0 < seconds - self._last < 1:
             self._steps.append(seconds - self._last)
         self._last = seconds
 
     @property
     def seconds(self) -> float | None:
-        """The usual interval; None before two frames."""
+        """Median interval in seconds; None before the second frame."""
         steps = tuple(self._steps)
         return statistics.median(steps) if steps else None
 
 
 class Latency:
-    """Delays of pictures: of the last seconds, and of the whole session to a millisecond.
+    """Percentiles of delays: over the last few seconds, and over the whole session to a millisecond.
 
     Args:
-        recent_seconds: how far `recent` looks back.
-        clock: tells the time.
+        recent_seconds: length of the window of `recent`.
+        clock: source of the time.
     """
 
     _LONGEST_MS = 60_000
@@ -75,7 +75,7 @@ class Latency:
         self._counts: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
-        """Note the delay of a picture."""
+        """Add the delay of a picture, in seconds."""
         milliseconds = seconds * 1000
         self._recent.append((self._clock(), milliseconds))
         bucket = min(round(milliseconds), self._LONGEST_MS)
@@ -83,7 +83,7 @@ class Latency:
 
     @property
     def recent(self) -> tuple[float, float] | None:
-        """Median and 95th percentile of the last seconds, in milliseconds; None where nothing was."""
+        """Median and 95th percentile of the last few seconds, in milliseconds; None without data."""
         now = self._clock()
         values = sorted(ms for t, ms in self._recent if now - t <= self._recent_seconds)
         if not values:
@@ -92,7 +92,7 @@ class Latency:
 
     @property
     def overall(self) -> tuple[float, float] | None:
-        """Median and 95th percentile of the whole session, in milliseconds; None where nothing was."""
+        """Median and 95th percentile of the whole session, in milliseconds; None without data."""
         total = sum(self._counts.values())
         return (self._overall(total, 0.5), self._overall(total, 0.95)) if total else None
 

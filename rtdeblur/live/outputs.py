@@ -1,4 +1,4 @@
-"""Outputs that may be slow: each in a thread of its own, behind a queue that drops the oldest."""
+"""Outputs that may be slow: each has its own thread and a queue that drops the oldest frames."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class LiveOutput:
     """Writes frames to a sink; the live picture never waits for it.
 
     Args:
-        name: for messages, as 'the recording out.mkv'.
-        open_sink: opens it for the first frame.
-        say: called with one line when it fails and when it is back.
-        depth: frames that may wait.
-        persistent: open it again when it fails, as a receiver that may come back; else give up.
-        required: a session without it makes no sense: where it fails before its first frame, that is not
-            said, since the session ends with its error.
+        name: name in messages, such as 'recording out.mkv'.
+        open_sink: opens the sink for the first frame.
+        say: called with one line when the sink fails and when it is back.
+        depth: number of frames that may wait.
+        persistent: reopen the sink when it fails, such as a receiver that may come back; otherwise give up.
+        required: the session ends if the sink fails before its first frame; its error is then raised by the
+            session and not logged here.
 
     Attributes:
-        frames: frames written.
-        dropped: frames that were too many for it.
-        error: why it gave up, None while it goes on.
+        frames: number of frames written.
+        dropped: number of frames dropped because the sink was too slow.
+        error: why the output gave up; None while it works.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class LiveOutput:
         self._thread.start()
 
     def put(self, frame: Frame, captured_at: float, rate: float | None) -> None:
-        """Leave a frame; never waits.
+        """Queue a frame; never blocks.
 
         Args:
-            frame: to write.
+            frame: the frame to write.
             captured_at: `time.monotonic()` when it was captured.
-            rate: frames a second, as far as it is known.
+            rate: frames per second; None if unknown.
         """
         with self._changed:
             if self._ended:
@@ -72,18 +72,18 @@ class LiveOutput:
             self._changed.notify()
 
     def end(self) -> None:
-        """Take no more; what waits is still written, then the sink is closed."""
+        """Accept no more frames; queued ones are still written, then the sink is closed."""
         with self._changed:
             self._ended = True
             self._changed.notify()
 
     def join(self) -> None:
-        """Wait, within reason, until all is written."""
+        """Wait until everything is written, at most 5 seconds."""
         self._thread.join(_CLOSE_SECONDS)
 
     @property
     def is_stillborn(self) -> bool:
-        """True where it was required and failed before its first frame."""
+        """True if the output is required and failed before its first frame."""
         return self._required and self.error is not None and not self.frames
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Restores live frames one by one, by the model and at the working resolution that keep up."""
+"""Restores live frames one by one, with the model and working resolution that keep up."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from rtdeblur.frames import Frame, FrameBatch
 from rtdeblur.live.image import Scaler
 from rtdeblur.live.ladder import Candidate, Governor, Rung, first_guess, rungs
 from rtdeblur.live.meters import Clock
+from rtdeblur.strength import FULL, HIGHEST, checked, scale_change
 
 AUTO = "auto"
 
 
 class LiveRestorer:
-    """Runs models; used by one thread, but for `next_choice` and what `model` and `working_size` tell.
+    """Runs models for one thread; others may read its attributes and call `next_choice` and `stop`.
 
     Args:
-        choices: what `next_choice` goes round: AUTO and names of models; the first is where it begins.
-        candidates: the models among which AUTO chooses.
-        open_backend: starts the backend of a model by name; called in the thread that restores.
-        clock: tells the time.
+        choices: AUTO and names of models, in the order of `next_choice`; the first one is used at the start.
+        candidates: models that AUTO may choose.
+        open_backend: starts the backend of a model, given its name; called in the restoring thread.
+        clock: source of the time.
+        strength: scale of the change, 0 to 2; see `set_strength`.
 
     Attributes:
-        model: what restored the last frame.
-        working_size: (height, width) that it worked at.
-        description: of the backend that did it, one line.
-        stopped: True once `stop` was called, for backends that work on something for long.
+        model: name of the model that restored the last frame.
+        working_size: (height, width) at which it worked.
+        resolution: working height divided by the height of the picture.
+        choices: AUTO and names of models, in the order of `next_choice`.
+        strength: scale of the change that a model makes; 0 leaves pictures as they are, bit for bit.
+        description: one line about its backend.
+        stopped: True once `stop` was called; polled by backends during long builds.
         unrestored: frames so far for which a model returned no picture, and that stayed as they were.
     """
 
@@ -38,8 +43,10 @@ class LiveRestorer:
         candidates: Sequence[Candidate],
         open_backend: Callable[[str], Backend],
         clock: Clock = time.monotonic,
+        strength: float = FULL,
     ) -> None:
-        self._choices, self._candidates = tuple(choices), candidates
+        self.choices, self._candidates = tuple(choices), candidates
+        self.strength, self.resolution = checked(strength), 1.0
         self._open_backend, self._clock = open_backend, clock
         self._choice = 0
         self._governor = Governor(clock)
@@ -48,59 +55,79 @@ class LiveRestorer:
         self._index = 0
         self._met: tuple[object, ...] = ()
         self._scaler = Scaler()
-        self.model, self.description = self._choices[0], ""
+        self.model, self.description = self.choices[0], ""
         self.working_size = (0, 0)
         self.stopped = False
         self.unrestored = 0
 
     @property
     def label(self) -> str:
-        """The model's name, and whether it was chosen by itself."""
-        return f"{self.model} (auto)" if self._choices[self._choice] == AUTO != self.model else self.model
+        """Name of the model, with '(auto)' if auto chose it."""
+        return f"{self.model} (auto)" if self.choice == AUTO != self.model else self.model
 
     def next_choice(self) -> str:
-        """Go to the next choice; from any thread.
+        """Switch to the next choice; may be called from any thread.
 
         Returns:
             Its name.
         """
-        self._choice = (self._choice + 1) % len(self._choices)
-        return self._choices[self._choice]
+        self._choice = (self._choice + 1) % len(self.choices)
+        return self.choice
+
+    @property
+    def choice(self) -> str:
+        """The current choice: AUTO or the name of a model."""
+        return self.choices[self._choice]
+
+    def choose(self, name: str) -> None:
+        """Switch to a choice; may be called from any thread. An unknown name changes nothing."""
+        if name in self.choices:
+            self._choice = self.choices.index(name)
+
+    def set_strength(self, value: float) -> None:
+        """Scale the change from the next frame on; may be called from any thread.
+
+        Args:
+            value: scale; limited to 0..2.
+        """
+        self.strength = min(HIGHEST, max(0.0, value))
 
     def start(self) -> None:
-        """Open what the first choice needs first, so that what is wrong with it shows at once.
+        """Open the backend of the first choice, so that problems show before the first frame.
 
         Raises:
-            RtdeblurError: a model or backend cannot start.
+            RtdeblurError: the model or its backend cannot start.
         """
-        choice = self._choices[self._choice]
+        choice = self.choice
         self._backend(rungs(self._candidates, 1, 1)[0].model if choice == AUTO else choice)
 
     def restore(self, frame: Frame, budget: float) -> Frame:
-        """Restore a frame, and learn from how long it takes.
+        """Restore a frame, and adapt to how long it takes.
 
         Args:
-            frame: of any layout.
+            frame: any layout.
             budget: seconds that AUTO may spend on a frame.
 
         Returns:
             A frame of the same layout.
         """
-        choice = self._choices[self._choice]
+        choice, strength = self.choice, self.strength
         rung = self._rung(frame, choice, budget)
         backend = self._backend(rung.model)
         began = self._clock()
         restored = self._run(backend, frame, rung.size)
         seconds = self._clock() - began
         met = (rung, frame.layout)
-        if met == self._met and choice == AUTO:  # the first at a size pays for compiling
+        if met == self._met and choice == AUTO:  # the first frame of a size pays for compiling
             self._index = self._governor.observe(seconds, budget)
         self._met, self.model, self.working_size = met, rung.model, rung.size
+        self.resolution = rung.size[0] / frame.planes[0].shape[0]
         self.description = backend.description
-        return restored
+        planes = scale_change(frame.planes, restored.planes, strength, frame.colour.peak)
+        return replace(restored, planes=planes)
 
     def stop(self) -> None:
-        """Give up what takes long, from any thread; `restore` may raise InterruptedRunError then."""
+        """Abandon long builds, from any thread; `restore` may then raise InterruptedRunError."""
         self.stopped = True
 
     def close(self) -> None:

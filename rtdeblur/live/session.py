@@ -3,7 +3,7 @@
     source ──► [capture] ──newest──► [infer] ──newest──► displays (the caller's thread)
                                         └───bounded queues──► [output] …
 
-What a stage has no time for is dropped and counted.
+Frames that a stage has no time for are dropped and counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from pathlib import Path
 
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.live.capture import LiveCapture
-from rtdeblur.live.displays import Command, Display, LivePicture, LiveStatus
+from rtdeblur.live.displays import (
+    Action,
+    Command,
+    Display,
+    LivePicture,
+    LiveStatus,
+    SetStrength,
+    UseModel,
+)
 from rtdeblur.live.inference import Inference
 from rtdeblur.live.meters import Latency, Rate
 from rtdeblur.live.outputs import LiveOutput
@@ -30,18 +38,19 @@ _POLL_SECONDS = 0.05
 _NOTICE_SECONDS = 3.0
 
 Say = Callable[[str, str], None]
-"""Tells the user: 'info' or 'warning', and one line."""
+"""Logs one line for the user; the first argument is 'info' or 'warning'."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """What a session is told.
+    """Options of a session.
 
     Attributes:
-        duration: seconds from the first picture on; None for as long as the source gives any.
-        deadline: seconds that restoring a picture may take; None for the source's frame interval.
-        record: file to record to from the beginning on.
-        folder: where recordings and snapshots go that a key starts.
+        duration: seconds to run, counted from the first picture, or from the start until one comes; None
+            runs until the source ends.
+        deadline: seconds per picture for restoring; None for the source's frame interval.
+        record: file to record to from the start; None for no recording.
+        folder: folder of snapshots, and of recordings started during the session.
         overwrite: replace the file of `record` if it exists.
     """
 
@@ -53,15 +62,15 @@ class LiveSettings:
 
 
 class LiveSession:
-    """Shows, records and sends what a source gives, restored.
+    """Restores the pictures of a source, and shows, records and sends them.
 
     Args:
-        capture: not yet started.
-        restorer: closed by `run`.
-        displays: closed by `run`; with none, pictures go to the outputs alone.
-        outputs: ended by `run`.
-        say: tells the user what happens.
-        settings: what else it is told.
+        capture: reads the source; not yet started.
+        restorer: runs the models; closed by `run`.
+        displays: show the pictures; closed by `run`; may be empty.
+        outputs: record or send the pictures; ended by `run`.
+        say: logs one line for the user.
+        settings: further options.
     """
 
     def __init__(
@@ -78,19 +87,21 @@ class LiveSession:
         self._inference = Inference(capture, restorer, self._deliver, self._warn, self._settings.deadline)
         self._outputs = tuple(outputs)
         self._recording: LiveOutput | None = None
+        self._recording_path = Path()
         self._latency, self._rate, self._shown = Latency(), Rate(), 0
         self._began = self._first_at = 0.0
         self._last: LivePicture | None = None
         self._paused = False
         self._notice, self._notice_until = "", 0.0
         self._stop = threading.Event()
-        self._saver = ThreadPoolExecutor(1, "rtdeblur-snapshot")
+        self._saver = ThreadPoolExecutor(1, "rtdeblur-saver")
+        self._saved: tuple[Path, ...] = ()
 
     def run(self) -> LiveSummary:
-        """Run until the source ends, a display is closed, time is up, or `stop` is called.
+        """Run until the source ends, a display is closed, the time is up, or `stop` is called.
 
         Raises:
-            RtdeblurError: the source, the model or an output cannot begin; or nothing is left to do.
+            RtdeblurError: the source, the model or an output cannot start, or every output has failed.
         """
         self._began = time.monotonic()
         try:
@@ -106,7 +117,7 @@ class LiveSession:
         return self._summary()
 
     def stop(self) -> None:
-        """End the session in good order; from any thread, or a signal's handler."""
+        """End the session cleanly; may be called from any thread or a signal handler."""
         self._stop.set()
 
     def _step(self) -> None:
@@ -114,8 +125,8 @@ class LiveSession:
         shown = None if self._paused else picture
         status = self._status()
         for display in self._displays:
-            for command in display.show(shown, status):
-                self._obey(command)
+            for action in display.show(shown, status):
+                self._obey(action)
         if shown is not None:
             self._count(shown)
         if self._is_over():
@@ -123,12 +134,13 @@ class LiveSession:
 
     def _is_over(self) -> bool:
         duration = self._settings.duration
-        if self._first_at and duration is not None and time.monotonic() - self._first_at >= duration:
+        # Until the first picture, the time counts from the start: a source that never comes ends too.
+        if duration is not None and time.monotonic() - (self._first_at or self._began) >= duration:
             return True
         return any(o.is_stillborn for o in self._outputs) or self._is_useless()
 
     def _is_useless(self) -> bool:
-        """True where nobody gets the pictures any more."""
+        """True if no display or output takes pictures any more."""
         return not self._displays and bool(self._outputs) and all(o.error for o in self._outputs)
 
     def _count(self, shown: LivePicture) -> None:
@@ -144,18 +156,24 @@ class LiveSession:
         self._last = shown
 
     def _deliver(self, picture: LivePicture) -> None:
-        """Called from the inference's thread."""
+        """Queue a picture for every output; called in the inference thread."""
         interval = self._capture.interval.seconds
         for output in self._outputs:
             output.put(picture.restored, picture.captured_at, 1 / interval if interval else None)
 
-    def _obey(self, command: Command) -> None:
-        if command is Command.QUIT:
+    def _obey(self, command: Action) -> None:
+        if isinstance(command, UseModel):
+            self._restorer.choose(command.name)
+            self._notify(f"model: {self._restorer.choice}")
+        elif isinstance(command, SetStrength):
+            self._restorer.set_strength(command.value)
+            self._notify(f"strength: {self._restorer.strength:g}")
+        elif command is Command.QUIT:
             self.stop()
         elif command is Command.PAUSE:
             self._paused = not self._paused
         elif command is Command.NEXT_MODEL:
-            self._tell(f"model: {self._restorer.next_choice()}")
+            self._notify(f"model: {self._restorer.next_choice()}")
         elif command is Command.RECORD:
             self._toggle_recording()
         elif command is Command.SNAPSHOT and self._last is not None:
@@ -166,27 +184,36 @@ class LiveSession:
             blurred, restored = save_snapshot(picture, self._settings.folder)
         except (RtdeblurError, OSError) as error:
             self._warn(str(error))
-            self._tell(str(error))
+            self._notify(str(error))
         else:
             self._say("info", f"saved {blurred} and {restored}")
-            self._tell(f"saved {restored.name}")
+            self._notify(f"saved {restored.name}")
+            self._saved = (*self._saved, blurred, restored)
 
     def _toggle_recording(self) -> None:
         if self._is_recording():
             assert self._recording is not None
             self._recording.end()
-            self._tell(f"{self._recording.name} ended")
+            self._saver.submit(self._offer, self._recording, self._recording_path)
             self._recording = None
         else:
             path = stamped(self._settings.folder, ".mkv")
             self._record(path)
             self._say("info", f"recording to {path}, without sound")
-            self._tell(f"recording to {path.name}")
+            self._notify(f"recording to {path.name}")
 
     def _record(self, path: Path, *, overwrite: bool = False, required: bool = False) -> None:
         sink = record_to(path, overwrite=overwrite)
+        self._recording_path = path
         self._recording = LiveOutput(f"recording {path}", sink, self._warn, required=required)
         self._outputs = (*self._outputs, self._recording)
+
+    def _offer(self, recording: LiveOutput, path: Path) -> None:
+        """Wait until a recording is complete, and offer it to displays."""
+        recording.join()
+        if recording.error is None and recording.frames:
+            self._notify(f"saved {path.name}")
+            self._saved = (*self._saved, path)
 
     def _is_recording(self) -> bool:
         return self._recording is not None and self._recording.error is None
@@ -194,8 +221,8 @@ class LiveSession:
     def _warn(self, line: str) -> None:
         self._say("warning", line)
 
-    def _tell(self, notice: str) -> None:
-        """Show a line in the displays for a moment."""
+    def _notify(self, notice: str) -> None:
+        """Show one line in the displays for a few seconds."""
         self._notice, self._notice_until = notice, time.monotonic() + _NOTICE_SECONDS
 
     def _status(self) -> LiveStatus:
@@ -212,6 +239,11 @@ class LiveSession:
             recording=self._is_recording(),
             paused=self._paused,
             message=self._capture.message or self._inference.message or notice or failed,
+            resolution=self._restorer.resolution,
+            models=self._restorer.choices,
+            choice=self._restorer.choice,
+            strength=self._restorer.strength,
+            saved=self._saved,
         )
 
     def _close(self) -> None:
@@ -246,6 +278,7 @@ class LiveSession:
             restore_ms=self._inference.times.overall,
             model=self._restorer.label,
             working_size=self._restorer.working_size,
+            resolution=self._restorer.resolution,
             reconnects=self._capture.reconnects,
             outputs=tuple(
                 OutputSummary(o.name, o.frames, o.dropped, str(o.error or "")) for o in self._outputs

@@ -148,6 +148,7 @@ def test_no_terminal_no_bar(clip: Path, tmp_path: Path, program: Program) -> Non
     assert "\r" not in err
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals here")
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_terminal_shows_a_bar_unless_quiet(

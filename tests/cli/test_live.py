@@ -41,7 +41,7 @@ def test_a_file_is_played_restored_and_recorded(
         (["clip", "--no-window", "--send", "http://x"], "cannot send to 'http://x'"),
         (["clip", "--no-window", "-o", "out.mp4"], "try 'out.mkv'"),
         (["clip", "--no-window", "-o", "nowhere/out.mkv"], "no folder 'nowhere'"),
-        (["clip", "--no-window", "-o", "{clip}"], "exists; try another name or -y"),
+        (["clip", "--no-window", "-o", "{clip}"], "exists; choose another name, or -y"),
         (["clip", "--no-window", "-o", "{out}", "--model", "nosuch"], "no model is called 'nosuch'"),
     ],
 )
@@ -64,6 +64,7 @@ def test_words_that_make_no_sense_are_usage(words: list[str], clip: Path, fails:
     assert "Try 'rtdeblur --help'" in fails("live", clip, *words, exit_code=2)
 
 
+@pytest.mark.needs_posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_good_order(
     number: int, long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
@@ -92,6 +93,7 @@ def test_duration_counts_from_the_first_picture(long_clip: Path, tmp_path: Path)
     assert 0.2 < last < 5
 
 
+@pytest.mark.needs_posix
 def test_a_second_signal_waits_for_nothing(
     program: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

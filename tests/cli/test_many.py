@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -179,6 +178,7 @@ def test_a_redirected_file_can_be_searched(
     assert count_frames(tmp_path / "out.mkv") == 5
 
 
+@pytest.mark.needs_posix
 def test_a_signal_ends_all_and_keeps_what_is_done(
     clip: Path, long_clip: Path, tmp_path: Path, program: Program
 ) -> None:
@@ -198,8 +198,11 @@ def test_a_signal_ends_all_and_keeps_what_is_done(
     assert "1 of 3 videos restored, 2 not begun" in err
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
 def test_a_full_disk_costs_one_file(clip: Path, long_clip: Path, tmp_path: Path, program: Program) -> None:
+    import resource
+
     def little_disk() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
@@ -226,6 +229,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(long_clip: Path, program: Pro
     process.stderr.close()
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals here")
 @pytest.mark.parametrize("words", [("-", "-o", "out.mkv"), ("{clip}", "-o", "-")])
 def test_a_terminal_is_no_place_for_video(words: tuple[str, ...], clip: Path, program: Program) -> None:
@@ -239,6 +243,7 @@ def test_a_terminal_is_no_place_for_video(words: tuple[str, ...], clip: Path, pr
     assert err.count("\n") == 1
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
 def test_a_named_pipe_and_a_device_stay_what_they_are(clip: Path, tmp_path: Path, program: Program) -> None:
     pipe, out = tmp_path / "pipe", tmp_path / "out.mkv"

@@ -30,8 +30,12 @@ def test_a_time(text: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-1", "1:", ":30", "1:60", "61:00:00:00", "1:75:00", "nan", "inf", "1e3", "5s", "1:2:3:4"]
-)
+    "text",
+    [
+        "", "-1", "1:", ":30", "1:60", "61:00:00:00", "1:75:00", "nan", "inf", "1e3", "5s", "1:2:3:4",
+        "9" * 400, "9" * 36, f"{'9' * 36}:00:00",
+    ],
+)  # fmt: skip
 def test_no_time(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no time"):
         seconds(text)

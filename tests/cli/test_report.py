@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,7 +43,7 @@ def on_a_terminal() -> Callable[..., bytes]:
     """Run the program on a terminal; give all that it got."""
 
     def run(*args: object) -> bytes:
-        shown, terminal = pty.openpty()
+        shown, terminal = os.openpty()
         words = [sys.executable, "-m", "rtdeblur", *map(str, args)]
         with subprocess.Popen(words, stdout=terminal, stderr=terminal, stdin=subprocess.DEVNULL) as process:
             os.close(terminal)

@@ -55,6 +55,7 @@ def clip(make_clip: Callable[..., Path]) -> Path:
     return make_clip(".mkv", *words, frames=110, filters=filters)
 
 
+@pytest.mark.needs_posix
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_killed_again_and_again(clip: Path, tmp_path: Path, ending: str) -> None:
     words = ("--model", "identity", "-q", "--preset", "medium")
@@ -76,6 +77,7 @@ def test_killed_again_and_again(clip: Path, tmp_path: Path, ending: str) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"out.{ending}", f"whole.{ending}"]
 
 
+@pytest.mark.needs_posix
 def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity")
@@ -96,6 +98,7 @@ def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
     assert "is there, with nothing to resume; skipped" in again.stderr
 
 
+@pytest.mark.needs_posix
 def test_other_words_for_the_same_backend_orphan_no_work(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +114,7 @@ def test_other_words_for_the_same_backend_orphan_no_work(
     assert "25 frames are done already" in said
 
 
+@pytest.mark.needs_posix
 def test_starting_over(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity", "-y")
@@ -121,6 +125,7 @@ def test_starting_over(clip: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.needs_posix
 @pytest.mark.parametrize("kept", [True, False])
 def test_ctrl_c_keeps_what_is_done_where_asked(
     long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]], kept: bool

@@ -62,6 +62,7 @@ def test_json(clip: Path, silent: Path, capfd: pytest.CaptureFixture[str]) -> No
     assert {"name": "frames", "status": "same", "before": "10", "after": "10"} in summary["checks"]
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals here")
 def test_a_terminal_shows_a_table(clip: Path, restored: Path, program: Program) -> None:
     ours, theirs = os.openpty()

@@ -35,6 +35,13 @@ def picture(index: int = 0, height: int = 32, width: int = 48, value: int = 100)
     return Frame((y, chroma, chroma), index, Fraction(1, 30), Colour())
 
 
+def flat(level: int, size: tuple[int, int] = (36, 64)) -> Frame:
+    """A gray frame of full range, so that a screen shows its level."""
+    chroma = np.full((1, 1), 128, np.uint8)
+    y = np.full(size, level, np.uint8)
+    return Frame((y, chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True))
+
+
 class FakeSource:
     """Source that returns given frames at a pace, and raises the exceptions among them.
 

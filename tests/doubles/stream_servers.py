@@ -12,7 +12,9 @@ import struct
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 
 import av
 import numpy as np
@@ -77,15 +79,15 @@ def http_server(*bodies: bytes, hang: bool = False) -> Iterator[str]:
         thread.join(10)
 
 
-def encoded(frames: int, key_every: int = 10) -> list[bytes]:
-    """H.264 pictures that grow lighter, each with its start codes."""
+def encoded(frames: int, key_every: int = 10, step: int = 1) -> list[bytes]:
+    """H.264 pictures that grow brighter by `step`, each with its start codes."""
     context = av.CodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt = 160, 96, "yuv420p"
     context.time_base, context.options = Fraction(1, 30), {"tune": "zerolatency", "preset": "ultrafast"}
     context.gop_size = key_every
     pictures = []
     for i in range(frames):
-        frame = av.VideoFrame.from_ndarray(np.full((144, 160), (60 + i) % 256, np.uint8), "yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.full((144, 160), (60 + step * i) % 256, np.uint8), "yuv420p")
         frame.pts = i
         pictures += [bytes(packet) for packet in context.encode(frame)]
     return pictures
@@ -98,7 +100,7 @@ def rtp(pictures: list[bytes]) -> Iterator[bytes]:
         units = [unit for unit in re.split(b"\x00\x00\x00?\x01", picture) if unit]
         for unit in units:
             marker = 0x80 if unit is units[-1] else 0
-            packet = struct.pack(">BBHII", 0x80, 96 | marker, sequence, index * 3000, 7) + unit
+            packet = struct.pack(">BBHII", 0x80, 96 | marker, sequence, 90_000 + index * 3000, 7) + unit
             yield struct.pack(">cBH", b"$", 0, len(packet)) + packet
             sequence += 1
 
@@ -149,6 +151,46 @@ class RtspServer:
                 if not self._hang_up:
                     self._over.wait(30)
                 return
+
+
+@contextlib.contextmanager
+def file_server(folder: Path, *, ranges: bool = True) -> Iterator[str]:
+    """Serve the files of a folder over HTTP, as web servers do; yield the address of the folder.
+
+    Args:
+        folder: what is served.
+        ranges: answer requests for parts of a file.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = (folder / self.path.strip("/")).read_bytes()
+            start = 0
+            asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) if ranges else None
+            if asked:
+                start = int(asked[1])
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            else:
+                self.send_response(200)
+            if ranges:
+                self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(data[start:])
+
+        def log_message(self, *words: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
 @contextlib.contextmanager

@@ -91,8 +91,8 @@ def test_delays_double_up_to_the_longest(fake, said, monkeypatch: pytest.MonkeyP
             delays.append(timeout)
             return self.is_set()
 
-    source = fake.source([fake.picture(), fake.lost()])
-    again = fake.source([fake.picture(), fake.lost()])
+    source = fake.source([fake.picture(), fake.lost("the cable is out")])
+    again = fake.source([fake.picture(), fake.lost("the cable is out")])
     last = fake.source([], finite=True)
     openers = iter([lambda: source, refused, refused, refused, refused, lambda: again, refused, lambda: last])
     capture = LiveCapture(lambda: next(openers)(), said)

@@ -67,7 +67,15 @@ def file_case(clip: Path, target: Path, finished: int = 0, **options: object) ->
     return Case(writer, reader, lambda: frames_in(target), finished)
 
 
-CASES = ["mp4", "matroska", "segments", "segments, resumed", "over another file", "pipe", "fake"]
+CASES = [
+    "mp4",
+    "matroska",
+    "segments",
+    "segments, resumed",
+    "over another file",
+    pytest.param("pipe", marks=pytest.mark.needs_posix),
+    "fake",
+]
 
 
 @pytest.fixture(params=CASES)

@@ -40,7 +40,16 @@ def fed(pipe: Path, data: bytes) -> Iterator[None]:
     thread.join()
 
 
-CASES = ["file", "part", "frames of fields", "fields", "pipe", "GPU, to the host", "GPU, kept there", "fake"]
+CASES = [
+    "file",
+    "part",
+    "frames of fields",
+    "fields",
+    pytest.param("pipe", marks=pytest.mark.needs_posix),
+    "GPU, to the host",
+    "GPU, kept there",
+    "fake",
+]
 
 
 @pytest.fixture(params=CASES)

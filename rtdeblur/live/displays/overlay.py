@@ -1,4 +1,4 @@
-"""Composes what the window shows: the pictures, the divider, and text on a dark backing."""
+"""Drawing for the window: pictures, divider, and text on a dark background."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from numpy.typing import NDArray
 from rtdeblur.live.displays import LiveStatus
 
 Canvas = NDArray[np.uint8]
-"""(H, W, 3), blue, green, red."""
+"""(H, W, 3) uint8, blue, green, red."""
 
 _BACKGROUND = 24
+_CLEARANCE = 12
+"""Columns between the divider and text."""
 _WHITE, _SOFT, _RED = (245, 245, 245), (190, 190, 190), (60, 60, 235)
 _FONT: Any = cv2.FONT_HERSHEY_SIMPLEX
 HELP = (
     ("drag, [ and ]", "move the divider"),
-    ("s", "split view on and off"),
-    ("b", "side by side on and off"),
-    ("space", "pause"),
-    ("p", "snapshot: a pair of PNG files"),
-    ("r", "record on and off"),
-    ("m", "next model"),
-    ("f", "full screen on and off"),
-    ("i", "status line on and off"),
-    ("h", "this help on and off"),
+    ("s", "split view on or off"),
+    ("b", "side by side on or off"),
+    ("space", "pause or resume"),
+    ("p", "snapshot (two PNG files)"),
+    ("r", "start or stop recording"),
+    ("m", "next model, and the list"),
+    ("- and +", "weaker or stronger"),
+    ("f", "full screen on or off"),
+    ("i", "status line on or off"),
+    ("h", "this help on or off"),
     ("q, Esc", "quit"),
 )
 
 
 class View(Enum):
-    """How the two pictures share the window."""
+    """Arrangement of the two pictures in the window."""
 
     RESTORED = "restored"
     SPLIT = "split"
@@ -52,8 +55,47 @@ class Box:
     height: int
 
     def of(self, canvas: Canvas) -> Canvas:
-        """A view on that part of the canvas."""
+        """View of that part of the canvas."""
         return canvas[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def strip(canvas: Canvas) -> Box:
+    """Room for the status line, below the picture, so that text and divider never meet."""
+    height = strip_height(canvas.shape[0])
+    return Box(0, canvas.shape[0] - height, canvas.shape[1], height)
+
+
+def strip_height(rows: int) -> int:
+    """Height of the status line on a canvas of so many rows."""
+    return round(_size("Hg", _text_scale(rows))[1] * 2.4)
+
+
+def rows_around(picture_rows: int) -> int:
+    """Rows of the canvas that leaves a picture its full height above the status line."""
+    rows = picture_rows
+    while rows - strip_height(rows) < picture_rows:
+        rows += 1
+    return rows
+
+
+def beside(box: Box, width: int, divider: int | None) -> tuple[int, int]:
+    """Place for something in the middle of a box, but not across the divider.
+
+    Args:
+        box: the room.
+        width: width of what is to be placed.
+        divider: column of the divider; None if there is none.
+
+    Returns:
+        The middle, and the width of the room: the whole box, or the wider side of the divider.
+    """
+    middle = box.x + box.width // 2
+    if divider is None or abs(divider - middle) > width // 2 + _CLEARANCE:
+        return middle, box.width
+    left, right = divider - box.x, box.x + box.width - divider
+    if right >= left:
+        return divider + right // 2, right - 2 * _CLEARANCE
+    return box.x + left // 2, left - 2 * _CLEARANCE
 
 
 def blank(height: int, width: int) -> Canvas:
@@ -62,7 +104,7 @@ def blank(height: int, width: int) -> Canvas:
 
 
 def fit(picture: tuple[int, int], room: Box) -> Box:
-    """The largest box of a picture's shape, (height, width), in the middle of some room."""
+    """Largest box with the shape of a picture, (height, width), centred in a room."""
     height, width = picture
     scale = min(room.width / width, room.height / height)
     across, down = max(1, round(width * scale)), max(1, round(height * scale))
@@ -70,7 +112,13 @@ def fit(picture: tuple[int, int], room: Box) -> Box:
 
 
 def draw_divider(canvas: Canvas, box: Box, position: float) -> None:
-    """A thin line with a grip, at a fraction of a box."""
+    """Draw a thin line with a grip.
+
+    Args:
+        canvas: canvas to draw on.
+        box: the picture.
+        position: fraction of its width, 0 to 1.
+    """
     x, y = box.x + round((box.width - 1) * position), box.y + box.height // 2
     unit = max(1, round(text_scale(canvas) * 2))
     cv2.line(canvas, (x, box.y), (x, box.y + box.height - 1), (30, 30, 30), 3 * unit)
@@ -87,7 +135,7 @@ def draw_divider(canvas: Canvas, box: Box, position: float) -> None:
 
 
 def draw_label(canvas: Canvas, box: Box, text: str, *, right: bool = False) -> None:
-    """A name in an upper corner of a box; left out where it has no room."""
+    """Draw a name in an upper corner of a box, if there is room."""
     scale = text_scale(canvas)
     width, height = _size(text, scale)
     pad, margin = round(height * 0.7), round(height * 0.9)
@@ -101,44 +149,64 @@ def draw_label(canvas: Canvas, box: Box, text: str, *, right: bool = False) -> N
 
 
 def draw_status(canvas: Canvas, status: LiveStatus) -> None:
-    """The line at the bottom, and what the session has to say above it."""
+    """Draw the status line in its strip."""
     line, room = status_line(status), canvas.shape[1] * 0.96
     scale = _fitting(line, text_scale(canvas), room)
     width, height = _size(line, scale)
-    bar = Box(0, canvas.shape[0] - round(height * 2.4), canvas.shape[1], round(height * 2.4))
-    _darken(canvas, bar)
-    at = round(canvas.shape[1] * 0.02), bar.y + round(height * 1.65)
+    bar = strip(canvas)
+    bar.of(canvas)[:] = _BACKGROUND
+    at = round(canvas.shape[1] * 0.02), bar.y + (bar.height + height) // 2
     _write(canvas, line, at, scale, _SOFT)
     hint = "h: help"
     if width + _size(hint, scale)[0] + 4 * height < room:
         _write(canvas, hint, (canvas.shape[1] - at[0] - _size(hint, scale)[0], at[1]), scale, _SOFT)
 
 
-def draw_message(canvas: Canvas, text: str) -> None:
-    """One line in the lower middle of the picture."""
+def draw_message(canvas: Canvas, text: str, divider: int | None = None) -> None:
+    """Draw one line in the lower middle of the picture, on one side of the divider."""
     scale = _fitting(text, text_scale(canvas) * 1.1, canvas.shape[1] * 0.9)
     width, height = _size(text, scale)
+    middle, room = beside(_whole(canvas), width + 2 * height, divider)
+    scale = _fitting(text, scale, min(canvas.shape[1] * 0.9, room - 2 * height))
+    width, height = _size(text, scale)
     pad = height
-    x, y = (canvas.shape[1] - width) // 2, round(canvas.shape[0] * 0.8) - height
+    x, y = middle - width // 2, round(canvas.shape[0] * 0.8) - height
     _darken(canvas, Box(x - pad, y - pad, width + 2 * pad, height + 2 * pad))
     _write(canvas, text, (x, y + height), scale, _WHITE)
 
 
-def draw_recording(canvas: Canvas) -> None:
-    """A red dot and a word in the upper middle."""
+def draw_recording(canvas: Canvas, divider: int | None = None) -> None:
+    """Draw a red dot and REC in the upper middle, on one side of the divider."""
     scale = text_scale(canvas)
     width, height = _size("REC", scale)
     pad = round(height * 0.7)
     total = width + 2 * height + 2 * pad
-    back = Box((canvas.shape[1] - total) // 2, round(height * 0.9), total, height + 2 * pad)
+    centre, _ = beside(_whole(canvas), total, divider)
+    back = Box(centre - total // 2, round(height * 0.9), total, height + 2 * pad)
     _darken(canvas, back)
     middle = back.y + pad + height // 2
     cv2.circle(canvas, (back.x + pad + height // 2, middle), height // 2 + 1, _RED, -1, cv2.LINE_AA)
     _write(canvas, "REC", (back.x + pad + 2 * height, back.y + pad + height), scale, _WHITE)
 
 
+def draw_models(canvas: Canvas, models: Sequence[str], choice: str, divider: int | None = None) -> None:
+    """List the models in the middle of the picture, on one side of the divider; `>` marks the choice."""
+    scale = _fitting(max(models, key=len), text_scale(canvas) * 1.1, canvas.shape[1] * 0.35)
+    height, mark = _size("Hg", scale)[1], _size("> ", scale)[0]
+    step = min(round(height * 2.1), canvas.shape[0] // (len(models) + 1))
+    width = max(_size(name, scale)[0] for name in models) + mark + 2 * height
+    middle, _ = beside(_whole(canvas), width, divider)
+    back = Box(middle - width // 2, (canvas.shape[0] - step * len(models)) // 2, width, step * len(models))
+    _darken(canvas, back)
+    for i, name in enumerate(models):
+        x, y = back.x + height, back.y + step * i + (step + height) // 2
+        if name == choice:
+            _write(canvas, ">", (x, y), scale, _WHITE)
+        _write(canvas, name, (x + mark, y), scale, _WHITE if name == choice else _SOFT)
+
+
 def draw_help(canvas: Canvas, lines: Sequence[tuple[str, str]] = HELP) -> None:
-    """The keys and what they do, in the middle."""
+    """Darken the canvas and list keys and what they do."""
     _darken(canvas, Box(0, 0, canvas.shape[1], canvas.shape[0]))
     longest = max((key for key, _ in lines), key=len) + "xxxx" + max((text for _, text in lines), key=len)
     scale = _fitting(longest, text_scale(canvas) * 1.1, canvas.shape[1] * 0.9)
@@ -155,20 +223,30 @@ def draw_help(canvas: Canvas, lines: Sequence[tuple[str, str]] = HELP) -> None:
 
 
 def status_line(status: LiveStatus) -> str:
-    """Model, rate, latency and drops, in ASCII, which every font of OpenCV has."""
+    """Model, rate, latency and drops, in ASCII, since OpenCV's fonts have nothing else."""
     height, width = status.working_size
+    preview = f" ({status.quality})" if status.resolution < 1 and status.quality else ""
     parts = [
-        f"{status.model} {width}x{height}",
+        f"{status.model} {width}x{height}{preview}",
         f"{status.shown_fps:.1f} of {status.source_fps:.1f} fps",
     ]
     if status.latency_ms:
         parts.append(f"{status.latency_ms[0]:.0f} ms (p95 {status.latency_ms[1]:.0f})")
-    return "   ".join([*parts, f"dropped {status.dropped}"])
+    strength = [f"strength {status.strength:g}"] if status.strength != 1 else []
+    return "   ".join([*parts, f"dropped {status.dropped}", *strength])
 
 
 def text_scale(canvas: Canvas) -> float:
-    """The scale of text that is readable at 640×360 and calm on a large screen."""
-    return min(1.2, max(0.42, len(canvas) / 1200))
+    """Scale of text that is readable at 640×360 and not too large on a large screen."""
+    return _text_scale(len(canvas))
+
+
+def _text_scale(rows: int) -> float:
+    return min(1.2, max(0.42, rows / 1200))
+
+
+def _whole(canvas: Canvas) -> Box:
+    return Box(0, 0, canvas.shape[1], canvas.shape[0])
 
 
 def _size(text: str, scale: float) -> tuple[int, int]:
@@ -177,7 +255,7 @@ def _size(text: str, scale: float) -> tuple[int, int]:
 
 
 def _fitting(text: str, scale: float, room: float) -> float:
-    """The scale, or the largest smaller one at which a text has room; widths do not grow evenly with it."""
+    """A scale at which a text has room, at most `scale`; widths do not grow evenly with the scale."""
     while scale > 0.1 and _size(text, scale)[0] > room:
         scale *= 0.95
     return scale

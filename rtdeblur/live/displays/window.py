@@ -1,10 +1,11 @@
-"""The window of a live session (a `Display`), drawn and driven by OpenCV; needs the extra `live`."""
+"""Window of a live session (a `Display`), drawn by OpenCV; needs the extra `live`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from rtdeblur.errors import DependencyError, OutputError
-from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Action, Command, LivePicture, LiveStatus, SetStrength
 
-try:  # before all that loads PyAV, see `_display`
+try:  # before anything that loads PyAV, see `_display`
     import cv2
 except ImportError as error:
     raise DependencyError("opencv-python", "live", "the window") from error
@@ -28,19 +29,26 @@ from rtdeblur.live.displays.overlay import (
     draw_help,
     draw_label,
     draw_message,
+    draw_models,
     draw_recording,
     draw_status,
     fit,
+    rows_around,
+    strip,
+    strip_height,
 )
 from rtdeblur.live.image import to_bgr
 
 TITLE = "rtdeblur"
 _FIRST_SIZE = (720, 1280)
-# Larger windows are drawn at this size and enlarged by the window system: drawing 4K takes too long.
+# Larger windows are drawn at this size and enlarged by the window system, since drawing 4K takes too long.
 _LARGEST = (1080, 1920)
 _SMALLEST = (180, 320)
 _KEY_STEP = 0.02
-_KEYS_A_CALL = 8
+_STRENGTH_STEP = 0.1
+_STRONGEST = 2.0
+_MODELS_SECONDS = 3.0
+_KEYS_PER_CALL = 8
 _ESCAPE = 27
 _PROBE = "import cv2, sys; cv2.namedWindow('rtdeblur'); print('ok', flush=True); sys.stdin.read()"
 _COMMANDS = {
@@ -54,14 +62,14 @@ _COMMANDS = {
 
 
 class Window:
-    """Shows the restored picture, whole, beside the blurred one, or split by a divider that is dragged.
+    """Shows the restored picture on its own, next to the blurred one, or split by a movable divider.
 
     Args:
-        title: the window's name.
+        title: title of the window.
 
     Raises:
         DependencyError: OpenCV is missing.
-        OutputError: this OpenCV has no windows, or there is no display to open one on.
+        OutputError: this OpenCV has no windows, or there is no screen to open one on.
     """
 
     def __init__(self, title: str = TITLE) -> None:
@@ -70,7 +78,8 @@ class Window:
         self._view, self._split = View.SPLIT, 0.5
         self._full_screen = self._help = self._dragging = False
         self._overlay = True
-        self._box: Box | None = None  # where the split picture lies
+        self._models_until = 0.0
+        self._box: Box | None = None  # the split picture, which can be dragged
         self._picture: LivePicture | None = None
         self._pixels: tuple[object, Canvas, Canvas | None] | None = None
         self._drawn: object = None
@@ -80,8 +89,8 @@ class Window:
         cv2.setMouseCallback(title, self._on_mouse)
         self._resize((9, 16))
 
-    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
-        """Draw what is new, and give what keys asked for (see `Display.show`)."""
+    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Action]:
+        """Draw the picture and return the requests of keys (see `Display.show`)."""
         if not self._is_visible():
             return [Command.QUIT]
         if picture is not None:
@@ -90,30 +99,30 @@ class Window:
                 self._resize(_shape(picture))
                 self._sized = True
         self._draw(status)
-        return self._keys()
+        return self._keys(status.strength)
 
     def close(self) -> None:
         """Destroy the window; may be called twice."""
         if self._is_visible():
             cv2.destroyWindow(self._title)
-            cv2.waitKey(1)  # it goes when events are handled
+            cv2.waitKey(1)  # the window disappears when events are handled
         self._open = False
 
     def _is_visible(self) -> bool:
         try:
             return self._open and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # Qt has gone with its last window
+        except cv2.error:  # Qt ends with its last window
             return False
 
     def _resize(self, shape: tuple[int, int]) -> None:
         box = fit(shape, Box(0, 0, _FIRST_SIZE[1], _FIRST_SIZE[0]))
-        cv2.resizeWindow(self._title, box.width, box.height)
+        cv2.resizeWindow(self._title, box.width, rows_around(box.height) if self._overlay else box.height)
 
     def _draw(self, status: LiveStatus) -> None:
         height, width = self._canvas_size()
         state = (
             id(self._picture), status, height, width, self._view, self._split,
-            self._overlay, self._help,
+            self._overlay, self._help, self._lists_models(),
         )  # fmt: skip
         if state == self._drawn:
             return
@@ -124,18 +133,23 @@ class Window:
             self._draw_pictures(canvas, self._picture)
         if self._overlay:
             draw_status(canvas, status)
+        divider = None if self._box is None else self._box.x + round(self._box.width * self._split)
         if status.recording:
-            draw_recording(canvas)
-        waiting = "" if self._picture else "waiting for a picture"
-        message = status.message or ("paused: space goes on" if status.paused else waiting)
+            draw_recording(canvas, divider)
+        waiting = "" if self._picture else "Waiting for a picture"
+        message = status.message or ("Paused - Space to resume" if status.paused else waiting)
         if message and not self._help:
-            draw_message(canvas, message)
+            draw_message(canvas, message, divider)
+        if status.models and self._lists_models() and not self._help:
+            draw_models(canvas, status.models, status.choice, divider)
         if self._help:
             draw_help(canvas)
         cv2.imshow(self._title, canvas)
 
     def _draw_pictures(self, canvas: Canvas, picture: LivePicture) -> None:
         height, width = canvas.shape[:2]
+        if self._overlay:
+            height -= strip(canvas).height
         if self._view is View.SIDE_BY_SIDE:
             half = width // 2
             left, right = (fit(_shape(picture), Box(x, 0, half - 1, height)) for x in (0, half + 1))
@@ -158,7 +172,7 @@ class Window:
         self._box = box
 
     def _scaled(self, picture: LivePicture, box: Box) -> tuple[Canvas, Canvas | None]:
-        """The restored and, where it is seen, the blurred picture in the size of a box."""
+        """The restored picture and, if it is visible, the blurred one, in the size of a box."""
         both = self._view is not View.RESTORED
         key = (id(picture), box.height, box.width, both)
         if self._pixels is None or self._pixels[0] != key:
@@ -174,21 +188,30 @@ class Window:
         scale = min(1.0, _LARGEST[0] / height, _LARGEST[1] / width)
         return max(_SMALLEST[0], round(height * scale)), max(_SMALLEST[1], round(width * scale))
 
-    def _keys(self) -> list[Command]:
-        commands = []
-        for _ in range(_KEYS_A_CALL):
+    def _lists_models(self) -> bool:
+        return time.monotonic() < self._models_until
+
+    def _keys(self, strength: float) -> list[Action]:
+        actions: list[Action] = []
+        for _ in range(_KEYS_PER_CALL):
             key = cv2.waitKey(1)
             if key < 0:
                 break
             key &= 0xFF
+            if key == ord("m"):
+                self._models_until = time.monotonic() + _MODELS_SECONDS
             if key in _COMMANDS:
-                commands.append(_COMMANDS[key])
+                actions.append(_COMMANDS[key])
+            elif chr(key) in "-+=":
+                step = -_STRENGTH_STEP if chr(key) == "-" else _STRENGTH_STEP
+                strength = min(_STRONGEST, max(0.0, round(strength + step, 1)))
+                actions.append(SetStrength(strength))
             else:
                 self._own_key(chr(key))
-        return commands
+        return actions
 
     def _own_key(self, key: str) -> None:
-        """What concerns the window alone."""
+        """Handle a key that only concerns the window."""
         if key == "s":
             self._view = View.RESTORED if self._view is View.SPLIT else View.SPLIT
         elif key == "b":
@@ -198,11 +221,19 @@ class Window:
             state = cv2.WINDOW_FULLSCREEN if self._full_screen else cv2.WINDOW_NORMAL
             cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, state)
         elif key == "i":
-            self._overlay = not self._overlay
+            self._toggle_overlay()
         elif key == "h":
             self._help = not self._help
         elif key in "[]":
             self._split = min(1.0, max(0.0, self._split + (_KEY_STEP if key == "]" else -_KEY_STEP)))
+
+    def _toggle_overlay(self) -> None:
+        """Show or hide the status line; the window grows or shrinks, so that the picture keeps its size."""
+        _, _, width, height = cv2.getWindowImageRect(self._title)
+        self._overlay = not self._overlay
+        if not self._full_screen and width > 0 < height:
+            rows = rows_around(height) if self._overlay else height - strip_height(height)
+            cv2.resizeWindow(self._title, width, rows)
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, data: Any) -> None:
         if event == cv2.EVENT_LBUTTONDOWN:
@@ -220,9 +251,10 @@ def _shape(picture: LivePicture) -> tuple[int, int]:
 
 @contextmanager
 def _display() -> Iterator[None]:
-    """Find out whether a window can be opened, without the abort that Qt makes of a missing display.
+    """Check that a window can be opened; without a screen, Qt would abort the process.
 
-    Another process opens one first and holds it meanwhile: an X server may reset when its last client goes.
+    Another process opens one first and keeps it meanwhile, since an X server may reset when its last client
+    goes.
     """
     if not cv2.currentUIFramework():
         raise OutputError(
@@ -232,15 +264,15 @@ def _display() -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    loaded = list(sys.modules)  # in their order
+    loaded = list(sys.modules)  # in the order of loading
     if loaded.index("av") < loaded.index("cv2"):
         # Both bring a libxcb; Qt's first window hangs on PyAV's (github.com/PyAV-Org/PyAV/issues/1050).
         raise OutputError("OpenCV must be loaded before PyAV: import rtdeblur.live.displays.window first")
     name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if not name:
-        raise OutputError("there is no display to open a window on; try --web")
+        raise OutputError("there is no screen to open a window on (DISPLAY is not set); try --web")
     quiet = subprocess.DEVNULL
-    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # it has no fonts, and needs none
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # that it has no fonts; it needs none
     command = [sys.executable, "-c", _PROBE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet) as probe:
         assert probe.stdout is not None

@@ -1,4 +1,4 @@
-"""The protocol of a live sink."""
+"""Protocol of live sinks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ class LiveSink(Protocol):
     """Takes restored frames as they come; used by one thread."""
 
     def write(self, frame: Frame, seconds: float) -> None:
-        """Take a frame.
+        """Write a frame.
 
         Args:
-            frame: the size may change from frame to frame.
-            seconds: when it was captured, since the sink was opened.
+            frame: its size, depth and chroma may differ from those of the frame before.
+            seconds: capture time, counted from the first frame.
 
         Raises:
             OutputError: the sink was lost.
         """
 
     def close(self) -> None:
-        """Finish what can be finished; may be called twice."""
+        """Finish as far as possible, without raising; may be called twice."""
 
 
 OpenSink = Callable[[Frame, float], LiveSink]
-"""Opens a sink for a first frame and a frame rate."""
+"""Opens a sink, given the first frame and the frame rate; raises OutputError."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 from av.codec import Codec
 from av.error import FFmpegError, ProtocolNotFoundError
-from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.frame import PictureType
+from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import OutputError, UsageError
@@ -20,7 +20,7 @@ from rtdeblur.ffmpeg.pixels import video_frame
 from rtdeblur.ffmpeg.targets import PartFile, is_stream
 from rtdeblur.frames import Frame
 from rtdeblur.live.address import advice, without_secrets
-from rtdeblur.live.image import Appearance
+from rtdeblur.live.image import Appearance, fitted
 from rtdeblur.live.sinks import OpenSink
 
 _CLOCK = Fraction(1, 90_000)
@@ -134,7 +134,7 @@ class EncodedSink:
     """
 
     def __init__(self, muxing: Muxing, frame: Frame, rate: float) -> None:
-        self._muxing, self._last = muxing, -_TICK
+        self._muxing, self._last, self._full_range = muxing, -_TICK, False
         self._reformatter = VideoReformatter()
         try:
             self._container = av.open(
@@ -156,7 +156,9 @@ class EncodedSink:
         Raises:
             OutputError: the disk is full, or the receiver has gone.
         """
-        picture = self._fitted(frame)
+        context = self._stream.codec_context
+        size, pix_fmt = (context.height, context.width), context.pix_fmt or ""
+        picture = fitted(self._reformatter, frame, size, pix_fmt, full_range=self._full_range)
         self._last = max(round(seconds / _CLOCK), self._last + _TICK)
         picture.pts, picture.time_base, picture.pict_type = self._last, _CLOCK, PictureType.NONE
         try:
@@ -186,29 +188,13 @@ class EncodedSink:
         context.gop_size = max(1, round(2 * rate))  # who joins late waits two seconds at most
         stream.time_base = context.time_base = _CLOCK
         look = frame.carrier if isinstance(frame.carrier, Appearance) else Appearance()
-        is_rgb = frame.colour.matrix == "rgb"  # becomes BT.709 of limited range, see `_fitted`
-        full_range = frame.colour.full_range and not is_rgb
-        context.color_range = ColorRange.JPEG if full_range else ColorRange.MPEG
+        is_rgb = frame.colour.matrix == "rgb"  # becomes BT.709 of limited range
+        self._full_range = frame.colour.full_range and not is_rgb
+        context.color_range = ColorRange.JPEG if self._full_range else ColorRange.MPEG
         context.color_primaries, context.color_trc = look.primaries, look.transfer
         context.colorspace = _BT709 if is_rgb else look.matrix
         context.sample_aspect_ratio = look.pixel_aspect
         return stream
-
-    def _fitted(self, frame: Frame) -> VideoFrame:
-        picture, context = video_frame(frame), self._stream.codec_context
-        if (picture.width, picture.height, picture.format.name) == (
-            context.width, context.height, context.pix_fmt,
-        ):  # fmt: skip
-            return picture
-        is_rgb = frame.colour.matrix == "rgb"
-        return self._reformatter.reformat(
-            picture,
-            context.width,
-            context.height,
-            context.pix_fmt,
-            dst_colorspace=Colorspace.ITU709 if is_rgb else None,
-            interpolation=Interpolation.BICUBIC,
-        )
 
     def _complaint(self, what: str, error: Exception) -> str:
         if isinstance(error, ProtocolNotFoundError):

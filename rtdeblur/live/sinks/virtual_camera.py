@@ -1,4 +1,4 @@
-"""A camera made of live pictures, for other programs (extra `virtual-camera`)."""
+"""Virtual camera that shows live pictures to other programs (extra `virtual-camera`)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from av.video.reformatter import VideoReformatter
 
 from rtdeblur.errors import DependencyError, OutputError
-from rtdeblur.ffmpeg.pixels import video_frame
 from rtdeblur.frames import Frame
+from rtdeblur.live.image import fitted
 from rtdeblur.live.sinks import OpenSink
 
 
 def virtual_camera(device: str | None) -> OpenSink:
-    """A camera that other programs can choose.
+    """Sink for a virtual camera.
 
     Args:
-        device: its name as `/dev/video10`; None for the first there is.
+        device: device of the camera, such as `/dev/video10`; None for the first one.
 
     Raises:
         DependencyError: pyvirtualcam is not installed.
@@ -30,16 +30,16 @@ def virtual_camera(device: str | None) -> OpenSink:
 
 
 class VirtualCamera:
-    """Pictures for other programs, through pyvirtualcam.
+    """Virtual camera, through pyvirtualcam (a `LiveSink`).
 
     Args:
         library: the module pyvirtualcam.
-        device: its name; None for the first there is.
-        frame: the first frame; later ones of another size are scaled to its.
-        rate: frames a second.
+        device: device of the camera; None for the first one.
+        frame: the first frame; later ones of another size are scaled to its size.
+        rate: frames per second.
 
     Raises:
-        OutputError: there is no such device.
+        OutputError: the device does not exist.
     """
 
     def __init__(self, library: Any, device: str | None, frame: Frame, rate: float) -> None:
@@ -51,21 +51,22 @@ class VirtualCamera:
         except (RuntimeError, OSError) as error:
             why = " ".join(str(error).split())
             hint = "on Linux load v4l2loopback, elsewhere install OBS"
-            raise OutputError(f"cannot open {device or 'a virtual camera'}: {why}; {hint}") from error
+            raise OutputError(f"cannot open {device or 'the virtual camera'}: {why}; {hint}") from error
         self._reformatter = VideoReformatter()
 
     def write(self, frame: Frame, seconds: float) -> None:
         """Show a frame.
 
         Raises:
-            OutputError: the device is gone.
+            OutputError: the device has gone.
         """
-        picture = self._reformatter.reformat(video_frame(frame), self._width, self._height, "yuv420p")
+        size = self._height, self._width
+        picture = fitted(self._reformatter, frame, size, "yuv420p", full_range=False)
         try:
             self._camera.send(picture.to_ndarray().ravel())
         except (RuntimeError, OSError) as error:
             raise OutputError(f"the virtual camera was lost: {' '.join(str(error).split())}") from error
 
     def close(self) -> None:
-        """Release the device."""
+        """Release the device; may be called twice."""
         self._camera.close()

@@ -1,4 +1,4 @@
-"""Where live pictures come from: a camera, an address on a network, or a file at its own speed."""
+"""Sources of live pictures: a camera, a network address, or a file played at its own speed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def open_source(name: str, options: SourceOptions | None = None) -> LiveSource:
     """Open a source.
 
     Args:
-        name: a camera's number or device, an address, or a file.
-        options: what may be asked of it.
+        name: number or device of a camera, an address, or a file.
+        options: settings of the source.
 
     Raises:
-        InputError: there is no such source, or it gives no video.
-        DependencyError: a camera is asked for and OpenCV is not installed.
+        InputError: the source does not exist or sends no video.
+        DependencyError: the source is a camera and OpenCV is not installed.
     """
     options = options or SourceOptions()
     if name.isdecimal() or name.startswith("/dev/video"):
@@ -32,7 +32,7 @@ def open_source(name: str, options: SourceOptions | None = None) -> LiveSource:
     if not Path(name).exists():
         raise InputError(
             f"no source {without_secrets(name)!r}: expected a camera's number (0), an address (rtsp://…) "
-            "or a file; check the name"
+            "or an existing file; check the name"
         )
     from rtdeblur.live.sources.file import FilePlayer
 

@@ -1,4 +1,4 @@
-"""The protocol of a live source, and what may be asked of one."""
+"""Protocol and options of live sources."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from rtdeblur.frames import Frame
 
 
 class LiveSource(Protocol):
-    """Gives frames as they come; used by one thread."""
+    """Returns frames as they come; used by one thread."""
 
     finite: bool
-    """True where the end is the end, as of a file; False where it means that the source was lost."""
+    """True if the end is final, as of a file; False if it means that the source was lost."""
 
     @property
     def damaged(self) -> int:
-        """Packets or pictures that could not be read or decoded so far."""
+        """Number of packets or pictures so far that could not be read or decoded."""
 
     def read(self) -> Frame | None:
         """Wait for the next frame; None at the end.
 
-        Times are the source's own and may jump; a frame is upright, and has no carrier.
+        Frames are upright, their planes stay valid after the next `read`, and their carrier is an
+        `Appearance`. Times are the source's own and may jump.
 
         Raises:
             InputError: the source was lost.
@@ -33,13 +34,13 @@ class LiveSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What may be asked of a source; each kind takes what concerns it.
+    """Settings of a source; each kind of source uses those that apply to it.
 
     Attributes:
-        size: (height, width) that a camera should give.
-        frame_rate: frames a second that a camera should give.
-        transport: how RTSP carries pictures.
-        timeout_seconds: how long an address may be silent before it counts as lost.
+        size: (height, width) to request from a camera; None for its default.
+        frame_rate: frames per second to request from a camera; None for its default.
+        transport: protocol that carries the pictures of RTSP.
+        timeout_seconds: silence after which a network stream counts as lost.
     """
 
     size: tuple[int, int] | None = None

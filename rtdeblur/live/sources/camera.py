@@ -1,4 +1,4 @@
-"""A camera, through OpenCV (extra `live`)."""
+"""Cameras, through OpenCV (extra `live`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.image import Appearance
 from rtdeblur.live.sources.base import SourceOptions
 
-# A camera drops a picture now and then; one that was unplugged gives nothing more.
+# A camera drops a picture now and then; after so many in a row it was unplugged.
 _FAILED_READS = 5
 _MICROSECOND = Fraction(1, 1_000_000)
 # The result of COLOR_BGR2YUV_I420; untagged, players would take large pictures for BT.709.
@@ -23,18 +23,18 @@ _APPEARANCE = Appearance(matrix=6)  # BT.601 with 525 lines; the same coefficien
 
 
 class Camera:
-    """The pictures of a camera (a `LiveSource`), as 4:2:0 of 8 bits.
+    """Pictures of a camera (a `LiveSource`), in 8-bit 4:2:0.
 
     Args:
-        device: its number, or the name of its device.
-        options: `size` and `frame_rate` are asked for; a camera takes the nearest that it has.
+        device: number of the camera, or the path of its device.
+        options: `size` and `frame_rate` to request; the camera chooses the nearest that it supports.
 
     Attributes:
-        damaged: pictures that it failed to give.
+        damaged: number of pictures that the camera failed to deliver.
 
     Raises:
         DependencyError: OpenCV is not installed.
-        InputError: there is no such camera, or another program uses it.
+        InputError: the camera does not exist, or another program uses it.
     """
 
     finite = False
@@ -47,7 +47,7 @@ class Camera:
             self.close()
             raise InputError(
                 f"cannot open camera {device}: not connected, used by another program, or not allowed; "
-                "try another number, or a file or an address as SOURCE"
+                "try another number, or use a file or an address as SOURCE"
             )
         self._ask(options)
 
@@ -55,14 +55,14 @@ class Camera:
         """Wait for the next picture.
 
         Raises:
-            InputError: the camera gives none any more.
+            InputError: the camera delivers no more pictures.
         """
         for _ in range(_FAILED_READS):
             good, bgr = self._capture.read()
             if good:
                 return self._frame(bgr)
             self.damaged += 1
-        raise InputError(f"camera {self._device} gives no pictures any more")
+        raise InputError(f"camera {self._device} delivers no more pictures")
 
     def close(self) -> None:
         """Release the camera."""
@@ -72,7 +72,7 @@ class Camera:
         cv2, capture = self._cv2, self._capture
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest
         if options.size:
-            # Uncompressed pictures of more than VGA size are too much for USB 2.
+            # USB 2 is too slow for uncompressed pictures beyond VGA size.
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.size[0])
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.size[1])
@@ -92,6 +92,6 @@ def _import_cv2() -> Any:
         cv2 = importlib.import_module("cv2")
     except ImportError:
         raise DependencyError("opencv-python", "live", "a camera") from None
-    # Its lines on stderr say less than ours.
+    # Our error messages say more than its log lines on stderr.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2

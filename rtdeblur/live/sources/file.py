@@ -1,4 +1,4 @@
-"""A file as a live source: its frames come at its own speed."""
+"""Video files as live sources, played at their own speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtdeblur.live.image import appearance_of, upright
 from rtdeblur.media.reader import FileReader
 
 _LATE_SECONDS = 1.0
-"""After so long a stop the clock begins anew, instead of rushing through what was missed."""
+"""After a longer stall the clock restarts, instead of rushing through the missed frames."""
 
 
 class FilePlayer:
@@ -22,7 +22,7 @@ class FilePlayer:
         path: the file.
 
     Raises:
-        InputError: it is missing, or holds no video that can be decoded.
+        InputError: the file is missing or has no video that can be decoded.
     """
 
     finite = True
@@ -34,11 +34,11 @@ class FilePlayer:
 
     @property
     def damaged(self) -> int:
-        """Packets or frames that could not be read or decoded so far."""
+        """Number of packets or frames so far that could not be read or decoded."""
         return self._reader.damage.count
 
     def read(self) -> Frame | None:
-        """Give the next frame when its time has come; None at the end."""
+        """Wait until the next frame is due and return it; None at the end."""
         frame = next((item for item in self._frames if isinstance(item, Frame)), None)
         if frame is None:
             return None
@@ -48,7 +48,7 @@ class FilePlayer:
         return upright(replace(frame, carrier=appearance), decoded)
 
     def close(self) -> None:
-        """Release the file; a `read` that waits returns at once."""
+        """Release the file and wake a waiting `read`; may be called twice."""
         self._pace.stop()
         self._reader.close()
 
@@ -61,10 +61,10 @@ class Pace:
         self._stopped = threading.Event()
 
     def wait(self, seconds: float) -> None:
-        """Wait until a picture of that time is due.
+        """Wait until a picture is due.
 
         Args:
-            seconds: its time by the source's own clock, which may jump.
+            seconds: time of the picture by the source's own clock, which may jump.
         """
         now = time.monotonic()
         early = None if self._zero is None else self._zero + seconds - now
@@ -73,5 +73,5 @@ class Pace:
         self._stopped.wait(max(0.0, early))
 
     def stop(self) -> None:
-        """Let who waits go on at once."""
+        """Wake the waiting thread at once."""
         self._stopped.set()

@@ -1,4 +1,4 @@
-"""A live stream from a network, read for the least delay; a slow decoder skips to key frames."""
+"""Live network streams, read with the least delay; a slow decoder skips to key frames."""
 
 from __future__ import annotations
 
@@ -24,48 +24,48 @@ from rtdeblur.live.image import appearance_of, upright
 from rtdeblur.live.sources.base import SourceOptions
 from rtdeblur.live.sources.file import Pace
 
-# A playlist from a network must not make FFmpeg open files of this machine.
+# A playlist from the network must not make FFmpeg open files of this machine.
 _PROTOCOLS = "rtp,srtp,rtmp,rtmps,rtmpt,udp,tcp,tls,srt,http,https,httpproxy,crypto"
-# Not `nobuffer`: it throws the first key frame away with the packets that were looked at.
+# Not `nobuffer`, which discards the first key frame along with the probed packets.
 _LOW_DELAY = {
     "flags": "low_delay",
     "probesize": "32768",
     "analyzeduration": "100000",
     "protocol_whitelist": _PROTOCOLS,
 }
-# Where so many reads in a row make no sense, the stream is lost.
+# After so many unreadable packets in a row, the stream counts as lost.
 _FAILED_READS = 200
-# Key frames are seldom further apart.
+# Key frames are rarely further apart.
 _PICTURELESS_SECONDS = 30
 _NONSENSE = (InvalidDataError, ArgumentError)
 LATE_SECONDS = 1.0
-"""Packets that come so much later than they should, for as long, are a backlog and no network's hiccup."""
+"""Packets that are so late, for as long, are a backlog and not a hiccup of the network."""
 _CAUGHT_UP_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
-"""A stream without key frames cannot be joined by them."""
+"""A stream that sends no key frames must not skip forever."""
 # Clocks of two machines differ by up to 100 parts in a million each.
 _DRIFT = 2e-4
-# A sender that starts again has a new clock.
+# A restarted sender has a new clock.
 _JUMP_SECONDS = 60.0
 
 
 class NetworkStream:
-    """The video of an address (a `LiveSource`).
+    """Video from a network address (a `LiveSource`).
 
-    Damaged packets are skipped and counted; a decoder that is too slow skips to key frames.
+    Damaged packets are skipped and counted; a decoder that is too slow skips to key frames. A file on a web
+    server plays once, at its own speed.
 
     Args:
         url: the address.
         options: `transport` and `timeout_seconds`.
 
     Attributes:
-        damaged: packets that were incomplete, or could not be read or decoded.
+        finite: whether the end is final, as of a file on a web server.
+        damaged: number of packets that were incomplete, or could not be read or decoded.
 
     Raises:
-        InputError: the scheme is unknown, nobody answers, or no video comes.
+        InputError: the scheme is unknown, the server does not answer, or it sends no video.
     """
-
-    finite = False
 
     def __init__(self, url: str, options: SourceOptions) -> None:
         self._name, self._timeout = without_secrets(url), options.timeout_seconds
@@ -75,7 +75,7 @@ class NetworkStream:
         if scheme in ("rtsp", "rtsps"):
             words |= {"rtsp_transport": options.transport, "max_delay": "100000"}
         if scheme == "udp":
-            # A busy machine reads late; the system may allow less.
+            # Room for what a busy machine reads late; the system may allow less.
             words |= {"overrun_nonfatal": "1", "buffer_size": str(2 << 20)}
         try:
             self._container = self._open(url, scheme, words)
@@ -87,21 +87,29 @@ class NetworkStream:
         if not videos:
             held = ", ".join(s.type for s in self._container.streams)
             self._container.close()
-            raise InputError(f"{self._name!r} sends no video that can be decoded, only {held or 'nothing'}")
+            raise InputError(
+                f"{self._name!r} sends no video that can be decoded, only {held or 'nothing'}; "
+                "check the address"
+            )
         self._stream: VideoStream = videos[0]
-        self._stream.codec_context.thread_type = "SLICE"  # frame threads wait for a frame each
-        # What FFmpeg makes up for bare MJPEG or H.264 counts pictures at a rate of its own.
+        self._stream.codec_context.thread_type = "SLICE"  # each frame thread would delay by one frame
+        # For bare MJPEG or H.264, FFmpeg invents times at a rate of its own.
         self._untimed = bool(Flags(self._container.format.flags) & Flags.no_timestamps)
         self._backlog = Backlog(self._stream.codec_context)
-        # Segments come whole, seconds at a time.
-        self._pace = Pace() if self._container.format.name in ("hls", "dash") else None
+        # A length is known of files and of playlists with an end. FFmpeg guesses one from the size of what
+        # has no index, such as a transport stream, which may be live.
+        is_guessed = self._container.format.name in ("mpegts", "mpeg") or self._untimed
+        self.finite = scheme in ("http", "https") and bool(self._container.duration) and not is_guessed
+        # Files are read faster than they play, and segments arrive whole, seconds at a time.
+        paced = self.finite or self._container.format.name in ("hls", "dash")
+        self._pace = Pace() if paced else None
         self._frames = self._decode()
 
     def read(self) -> Frame | None:
-        """Wait for the next frame; None where the sender ended the stream.
+        """Wait for the next frame; None if the sender ended the stream.
 
         Raises:
-            InputError: nothing came for the time allowed, or nothing that makes sense.
+            InputError: nothing arrived before the timeout, or nothing that can be decoded.
         """
         decoded = next(self._frames, None)
         if decoded is None:
@@ -116,16 +124,18 @@ class NetworkStream:
         return upright(Frame(planes_of(picture), pts, unit, colour_of(picture), appearance), decoded)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection and wake a waiting `read`; may be called twice."""
+        if self._pace:
+            self._pace.stop()
         self._frames.close()
         self._container.close()
 
     def _open(self, url: str, scheme: str, words: dict[str, str]) -> InputContainer:
-        """Open the address, without FFmpeg's parser where each packet is a picture anyway.
+        """Open the address, without FFmpeg's parser if each packet is one picture anyway.
 
-        The parser finds the end of a picture when the next begins, which costs a frame interval. In a
-        transport stream each packet holds one picture, as DVB asks (ETSI TS 101 154); whatever else comes by
-        UDP needs the parser.
+        The parser finds the end of a picture when the next one begins, which costs a frame interval. In a
+        transport stream each packet holds one picture, as DVB requires (ETSI TS 101 154); other formats over
+        UDP need the parser.
         """
         limits = (self._timeout, self._timeout)
         if scheme in ("udp", "srt"):
@@ -147,16 +157,14 @@ class NetworkStream:
             try:
                 decoded = packet.decode()
             except _NONSENSE:
-                self.damaged += self._pictured  # before the first key frame it is no damage
+                self.damaged += self._pictured  # before the first key frame, failures are normal
                 decoded = []
             for frame in decoded:
                 self._pictured, pictured_at = True, time.monotonic()
                 self._backlog.after()
                 yield frame
             if time.monotonic() - pictured_at > _PICTURELESS_SECONDS:
-                raise InputError(
-                    f"{self._name!r} sent no picture that can be decoded for {_PICTURELESS_SECONDS} s"
-                )
+                raise InputError(f"{self._name!r} sent no decodable picture for {_PICTURELESS_SECONDS} s")
 
     def _packets(self) -> Generator[Packet[VideoStream]]:
         """Read until the sender ends the stream."""
@@ -176,11 +184,11 @@ class NetworkStream:
                 self.damaged += 1
             except FFmpegError as error:
                 raise InputError(f"{self._name!r} was lost: {reason(error)}") from None
-        raise InputError(f"{self._name!r} sends nothing that can be read")
+        raise InputError(f"{self._name!r} sends only unreadable data")
 
     def _reason(self, error: FFmpegError, scheme: str) -> str:
         if isinstance(error, ExitError):
-            return f"nothing came within {self._timeout:g} s"
+            return f"no answer within {self._timeout:g} s"
         if isinstance(error, ProtocolNotFoundError):
             return f"this build of PyAV has no {scheme}"
         return reason(error)
@@ -192,14 +200,14 @@ class NetworkStream:
 
 
 class Backlog:
-    """Lets a decoder skip to key frames until it has caught up.
+    """Makes a decoder skip to key frames until it has caught up.
 
-    A packet's delay is the time at which it is read less its own time; the least delay seen is that of a
-    reader without backlog.
+    The delay of a packet is the time at which it is read minus its own time; the smallest delay seen is that
+    of a reader without a backlog.
 
     Args:
         context: the decoder; its `skip_frame` is set.
-        clock: tells the time.
+        clock: source of the time.
     """
 
     def __init__(self, context: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -210,7 +218,7 @@ class Backlog:
         self._skipping_since: float | None = None
 
     def before(self, seconds: float) -> None:
-        """Note that a packet of that time was read and will be decoded."""
+        """Record that a packet was read and will be decoded; `seconds` is its time."""
         now = self._clock()
         delay = now - seconds
         if self._least is None or not -LATE_SECONDS < seconds - self._seconds < _JUMP_SECONDS:
@@ -230,7 +238,7 @@ class Backlog:
             self._skip(now)
 
     def after(self) -> None:
-        """Note that a picture was decoded; while skipping it is a key frame, from which all can follow."""
+        """Record that a picture was decoded; while skipping it is a key frame, so decoding can resume."""
         if self._skipping_since is not None and self._late_since is None:
             self._skip(None)
 

@@ -147,6 +147,7 @@ def test_what_progress_raises_ends_the_build(model: Model) -> None:
         build(model.onnx, spec_of(model), stop)
 
 
+@pytest.mark.needs_posix
 def test_an_interrupt_ends_the_build(model: Model) -> None:
     """Sent from inside the build, it arrives while TensorRT runs; a lost one would let the build end."""
     shares: list[float] = []

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,7 @@ def test_a_planted_engine_is_not_loaded(
     assert reason in cache.told[-1]
 
 
+@pytest.mark.needs_posix
 @posix
 @pytest.mark.parametrize(
     ("owner", "mode", "reason"),
@@ -376,6 +378,7 @@ print(len(engine.data), engine.path)
 """
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     code = FULL_DISK.format(folder=str(tmp_path))
@@ -474,3 +477,11 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_folder() == tmp_path
     monkeypatch.delenv("RTDEBLUR_ENGINE_DIR")
     assert default_folder().parts[-2:] == ("rtdeblur", "engines")
+
+
+def test_modules_keep_their_former_names() -> None:
+    from rtdeblur.engine import cache, spec
+
+    assert (cache.EngineCache, spec.EngineSpec) == (EngineCache, EngineSpec)
+    for name in ("cache", "spec", "sidecar"):
+        assert import_module(f"rtdeblur.engine.{name}") is import_module(f"rtdeblur.backends.tensorrt.{name}")

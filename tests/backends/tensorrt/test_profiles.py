@@ -81,6 +81,7 @@ def test_a_profile_that_makes_no_sense(tmp_path: Path, text: str, message: str) 
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
 def test_a_profile_that_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "mine.toml")

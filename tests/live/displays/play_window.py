@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from rtdeblur.live.displays.window import Window  # isort: skip - OpenCV before 
 
 import cv2
 import numpy as np
+from fake_live import flat
 from numpy.typing import NDArray
+from xvfb import Screen
 
-from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.displays import Command, LivePicture, LiveStatus
 
 DARK, LIGHT = 60, 180
@@ -26,15 +26,9 @@ NAMES = {"space": Command.PAUSE, "p": Command.SNAPSHOT, "r": Command.RECORD, "m"
 NAMES |= {"q": Command.QUIT, "Escape": Command.QUIT}
 
 
-def flat(level: int, height: int, width: int) -> Frame:
-    chroma = np.full((height // 2, width // 2), 128, np.uint8)
-    y = np.full((height, width), level, np.uint8)
-    return Frame((y, chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True))
-
-
 def picture(height: int = 360, width: int = 640) -> LivePicture:
     """Dark where blurred, light where restored."""
-    return LivePicture(flat(DARK, height, width), flat(LIGHT, height, width), time.monotonic())
+    return LivePicture(flat(DARK, (height, width)), flat(LIGHT, (height, width)), time.monotonic())
 
 
 def status(**changes: Any) -> LiveStatus:
@@ -42,22 +36,14 @@ def status(**changes: Any) -> LiveStatus:
     return LiveStatus("fast", (360, 640), source_fps=30.0, shown_fps=30.0, dropped=0, **known)
 
 
-def xdotool(*words: object) -> str:
-    done = subprocess.run(["xdotool", *map(str, words)], check=True, capture_output=True, text=True)
-    return done.stdout
+SCREEN = Screen(os.environ["DISPLAY"], Path(sys.argv[1]))
+xdotool = SCREEN.xdotool
 
 
 def screen() -> NDArray[np.uint8]:
     """What the screen shows of the window, gray."""
     name = xdotool("search", "--name", "^rtdeblur$").split()[-1]
-    where = dict(line.split("=") for line in xdotool("getwindowgeometry", "--shell", name).split())
-    dump = Path(sys.argv[1]).read_bytes()  # XWD, which Xvfb draws on
-    header = np.frombuffer(dump[:100], ">u4")
-    size, width, height, line, colours = header[0], header[4], header[5], header[12], header[19]
-    pixels = np.frombuffer(dump[size + 12 * colours :], np.uint8).reshape(height, line)[:, : 4 * width]
-    x, y = int(where["X"]), int(where["Y"])
-    seen = pixels.reshape(height, width, 4)[y : y + int(where["HEIGHT"]), x : x + int(where["WIDTH"])]
-    return cv2.cvtColor(np.ascontiguousarray(seen[..., :3]), cv2.COLOR_BGR2GRAY)
+    return cv2.cvtColor(np.ascontiguousarray(SCREEN.shot(name)), cv2.COLOR_BGR2GRAY)
 
 
 def until(
@@ -94,8 +80,7 @@ def play() -> None:
     window = Window()
     for _ in range(3):
         window.show(None, status())
-    name = xdotool("search", "--sync", "--name", "^rtdeblur$").split()[-1]
-    xdotool("windowfocus", name)
+    name = SCREEN.window()
     print("waits")
     shown = picture()
     until(window, lambda s: abs(border(s) - 0.5) < 0.02, shown)

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ pytest.importorskip("cv2")
 
 import aiohttp
 import cv2
+from fake_live import flat
 
 from rtdeblur.errors import OutputError
-from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.displays import Command, LivePicture, LiveStatus
 from rtdeblur.live.displays.web import server
 from rtdeblur.live.displays.web.guard import is_loopback
@@ -28,13 +27,6 @@ from rtdeblur.live.displays.web.server import WebPage
 
 PATIENCE = 30.0
 STATUS = LiveStatus("fast", (36, 64), 30.0, 29.0, (40.0, 50.0), 3, False, False, "")
-
-
-def flat(level: int, size: tuple[int, int] = (36, 64)) -> Frame:
-    chroma = np.full((1, 1), 128, np.uint8)
-    return Frame(
-        (np.full(size, level, np.uint8), chroma, chroma), 0, Fraction(1, 30), Colour(full_range=True)
-    )
 
 
 def picture(blurred: int = 50, restored: int = 200) -> LivePicture:

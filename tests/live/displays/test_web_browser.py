@@ -115,7 +115,7 @@ def test_the_page_in_a_browser(session: Session, browser: Any) -> None:
     assert "fast" in find("status").text
 
     find("pause").click()
-    until(lambda: find("message").text == "paused")
+    until(lambda: find("message").text == "Paused")
     until(lambda: browser.execute_script("return !!pair"))
     assert browser.execute_script("return position") == 0.5
     chain = webdriver.ActionChains(browser)

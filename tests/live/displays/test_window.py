@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from xvfb import xvfb
 
 cv2 = pytest.importorskip("cv2")
 
 ROOT = Path(__file__).parents[3]
+DOUBLES = ROOT / "tests/doubles"
 PLAY = Path(__file__).parent / "play_window.py"
 PROGRAMS = ("Xvfb", "xdotool")
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -59,20 +61,11 @@ def test_missing_opencv_names_the_install_command() -> None:
 @needs_xvfb
 def test_a_session_with_the_window(tmp_path: Path) -> None:
     """One window for all steps: starting Qt takes longer than they do."""
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-fbdir", str(tmp_path), "-nolisten", "tcp"]
-    command += ["-screen", "0", "1400x900x24"]
-    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
-        os.close(write)
-        try:
-            with os.fdopen(read) as lines:
-                number = lines.readline().strip()
-            play = [sys.executable, str(PLAY), str(tmp_path / "Xvfb_screen0")]
-            path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-            environment = os.environ | {"DISPLAY": f":{number}", "PYTHONPATH": path}
-            done = subprocess.run(play, env=environment, capture_output=True, text=True, timeout=250)
-        finally:
-            server.terminate()
+    with xvfb(tmp_path) as screen:
+        play = [sys.executable, str(PLAY), str(tmp_path / "Xvfb_screen0")]
+        path = os.pathsep.join(filter(None, [str(ROOT), str(DOUBLES), os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"DISPLAY": screen.display, "PYTHONPATH": path}
+        done = subprocess.run(play, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [
         "waits", "split", "dragged", "whole", "beside", "recording", "helped", "portrait",

@@ -54,7 +54,7 @@ def test_a_dropped_picture_is_passed_over_and_an_unplugged_camera_is_lost(fake: 
     assert camera.read() is not None
     assert camera.read() is not None
     assert camera.damaged == 2
-    with pytest.raises(InputError, match="camera 1 gives no pictures any more"):
+    with pytest.raises(InputError, match="camera 1 delivers no more pictures"):
         camera.read()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from stream_servers import free_port, http_server, transport_stream
+from stream_servers import file_server, free_port, http_server, transport_stream
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.frames import Colour, Frame
@@ -123,7 +123,7 @@ def test_udp_arrives_from_our_own_sender() -> None:
 
 def test_nothing_on_udp_is_said() -> None:
     port = free_port(socket.SOCK_DGRAM)
-    with pytest.raises(InputError, match=r"nothing came within 0\.5 s"):
+    with pytest.raises(InputError, match=r"no answer within 0\.5 s"):
         open_source(f"udp://127.0.0.1:{port}", SourceOptions(timeout_seconds=0.5))
 
 
@@ -156,6 +156,42 @@ def test_segments_play_at_their_own_speed() -> None:
         source.close()
     assert len(frames) == 15
     assert took >= 14 / 30 - 0.02
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["parts", "whole files"])
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        (".mp4", ["-movflags", "faststart"]),
+        (".mkv", []),
+        (".mov", ["-movflags", "faststart"]),
+        (".webm", ["-c:v", "libvpx"]),
+        (".avi", []),
+    ],
+)
+def test_a_file_on_a_web_server_plays_once_at_its_own_speed(
+    ending: str, words: list[str], ranges: bool, make_clip: Callable[..., Path]
+) -> None:
+    clip = make_clip(ending, *words, frames=12, sound=False)
+    with file_server(clip.parent, ranges=ranges) as url:
+        source = open_source(f"{url}/{clip.name}", QUICK)
+        began = time.monotonic()
+        frames = read_all(source)
+        assert time.monotonic() - began >= 11 / 25 - 0.05
+        assert source.finite
+        assert source.read() is None
+        source.close()
+    assert len(frames) == 12
+
+
+def test_a_file_with_its_index_at_the_end_plays_if_the_server_has_parts(
+    make_clip: Callable[..., Path],
+) -> None:
+    clip = make_clip(".mp4", frames=12, sound=False)
+    with file_server(clip.parent) as url:
+        source = open_source(f"{url}/{clip.name}", QUICK)
+        assert len(read_all(source)) == 12
+        source.close()
 
 
 def test_a_name_that_is_nothing_is_said() -> None:

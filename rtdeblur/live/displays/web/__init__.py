@@ -1,1 +1,1 @@
-"""A live session as a page in a browser, for machines without a display; needs the extra `live`."""
+"""Live session as a page in a browser, for machines without a screen; needs the extra `live`."""

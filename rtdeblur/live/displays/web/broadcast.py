@@ -6,18 +6,20 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
-from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Action, LivePicture, LiveStatus
+from rtdeblur.live.displays.web.requests import parse
 
 # One message travels while another is drawn.
 _UNDRAWN = 2
 _DRAWN = "drawn"
-_REQUESTS = {c.value: c for c in Command if c is not Command.QUIT}
-_MOST_CHARACTERS = 64  # of a message from a browser
+_MOST_SAVED = 6
 
 Encode = Callable[[LivePicture], tuple[bytes, bytes]]
+Offer = Callable[[Path], dict[str, str | int]]
 
 
 class Broadcast:
@@ -26,10 +28,11 @@ class Broadcast:
     Args:
         encode: returns the blurred and the restored picture as JPEG; called in another thread, once per
             picture, and only while some browser is ready for it.
+        offer: describes a saved file for the page.
     """
 
-    def __init__(self, encode: Encode) -> None:
-        self._encode = encode
+    def __init__(self, encode: Encode, offer: Offer) -> None:
+        self._encode, self._offer = encode, offer
         self._picture: LivePicture | None = None
         self._status: LiveStatus | None = None
         self._pictures = self._changes = 0
@@ -66,7 +69,9 @@ class Broadcast:
         assert status is not None
         if newest != pictures:
             pair = await self._jpegs()
-        head = json.dumps({**asdict(status), "bytes": [len(pair[0]), len(pair[1])]}).encode()
+        saved = [self._offer(path) for path in status.saved[-_MOST_SAVED:]]
+        fields = {**asdict(status), "quality": status.quality, "saved": saved}
+        head = json.dumps({**fields, "bytes": [len(pair[0]), len(pair[1])]}).encode()
         return changes, newest, len(head).to_bytes(4, "little") + head + pair[0] + pair[1]
 
     async def _jpegs(self) -> tuple[bytes, bytes]:
@@ -79,7 +84,7 @@ class Broadcast:
 
 
 async def talk(
-    socket: web.WebSocketResponse, broadcast: Broadcast, request: Callable[[Command], None]
+    socket: web.WebSocketResponse, broadcast: Broadcast, request: Callable[[Action], None]
 ) -> None:
     """Send to one browser until it goes, and pass on what its user requests.
 
@@ -89,14 +94,15 @@ async def talk(
     sending = asyncio.create_task(_send(socket, broadcast, room))
     try:
         async for message in socket:
-            if message.type is not WSMsgType.TEXT or len(message.data) > _MOST_CHARACTERS:
+            if message.type is not WSMsgType.TEXT:
                 break
             if message.data == _DRAWN:
                 room.release()
-            elif message.data in _REQUESTS:
-                request(_REQUESTS[message.data])
-            else:
+                continue
+            action = parse(message.data)
+            if action is None:
                 break
+            request(action)
     except ValueError:  # more was drawn than was sent
         pass
     finally:

@@ -1,10 +1,10 @@
-// Draws the newest pair of pictures, and sends what the buttons and keys ask for.
+// Draws the newest pair of pictures, and sends the requests of buttons and keys.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), canvas = $("picture"), divider = $("divider");
 const context = canvas.getContext("2d", { alpha: false });
-const FIRST_WAIT = 500, LONGEST_WAIT = 5000;
+const FIRST_WAIT = 500, LONGEST_WAIT = 5000, MODELS_SHOWN = 4000, STEP = 0.1, CLEARANCE = 12;
 
 let pair = null;            // the blurred and the restored picture, as bitmaps
 let state = null;           // the last status
@@ -13,6 +13,8 @@ let position = 0.5;         // of the divider
 let box = null;             // of the canvas in the stage, in CSS pixels
 let socket = null;
 let wait = FIRST_WAIT;
+let modelsTimer = 0;
+let offered = "";           // the files that are listed
 const drawnAt = [];         // times of the last second's pictures
 
 // ---- the picture -------------------------------------------------------------------------------------------
@@ -49,6 +51,18 @@ function place() {
   blurred.style.top = restored.style.top = `${box.top + 12}px`;
   blurred.hidden = view === "restored" || box.width * middle < 110;
   restored.hidden = view === "restored" || box.width * (1 - middle) < 110;
+  for (const id of ["message", "models", "recording"]) putBeside($(id));
+}
+
+// Text in the middle keeps to one side of the divider.
+function putBeside(element) {
+  const room = stage.clientWidth, at = box && view === "split" ? box.left + box.width * position : -1;
+  element.style.maxWidth = "90%";
+  element.style.left = "50%";
+  if (at < 0 || element.hidden || Math.abs(at - room / 2) > element.offsetWidth / 2 + CLEARANCE) return;
+  const right = room - at >= at, width = (right ? room - at : at) - 2 * CLEARANCE;
+  element.style.maxWidth = `${width}px`;
+  element.style.left = `${right ? at + CLEARANCE + width / 2 : CLEARANCE + width / 2}px`;
 }
 
 function draw() {
@@ -85,7 +99,7 @@ function drag(event) {
 }
 
 stage.addEventListener("pointerdown", (event) => {
-  if (event.button !== 0 || view !== "split" || event.target.closest("dialog")) return;
+  if (event.button !== 0 || view !== "split" || event.target.closest("dialog, #models")) return;
   stage.setPointerCapture(event.pointerId);
   drag(event);
 });
@@ -109,7 +123,7 @@ function connect() {
 function receive(from) {
   let last = Promise.resolve();  // messages are drawn in their order
   return ({ data }) => {
-    last = last.then(() => show(data)).catch(() => say("a picture could not be drawn")).then(() => {
+    last = last.then(() => show(data)).catch(() => say("A picture could not be drawn")).then(() => {
       if (from.readyState === WebSocket.OPEN) from.send("drawn");
     });
   };
@@ -136,11 +150,11 @@ async function show(data) {
 
 async function lost() {
   enable(false);
-  let reason = "the connection is lost; trying again";
+  let reason = "Connection lost; trying again";
   try {
     const answer = await fetch(location.href, { cache: "no-store" });
-    if (answer.status === 403) reason = "this address is no longer good: open the one that rtdeblur printed";
-  } catch { /* nobody there yet */ }
+    if (answer.status === 403) reason = "This address has expired: open the one that rtdeblur printed";
+  } catch { /* the server is not back yet */ }
   say(reason);
   setTimeout(connect, wait);
   wait = Math.min(LONGEST_WAIT, 2 * wait);
@@ -152,30 +166,84 @@ function count() {
   while (drawnAt[0] < now - 2000) drawnAt.shift();
 }
 
-// ---- what is told, and asked for ---------------------------------------------------------------------------
+// ---- status and requests -----------------------------------------------------------------------------------
 
 function tell() {
   const [height, width] = state.working_size;
-  const parts = [[state.model, `${width}×${height}`], [`${state.source_fps.toFixed(1)} fps`, "source"],
+  const parts = [[state.model, `${width}×${height}`], ["", state.quality], [`${state.source_fps.toFixed(1)} fps`, "source"],
                  [`${state.shown_fps.toFixed(1)} fps`, "restored"], [`${(drawnAt.length / 2).toFixed(0)} fps`, "here"]];
   if (state.latency_ms) {
     parts.push([`${state.latency_ms[0].toFixed(0)} ms`, `p95 ${state.latency_ms[1].toFixed(0)}`]);
   }
   parts.push([`${state.dropped}`, "dropped"]);
-  $("status").replaceChildren(...parts.map(([value, name]) => {
+  $("status").replaceChildren(...parts.filter(([, name]) => name).map(([value, name]) => {
     const part = document.createElement("span"), strong = document.createElement("b");
     strong.textContent = value;
-    part.append(strong, ` ${name}`);
+    part.append(strong, value ? ` ${name}` : name);
     return part;
   }));
   $("recording").hidden = !state.recording;
+  $("strength-value").textContent = state.strength.toFixed(1);
+  if (document.activeElement !== $("strength")) $("strength").value = state.strength;
+  list();
   $("pause").setAttribute("aria-pressed", state.paused);
   $("record").setAttribute("aria-pressed", state.recording);
-  say(state.message || (state.paused ? "paused" : pair ? "" : "waiting for a picture"));
+  say(state.message || (state.paused ? "Paused" : pair ? "" : "Waiting for a picture"));
+  for (const id of ["models", "recording"]) putBeside($(id));
+}
+
+// The models, and the files to download.
+function list() {
+  const buttons = state.models.map((name) => {
+    const button = document.createElement("button");
+    button.textContent = name;
+    button.setAttribute("aria-pressed", name === state.choice);
+    button.addEventListener("click", () => { ask(`model ${name}`); showModels(); });
+    return button;
+  });
+  const key = JSON.stringify([state.models, state.choice]);
+  if ($("models").dataset.key !== key) {
+    $("models").dataset.key = key;
+    $("models").replaceChildren(...buttons);
+  }
+  const now = JSON.stringify(state.saved);
+  if (now === offered) return;
+  offered = now;
+  $("saved").hidden = !state.saved.length;
+  $("saved").replaceChildren("Download:", ...[...state.saved].reverse().map(({ name, address, size }) => {
+    const link = document.createElement("a");
+    link.href = address;
+    link.download = name;
+    link.textContent = `${name.replace(/^rtdeblur-/, "")} (${amount(size)})`;
+    return link;
+  }));
+}
+
+function amount(bytes) {
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function showModels() {
+  $("models").hidden = !(state && state.models.length);
+  clearTimeout(modelsTimer);
+  modelsTimer = setTimeout(() => { $("models").hidden = true; }, MODELS_SHOWN);
+  putBeside($("models"));
+}
+
+function changeStrength(step) {
+  if (state) setStrength(state.strength + step);
+}
+
+function setStrength(value) {
+  const strength = Math.min(2, Math.max(0, value));
+  $("strength").value = strength;
+  ask(`strength ${strength.toFixed(1)}`);
 }
 
 function say(text) {
-  if ($("message").textContent !== text) $("message").textContent = text;
+  if ($("message").textContent === text) return;
+  $("message").textContent = text;
+  putBeside($("message"));
 }
 
 function ask(what) {
@@ -183,7 +251,7 @@ function ask(what) {
 }
 
 function enable(connected) {
-  for (const id of ["pause", "snapshot", "record", "model"]) $(id).disabled = !connected;
+  for (const id of ["pause", "snapshot", "record", "model", "strength"]) $(id).disabled = !connected;
 }
 
 function fullScreen() {
@@ -198,17 +266,20 @@ function help() {
 
 const actions = {
   pause: () => ask("pause"), snapshot: () => ask("snapshot"), record: () => ask("record"),
-  model: () => ask("next model"), beside: () => look("beside"), "open-help": help,
+  model: () => { ask("next model"); showModels(); }, beside: () => look("beside"), "open-help": help,
 };
 for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
 
 const keys = {
   " ": actions.pause, p: actions.snapshot, r: actions.record, m: actions.model, b: actions.beside,
+  "-": () => changeStrength(-STEP), "+": () => changeStrength(STEP), "=": () => changeStrength(STEP),
   s: () => look("split"), f: fullScreen, h: help,
   ArrowLeft: () => move(position - 0.02), ArrowRight: () => move(position + 0.02),
   Home: () => move(0), End: () => move(1),
 };
+$("strength").addEventListener("input", () => setStrength(Number($("strength").value)));
 document.addEventListener("keydown", (event) => {
+  if (event.target === $("strength") && event.key.startsWith("Arrow")) return;
   const onButton = event.target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter");
   if (event.ctrlKey || event.altKey || event.metaKey || onButton) return;
   if ($("help").open && event.key !== "h") return;

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from rtdeblur.errors import DependencyError, OutputError
-from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Action, LivePicture, LiveStatus
 from rtdeblur.live.image import to_bgr
 
 try:
@@ -22,6 +22,7 @@ try:
     from aiohttp.http_exceptions import HttpProcessingError
 
     from rtdeblur.live.displays.web.broadcast import Broadcast, talk
+    from rtdeblur.live.displays.web.downloads import Downloads
     from rtdeblur.live.displays.web.guard import Guard, Handler
     from rtdeblur.live.displays.web.listener import Listener
 except ImportError as error:
@@ -32,7 +33,7 @@ _EVERYWHERE = ("0.0.0.0", "::")
 _LARGEST = (1080, 1920)
 _QUALITY = 85
 _MOST_CLIENTS = 8
-_MOST_COMMANDS = 32
+_MOST_ACTIONS = 32
 _HEARTBEAT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _LINGER_SECONDS = 1.0
@@ -63,6 +64,7 @@ class WebPage:
 
     Attributes:
         url: address to open, with the token if one is required.
+        is_shared: whether other machines can reach the page.
 
     Raises:
         DependencyError: OpenCV or aiohttp is missing.
@@ -79,7 +81,9 @@ class WebPage:
                 f"cannot serve the web page on {host} port {port}: {problem}; try another port"
             ) from error
         self._sockets: set[web.WebSocketResponse] = set()
-        self._commands: deque[Command] = deque(maxlen=_MOST_COMMANDS)
+        self._actions: deque[Action] = deque(maxlen=_MOST_ACTIONS)
+        self._downloads = Downloads()
+        self.is_shared = bool(self._guard.token)
         self._closed = False
         ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._run(ready),), name="rtdeblur-web")
@@ -95,11 +99,11 @@ class WebPage:
         """Number of connected browsers."""
         return len(self._sockets)
 
-    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
+    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Action]:
         """Pass a picture and a status to the server; return what browsers requested."""
         if not self._closed:
             self._loop.call_soon_threadsafe(self._broadcast.put, picture, status)
-        return [self._commands.popleft() for _ in range(len(self._commands))]
+        return [self._actions.popleft() for _ in range(len(self._actions))]
 
     def close(self) -> None:
         """End every connection and the thread; may be called twice."""
@@ -111,10 +115,16 @@ class WebPage:
     async def _run(self, ready: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_log_failure)
-        self._broadcast = Broadcast(_jpegs)
+        self._broadcast = Broadcast(_jpegs, self._downloads.offer)
         self._loop.set_default_executor(ThreadPoolExecutor(1, "rtdeblur-jpeg"))
         application = web.Application(middlewares=[self._once, self._guard.check])
-        application.add_routes([web.get("/live", self._live), web.get("/{name:[a-z.]*}", _file)])
+        application.add_routes(
+            [
+                web.get("/live", self._live),
+                web.get("/files/{key}/{name}", self._downloads.serve),
+                web.get("/{name:[a-z.]*}", _file),
+            ]
+        )
         runner = web.AppRunner(
             application,
             access_log=None,
@@ -156,7 +166,7 @@ class WebPage:
         try:
             await viewer.prepare(request)
             with suppress(ConnectionError):  # the browser has gone
-                await talk(viewer, self._broadcast, self._commands.append)
+                await talk(viewer, self._broadcast, self._actions.append)
                 await viewer.close()
         finally:
             self._sockets.discard(viewer)
