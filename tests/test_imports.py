@@ -23,8 +23,8 @@ LAYERS = [
     {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
-    {"device"},
-    {"frames", "dropout", "errors", "pictures", "blur", "page", "files", "decode", "parity"},
+    {"device", "blur"},
+    {"frames", "dropout", "errors", "pictures", "page", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
