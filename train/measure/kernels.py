@@ -133,7 +133,8 @@ def _density(along: Floats, weights: Floats, length: float) -> Floats:
     total = np.zeros(count)
     for shift in np.linspace(-0.5, 0.5, 9):
         total += np.histogram(along + shift, edges, weights=weights)[0]
-    return total / total.mean()
+    spread: Floats = total / total.mean()
+    return spread
 
 
 def _connected(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
