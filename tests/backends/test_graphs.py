@@ -1,4 +1,4 @@
-"""Graphs that are not video graphs, or return broken frames, give an error or a warning, not a wrong video."""
+"""Graphs that are not video graphs, or return broken frames, give an error or a warning, no wrong video."""
 
 from __future__ import annotations
 
