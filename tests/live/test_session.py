@@ -1,6 +1,7 @@
 """The whole session with doubles at its ends."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace

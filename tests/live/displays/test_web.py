@@ -332,7 +332,8 @@ def test_loopback(host: str, expected: bool) -> None:
         ("strength 2.0", SetStrength(2.0)),
         *((text, None) for text in (
             "quit", "", "model ", "model", "model a\nb", "strength", "strength 2.1", "strength -1",
-            "strength nan", "strength 1e0", "strength 0.1234", "strength ١", "PAUSE", "pause ", "drawn", "model " + "a" * 600,
+            "strength nan", "strength 1e0", "strength 0.1234", "strength ١", "PAUSE",
+            "pause ", "drawn", "model " + "a" * 600,
         )),
     ],
 )  # fmt: skip
