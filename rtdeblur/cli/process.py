@@ -6,8 +6,8 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -30,7 +30,7 @@ def run(args: Sequence[str] | None) -> int:
         received.append(signum)
         raise Stopped(signum)
 
-    with deadline(), silent_if_dropped(), reporting():
+    with deadline(), silent_if_dropped(), reporting(), _one_blas_thread():
         try:
             with handling(stop):
                 code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
@@ -41,6 +41,19 @@ def run(args: Sequence[str] | None) -> int:
         except Exception as error:
             # Libraries may lose an exception that a handler raises: what they were doing fails instead.
             return _leave(128 + received[0]) if received else _fail(error)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Let NumPy load OpenBLAS without threads: for want of memory for them, it would send us SIGINT."""
+    name = "OPENBLAS_NUM_THREADS"
+    is_new = name not in os.environ
+    os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        if is_new:
+            os.environ.pop(name, None)
 
 
 def _open_standard_streams() -> None:
