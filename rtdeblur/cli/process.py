@@ -30,7 +30,7 @@ def run(args: Sequence[str] | None) -> int:
         received.append(signum)
         raise Stopped(signum)
 
-    with deadline(), silent_if_dropped(), reporting(), _one_blas_thread():
+    with deadline(), silent_if_dropped(), reporting(), _library_settings():
         try:
             with handling(stop):
                 code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
@@ -43,16 +43,23 @@ def run(args: Sequence[str] | None) -> int:
             return _leave(128 + received[0]) if received else _fail(error)
 
 
+_FOR_LIBRARIES = {
+    # Without memory for its threads, OpenBLAS sends us SIGINT, as if the user had; NumPy needs none of them.
+    "OPENBLAS_NUM_THREADS": "1",
+    # SVT-AV1 describes itself on stderr; 1 leaves its errors.
+    "SVT_LOG": "1",
+}
+
+
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Let NumPy load OpenBLAS without threads: for want of memory for them, it would send us SIGINT."""
-    name = "OPENBLAS_NUM_THREADS"
-    is_new = name not in os.environ
-    os.environ.setdefault(name, "1")
+def _library_settings() -> Iterator[None]:
+    """Set what libraries read from the environment, unless the user set it."""
+    new = {name: value for name, value in _FOR_LIBRARIES.items() if name not in os.environ}
+    os.environ.update(new)
     try:
         yield
     finally:
-        if is_new:
+        for name in new:
             os.environ.pop(name, None)
 
 

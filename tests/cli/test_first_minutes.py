@@ -326,7 +326,9 @@ def test_codecs_by_their_usual_names(
     alias: str, encoder: str, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["video.mkv", "-o", "out.mkv", "-q", "--json", *IDENTITY, "--codec", alias]) == 0
-    assert json.loads(capfd.readouterr().out)["encoder"] == encoder
+    said = capfd.readouterr()
+    assert json.loads(said.out)["encoder"] == encoder
+    assert all(line.startswith("rtdeblur: warning: ") for line in said.err.splitlines())  # no library speaks
 
 
 def test_a_codec_that_is_nearly_right(here: Path, fails: Callable[..., str]) -> None:
