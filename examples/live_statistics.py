@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
-"""Deblur a camera, stream or file live with a display of your own: this one prints a line per second.
+"""Deblur a camera, stream or file live, with a display of your own.
 
-python examples/live_statistics.py rtsp://camera/stream 10      # for ten seconds
+    python examples/live_statistics.py SOURCE SECONDS
+
+SOURCE is what `rtdeblur live` takes, for example rtsp://camera/stream. The display prints a line per second.
 """
-
-from __future__ import annotations
 
 import sys
 import time

@@ -1,13 +1,16 @@
 """Removes motion blur from video, and keeps every stream and timestamp.
 
-    sharp = rtdeblur.restore(photo)
+    import rtdeblur
+
     rtdeblur.restore_file("in.mp4", "out.mp4")
+
+`rtdeblur.restore(array)` restores pictures. `restore_file` is short for
 
     from rtdeblur import FileReader, FileWriter, Model, Pipeline, open_backend
 
     with (
         FileReader("in.mp4") as reader,
-        FileWriter(reader, "out.mp4") as writer,
+        FileWriter(reader, "out.mp4", overwrite=True) as writer,
         open_backend("auto", Model.load("fast")) as backend,
     ):
         Pipeline(reader, backend, writer, batch_size=4).run()

@@ -29,6 +29,7 @@ from rtdeblur.dropout import Policy
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch, Planes
 from rtdeblur.model import DEFAULT_MODEL, Model, Precision
+from rtdeblur.pictures import kind_of
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
 from rtdeblur.strength import FULL, StrengthBackend, checked
 
@@ -97,13 +98,13 @@ def restore_file(
     max_pixels: int | None = None,
     **options: Unpack[ModelOptions],
 ) -> PipelineStats:
-    """Restore a video file; sound, subtitles, tags and times stay as they are.
+    """Restore a video, a photo or an animation; sound, subtitles, tags and times stay as they are.
 
     The output appears under its name when it is whole; an error leaves nothing behind.
 
     Args:
-        input: the video.
-        output: file to write, in the container that its extension names.
+        input: the file; options of encoding and of a part have no effect on pictures.
+        output: file to write, in the format that its extension names.
         progress: called after each batch with the frames done and their total (None if unknown); what it
             raises stops the run and reaches the caller.
         overwrite: replace an existing output.
@@ -242,6 +243,9 @@ class Deblurrer:
         max_pixels: int | None = None,
     ) -> PipelineStats:
         """Restore a video file with the loaded model; see `rtdeblur.restore_file`."""
+        if kind_of(Path(input)) and kind_of(Path(output)):
+            with _python_words():
+                return self._restore_picture(Path(input), Path(output), progress, overwrite, max_pixels)
         from rtdeblur.ffmpeg.container import MAX_PIXELS
         from rtdeblur.gpu_path import Wanted, connect, open_reader
         from rtdeblur.media.writer import FileWriter
@@ -271,6 +275,27 @@ class Deblurrer:
             log.warning("%s is damaged: %s", input, damage)
         if stats.unrestored:
             log.warning("%s: %d of %d frames were left as they were", output, stats.unrestored, stats.frames)
+        return stats
+
+    def _restore_picture(
+        self, input: Path, output: Path, progress: Progress | None, overwrite: bool, max_pixels: int | None
+    ) -> PipelineStats:
+        from rtdeblur.ffmpeg.container import MAX_PIXELS
+        from rtdeblur.media.photos.reader import PictureReader
+        from rtdeblur.media.photos.writer import PictureWriter
+
+        with (
+            PictureReader(input, max_pixels=max_pixels or MAX_PIXELS) as reader,
+            PictureWriter(reader, output, overwrite=overwrite) as writer,
+        ):
+
+            def on_progress(pictures: int, _: float) -> None:
+                if progress is not None:
+                    progress(pictures, reader.count)
+
+            stats = Pipeline(reader, self._opened(), writer, on_progress=on_progress).run()
+        for warning in (*reader.warnings, *writer.warnings):
+            log.warning("%s", warning)
         return stats
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ class RtdeblurError(Exception):
         problem: as given, for messages that name this error as their reason.
     """
 
-    def __init__(self, problem: str, hint: str = "") -> None:
+    def __init__(self, problem: str = "", hint: str = "") -> None:
         super().__init__(f"{problem}; {hint}" if hint else problem)
         self.problem = problem
 

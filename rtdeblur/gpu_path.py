@@ -15,7 +15,7 @@ from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import Device, is_seekable
 from rtdeblur.media import codecs
 from rtdeblur.media.reader import FileReader
-from rtdeblur.media.source import SourceInfo
+from rtdeblur.media.source import Described, SourceInfo
 from rtdeblur.media.writer import FileWriter
 
 
@@ -147,7 +147,7 @@ def obstacle_of(source: SourceInfo) -> Obstacle | None:
     return Obstacle(HostReason.LAYOUT, f"{source.surface} of {size}")
 
 
-def connect(reader: FileReader, backend: Backend, writer: FileWriter, obstacle: Obstacle | None) -> Way:
+def connect(reader: Described, backend: Backend, writer: FileWriter, obstacle: Obstacle | None) -> Way:
     """Leave frames in the GPU's memory if all three can; before the first is read.
 
     Args:
@@ -165,5 +165,6 @@ def connect(reader: FileReader, backend: Backend, writer: FileWriter, obstacle: 
     if obstacle is None and not backend.takes_device_frames:
         obstacle = Obstacle(HostReason.BACKEND, backend.name)
     if obstacle is None:
+        assert isinstance(reader, FileReader)
         reader.keep_on_device()
     return Way(reader.source.device, encoding.codec, obstacle)

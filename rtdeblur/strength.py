@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Real
 from typing import cast
@@ -91,6 +92,11 @@ class StrengthBackend(Backend):
         """The inner backend's, and the strength unless it is 1."""
         note = "" if self._strength == FULL else f", strength {self._strength:g}"
         return self._inner.description + note
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
+        """The inner backend's, and the strength."""
+        return {**self._inner.fingerprint, "strength": f"{self._strength:g}"}
 
     @property
     def unrestored(self) -> int:  # type: ignore[override]

@@ -145,6 +145,20 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def address_space_left_mib() -> int | None:
+    """Address space that the limit of this process leaves; None without a limit, or if it is not known."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    with suppress(OSError, ValueError, IndexError):
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            return max(0, limit - pages * resource.getpagesize()) >> 20
+    return None
+
+
 def memory_mib() -> int | None:
     """Give the machine's memory; None where the system does not say."""
     try:

@@ -7,7 +7,11 @@
 #   engine     engines for the default targets and for this GPU, against the CPU's fp32 result (at least 50 dB)
 #   zerocopy   frames that stay on the GPU from its decoder to its encoder, against the way through the host
 #   test       the GPU tests; a missing GPU is a failure
-#   train      the weights, as CONFIG (train/configs/fast.toml) and TRAIN say, to $RESULTS/run; again to go on
+#   train      train CONFIG (train/configs/fast.toml) to $RESULTS/run; again to continue
+#   pack-train put trainer, data of CONFIG (train/configs/gpu.toml) and the weights START into gpu-train/, at most
+#              $PACK_MIB MiB; needs the network if the GPU machine has another Python than this one
+#   train-minutes N   in that folder, on the GPU machine: train for N minutes. $OUT gets the averaged weights every
+#              minute (weights.safetensors), and at the end the journal and its curves
 #   bench      figures of this GPU, appended to docs/benchmarks.md
 #   all        engine, zerocopy, test and bench
 #
@@ -15,23 +19,36 @@
 #   here:   scripts/on_gpu.sh pack
 #   there:  scripts/on_gpu.sh take gpu-parts      (repeat, if only some parts can be sent at a time)
 #           scripts/on_gpu.sh install all
+# To train there, without anything but PyTorch, NumPy, OpenCV and safetensors:
+#   here:   PACK_MIB=20 scripts/on_gpu.sh pack-train
+#   there:  cd gpu-train && OUT=/tmp/out scripts/on_gpu.sh train-minutes 8
 # With network: pip install -e '.[rtx,train]' --group dev, then `scripts/on_gpu.sh all`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-STORE=${STORE:-/tmp/rtdeblur-gpu}
+STORE=${STORE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/rtdeblur-gpu}
 SITE=${SITE:-$STORE/site}
 RESULTS=${RESULTS:-runs/gpu}
 PART_MIB=${PART_MIB:-24}
 PYTHON_VERSION=${PYTHON_VERSION:-3.12} # of the GPU machine
-CONFIG=${CONFIG:-train/configs/fast.toml}
-TRAIN=${TRAIN:-batch=32 crop=192} # what rules over CONFIG, as --set of `train fit`: what feeds a large GPU
+# TRAIN: settings that override CONFIG, one KEY=VALUE per word, for train, pack-train and train-minutes
 VIDEO=${VIDEO:-}                       # a real clip for `engine` and `bench`; a generated picture without
 
 # What an image with PyTorch and CUDA lacks; NumPy, click, rich, pytest and cuda-bindings it has.
 RTX=1.7.1.116
 WHEELS=(av==18.1.0 openvino==2026.4.0 openvino-telemetry "tensorrt-rtx-cu13-bindings==$RTX"
     "tensorrt-rtx-cu13-libs==$RTX" platformdirs lightning-fabric)
+
+# What lies in $STORE and $SITE is run. In a folder that others may write to, they could have put it there.
+private() { # DIR: made for its owner only, or checked
+    umask 077
+    mkdir -p "$(dirname "$1")"
+    [ -e "$1" ] || [ -L "$1" ] || mkdir -m 700 "$1"
+    if [ -L "$1" ] || [ ! -d "$1" ] || [ ! -O "$1" ] || [ -n "$(find "$1" -maxdepth 0 -perm /022)" ]; then
+        echo "$1 is a link, or others may write to it; remove it, or set STORE and SITE" >&2
+        exit 1
+    fi
+}
 
 step_pack() {
     rm -rf gpu-parts && mkdir -p gpu-parts/wheels
@@ -49,12 +66,14 @@ step_pack() {
 }
 
 step_take() {
+    private "$STORE"
     mkdir -p "$STORE/parts"
     cp "$1"/* "$STORE/parts/"
     ls "$STORE/parts"
 }
 
 step_install() {
+    private "$STORE"
     (cd "$STORE/parts" && sha256sum --quiet --check SHA256SUMS)
     mkdir -p "$STORE/wheels"
     cat "$STORE"/parts/part-* | tar -C "$STORE/wheels" -xf -
@@ -81,9 +100,35 @@ step_test() {
 }
 
 step_train() {
-    local change changes=("output='$RESULTS/run'" "runtime.workers=$(($(nproc) - 1))")
-    for change in $TRAIN; do changes+=("$change"); done
-    python3 -m train fit "$CONFIG" "${changes[@]/#/--set=}" | tee -a "$RESULTS/train.txt"
+    local options=()
+    mapfile -t options < <(settings "${TRAIN-batch=32 crop=192}")
+    python3 -m train fit "${CONFIG:-train/configs/fast.toml}" --set "output='$RESULTS/run'" "${options[@]}" |
+        tee -a "$RESULTS/train.txt"
+}
+
+settings() { # the words of $1 as options of `train fit`, one per line
+    local words=()
+    read -ra words <<<"$1"
+    [ ${#words[@]} -eq 0 ] || printf -- '--set=%s\n' "${words[@]}"
+}
+
+step_pack-train() {
+    local options=()
+    mapfile -t options < <(settings "${TRAIN-}")
+    python3 -m train pack "${CONFIG:-train/configs/gpu.toml}" "${options[@]}" -o "${PACK:-gpu-train}" \
+        --start "${START:-rtdeblur/models/fast.onnx}" --mib "${PACK_MIB:-60}" --python "$PYTHON_VERSION"
+}
+
+# Bash counts SECONDS from the script's start, so unpacking belongs to the minutes.
+step_train-minutes() {
+    local options=()
+    out=${OUT:-$RESULTS} # for the trap too, which runs outside
+    mkdir -p "$out"
+    [ -d packages ] || python3 -c 'import tarfile; tarfile.open("packages.tar.xz").extractall("packages", filter="data")'
+    mapfile -t options < <(settings "${TRAIN-}")
+    trap 'cp run/journal.jsonl run/curves.png "$out" 2>/dev/null || true' EXIT
+    PYTHONPATH="$PWD/packages:$PWD" python3 -m train fit run.toml "${options[@]}" \
+        --set "schedule.minutes=$(python3 -c "print($1 - $SECONDS / 60)")" --set "weights='$out/weights.safetensors'"
 }
 
 step_bench() {
@@ -108,12 +153,15 @@ if [ $# -eq 0 ]; then
     exit 2
 fi
 mkdir -p "$RESULTS"
+for folder in "$STORE" "$SITE"; do
+    [ ! -e "$folder" ] || private "$folder"
+done
 export PYTHONPATH="$SITE:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 while [ $# -gt 0 ]; do
     case $1 in
-    pack | install | engine | zerocopy | test | train | bench) "step_$1" ;;
-    take)
-        step_take "$2"
+    pack | install | engine | zerocopy | test | train | pack-train | bench) "step_$1" ;;
+    take | train-minutes)
+        "step_$1" "$2"
         shift
         ;;
     all)

@@ -156,6 +156,25 @@ def mix(first: Path, second: Path, output: Path, share: float) -> None:
 
 
 @cli.command()
+@click.argument("config", type=FILE)
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. --set batch=4"
+)
+@click.option(
+    "--start", type=FILE, required=True, help="Checkpoint or bundle with the weights to start from."
+)
+@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder to write.")
+@click.option("--mib", type=click.FloatRange(1), default=60, show_default=True, help="Most that it may take.")
+@click.option("--python", default="3.12", show_default=True, help="Version of the Python there.")
+def pack(config: Path, changes: tuple[str, ...], start: Path, output: Path, mib: float, python: str) -> None:
+    """Put trainer, data and weights for CONFIG into a folder, for a machine with a GPU and no network."""
+    from train.export.pack import pack as write
+    from train.fit.config import load_config
+
+    click.echo("\n".join(write(load_config(config, changes), start, output, mib, python)))
+
+
+@cli.command()
 @click.argument("name")
 @click.option("--checkpoint", type=FILE, help="Measure this one first; the model was exported from it.")
 @click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")

@@ -50,10 +50,12 @@ def open_backend(
         from rtdeblur.backends.identity import IdentityBackend
 
         return IdentityBackend()
+    from rtdeblur.backends.base import EngineOptions
+
     mask = _stream_dropout(model, dropout, seed)
+    engines = engines or EngineOptions()
     reason = ""
     if name != "openvino":
-        from rtdeblur.backends.base import EngineOptions
         from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
 
         try:
@@ -62,7 +64,7 @@ def open_backend(
                 precision=precision,
                 slots=SLOTS if mode == "throughput" else 1,
                 dropout=mask,
-                options=engines or EngineOptions(),
+                options=engines,
                 listed_only=name == "auto",
             )
         except (BackendError, DependencyError) as error:
@@ -71,8 +73,7 @@ def open_backend(
             reason = f"; not tensorrt: {error.problem}"
     from rtdeblur.backends.openvino import OpenVINOBackend
 
-    stopped = (engines or EngineOptions()).stopped
-    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask, stopped=stopped)
+    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask, stopped=engines.stopped)
     backend.description += reason
     return backend
 

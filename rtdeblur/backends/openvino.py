@@ -20,6 +20,8 @@ from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
 _POLL_MS = 50
+_LEAST_ROOM_MIB = 160
+"""With less, its own threads abort the process."""
 _MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
@@ -57,12 +59,21 @@ class OpenVINOBackend(Backend):
             raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model
         self._dropout, self._stopped = dropout, stopped
-        self._core = ov.Core()
+        room = system.address_space_left_mib()
+        if room is not None and room < _LEAST_ROOM_MIB:
+            raise BackendError(
+                f"OpenVINO needs {_LEAST_ROOM_MIB} MiB of address space or more, and the limit of this "
+                f"process leaves {room}; raise it (ulimit -v)"
+            )
+        try:
+            self._core = ov.Core()
+            cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
+            processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO does not start: {_last_line(error)}; free memory") from error
         self._bf16 = precision == "auto" and is_fast_in_bf16(self._core)
         self._mode = mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
-        cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
-        processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         self.fingerprint = {
             "backend": self.name,
             "precision": "bf16" if self._bf16 else "fp32",
@@ -143,7 +154,10 @@ class OpenVINOBackend(Backend):
             _check_outputs(graph, shapes)
             compiled = self._core.compile_model(graph, "CPU", config)
         except (RuntimeError, BackendError) as error:
-            raise BackendError(f"OpenVINO cannot run {self._model.path}: {_last_line(error)}") from error
+            raise BackendError(
+                f"OpenVINO cannot run {self._model.path}: {_last_line(error)}; "
+                "get the model again, or free memory"
+            ) from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         requests = [compiled.create_infer_request() for _ in range(count)]
         for name, table in tables.items():

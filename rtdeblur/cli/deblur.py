@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur.cli.options import PARAMS, Bare, DeblurRequest
+from rtdeblur.cli.pictures import expanded, sequence_of
 from rtdeblur.cli.plan import STANDARD, Plan, plan
 from rtdeblur.cli.report import echo, say, show_traceback
 from rtdeblur.cli.restoring import FileRestorer
@@ -64,7 +65,11 @@ def _skipped(paths: tuple[Path, ...]) -> str:
 
 def _command(**words: Any) -> None:
     request = DeblurRequest.of(**words)
-    planned = plan(request.inputs, request.output, request.format, request.recursive)
+    inputs = expanded(request.inputs)
+    sequence = sequence_of(request.inputs, inputs, request.output)
+    planned = (
+        Plan((sequence,)) if sequence else plan(inputs, request.output, request.format, request.recursive)
+    )
     if planned.skipped and not request.quiet:
         say("info", _skipped(planned.skipped))
     outcomes: list[Outcome] = []

@@ -17,6 +17,8 @@ from rtdeblur.cli.report import at_times, echo, say
 from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from rtdeblur.backends.base import Backend, Mode
     from rtdeblur.dropout import Policy
     from rtdeblur.media.deinterlace import Deinterlacing
@@ -107,6 +109,7 @@ class DeblurRequest(Request):
     resume: bool
     start: float | None
     duration: float | None
+    rate: Fraction | None
 
 
 def as_path(word: str) -> Path:
@@ -129,7 +132,7 @@ def as_path(word: str) -> Path:
     return path.absolute() if word != "-" and path == Path("-") else path
 
 
-_CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
+_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?([0-5]?\d):)?(\d{1,9}(?:\.\d*)?|\.\d+)")
 
 
 def seconds(text: str) -> float:
@@ -141,6 +144,19 @@ def seconds(text: str) -> float:
         )
     hours, minutes, rest = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest)
+
+
+def rate(text: str) -> Fraction:
+    """Parse pictures per second: `30`, `23.976` or `30000/1001`."""
+    from fractions import Fraction
+
+    try:
+        value = Fraction(text.strip()).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value <= 1000:
+        raise click.BadParameter(f"{text!r} is no rate; expected pictures per second, as 30 or 30000/1001.")
+    return value
 
 
 def _length(text: str) -> float:
@@ -231,9 +247,14 @@ _SECTIONS: dict[str, list[click.Option]] = {
         _flag("-r", "--recursive", help="Search the folders in a folder too, and keep their tree."),
         click.Option(["--start"], type=seconds, metavar="TIME", help="Begin at: seconds or [HH:]MM:SS[.ms]."),
         click.Option(["--duration"], type=_length, metavar="TIME", help="Take no more than this much."),
+        click.Option(
+            ["--rate"], type=rate, metavar="FPS",
+            help="Pictures per second, for numbered pictures that become a video.  [default: 25]",
+        ),
         _flag("--strict", help="Fail at the first damage in INPUT, and write nothing; else it is counted."),
         click.Option(
-            ["--max-pixels"], type=click.IntRange(1), metavar="N", default=8192 * 8192, show_default=True,
+            ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192,
+            show_default=True,
             help="Refuse larger pictures, before memory is taken for them.",
         ),
     ],

@@ -11,6 +11,7 @@ import click
 
 from rtdeblur.cli.options import as_path
 from rtdeblur.errors import InputError, UsageError
+from rtdeblur.pictures import kind_of
 
 STANDARD = Path("-")
 """Standard input or output."""
@@ -31,11 +32,13 @@ class Job:
         input: what to read; `-` is standard input.
         output: what to write; `-` is standard output.
         found: True where a folder held it, False where it was named.
+        frames: pictures that become one video; `input` is what they were named by.
     """
 
     input: Path
     output: Path
     found: bool = False
+    frames: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def plan(inputs: tuple[Path, ...], output: str, format_name: str | None, recursi
         UsageError: two files would become one.
     """
     several = len(inputs) > 1 or inputs[0].is_dir()
-    if not _is_folder(output, several):
+    if not is_folder(output, several):
         if several:
             raise click.UsageError(
                 "Several videos, and a folder of them, are written to a folder, whose name ends in a slash."
@@ -95,7 +98,8 @@ def plan(inputs: tuple[Path, ...], output: str, format_name: str | None, recursi
     return Plan(tuple(jobs.values()), tuple(skipped), many=True)
 
 
-def _is_folder(output: str, several: bool) -> bool:
+def is_folder(output: str, several: bool) -> bool:
+    """Whether an output can only be a folder."""
     if output.endswith(tuple(filter(None, (os.sep, os.altsep)))) or Path(output).is_dir():
         return True
     # A name without an ending names no container, so a new folder is all that it can mean.
@@ -108,7 +112,7 @@ def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> I
         yield named, Path(named.name)
         return
     for path in _walk(named, output, recursive):
-        if path.suffix.lower() in _ENDINGS and path.is_file():
+        if (path.suffix.lower() in _ENDINGS or kind_of(path)) and path.is_file():
             yield path, path.relative_to(named)
         else:
             skipped.append(path)
@@ -128,6 +132,8 @@ def _walk(folder: Path, output: Path, recursive: bool) -> Iterable[Path]:
 def _renamed(path: Path, format_name: str | None) -> Path:
     from rtdeblur.ffmpeg.formats import ending_of, format_of
 
+    if kind_of(path):
+        return path
     if format_name is not None:
         return path.with_suffix(ending_of(format_name))
     try:

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import click
 
 from rtdeblur.cli.options import DeblurRequest
+from rtdeblur.cli.pictures import check_photo_options, is_photo_job, is_sequence_job, open_sequence
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.report import progress, say
 from rtdeblur.cli.results import Result
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import DependencyError, InputError, RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
     from rtdeblur.gpu_path import Obstacle, Way
+    from rtdeblur.media.photos.sequence import SequenceReader
     from rtdeblur.media.reader import FileReader
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_EFFECT = {
     "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels",
-    "quiet", "json",
+    "rate", "quiet", "json",
     "codec", "crf", "preset", "start", "duration",  # the writer knows what came of these
 }  # fmt: skip
 """Options that change nothing about the pictures of one file."""
@@ -50,6 +52,8 @@ class FileRestorer:
 
     def restore(self, job: Job, title: str = "") -> Result:
         """Restore one file; unless that succeeds, what stood under the output's name stays."""
+        if is_photo_job(job):
+            return self._restore_photo(job, title)
         from rtdeblur.gpu_path import connect
         from rtdeblur.pipeline import Pipeline
 
@@ -82,6 +86,39 @@ class FileRestorer:
                 reader.source.device,
                 writer.encoding.codec,
                 done,
+            )
+
+    def _restore_photo(self, job: Job, title: str) -> Result:
+        from rtdeblur.ffmpeg.damage import Damage
+        from rtdeblur.media.photos.reader import PictureReader
+        from rtdeblur.media.photos.writer import PictureWriter
+        from rtdeblur.pipeline import Pipeline
+
+        request = self._request
+        check_photo_options(request, job)
+        with ExitStack() as stack:
+            if self._model is None:
+                self._model = request.load_model()
+            try:
+                reader = stack.enter_context(PictureReader(job.input, max_pixels=request.max_pixels))
+                writer = stack.enter_context(PictureWriter(reader, job.output, overwrite=request.overwrite))
+            except DependencyError as error:  # of one format: others of a folder need nothing
+                raise InputError(str(error)) from error
+            backend = self._open_backend(self._model)
+            self._tell(f"model {self._model.manifest.name}; {backend.description}")
+            with progress(reader.info, shown=not request.quiet, title=title) as on_progress:
+                stats = self._run(Pipeline(reader, backend, writer, on_progress=on_progress))
+            return Result(
+                job,
+                stats,
+                self._model.manifest.name,
+                backend.name,
+                backend.description,
+                (*reader.warnings, *writer.warnings, *_unrestored(stats)),
+                Damage(),
+                "cpu",
+                writer.kind.name,
+                0,
             )
 
     def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
@@ -123,15 +160,20 @@ class FileRestorer:
         """Say what runs, and how frames go; of several files only where it changes."""
         assert self._model is not None
         assert self.backend is not None
-        line = f"model {self._model.manifest.name}; {self.backend.description}; {way}"
+        self._tell(f"model {self._model.manifest.name}; {self.backend.description}; {way}")
+
+    def _tell(self, line: str) -> None:
         if line != self._told and not self._request.quiet:
             say("info", line)
         self._told = line
 
 
-def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader, Obstacle | None]:
-    from rtdeblur.gpu_path import Wanted, open_reader
+def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | SequenceReader, Obstacle | None]:
+    from rtdeblur.gpu_path import Wanted, obstacle_of, open_reader
 
+    if is_sequence_job(job):
+        pictures = open_sequence(request, job)
+        return pictures, obstacle_of(pictures.source)
     if job.input == STANDARD and os.isatty(0):
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
     # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
@@ -154,7 +196,9 @@ def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader, Obstacle
 
 
 @contextmanager
-def _open_writer(request: DeblurRequest, job: Job, reader: FileReader) -> Iterator[FileWriter]:
+def _open_writer(
+    request: DeblurRequest, job: Job, reader: FileReader | SequenceReader
+) -> Iterator[FileWriter]:
     from rtdeblur.media.writer import FileWriter
 
     writer = FileWriter(

@@ -9,7 +9,7 @@ import click
 from rtdeblur.cli.options import VERSION
 from rtdeblur.cli.report import echo
 
-_VERBS = ("live", "verify", "models", "doctor", "build", "engines", "bench")
+_VERBS = ("preview", "compare", "live", "verify", "models", "doctor", "build", "engines", "bench")
 _BARE = "deblur"
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -112,11 +112,6 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
         if "whitelist" in said:
             why = "a playlist or the like, which names other files"
         raise InputError(f"cannot read input {name!r}: {why}; expected a video file") from error
-    brand = container.metadata.get("major_brand", "")
-    # Pictures in a pipe may be many.
-    if is_seekable(path) and (container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS):
-        container.close()
-        raise NoVideoError(_photo(path))
     return container
 
 
@@ -154,7 +149,7 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
     Its decoder refuses larger pictures than `max_pixels`, also where they come later.
 
     Raises:
-        NoVideoError: there is none.
+        NoVideoError: there is none, or one picture.
         InputError: FFmpeg has no decoder for it, or its pictures are too large.
     """
     videos = [s for s in container.streams.video if not s.disposition & _NOT_THE_PICTURE]
@@ -170,6 +165,11 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
             f"input {str(path)!r} has pictures of {size[0]}x{size[1]}, more than {max_pixels} pixels; "
             "if you trust it, raise --max-pixels"
         )
+    brand = container.metadata.get("major_brand", "")
+    is_picture = container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS
+    # Pictures in a pipe may be many; one without a size was too large for FFmpeg, and decoding says so.
+    if is_picture and is_seekable(path) and size[0]:
+        raise NoVideoError(_photo(path))
     # Decoders count the padding of lines too.
     chosen.codec_context.options = {"max_pixels": str(2 * max_pixels + 65536)}
     return chosen

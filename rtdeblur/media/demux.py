@@ -23,9 +23,9 @@ _READ_ATTEMPTS = 16
 INTERLEAVE_SECONDS = 1
 # Few subtitles are shown for longer: what began so long before a part is looked for.
 _SUBTITLE_SECONDS = 10
-# Packets that a player decodes and does not play prime the decoder for the sound that follows; no
-# codec needs more than this (Opus, the longest: 80 ms).
-_PRIMING_SECONDS = Fraction(1, 10)
+# Packets that a player decodes and does not play prime the decoder for the sound that follows. One does, but
+# for Opus (RFC 7845, section 4.6: 80 ms); more would be heard in a container that cannot hide them.
+_PRIMING_SECONDS = {"opus": Fraction(8, 100)}
 
 
 class Demuxer:
@@ -135,7 +135,11 @@ class Demuxer:
             return True
         time = packet.pts * Fraction(packet.time_base)
         if packet.is_discard:
-            return zero - _PRIMING_SECONDS <= time < zero
+            length = (packet.duration or 0) * Fraction(packet.time_base)
+            context = packet.stream.codec_context
+            codec = "" if context is None else context.codec.canonical_name
+            # The first packet that is played may begin before zero, too.
+            return zero - max(2 * length, _PRIMING_SECONDS.get(codec, length)) < time < zero
         if packet.stream.type == "subtitle":
             return self._cut(packet)
         return self.wants(time)

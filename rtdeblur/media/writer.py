@@ -317,7 +317,7 @@ class FileWriter:
         first = min(begins.values(), default=self._begin)
         shift = max(0, math.ceil((self._begin - first) / self._time_base)) * self._time_base - self._begin
         begins[self._track.stream.index] = self._begin
-        set_starts(self._file.path, {index: begin + shift for index, begin in begins.items()})
+        set_starts(Path(self._file.url), {index: begin + shift for index, begin in begins.items()})
 
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
         """The decoded frame with restored planes, as the encoder takes it; None were restored in place."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import socket
 import struct
@@ -87,6 +86,7 @@ def test_any_name_is_a_name(
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 def test_only_files_and_pipes_are_read(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
@@ -114,6 +114,7 @@ def ivf(width: int, height: int) -> bytes:
     return header + struct.pack("<IQ", len(frame), 0) + frame
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
 @pytest.mark.parametrize(
     ("name", "data", "size"),
@@ -125,6 +126,8 @@ def ivf(width: int, height: int) -> bytes:
     ],
 )
 def test_a_huge_picture_takes_no_memory(name: str, data: bytes, size: str, tmp_path: Path) -> None:
+    import resource
+
     path = tmp_path / name
     path.write_bytes(data)
     code = f"from rtdeblur import FileReader\nFileReader({str(path)!r})"

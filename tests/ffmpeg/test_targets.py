@@ -109,7 +109,9 @@ def test_what_bears_the_parts_name_is_not_written_through(
 
 
 @posix
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, pytest.param(getattr(os, "mkfifo", None), marks=pytest.mark.needs_posix)]
+)
 def test_a_parts_name_that_is_no_file_is_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".part")
     with pytest.raises(OutputError, match=r"it holds .part, which is not a file"):
@@ -144,6 +146,7 @@ def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.mp4": b"precious"}
 
 
+@pytest.mark.needs_posix
 @posix
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o777, 0o444, 0o400])
 def test_a_replaced_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:

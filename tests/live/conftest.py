@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -39,12 +36,3 @@ def fake() -> SimpleNamespace:
         picture=picture, source=FakeSource, endless=EndlessSource, backend=FakeBackend, sink=FakeSink,
         display=RecordingDisplay, lost=InputError,
     )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    yield
-    deadline = time.monotonic() + 10
-    while left := [t.name for t in threading.enumerate() if t.name.startswith("rtdeblur-")]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.01)

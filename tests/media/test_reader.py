@@ -160,6 +160,7 @@ def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
     assert reader.info.duration_seconds == 0.5
 
 
+@pytest.mark.needs_posix
 def test_a_pipe_is_read_on_to_the_start(make_clip: MakeClip, tmp_path: Path) -> None:
     path, pipe = make_clip(".mkv", frames=20), tmp_path / "pipe"
     whole = FileReader(path)

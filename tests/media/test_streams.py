@@ -117,6 +117,7 @@ def kinds(path: Path) -> str:
     return kinds + "r" * any(True for _ in reader.remaining_packets())
 
 
+@pytest.mark.needs_posix
 @pytest.mark.usefixtures("short_queue")
 def test_sound_without_pictures_is_not_held_back(long_sound: Callable[[str], Path], tmp_path: Path) -> None:
     assert kinds(long_sound("tail")) == "f" * 10 + "r"

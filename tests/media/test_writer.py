@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -270,6 +269,8 @@ def test_close_from_another_thread_ends_a_write(make_clip: MakeClip, tmp_path: P
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
+    import resource
+
     """No file may grow past 20 kB."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -279,6 +280,7 @@ def small_disk() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.needs_posix
 def test_a_full_disk_is_an_error_and_leaves_nothing(
     make_clip: MakeClip, rewrite: Rewrite, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch._inductor.codecache  # sets TORCHINDUCTOR_CACHE_DIR once, wherever it is first imported
 
 from train.data.pairs import DataOptions
 from train.data.pictures import Picture, write_picture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ from train.data.trajectory import (
 DrawPicture = Callable[[], Floats]
 Example = tuple[Floats, Floats]
 """Blurred and sharp."""
+
+_WILD_TURN = 0.25
+"""`MotionBlur.turn` of wild motion."""
 
 
 def to_linear(picture: Floats) -> Floats:
@@ -49,55 +52,103 @@ def convolve(picture: Floats, weights: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """What was drawn for one example, before any picture is read.
+
+    Attributes:
+        linear: whether light is added as a camera adds it; else code values are.
+        kernels: of the camera; two if the kernel changes from one side of the picture to the other, none if
+            the picture stays sharp.
+        objects: kernels of the objects that move on their own.
+    """
+
+    linear: bool = True
+    kernels: tuple[Floats, ...] = ()
+    objects: tuple[Floats, ...] = ()
+
+    @property
+    def reach(self) -> int:
+        """How far from a pixel its light may come, pixels."""
+        return max((len(weights) // 2 for weights in (*self.kernels, *self.objects)), default=0)
+
+    def blur(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
+        """Blur a sharp picture (H, W, 3); the sharp one that comes back holds the objects too."""
+        if not self.kernels:
+            return sharp, sharp
+        expand, compress = (to_linear, from_linear) if self.linear else (_same, _clip)
+        scene = expand(sharp)
+        blurred = convolve(scene, self.kernels[0])
+        for weights in self.kernels[1:]:
+            ramp = _ramp(rng, sharp.shape[:2])
+            blurred = ramp * blurred + (1 - ramp) * convolve(scene, weights)
+        for weights in self.objects:
+            # An object carries its own edge with it: its mask is blurred by its own motion.
+            other, mask = draw_object(), _silhouette(rng, sharp.shape[:2])
+            covered = convolve(mask, weights)[..., None]
+            blurred = convolve(mask * expand(other), weights) + (1 - covered) * blurred
+            sharp = mask * other + (1 - mask) * sharp
+        return compress(blurred), sharp
+
+
+@dataclass(frozen=True)
 class MotionBlur:
     """Motion of cameras and of objects, drawn to look like that of real videos.
+
+    Most motions are like those measured on GoPro's pairs (`scripts/measure_kernels.py`, docs/training.md):
+    gently bent lines of nearly constant speed, many of them rows of points. A share is wilder, for hands,
+    phones and vehicles. `wild = 1`, `objects = 1` and `duty = [0.2, 1]` draw only wild ones.
 
     Attributes:
         kind: what a configuration calls it.
         max_length: longest path, pixels.
-        shake: share of Markov camera shake; the rest is smooth motion.
+        wild: share of motions that are strongly bent and uneven.
+        shake: share of Markov camera shake among the wild ones.
+        bend: curvature of the others (see `train.data.trajectory.smooth_trajectory`).
+        twist: how far they are S-shaped.
+        unevenness: change of their speed.
+        turn: standard deviation of the turn across a picture, radians, and of the stretch, its logarithm.
         linear_light: share blurred in linear light, as a camera does; the rest in code values, as the
             blurred pictures of GoPro measure.
         frames: share whose exposure is a sum of 7 to 13 frames with gaps, as GoPro's is.
+        duty: shortest and longest part of a frame's time that its shutter is open.
         varying: share whose kernel changes across the picture (rotation, depth).
-        layered: share with an object that moves on its own before the background.
+        layered: share with objects that move on their own before the background.
+        objects: most of them.
         sharp: share left sharp.
     """
 
     kind: Literal["motion"] = "motion"
     max_length: float = 48.0
+    wild: float = 0.25
     shake: float = 0.25
+    bend: float = 0.22
+    twist: float = 0.05
+    unevenness: float = 0.2
+    turn: float = 0.1
     linear_light: float = 0.5
-    frames: float = 0.4
+    frames: float = 0.8
+    duty: tuple[float, float] = (0.05, 0.6)
     varying: float = 0.5
     layered: float = 0.3
-    sharp: float = 0.06
+    objects: int = 3
+    sharp: float = 0.08
 
-    @property
-    def reach(self) -> int:
-        """How far from a pixel its light may come, pixels."""
-        return int(self.max_length // 2) + 4
+    def draw(self, rng: np.random.Generator) -> Motion:
+        """Draw the motion of one example."""
+        if rng.random() < self.sharp:
+            return Motion()
+        linear = bool(rng.random() < self.linear_light)
+        drawn = draw_path(rng, self)
+        kernels = [kernel(drawn.path, drawn.light)]
+        if rng.random() < self.varying:
+            kernels.append(kernel(_sibling(rng, drawn), drawn.light))
+        count = int(rng.integers(1, self.objects + 1)) if rng.random() < self.layered else 0
+        others = [draw_path(rng, self) for _ in range(count)]
+        return Motion(linear, tuple(kernels), tuple(kernel(other.path, other.light) for other in others))
 
     def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
-        """Blur a picture; where layered, the sharp one that comes back holds the object too."""
-        if rng.random() < self.sharp:
-            return sharp, sharp
-        linear = rng.random() < self.linear_light
-        expand, compress = (to_linear, from_linear) if linear else (_same, _clip)
-        path, light = _draw(rng, self)
-        scene = expand(sharp)
-        blurred = convolve(scene, kernel(path, light))
-        if rng.random() < self.varying:
-            ramp = _ramp(rng, sharp.shape[:2])
-            blurred = ramp * blurred + (1 - ramp) * convolve(scene, kernel(_sibling(rng, path), light))
-        if rng.random() < self.layered:
-            # An object carries its own edge with it: its mask is blurred by its own motion.
-            other, mask = draw_object(), _silhouette(rng, sharp.shape[:2])
-            motion = kernel(*_draw(rng, self))
-            covered = convolve(mask, motion)[..., None]
-            blurred = convolve(mask * expand(other), motion) + (1 - covered) * blurred
-            sharp = mask * other + (1 - mask) * sharp
-        return compress(blurred), sharp
+        """Blur a picture by a motion drawn for it."""
+        return self.draw(rng).blur(sharp, rng, draw_object)
 
 
 @dataclass(frozen=True)
@@ -117,17 +168,15 @@ class PaperBlur:
     max_length: float = 60.0
     exposures: tuple[float, ...] = (0.1, 0.5, 1.0)
 
-    @property
-    def reach(self) -> int:
+    def draw(self, rng: np.random.Generator) -> Motion:
         """As in `MotionBlur`."""
-        return int(self.max_length // 2) + 4
-
-    def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
-        """Blur a picture."""
         path = shake_trajectory(rng, self.steps, self.max_length)
         exposure = rng.choice(self.exposures)
-        open_path = path[: max(2, round(exposure * self.steps))]
-        return from_linear(convolve(to_linear(sharp), kernel(open_path))), sharp
+        return Motion(kernels=(kernel(path[: max(2, round(exposure * self.steps))]),))
+
+    def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
+        """As in `MotionBlur`."""
+        return self.draw(rng).blur(sharp, rng, draw_object)
 
 
 @dataclass(frozen=True)
@@ -137,14 +186,13 @@ class BoxBlur:
     kind: Literal["box"] = "box"
     size: int = 9
 
-    @property
-    def reach(self) -> int:
-        """As in `MotionBlur`."""
-        return self.size // 2
+    def draw(self, rng: np.random.Generator) -> Motion:
+        """As in `MotionBlur`; nothing is left to chance."""
+        return Motion(linear=False, kernels=(uniform_kernel(self.size),))
 
     def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
-        """Blur a picture."""
-        return _clip(convolve(sharp, uniform_kernel(self.size))), sharp
+        """As in `MotionBlur`."""
+        return self.draw(rng).blur(sharp, rng, draw_object)
 
 
 Blur = MotionBlur | PaperBlur | BoxBlur
@@ -158,25 +206,48 @@ def _clip(picture: Floats) -> Floats:
     return np.clip(picture, 0, 1)
 
 
-def _draw(rng: np.random.Generator, options: MotionBlur) -> tuple[Trajectory, Trajectory]:
-    """A trajectory, and the light that each of its points gets."""
+class Drawn(NamedTuple):
+    """A drawn path.
+
+    Attributes:
+        path: the trajectory.
+        light: that each of its points gets.
+        turn: as in `MotionBlur`, for the same motion elsewhere in the picture.
+    """
+
+    path: Trajectory
+    light: Trajectory
+    turn: float
+
+
+def draw_path(rng: np.random.Generator, options: MotionBlur) -> Drawn:
+    """Draw a path."""
     length = options.max_length * rng.uniform(0.02, 1) ** 1.3
-    if rng.random() < options.shake:
+    turn = _WILD_TURN
+    if rng.random() >= options.wild:
+        path = smooth_trajectory(
+            rng, length, bend=options.bend, twist=options.twist, unevenness=options.unevenness
+        )
+        turn = options.turn
+    elif rng.random() < options.shake:
         path = shake_trajectory(rng, 500, length * 1.5)
     else:
         path = smooth_trajectory(rng, length)
     light = np.ones(len(path))
     if rng.random() < options.frames:
-        count, duty = rng.integers(7, 14), rng.uniform(0.2, 1)
-        light = ((np.linspace(0, count, len(path), endpoint=False) % 1) < duty).astype(np.float64)
-    return path, light
+        count, duty = rng.integers(7, 14), rng.uniform(*options.duty)
+        phase = np.linspace(0, count, len(path), endpoint=False) % 1
+        # Open in the middle of each frame's time, so that the middle of the exposure stays the middle; and so
+        # long that a point of the path falls into it.
+        light = (np.abs(phase - 0.5) <= max(duty, count / len(path)) / 2).astype(np.float64)
+    return Drawn(path, light, turn)
 
 
-def _sibling(rng: np.random.Generator, path: Trajectory) -> Trajectory:
+def _sibling(rng: np.random.Generator, drawn: Drawn) -> Trajectory:
     """The same motion seen elsewhere in the picture: turned and scaled a little."""
-    angle, scale = rng.normal(0, 0.25), np.exp(rng.normal(0, 0.25))
+    angle, scale = rng.normal(0, drawn.turn), np.exp(rng.normal(0, drawn.turn))
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    turned: Trajectory = path @ turn
+    turned: Trajectory = drawn.path @ turn
     return turned
 
 

@@ -11,23 +11,36 @@ from train.data.pictures import Picture
 from train.data.trajectory import Floats
 
 _NOISY = 0.5
-"""Share of pictures that get noise."""
+"""Share of pictures that get Gaussian noise."""
+_LEAST = 0.2
+"""Of the largest standard deviation: no sensor is without noise."""
+_READ = 0.1
+"""Largest share of read noise in the variance at mid-grey; the rest is shot noise."""
+_GAMMA = (1.8, 2.4)
+"""Exponents of the camera's response: light = code ** gamma."""
+_DARKEST = 0.1
+"""Code value below which noise grows no more, as cameras suppress it."""
 
 
-def degrade(rng: np.random.Generator, picture: Floats, noise: float, jpeg: float, video: float) -> Floats:
-    """Add noise to half of the pictures, and compress some.
+def degrade(
+    rng: np.random.Generator, picture: Floats, noise: float, jpeg: float, video: float, sensor: bool = False
+) -> Floats:
+    """Add noise, and compress some pictures.
 
     Args:
         rng: source of randomness.
         picture: (H, W, 3) float32 code values in [0, 1].
-        noise: largest standard deviation, code values of 255.
+        noise: largest standard deviation, at mid-grey, code values of 255.
         jpeg: share compressed as JPEG, quality 60 to 98.
         video: share compressed as H.264, CRF 16 to 32; H and W are even.
+        sensor: add a sensor's noise to every picture; else Gaussian noise to half of them.
 
     Returns:
         the same shape, rounded to the 8 bits that a decoder hands over.
     """
-    if rng.random() < _NOISY:
+    if noise and sensor:
+        picture = add_sensor_noise(rng, picture, rng.uniform(_LEAST, 1) * noise / 255)
+    elif rng.random() < _NOISY:
         sigma = rng.uniform(0, noise) / 255
         picture = picture + rng.standard_normal(picture.shape, np.float32) * np.float32(sigma)
     code = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -37,6 +50,29 @@ def degrade(rng: np.random.Generator, picture: Floats, noise: float, jpeg: float
     elif kind < jpeg + video:
         code = as_h264(code, int(rng.integers(16, 33)))
     return np.asarray(code / np.float32(255), np.float32)
+
+
+def add_sensor_noise(rng: np.random.Generator, picture: Floats, sigma: float) -> Floats:
+    """Add the noise of a sensor, shot and read, as it shows behind the camera's response.
+
+    In light the variance is a x + b (Foi et al., TIP 2008, eq. 3). A code value is x ** (1 / gamma), whose
+    slope turns it into the deviation of code values; both are normal to a good approximation.
+
+    Args:
+        rng: source of randomness; draws exponent and share of read noise too.
+        picture: (H, W, 3) float32 code values in [0, 1].
+        sigma: standard deviation of code values at mid-grey, 0.5.
+
+    Returns:
+        the same shape; values may lie beyond the range.
+    """
+    gamma, read = rng.uniform(*_GAMMA), rng.uniform(0, _READ)
+    relative = np.maximum(np.arange(256) / 255, _DARKEST) / 0.5  # code values over mid-grey
+    variance = ((1 - read) * relative**gamma + read) / relative ** (2 * (gamma - 1))
+    deviations = (sigma * np.sqrt(variance)).astype(np.float32)
+    codes = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
+    noise = rng.standard_normal(picture.shape, np.float32)
+    return picture + noise * cv2.LUT(codes, deviations)
 
 
 def as_jpeg(picture: Picture, quality: int) -> Picture:

@@ -40,7 +40,8 @@ class DataOptions:
         text: share of sharp crops that are rendered text.
         min_scale: crops are shrunk by a random factor down to this; 1 for none.
         recolour: whether channels are shuffled and brightness changed.
-        noise: largest standard deviation of the noise on the blurred picture, code values of 255.
+        noise: largest standard deviation of the noise on the blurred picture at mid-grey, code values of 255.
+        sensor: whether every blurred picture gets a sensor's noise; else half of them get Gaussian noise.
         jpeg: share of blurred crops that are compressed as JPEG (see `train.data.degrade`).
         video: share of them that are compressed as H.264.
         cache_mib: memory a process may keep decoded pictures in.
@@ -58,6 +59,7 @@ class DataOptions:
     min_scale: float = 0.45
     recolour: bool = True
     noise: float = 3.0
+    sensor: bool = True
     jpeg: float = 0.25
     video: float = 0.2
     cache_mib: int = 2048
@@ -132,11 +134,13 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
     def _real(self, rng: np.random.Generator) -> Example:
         blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
         crops = self._crop(rng, self.size, self.pictures[blurred], self.pictures[sharp])
+        values = _CODES
         if self.options.recolour:
             # The blur of GoPro is a mean of code values, with which an affine map of the channels commutes.
             order, gain, offset = rng.permutation(3), rng.uniform(0.7, 1.15), rng.uniform(-0.05, 0.1)
-            crops = [np.clip(crop[..., order] * gain + offset, 0, 1) for crop in crops]
-        return crops[0], crops[1]
+            crops = [crop[..., order] for crop in crops]
+            values = np.clip(_CODES * gain + offset, 0, 1).astype(np.float32)
+        return _mapped(crops[0], values), _mapped(crops[1], values)
 
     def _averaged(self, rng: np.random.Generator) -> Example:
         """The mean of an odd number of frames in linear light; the middle one is the sharp one."""
@@ -144,44 +148,55 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         count = int(rng.choice(np.arange(_FEWEST_FRAMES, _MOST_FRAMES + 1, 2)))
         first = int(rng.integers(len(clip) - count + 1))
         crops = self._crop(rng, self.size, *(self.pictures[path] for path in clip[first : first + count]))
-        light = np.stack([to_linear(crop) for crop in crops]).mean(axis=0)
-        return self._degrade(rng, from_linear(light)), crops[count // 2]
+        light = np.stack([_mapped(crop, to_linear(_CODES)) for crop in crops]).mean(axis=0)
+        return self._degrade(rng, from_linear(light)), _mapped(crops[count // 2], _CODES)
 
     def _synthetic(self, rng: np.random.Generator) -> Example:
+        motion = self.options.blur.draw(rng)
         # A margin keeps the mirrored border of the convolution out of the crop.
-        full = min(self.size + 2 * self.options.blur.reach, self._smallest)
-        blurred, sharp = self.options.blur.apply(
-            self._sharp_crop(rng, full), rng, lambda: self._sharp_crop(rng, full)
-        )
+        full = min(self.size + 2 * motion.reach, self._smallest)
+        blurred, sharp = motion.blur(self._sharp_crop(rng, full), rng, lambda: self._sharp_crop(rng, full))
         start = (full - self.size) // 2
         inner = slice(start, start + self.size)
         return self._degrade(rng, blurred[inner, inner]), sharp[inner, inner]
 
     def _degrade(self, rng: np.random.Generator, blurred: Floats) -> Floats:
-        return degrade(rng, blurred, self.options.noise, self.options.jpeg, self.options.video)
+        options = self.options
+        return degrade(rng, blurred, options.noise, options.jpeg, options.video, options.sensor)
 
     def _sharp_crop(self, rng: np.random.Generator, size: int) -> Floats:
         if rng.random() < self.options.text:
             return render_text(rng, size)
         (crop,) = self._crop(rng, size, self.pictures[self.sharp[rng.integers(len(self.sharp))]])
         if not self.options.recolour:
-            return crop
-        gamma, gain = np.float32(np.exp(rng.normal(0, 0.2))), np.float32(rng.uniform(0.7, 1.1))
-        return np.asarray(np.clip(crop**gamma * gain, 0, 1), np.float32)
+            return _mapped(crop, _CODES)
+        gamma, gain = np.exp(rng.normal(0, 0.2)), rng.uniform(0.7, 1.1)
+        return _mapped(crop, np.clip(_CODES**gamma * gain, 0, 1).astype(np.float32))
 
-    def _crop(self, rng: np.random.Generator, size: int, *pictures: Picture) -> list[Floats]:
-        """The same square of each picture, perhaps shrunk (smaller is sharper): float32 in [0, 1]."""
+    def _crop(self, rng: np.random.Generator, size: int, *pictures: Picture) -> list[Picture]:
+        """The same square of each picture, perhaps shrunk (smaller is sharper)."""
         height, width = pictures[0].shape[:2]
         scale = min(1.0, max(rng.uniform(self.options.min_scale, 1.1), size / min(height, width)))
         # Sky, walls and meadows teach little: of three windows, the one with the most edges.
         side = min(round(size / scale), height, width)
         windows = [_window(rng, (height, width), side) for _ in range(3)]
         window = max(windows, key=lambda window: _edges(pictures[-1][window]))
-        crops = (cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA) for p in pictures)
-        return [crop.astype(np.float32) / np.float32(255) for crop in crops]
+        return [
+            np.asarray(cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+            for p in pictures
+        ]
 
 
 _FEWEST_FRAMES, _MOST_FRAMES = 7, 13  # Nah et al., CVPR 2017, section 2
+
+
+_CODES = np.arange(256, dtype=np.float32) / np.float32(255)
+"""Every code value in [0, 1]: a map of single values is a table, which costs a fraction of its arithmetic."""
+
+
+def _mapped(picture: Picture, values: Floats) -> Floats:
+    """The value of each code: (H, W, 3) uint8 to float32, given (256,) float32."""
+    return np.asarray(cv2.LUT(np.ascontiguousarray(picture), values), np.float32)
 
 
 def _window(rng: np.random.Generator, shape: tuple[int, int], size: int) -> tuple[slice, slice]:

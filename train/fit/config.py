@@ -32,17 +32,10 @@ class OptimizerOptions:
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of some parameters."""
-        parameters = list(parameters)
         if self.kind == "rmsprop":
             return torch.optim.RMSprop(parameters, self.learning_rate, weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return kind(
-            parameters,
-            self.learning_rate,
-            self.betas,
-            weight_decay=self.weight_decay,
-            fused=all(parameter.is_cuda for parameter in parameters) or None,
-        )
+        return kind(parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ SHEET_WIDTH = 480
 """Pixels a picture gets on a sheet at most."""
 ROWS = "journal.jsonl"
 """Name of the file of rows in a run's folder: a JSON object per record, with `step` and `crops`."""
+_LONGEST = 60.0
+"""Seconds between two records of slow steps."""
 _SMOOTH = 0.95
 """Weight of what came before in the loss that the progress bar shows."""
 
@@ -109,10 +111,14 @@ class Journal:
             completed=step / self._total if self._total else passed,
             description=f"{steps}  loss {self._loss:.4f}  {rate:.0f} crops/s",
         )
-        if step % self._every:
-            return
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._record(step, means | self._speed())
+        if step % self._every == 0 or time.perf_counter() - self._began > _LONGEST:
+            self.flush(step)
+
+    def flush(self, step: int) -> None:
+        """Record the mean losses since the last record, if there was a step since."""
+        if self._count:
+            means = {name: total / self._count for name, total in self._sums.items()}
+            self._record(step, means | self._speed())
         self._sums.clear()
         self._restart()
 
@@ -159,7 +165,7 @@ class Journal:
         (self._folder / ROWS).write_text(text, encoding="utf-8")
 
     def _draw_charts(self) -> None:
-        if any(len(line) > 1 for line in (lines_of(self._rows, "generator"), lines_of(self._rows, "psnr"))):
+        if self._rows:
             write_picture(self._folder / "curves.png", curves(self._rows))
 
 

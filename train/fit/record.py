@@ -109,6 +109,7 @@ class Record:
 
     def finish(self) -> None:
         """Save and score what the last step left, unless that is done already."""
+        self._journal.flush(self._done)
         timed = bool(self._config.schedule.minutes)
         if timed or self._saved != self._done:
             self._save(finished=timed)

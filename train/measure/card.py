@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from rtdeblur.backends import open_backend
-from rtdeblur.frames import Colour, Frame, FrameBatch
-from rtdeblur.model import Model
-from train.data.pictures import Picture, find_pairs
+from rtdeblur import Deblurrer
+from train.data.pictures import find_pairs
 from train.errors import ConfigError
 from train.fit.checkpoint import load_generator
 from train.fit.config import load_config
@@ -108,19 +103,11 @@ def redraw(name: str, root: Path = ROOT) -> None:
         ConfigError: there is no such bundle.
         ModelError: the bundle is damaged.
     """
-    manifest = _manifests(name, root)[0]
-    scores = _read(manifest)["scores"]
-    model = Model.load(str(manifest))
-
-    def restore(picture: Picture) -> Picture:
-        red, green, blue = (np.ascontiguousarray(picture[..., c]) for c in range(3))
-        frame = Frame((green, blue, red), 0, Fraction(1, 25), Colour("rgb", full_range=True))
-        with closing(open_backend("openvino", model, precision="fp32")) as backend:
-            green, blue, red = (plane[0, 0] for plane in backend.infer(FrameBatch.stack([frame])).planes)
-        return np.stack([red, green, blue], axis=-1).astype(np.uint8)
-
-    scores["scene"] = _rounded(show_scene(restore, root / "docs" / "models" / f"{name}.jpg"))
-    _update(name, root, {"scores": scores})
+    bundle = _manifests(name, root)[0]
+    scores = _read(bundle)["scores"]
+    with Deblurrer(str(bundle), backend="openvino", precision="fp32") as deblurrer:
+        scene = show_scene(deblurrer.restore, root / "docs" / "models" / f"{name}.jpg")
+    _update(name, root, {"scores": scores | {"scene": _rounded(scene)}})
 
 
 def unharmed(generator: Generator, restore: Restore) -> Row:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from rtdeblur.ffmpeg.formats import traits_of
-from rtdeblur.media.verify.contents import Contents, StreamContents
+from rtdeblur.media.verify.contents import UNTAGGED, Contents, StreamContents
 from rtdeblur.media.verify.thumbnails import misplaced
 
 Status = Literal["same", "different", "not held"]
@@ -22,6 +22,7 @@ _CLOCK = Fraction(1, 20_000)
 # Opus and Vorbis need 80 ms of it.
 _CHAPTER_SLACK = Fraction(1, 10)
 _MAX_PRIMING = 4
+_LONGEST_PRIMING = Fraction(1, 10)  # of Opus, the longest: 80 ms, in packets of 20 ms
 _IN_STEP = "in step with the pictures"
 _IN_ORDER = "in order"
 _PICTURE = (
@@ -128,6 +129,8 @@ class _Comparison:
         for name in _PICTURE:
             x, y = before.get(name), after.get(name)
             same = x == y or _no_less(x, y)
+            if name == "colour matrix" and x == UNTAGGED:
+                same = same or y in _guessed(self._before)  # VP8 always says what it is
             if name in ("colour range", "colour matrix") and before.get("rgb") and not after.get("rgb"):
                 same = y != "untagged"  # RGB has neither; Y'CbCr must tell both
             held = (lambda best: bool(best.picture.get("rotation"))) if name == "rotation" else None
@@ -164,16 +167,22 @@ class _Comparison:
         yield self._check(f"{name} packets", counts[0], counts[1], same)
         if start is None or before.kind in ("attachment", "cover"):
             return
-        primed = before.hashes[0] if start else b""
-        if start:
+        hidden = _hidden(before)
+        if start and start == hidden:
             # Also a container that plays it at once should begin with what primes the decoder.
             whole, rest = (f"{count} packets" for count in (len(before.hashes), len(before.hashes) - start))
+            primed = before.hashes[hidden - 1]
             yield self._check(
                 f"{name} priming",
                 whole,
                 rest,
                 False,
                 lambda best: any(primed in twin.hashes for twin in _twins(best, before)),
+            )
+        heard = sum(before.lengths[start:hidden], Fraction(0))
+        if heard > _LONGEST_PRIMING and False not in after.shown[: hidden - start]:
+            yield self._check(
+                f"{name} hidden by an edit list", "not played", f"{_ms(heard)} are played", False
             )
         limit = _slack(before, after) + self._slack
         worst = _offset(before, after, start, self._shift)
@@ -280,6 +289,11 @@ def _numbered(times: list[Fraction], tick: Fraction) -> list[Fraction]:
     return [number * tick for number in numbers]
 
 
+def _guessed(contents: Contents) -> tuple[str, ...]:
+    """What players take an untagged matrix for: BT.709 from 720 lines on, else BT.601."""
+    return ("bt709",) if contents.sizes[0][1] >= 720 else ("bt470bg", "smpte170m")
+
+
 def _of(contents: Contents, kind: str) -> list[StreamContents]:
     """The tracks of a kind; those that muxers make of chapters and timecodes are compared as such."""
     made = ("bin_data", "unknown", "none") if kind == "data" else ()
@@ -308,13 +322,18 @@ def _start(before: StreamContents, after: StreamContents) -> int | None:
     """
     if before.hashes == after.hashes:
         return 0
-    hidden = before.shown.index(True) if True in before.shown else 0
+    hidden = _hidden(before)
     played = [held for held, shown in zip(before.hashes, before.shown, strict=True) if shown]
     for start in range(hidden, max(-1, hidden - _MAX_PRIMING - 1), -1):
         lead = before.hashes[start:hidden]
         if after.hashes in (lead + played, before.hashes[start:]):
             return start
     return None
+
+
+def _hidden(track: StreamContents) -> int:
+    """How many packets come before the first one that players play."""
+    return track.shown.index(True) if True in track.shown else 0
 
 
 def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fraction) -> Fraction:

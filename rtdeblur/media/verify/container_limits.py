@@ -77,10 +77,13 @@ def _fill(
     if matrix is not None:
         picture.set_display_matrix(matrix)
     copies: dict[int, Stream] = {}
-    options = dict(traits_of(copy.format.name).pcm_options)
+    traits = traits_of(copy.format.name)
+    options = dict(traits.pcm_options)
     for stream in before.streams:
         add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
-        if stream.index != video.index and refusal(copy.format.name, add, options) is None:
+        if stream.index == video.index or not traits.takes(_codec(stream)):
+            continue
+        if refusal(copy.format.name, add, options) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)
     _mux(copy, after, {restored.index: picture}, Fraction(0))
@@ -96,6 +99,11 @@ def _first_frame(path: Path) -> VideoFrame | None:
 
 def _time(frame: VideoFrame | None) -> Fraction:
     return Fraction(0) if frame is None or frame.pts is None else frame.pts * Fraction(frame.time_base or 1)
+
+
+def _codec(stream: Stream) -> str:
+    context = stream.codec_context
+    return context.codec.canonical_name if context else getattr(stream, "name", None) or "unknown"
 
 
 def _describe(copy: Stream, stream: Stream) -> None:

@@ -44,7 +44,8 @@ _MATRICES = {
     0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
     10: "bt2020c", 14: "ictcp",
 }  # fmt: skip
-_UNTAGGED = "untagged"
+UNTAGGED = "untagged"
+"""A colour tag that says nothing."""
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
@@ -324,7 +325,7 @@ def _appearance(video: VideoStream, frame: VideoFrame) -> dict[str, Any]:
         "alpha": has_alpha(source),
         "rgb": is_rgb(source),
         "colour range": "full" if is_full_range(frame) else "limited",
-        "colour matrix": _MATRICES.get(int(frame.colorspace), _UNTAGGED),
+        "colour matrix": _MATRICES.get(int(frame.colorspace), UNTAGGED),
         "colour transfer": _name(ColorTrc, frame.color_trc),
         "colour primaries": _name(ColorPrimaries, frame.color_primaries),
         "mastering display": _mastering(frame),
@@ -350,7 +351,7 @@ def _name(kind: type[IntEnum], value: int) -> str:
         name = kind(value).name.lower()
     except ValueError:
         return str(value)
-    return _UNTAGGED if name == "unspecified" or value == 0 else name
+    return UNTAGGED if name == "unspecified" or value == 0 else name
 
 
 def _rotation(frame: VideoFrame) -> tuple[int, ...] | None:

@@ -244,6 +244,7 @@ page.close()
 """
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
 def test_a_crowd_leaves_file_descriptors_to_recordings() -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

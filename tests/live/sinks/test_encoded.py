@@ -166,6 +166,7 @@ def test_odd_sizes_are_recorded(tmp_path: Path) -> None:
     assert [(f.height, f.width) for f in decode(path)] == [(66, 100)]
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_what_a_killed_program_recorded_can_be_played(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
@@ -282,6 +283,7 @@ def test_a_recording_replaces_nothing_unasked(tmp_path: Path, plant: Callable[[P
     assert victim.read_bytes() == path.read_bytes() == b"precious"
 
 
+@pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
 def test_a_recording_that_replaces_another_keeps_its_mode(tmp_path: Path) -> None:
     victim, path = tmp_path / "victim.txt", tmp_path / "out.mkv"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import signal
 import stat
 from collections.abc import Callable
@@ -285,7 +284,10 @@ def test_a_failed_run_leaves_nothing_unless_asked(clip: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.needs_posix
 def test_a_full_disk_costs_no_finished_segment(clip: Path, tmp_path: Path) -> None:
+    import resource
+
     whole, target = tmp_path / "whole.mkv", tmp_path / "out.mkv"
     rewrite(clip, whole, codec="ffv1")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -413,6 +415,7 @@ def link_to_a_folder(path: Path, victim: Path) -> None:
     path.symlink_to(victim / "sub")
 
 
+@pytest.mark.needs_posix
 @posix
 @pytest.mark.parametrize("plant", [link_to_a_file, hard_link, pipe_instead, link_to_a_folder])
 @pytest.mark.parametrize(
@@ -448,6 +451,7 @@ def test_what_is_not_the_jobs_stays(clip: Path, tmp_path: Path, stop: int | None
     assert target.exists() is (stop is None)
 
 
+@pytest.mark.needs_posix
 @posix
 def test_the_folder_is_for_its_owner(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"

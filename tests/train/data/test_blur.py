@@ -9,6 +9,7 @@ from train.data.blur import (
     MotionBlur,
     PaperBlur,
     convolve,
+    draw_path,
     from_linear,
     to_linear,
 )
@@ -112,6 +113,57 @@ def test_a_layered_scene_s_sharp_picture_holds_the_object() -> None:
     options = MotionBlur(layered=1.0, sharp=0.0)
     _, sharp = options.apply(scene, np.random.default_rng(1), lambda: other)
     assert 0.05 < sharp.mean() < 0.95
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+def test_objects_move_on_their_own(objects: int) -> None:
+    options = MotionBlur(layered=1.0, sharp=0.0, objects=objects)
+    counts = [len(options.draw(np.random.default_rng(seed)).objects) for seed in range(60)]
+    assert set(counts) == set(range(1, objects + 1))
+
+
+def test_a_share_stays_sharp() -> None:
+    motions = [MotionBlur().draw(np.random.default_rng(seed)) for seed in range(500)]
+    still = sum(not motion.kernels for motion in motions)
+    assert 20 < still < 62  # 8 % of 500, 3.5 σ of a binomial
+    picture = textured()
+    motion = next(motion for motion in motions if not motion.kernels)
+    assert motion.reach == 0
+    for result in motion.blur(picture, np.random.default_rng(0), no_object):
+        assert np.array_equal(result, picture)
+
+
+def test_a_motion_reaches_as_far_as_its_light_comes() -> None:
+    for seed in range(30):
+        motion = MotionBlur(sharp=0, layered=0, varying=0).draw(np.random.default_rng(seed))
+        point = np.zeros((121, 121), np.float32)
+        point[60, 60] = 1
+        light = convolve(point, motion.kernels[0]) > 1e-6
+        rows, columns = np.nonzero(light)
+        assert max(np.abs(rows - 60).max(), np.abs(columns - 60).max()) <= motion.reach
+
+
+def test_exposures_with_gaps_keep_some_light_and_their_middle() -> None:
+    options = MotionBlur(sharp=0, frames=1.0, duty=(0.0, 0.0), wild=0.0, bend=0.0, twist=0.0, unevenness=0.0)
+    for seed in range(40):
+        path, light, _ = draw_path(np.random.default_rng(seed), options)
+        assert 7 <= np.count_nonzero(light) <= 40  # short flashes, one for each of 7 to 13 frames
+        centre = (path * light[:, None]).sum(0) / light.sum()
+        assert np.linalg.norm(centre - path[len(path) // 2]) < 0.03 * np.linalg.norm(path[-1] - path[0]) + 0.1
+
+
+def test_motion_is_straighter_than_wild_motion_by_default() -> None:
+    def detour(options: MotionBlur) -> float:
+        values = []
+        for seed in range(200):
+            path, *_ = draw_path(np.random.default_rng(seed), options)
+            way = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+            values.append(float(way / np.linalg.norm(path[-1] - path[0]) - 1))
+        return float(np.median(values))
+
+    tame, wild = (detour(MotionBlur(wild=share, shake=0.0)) for share in (0.0, 1.0))
+    assert 0 < tame < 0.5 * wild
+    assert detour(MotionBlur(wild=0, bend=0, twist=0, unevenness=0)) == pytest.approx(0, abs=1e-9)
 
 
 def test_an_even_box_has_no_centre() -> None:

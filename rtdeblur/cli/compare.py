@@ -1,0 +1,166 @@
+"""`rtdeblur compare A B`: two files next to each other, on a page or as a video."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING
+
+import click
+
+from rtdeblur.cli.options import QUIET, as_path
+from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
+from rtdeblur.cli.preview import clock, moment_of, pair, size
+from rtdeblur.cli.report import echo, progress, say
+from rtdeblur.cli.signals import Stopped, stopping
+from rtdeblur.errors import InputError, RtdeblurError
+
+if TYPE_CHECKING:
+    from rtdeblur.frames import VideoInfo
+    from rtdeblur.media.side_by_side import Layout
+    from rtdeblur.page import Page
+    from rtdeblur.preview import Sample
+
+
+def _moments(first: Path, second: Path, count: int) -> tuple[list[tuple[Sample, Sample]], list[VideoInfo]]:
+    """The most blurred moments of the first file, with those of the second at the same times."""
+    from rtdeblur.media.reader import FileReader
+    from rtdeblur.preview import most_blurred, sample_at, samples
+
+    infos = []
+    for path in (first, second):
+        with FileReader(path) as reader:
+            infos.append(reader.info)
+    found = []
+    for before in most_blurred(list(samples(first, infos[0])), count):
+        # Half a frame earlier, since containers round times differently.
+        early = 0.5 / float(infos[1].frame_rate or 25)
+        if after := sample_at(second, max(0.0, before.seconds - early)):
+            found.append((before, after))
+    if not found:
+        raise InputError(
+            f"{str(second)!r} has no picture at the times of {str(first)!r}; are they one video?"
+        )
+    return found, infos
+
+
+def _page(first: Path, second: Path, moments: list[tuple[Sample, Sample]], infos: list[VideoInfo]) -> Page:
+    from rtdeblur.page import Page
+
+    facts = [
+        (
+            name,
+            f"{path.name}: {info.width}×{info.height}, {info.pix_fmt}, "
+            f"{clock(info.duration_seconds or 0)}, {size(path.stat().st_size)}",
+        )
+        for name, path, info in zip("AB", (first, second), infos, strict=True)
+    ]
+    blurs = [mean(sample.blur for sample in side) for side in zip(*moments, strict=True)]
+    facts.append(("Blur", f"{blurs[0]:.2f} in A, {blurs[1]:.2f} in B, from 0 (sharp) to 1, at these moments"))
+    pairs = []
+    for before, after in moments:
+        left = before.picture
+        right = after.picture_of(left.shape[:2])
+        caption = f"{moment_of(before.seconds)} – blur {before.blur:.2f} in A, {after.blur:.2f} in B"
+        pairs.append(pair(caption, left, right))
+    sharper = "B" if blurs[1] < blurs[0] else "A"
+    gap = abs(blurs[0] - blurs[1])
+    summary = "Both are equally sharp." if gap < 0.01 else f"{sharper} is sharper by this estimate."
+    names = [first.name, second.name] if first.name != second.name else [str(first), str(second)]
+    return Page(
+        title=f"{names[0]} and {names[1]}",
+        summary=summary,
+        facts=tuple(facts),
+        labels=(names[0], names[1]),
+        pairs=tuple(pairs),
+    )
+
+
+def _write_video(
+    first: Path, second: Path, output: Path, layout: Layout, overwrite: bool, quiet: bool
+) -> int:
+    """Write both files as one video; return its frames."""
+    from rtdeblur.backends.identity import IdentityBackend
+    from rtdeblur.media.reader import FileReader
+    from rtdeblur.media.side_by_side import SideBySide
+    from rtdeblur.media.writer import FileWriter
+    from rtdeblur.pipeline import Pipeline
+
+    with (
+        FileReader(first) as left,
+        FileReader(second) as right,
+        SideBySide(left, right, layout) as joined,
+        FileWriter(joined, output, overwrite=overwrite) as writer,
+        progress(joined.info, shown=not quiet) as on_progress,
+    ):
+        pipeline = Pipeline(joined, IdentityBackend(), writer, on_progress=on_progress)
+        with stopping(pipeline.stop) as received:
+            try:
+                stats = pipeline.run()
+            except RtdeblurError:
+                if received:
+                    raise Stopped(received[0]) from None
+                raise
+    for warning in writer.warnings:
+        say("warning", warning)
+    return stats.frames
+
+
+def _command(
+    first: Path, second: Path, output: Path | None, overwrite: bool, open: bool | None, moments: int,
+    video: Path | None, layout: Layout, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare two files, such as a video and the restored one, on a page with a slider per moment.
+
+    The moments are the most blurred ones of A. --video writes a video of both instead: next to each other, or
+    with a line that wanders between them. Its sound is that of A.
+    """
+    check_output(output, overwrite)
+    if video is not None:
+        frames = _write_video(first, second, video, layout, overwrite, quiet)
+        if as_json:
+            echo(json.dumps({"video": str(video), "frames": frames}, indent=2))
+        elif not quiet:
+            say("info", f"{video}: {frames} frames, {size(video.stat().st_size)}")
+        if output is None:
+            return
+    found, infos = _moments(first, second, moments)
+    page = _page(first, second, found, infos)
+    path = publish(page, output, first, overwrite=overwrite, shown=open)
+    if as_json:
+        figures = [
+            {"seconds": round(a.seconds, 3), "blur_a": round(a.blur, 4), "blur_b": round(b.blur, 4)}
+            for a, b in found
+        ]
+        echo(json.dumps({"page": str(path), "moments": figures}, indent=2))
+    elif not quiet:
+        say("info", f"{page.summary} The page: {path}")
+
+
+command = click.Command(
+    "compare",
+    params=[
+        click.Argument(["first"], type=as_path, metavar="A"),
+        click.Argument(["second"], type=as_path, metavar="B"),
+        OUTPUT,
+        OVERWRITE,
+        OPEN,
+        click.Option(
+            ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
+            help="How many moments to show.",
+        ),
+        click.Option(
+            ["--video"], type=click.Path(path_type=Path), metavar="FILE",
+            help="Write a video of both; the page too if -o is given.",
+        ),
+        click.Option(
+            ["--layout"], type=click.Choice(("side", "wipe")), default="side", show_default=True,
+            help="Of --video: next to each other, or divided by a line that wanders.",
+        ),
+        QUIET,
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the figures as JSON."),
+    ],
+    callback=_command,
+    help=_command.__doc__,
+)  # fmt: skip

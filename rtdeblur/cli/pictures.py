@@ -1,0 +1,138 @@
+"""Photos, animations and numbered pictures on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtdeblur.cli.plan import Job, is_folder
+from rtdeblur.cli.report import say
+from rtdeblur.errors import UsageError
+from rtdeblur.pictures import kind_of
+
+if TYPE_CHECKING:
+    from rtdeblur.cli.options import DeblurRequest
+    from rtdeblur.media.photos.sequence import SequenceReader
+
+_LOSSLESS = {
+    "ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "apng", "qtrle", "rawvideo", "libx264rgb",
+}  # fmt: skip
+"""Encoders that hold RGB as it is."""
+_OF_VIDEOS = {
+    "codec": "auto", "crf": None, "preset": None, "format": None, "start": None, "duration": None,
+    "deinterlace": None, "resume": False,
+}  # fmt: skip
+"""Options that a photo has no use for, and what they are unless they were given."""
+
+
+def expanded(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Inputs with the pictures that patterns stand for, such as frame%04d.png, in their places.
+
+    Raises:
+        InputError: nothing matches.
+    """
+    if not any(map(kind_of, inputs)):
+        return inputs
+    from rtdeblur.media.photos.sequence import is_pattern, matching
+
+    return tuple(
+        found
+        for path in inputs
+        for found in (matching(path) if kind_of(path) and is_pattern(path) else [path])
+    )
+
+
+def sequence_of(named: tuple[Path, ...], inputs: tuple[Path, ...], output: str | None) -> Job | None:
+    """The job of several pictures that become one video; None for any other request.
+
+    Args:
+        named: files, folders and patterns as they were named.
+        inputs: the same, with patterns expanded.
+        output: the word after -o.
+
+    Raises:
+        UsageError: they should become one picture.
+    """
+    if output is None or is_folder(output, len(inputs) > 1 or inputs[0].is_dir()):
+        return None
+    pictures = _pictures(inputs)
+    if len(pictures) < 2 and inputs == named and not inputs[0].is_dir():
+        return None
+    if not pictures:
+        return None
+    if kind_of(Path(output)) is not None:
+        raise UsageError(
+            f"{len(pictures)} pictures cannot become one; write them to a folder, such as -o restored/, "
+            "or to a video, such as -o out.mp4"
+        )
+    label = named[0] if len(named) == 1 else pictures[0].parent
+    return Job(label, Path(output), frames=tuple(pictures))
+
+
+def _pictures(inputs: tuple[Path, ...]) -> list[Path]:
+    """The pictures named, or those of the one folder named, in order; none if there is anything else."""
+    from rtdeblur.media.photos.sequence import in_order
+
+    if len(inputs) == 1 and inputs[0].is_dir():
+        files = [path for path in inputs[0].iterdir() if path.is_file() and not path.name.startswith(".")]
+        pictures = [path for path in files if kind_of(path)]
+        return in_order(pictures) if len(pictures) == len(files) else []
+    return in_order(inputs) if all(kind_of(path) and path.is_file() for path in inputs) else []
+
+
+def is_photo_job(job: Job) -> bool:
+    """True if both ends are pictures: photos or animations."""
+    return not job.frames and kind_of(job.input) is not None and kind_of(job.output) is not None
+
+
+def is_sequence_job(job: Job) -> bool:
+    """True if pictures become a video: numbered ones, or an animation that FFmpeg does not read."""
+    if job.frames:
+        return True
+    kind = kind_of(job.input)
+    return kind is not None and kind.name != "GIF"
+
+
+def check_photo_options(request: DeblurRequest, job: Job) -> None:
+    """Refuse options of videos for a photo that was named.
+
+    Raises:
+        UsageError: one was given.
+    """
+    if job.found:
+        return
+    for name, absent in _OF_VIDEOS.items():
+        if getattr(request, name) != absent:
+            raise UsageError(f"--{name} is for videos; leave it out for the picture {str(job.input)!r}")
+
+
+def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
+    """Open the pictures of a job as a video.
+
+    Raises:
+        UsageError: there is only one.
+        InputError: none can be read.
+    """
+    from rtdeblur.media.photos.sequence import SequenceReader, gaps
+
+    pictures = job.frames or (job.input,)
+    if missing := gaps(pictures):
+        say("warning", missing)
+    reader = SequenceReader(
+        job.input,
+        pictures,
+        rate=request.rate,
+        lossless=request.codec in _LOSSLESS or request.crf == 0,
+        start=request.start,
+        duration=request.duration,
+        max_pixels=request.max_pixels,
+        strict=request.strict,
+    )
+    if len(pictures) == 1 and not job.frames and reader.info.frame_count == 1:
+        reader.close()
+        raise UsageError(
+            f"{str(job.input)!r} is one picture; write it to a picture, such as -o out{job.input.suffix}"
+        )
+    if job.frames and request.rate is None and not request.quiet:
+        say("info", f"{len(pictures)} pictures at 25 per second; --rate changes that")
+    return reader

@@ -1,0 +1,1 @@
+"""Pictures in and out: photos, animations, and numbered frames as one video."""

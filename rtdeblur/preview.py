@@ -1,0 +1,256 @@
+"""A look at a video before it is restored: how blurred it is, what would change, how long it would take."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdeblur.backends.base import Backend
+from rtdeblur.blur import blur_of
+from rtdeblur.errors import InputError, UsageError
+from rtdeblur.ffmpeg.container import MAX_PIXELS, is_seekable
+from rtdeblur.ffmpeg.formats import format_of
+from rtdeblur.ffmpeg.sizes import packet_sizes
+from rtdeblur.frames import Frame, FrameBatch, VideoInfo
+from rtdeblur.gpu_path import Wanted, connect, open_reader
+from rtdeblur.live.image import to_bgr, upright
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
+from rtdeblur.pipeline import Pipeline
+
+SAMPLES = 24
+"""Pictures looked at, evenly over the whole file."""
+# Reading a short file from end to end is faster than looking for so many places in it.
+_READ_THROUGH = 40 * SAMPLES
+_WIDEST = 1920
+_SECTIONS = (0.15, 0.5, 0.8)
+"""Where the estimate restores a few frames, as shares of the length."""
+_SECTION_FRAMES = (6, 48)
+_SECTION_SECONDS = 3.0
+_KEY_FRAMES = 250
+"""Frames from one key frame to the next, as x264 and x265 place them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A frame of a video.
+
+    Attributes:
+        seconds: from the beginning of the video.
+        frame: as it was read; its carrier is the reader's.
+        blur: as of `rtdeblur.blur.blur_of`.
+    """
+
+    seconds: float
+    frame: Frame
+    blur: float
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB as a player shows it, at most 1920 wide."""
+        height, width = self._upright().planes[0].shape
+        scale = min(1.0, _WIDEST / width)
+        return self.picture_of((max(1, round(height * scale)), max(1, round(width * scale))))
+
+    def picture_of(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB as a player shows it.
+
+        Args:
+            size: (height, width) to scale to.
+        """
+        return np.ascontiguousarray(to_bgr(self._upright(), size)[..., ::-1])
+
+    def _upright(self) -> Frame:
+        return upright(self.frame, self.frame.carrier.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A sample and what the model makes of it.
+
+    Attributes:
+        before: as it was read.
+        after: restored.
+    """
+
+    before: Sample
+    after: Sample
+
+    @property
+    def change(self) -> float:
+        """Mean change of luma, as a share of the full scale."""
+        old, new = (sample.frame.planes[0].astype(np.float32) for sample in (self.before, self.after))
+        return float(np.abs(new - old).mean()) / self.before.frame.colour.peak
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What restoring a whole file would take on this machine.
+
+    Attributes:
+        frames: of the file.
+        fps: restored per second, decoding and encoding included.
+        size_bytes: of the output.
+    """
+
+    frames: int
+    fps: float
+    size_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Time to restore the file."""
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What was seen of a video.
+
+    Attributes:
+        info: size, rate and length.
+        blurs: of the samples, over the whole file.
+        moments: the most blurred samples, in order of time, restored.
+        estimate: of the whole file; None if its length is not known.
+    """
+
+    info: VideoInfo
+    blurs: tuple[float, ...]
+    moments: tuple[Moment, ...]
+    estimate: Estimate | None
+
+
+def look(
+    path: Path,
+    backend: Backend,
+    *,
+    moments: int = 4,
+    max_pixels: int = MAX_PIXELS,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Preview:
+    """Sample a video, restore its most blurred moments and a few frames more, and estimate the rest.
+
+    Args:
+        path: the video.
+        backend: restores.
+        moments: how many to restore.
+        max_pixels: the largest picture that is read.
+        tell: takes a line as each part begins.
+
+    Raises:
+        InputError: it is no video that can be read.
+    """
+    with FileReader(path, max_pixels=max_pixels) as reader:
+        info = reader.info
+    tell("looking over the whole file")
+    taken = list(samples(path, info, max_pixels))
+    chosen = most_blurred(taken, moments)
+    tell("restoring the most blurred moments")
+    restored = tuple(Moment(sample, _restored(sample, backend)) for sample in chosen)
+    tell("measuring how fast this machine is")
+    return Preview(info, tuple(sample.blur for sample in taken), restored, _estimate(path, info, backend))
+
+
+def samples(path: Path, info: VideoInfo, max_pixels: int = MAX_PIXELS) -> Iterator[Sample]:
+    """Yield frames spread evenly over a video, in order of time.
+
+    Args:
+        path: the video.
+        info: of it.
+        max_pixels: the largest picture that is read.
+    """
+    length = info.duration_seconds
+    if not length or not is_seekable(path) or (info.frame_count or 0) <= _READ_THROUGH:
+        yield from _read_through(path, info, max_pixels)
+        return
+    for index in range(SAMPLES):
+        if sample := sample_at(path, (index + 0.5) / SAMPLES * length, max_pixels):
+            yield sample
+
+
+def sample_at(path: Path, seconds: float, max_pixels: int = MAX_PIXELS) -> Sample | None:
+    """The first frame of a video at a time or after it; None if there is none."""
+    try:
+        with FileReader(path, start=seconds, max_pixels=max_pixels) as reader:
+            frame = next((item for item in reader if isinstance(item, Frame)), None)
+    except InputError:  # no frame so late: lengths are not exact
+        return None
+    return None if frame is None else Sample(seconds, frame, blur_of(frame.planes[0]))
+
+
+def most_blurred(taken: list[Sample], count: int) -> list[Sample]:
+    """The most blurred samples, in order of time; neighbours of one that was chosen wait for others.
+
+    Args:
+        taken: in order of time.
+        count: how many.
+    """
+    ranked = sorted(range(len(taken)), key=lambda index: -taken[index].blur)
+    chosen: list[int] = []
+    for apart in (2, 1):
+        for index in ranked:
+            if len(chosen) < count and all(abs(index - other) >= apart for other in chosen):
+                chosen.append(index)
+    return [taken[index] for index in sorted(chosen)]
+
+
+def _read_through(path: Path, info: VideoInfo, max_pixels: int) -> Iterator[Sample]:
+    every = max(1, (info.frame_count or SAMPLES) // SAMPLES)
+    with FileReader(path, max_pixels=max_pixels) as reader:
+        frames = (item for item in reader if isinstance(item, Frame))
+        zero = float(reader.source.zero)
+        for index, frame in enumerate(frames):
+            if index % every == every // 2:
+                seconds = float(frame.pts * frame.time_base) - zero
+                yield Sample(seconds, frame, blur_of(frame.planes[0]))
+
+
+def _restored(sample: Sample, backend: Backend) -> Sample:
+    batch = backend.infer(FrameBatch.stack([sample.frame]))
+    y, u, v = (plane[0, 0] for plane in batch.planes)
+    return replace(sample, frame=replace(sample.frame, planes=(y, u, v)), blur=blur_of(y))
+
+
+def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
+    """Restore a few frames from several places, from file to file."""
+    length, rate = info.duration_seconds, info.frame_rate
+    if not length or not rate or not is_seekable(path):
+        return None
+    frames = info.frame_count or max(1, round(length * rate))
+    least, most = _SECTION_FRAMES
+    done, wall_seconds, rest = 0, 0.0, 0
+    keys: list[int] = []
+    others: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for place in _SECTIONS:
+            count = (
+                least if not done else min(most, max(least, round(_SECTION_SECONDS * done / wall_seconds)))
+            )
+            span = count / float(rate)
+            output = Path(folder, f"{place}{_ending(path)}")
+            start = min(place * length, max(0.0, length - span))
+            reader, obstacle = open_reader(path, Wanted(backend=backend.name), start=start, duration=span)
+            with reader, FileWriter(reader, output) as writer:
+                connect(reader, backend, writer, obstacle)
+                stats = Pipeline(reader, backend, writer, batch_size=4).run()
+            done, wall_seconds = done + stats.frames, wall_seconds + stats.wall_seconds
+            sizes = packet_sizes(output)
+            keys += sizes.key_frames
+            others += sizes.other_frames
+            rest += sizes.rest
+    key_frames = -(-frames // _KEY_FRAMES)
+    size = key_frames * np.mean(keys) + (frames - key_frames) * np.mean(others or keys)
+    return Estimate(frames, done / wall_seconds, round(size + rest * frames / done))
+
+
+def _ending(path: Path) -> str:
+    try:
+        format_of(path)
+    except UsageError:
+        return ".mkv"
+    return path.suffix
