@@ -32,7 +32,7 @@ def test_every_finding_is_a_marked_line(capsys: pytest.CaptureFixture[str]) -> N
     assert "  ✓ --precision auto: " in "\n".join(lines)
 
 
-def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_the_same_findings(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--json"])
     report = json.loads(capsys.readouterr().out)
     software = {finding["name"]: finding for finding in report["Software"]}
@@ -54,13 +54,15 @@ def test_a_broken_probe_is_a_finding(
 
 
 @pytest.mark.parametrize(("needed", "exit_code"), [(True, 1), (False, 0)])
-def test_only_what_is_needed_fails_it(needed: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_requirements_fail(
+    needed: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     probe: Callable[[], Iterator[Finding]] = lambda: iter([Finding("it", False, "gone", needed=needed)])  # noqa: E731
     monkeypatch.setattr(doctor, "_PROBES", {"Part": probe})
     assert main(["doctor"]) == exit_code
 
 
-def test_no_model_is_told(
+def test_a_missing_model_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rtdeblur.model, "_FOLDER", tmp_path)
@@ -68,7 +70,7 @@ def test_no_model_is_told(
     assert "✗ bundled models: none (" in capsys.readouterr().out
 
 
-def test_a_damaged_model_is_found(
+def test_a_damaged_model_is_reported(
     bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rtdeblur.model, "_FOLDER", bundle().parent)
@@ -92,7 +94,7 @@ def test_marks_fit_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
         (("opencv-python", "opencv-python-headless"), False, "hidden by opencv-python-headless"),
     ],
 )
-def test_a_headless_opencv_has_no_windows(
+def test_a_headless_opencv_is_reported_as_without_windows(
     monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], ok: bool, value: str
 ) -> None:
     monkeypatch.setattr(doctor, "_is_installed", lambda package: package in installed)

@@ -24,7 +24,7 @@ def one_model(bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("one_model")
-def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_lists_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     head, row = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["name", "architecture", "parameters"]
@@ -32,7 +32,7 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("one_model")
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_the_manifests(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     (manifest,) = json.loads(capsys.readouterr().out)
     assert manifest["name"] == "odd"
@@ -40,7 +40,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert manifest["bytes"] == 8
 
 
-def test_what_the_manifest_leaves_out_is_a_question_mark(
+def test_missing_scores_are_question_marks(
     bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = bundle(sha256=hashlib.sha256(b"no graph").hexdigest(), architecture={}, scores={"odd": {}})
@@ -57,7 +57,7 @@ def test_a_damaged_model_is_an_error(
 
 
 @pytest.mark.usefixtures("one_model")
-def test_an_output_that_knows_no_arrows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_console_without_arrows_gets_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
     assert main(["models"]) == 0

@@ -1,4 +1,4 @@
-"""A killed run goes on where it was, and gives the bytes of a run that nobody killed."""
+"""A killed run resumes, and writes the bytes of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(kill_at: int, *words: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def clip(make_clip: Callable[..., Path]) -> Path:
-    """Five segments, with sound and B-frames, its times not evenly spaced."""
+    """Five segments with sound, B-frames and uneven frame times."""
     filters = "setpts='(N+0.4*mod(N,3))/25/TB'"
     words = ("-preset", "medium", "-fps_mode", "passthrough", "-enc_time_base", "1:1000")
     return make_clip(".mkv", *words, frames=110, filters=filters)
@@ -57,7 +57,7 @@ def clip(make_clip: Callable[..., Path]) -> Path:
 
 @pytest.mark.needs_posix
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_killed_again_and_again(clip: Path, tmp_path: Path, ending: str) -> None:
+def test_a_run_killed_repeatedly_resumes_to_identical_bytes(clip: Path, tmp_path: Path, ending: str) -> None:
     words = ("--model", "identity", "-q", "--preset", "medium")
     whole = tmp_path / f"whole.{ending}"
     uninterrupted = run(0, clip, "-o", whole, *words)
@@ -78,7 +78,7 @@ def test_killed_again_and_again(clip: Path, tmp_path: Path, ending: str) -> None
 
 
 @pytest.mark.needs_posix
-def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
+def test_unfinished_work_is_not_overwritten_without_a_choice(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity")
     assert run(SECOND_SEGMENT, *words).returncode == -signal.SIGKILL
@@ -99,7 +99,7 @@ def test_what_a_killed_run_left_is_not_lost(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_posix
-def test_other_words_for_the_same_backend_orphan_no_work(
+def test_rewording_a_backends_description_keeps_unfinished_work(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "out.mp4"
@@ -115,7 +115,7 @@ def test_other_words_for_the_same_backend_orphan_no_work(
 
 
 @pytest.mark.needs_posix
-def test_starting_over(clip: Path, tmp_path: Path) -> None:
+def test_y_discards_unfinished_work(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity", "-y")
     assert run(SECOND_SEGMENT, *words).returncode == -signal.SIGKILL
@@ -127,7 +127,7 @@ def test_starting_over(clip: Path, tmp_path: Path) -> None:
 
 @pytest.mark.needs_posix
 @pytest.mark.parametrize("kept", [True, False])
-def test_ctrl_c_keeps_what_is_done_where_asked(
+def test_ctrl_c_keeps_finished_work_with_resume(
     long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]], kept: bool
 ) -> None:
     words = ("--model", "identity", "-q", "--preset", "slow", *(["--resume"] if kept else []))
@@ -144,7 +144,7 @@ def test_ctrl_c_keeps_what_is_done_where_asked(
     assert (list(tmp_path.iterdir()) != []) is kept
 
 
-def test_a_pipe_cannot_be_resumed(
+def test_resume_is_refused_for_pipes(
     clip: Path, capfd: pytest.CaptureFixture[str], fails: Callable[..., str], tmp_path: Path
 ) -> None:
     if os.isatty(1):
