@@ -1,4 +1,4 @@
-"""The trainer's command line: `python -m train demo | fit | decay | evaluate | curve | mix | export | card`."""
+"""Command line of the trainer: python -m train demo, fit, decay, evaluate, curve, mix, export, card."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def demo(output: Path, minutes: float) -> None:
     from train.fit.demo import demo as run
 
     result = run(output, minutes, BEGAN)
-    click.echo(
-        f"PSNR on pictures it was not trained on: {result.before:.2f} dB blurred, {result.after:.2f} dB restored"
-    )
+    click.echo(f"PSNR on held-out pictures: {result.before:.2f} dB blurred, {result.after:.2f} dB restored")
     click.echo(f"curves: {result.curves}")
     click.echo(f"blurred, restored, sharp: {result.sheet}")
 
