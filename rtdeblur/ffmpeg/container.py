@@ -167,8 +167,9 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
         )
     brand = container.metadata.get("major_brand", "")
     is_picture = container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS
-    # Pictures in a pipe may be many; one without a size was too large for FFmpeg, and decoding says so.
-    if is_picture and is_seekable(path) and size[0]:
+    # Pictures in a pipe may be many; one without a size was too large for FFmpeg, and decoding says so. An
+    # animated WebP has none either.
+    if is_picture and is_seekable(path) and (size[0] or container.format.name == "webp_pipe"):
         raise NoVideoError(_photo(path))
     # Decoders count the padding of lines too.
     chosen.codec_context.options = {"max_pixels": str(2 * max_pixels + 65536)}
