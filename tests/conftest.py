@@ -1,4 +1,4 @@
-"""Clips made on the spot by the `ffmpeg` program; none is committed."""
+"""Fixtures and markers of all tests. Clips are made by the `ffmpeg` program; none is committed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rewrite = Callable[..., FileWriter]
 
 
 PROGRAMS = ("ffmpeg", "ffprobe")
-"""Programs that most clips are made and examined with."""
+"""Programs that make and examine most clips."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before the selection by marker
@@ -52,7 +52,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def ffmpeg() -> Callable[..., bytes]:
-    """Run ffmpeg quietly; give its stdout."""
+    """Run ffmpeg quietly; return its stdout."""
 
     def run(*words: object) -> bytes:
         command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, words)]
@@ -65,7 +65,8 @@ def ffmpeg() -> Callable[..., bytes]:
 def make_clip(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., bytes]) -> MakeClip:
     """Make a moving test picture, and a tone unless `sound` is False.
 
-    `words` are output options of ffmpeg; `filters` follow the picture; the same call gives the same file.
+    `words` are output options of ffmpeg; `filters` are applied to the picture.
+    Equal calls return the same file.
     """
     folder = tmp_path_factory.mktemp("clips")
     made: dict[tuple[object, ...], Path] = {}
@@ -93,7 +94,7 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., by
 
 @pytest.fixture
 def rewrite(tmp_path: Path) -> Rewrite:
-    """Send a file through reader and writer, its pictures unchanged; give the closed writer."""
+    """Send a file through reader and writer without changing its pictures; return the closed writer."""
 
     def run(source: Path, output: str | Path, *, start: float | None = None, **options: object) -> FileWriter:
         reader = FileReader(source, start=start)

@@ -1,6 +1,6 @@
 """Any small file through the whole command: no frame, time, packet or tag changes.
 
-Hypothesis draws the files; `scripts/property N` draws N of them where this suite draws a few.
+Hypothesis draws a few files here; `scripts/property N` draws N.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ RATES = tuple(map(Fraction, (1, "24000/1001", 25, "30000/1001", 50, 60, 120, 240
 
 @dataclass(frozen=True)
 class Clip:
-    """What a file holds; times in seconds."""
+    """Contents of a file; times in seconds."""
 
     ending: str
     codec: str
@@ -122,7 +122,7 @@ def clips(draw: Any) -> Clip:
 
 
 def picture(clip: Clip, index: int) -> av.VideoFrame:
-    """A gradient that moves, and is different in each frame."""
+    """A moving gradient, different in every frame."""
     frame = av.VideoFrame(*clip.size, clip.pix_fmt)
     bits = max(component.bits for component in frame.format.components)
     for number, plane in enumerate(frame.planes):
@@ -136,7 +136,7 @@ def picture(clip: Clip, index: int) -> av.VideoFrame:
 
 
 def write(clip: Clip, path: Path) -> None:
-    """Make the file."""
+    """Write the file."""
     unit = (
         1 / clip.rate
         if clip.ending in NUMBERED or clip.codec in ("mpeg4", "mpeg2video")
@@ -187,7 +187,7 @@ def tone(sound: Any, start: Fraction) -> list[Any]:
 
 @dataclass
 class Seen:
-    """What a plain decoder sees in a file."""
+    """Contents of a file as a plain decoder sees them."""
 
     times: list[Fraction]
     tick: Fraction
@@ -219,7 +219,7 @@ class Seen:
 
 
 def rows(plane: Any, pix_fmt: str) -> bytes:
-    """The samples of a plane without the padding of its lines."""
+    """Samples of a plane without the padding of its rows."""
     name = av.VideoFormat(pix_fmt)
     sample = 1 if max(component.bits for component in name.components) <= 8 else 2
     width = plane.width * (4 if pix_fmt in ("bgr0", "bgra") else sample)
@@ -259,7 +259,7 @@ def check_sound(before: Seen, after: Seen) -> None:
     suppress_health_check=list(HealthCheck),
 )
 @given(clips())
-def test_any_file_keeps_all_it_holds(clip: Clip) -> None:
+def test_any_file_keeps_everything_it_holds(clip: Clip) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / f"in{clip.ending}", Path(folder) / f"out{clip.output}"
         try:

@@ -1,4 +1,4 @@
-"""The public names: what a user writes against."""
+"""The public API."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_file_is_restored_and_verified_with_public_names(make_clip: MakeClip, 
     assert {check.status for check in verify(clip, output)} == {"same"}
 
 
-def test_leaving_a_block_releases_and_discards(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_leaving_a_with_block_releases_and_discards(make_clip: MakeClip, tmp_path: Path) -> None:
     clip, output = make_clip(".mkv", frames=9), tmp_path / "out.mkv"
     with (
         pytest.raises(KeyError),
@@ -61,7 +61,7 @@ def test_leaving_a_block_releases_and_discards(make_clip: MakeClip, tmp_path: Pa
     clip.unlink()
 
 
-def test_the_first_lines_of_the_package_work(
+def test_the_example_in_the_package_docstring_works(
     make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert rtdeblur.__doc__ is not None

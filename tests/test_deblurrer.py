@@ -1,4 +1,4 @@
-"""Restoration from Python: arrays, streams, files, words."""
+"""Restoration from Python: arrays, streams, files, messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def deblurrer() -> Iterator[Deblurrer]:
 
 
 def scene(height: int = 48, width: int = 64, *, seed: int = 0) -> NDArray[np.uint8]:
-    """Coloured blocks, smeared sideways by 5 pixels."""
+    """Coloured blocks, blurred horizontally by 5 pixels."""
     rng = np.random.default_rng(seed)
     blocks = rng.uniform(20, 235, (-(-height // 8), -(-width // 8), 3))
     sharp = blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
@@ -75,7 +75,7 @@ def test_a_stack_is_restored_as_its_pictures_are(deblurrer: Deblurrer) -> None:
         np.testing.assert_array_equal(restored, deblurrer.restore(picture))
 
 
-def test_views_frozen_arrays_and_empty_stacks(deblurrer: Deblurrer) -> None:
+def test_views_read_only_arrays_and_empty_stacks_are_accepted(deblurrer: Deblurrer) -> None:
     picture = scene()
     expected = deblurrer.restore(picture)
     np.testing.assert_array_equal(deblurrer.restore(picture[:, ::-1][:, ::-1]), expected)
@@ -149,7 +149,7 @@ def test_a_stream_of_batch_one_returns_each_frame_before_it_takes_the_next(deblu
         (np.full((9, 9, 3), np.inf), ValueError, "inf"),
     ],
 )
-def test_what_is_no_picture_is_refused(
+def test_arrays_that_are_not_pictures_are_refused(
     deblurrer: Deblurrer, array: NDArray[np.uint8], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
@@ -178,7 +178,7 @@ def test_an_unknown_option_is_a_type_error() -> None:
         rtdeblur.restore(scene(), modle="fast")  # type: ignore[call-arg]
 
 
-def test_a_frame_too_small_for_the_model_is_told_in_python(deblurrer: Deblurrer) -> None:
+def test_a_frame_too_small_for_the_model_is_reported_in_python_terms(deblurrer: Deblurrer) -> None:
     with pytest.raises(RtdeblurError, match=r"4×4 is too small.*model='identity'"):
         deblurrer.restore(np.zeros((4, 4, 3), np.uint8))
 
@@ -216,7 +216,9 @@ def test_a_file_is_restored_with_progress(
     assert "encoded by" in caplog.text
 
 
-def test_what_progress_raises_stops_the_run(deblurrer: Deblurrer, clip: Path, tmp_path: Path) -> None:
+def test_an_exception_in_the_progress_callback_stops_the_run(
+    deblurrer: Deblurrer, clip: Path, tmp_path: Path
+) -> None:
     class StopError(Exception):
         pass
 
@@ -228,7 +230,7 @@ def test_what_progress_raises_stops_the_run(deblurrer: Deblurrer, clip: Path, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_function_takes_the_options_of_both(clip: Path, tmp_path: Path) -> None:
+def test_restore_file_accepts_model_and_file_options(clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
     stats = rtdeblur.restore_file(str(clip), str(output), strength=0, codec="ffv1", start=0.1, duration=0.2)
     assert stats.frames == 5

@@ -24,7 +24,7 @@ class Record:
         b'{"more": ' + b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_json_that_is_something_else(text: bytes) -> None:
+def test_json_of_another_type_is_refused(text: bytes) -> None:
     with pytest.raises(DecodeError):
         from_json(Record, text)
 
@@ -39,12 +39,12 @@ def test_json_of_any_type_has_limits_too(text: bytes) -> None:
     "text",
     [b"count = ", b"count = '1'", b"count = true", b"count = -1", b"x = \xff", b"x = " + b"[" * 100_000],
 )
-def test_toml_that_is_something_else(text: bytes) -> None:
+def test_toml_of_another_type_is_refused(text: bytes) -> None:
     with pytest.raises(DecodeError):
         from_toml(Record, text)
 
 
-def test_what_is_right_is_decoded() -> None:
+def test_valid_text_is_decoded() -> None:
     assert from_json(Record, b'{"count": 7, "unknown": []}') == Record(7)
     assert from_toml(Record, b'count = 7\nname = "y"') == Record(7, "y")
     assert converted(Record, {"count": 7}) == Record(7)
@@ -61,6 +61,6 @@ def test_what_is_right_is_decoded() -> None:
         (Sha256, "a" * 65),
     ],
 )
-def test_limits(kind: Any, value: object) -> None:
+def test_values_beyond_the_limits_are_refused(kind: Any, value: object) -> None:
     with pytest.raises(DecodeError):
         converted(kind, value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import rtdeblur
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REPOSITORY: str = PROJECT["urls"]["Repository"]
+LAYERS: list[set[str]] = runpy.run_path(str(ROOT / "tests/test_imports.py"))["LAYERS"]
 RAW = REPOSITORY.replace("://github.com/", "://raw.githubusercontent.com/")
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
 DOCUMENTS = [path for path in TRACKED if path.endswith(".md") and not path.startswith(".github/")]
@@ -99,3 +102,15 @@ def test_the_api_page_has_every_public_name() -> None:
     assert set(re.findall(r"^::: rtdeblur\.(\w+)$", page, re.MULTILINE)) == {*rtdeblur.__all__} - {
         "__version__"
     }
+
+
+def test_the_drawing_of_the_layers_is_the_list_that_imports_are_checked_against() -> None:
+    drawing = (
+        (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Layers")[2].split("```")[1]
+    )
+    row = {part: i for i, line in enumerate(drawing.splitlines()) for part in line[:32].split()}
+    layers = [layer - {"__main__", "engine"} for layer in LAYERS]  # engine: a former name, kept for programs
+    drawn = [[row.get(part, -1) for part in layer] for layer in layers if layer]
+    assert min(map(min, drawn)) >= 0
+    assert all(max(upper) < min(lower) for upper, lower in pairwise(drawn))
+    assert len(row) == sum(map(len, drawn))

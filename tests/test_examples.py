@@ -37,7 +37,7 @@ def clip(make_clip: Callable[..., Path]) -> Path:
     return make_clip(".mp4", frames=10)
 
 
-def test_one_array(tmp_path: Path) -> None:
+def test_one_array_is_restored(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     Image.fromarray(noise.repeat(8, axis=0).repeat(8, axis=1)).save(tmp_path / "photo.png")
     said = run("one_array.py", tmp_path / "photo.png", tmp_path / "sharp.png")
@@ -46,7 +46,7 @@ def test_one_array(tmp_path: Path) -> None:
         assert picture.size == (64, 48)
 
 
-def test_file_with_progress(clip: Path, tmp_path: Path) -> None:
+def test_a_file_is_restored_with_progress(clip: Path, tmp_path: Path) -> None:
     said = run("file_with_progress.py", clip, tmp_path / "out.mkv")
     assert [line for line in said.splitlines() if " of 10 frames" in line] == [
         "4 of 10 frames", "8 of 10 frames", "10 of 10 frames",
@@ -55,12 +55,12 @@ def test_file_with_progress(clip: Path, tmp_path: Path) -> None:
     assert frames_in(tmp_path / "out.mkv") == 10
 
 
-def test_stream(clip: Path, tmp_path: Path) -> None:
+def test_a_stream_of_frames_is_restored(clip: Path, tmp_path: Path) -> None:
     assert "10 frames" in run("stream.py", clip, tmp_path / "out.mp4")
     assert frames_in(tmp_path / "out.mp4") == 10
 
 
-def test_folder(clip: Path, tmp_path: Path) -> None:
+def test_a_folder_is_restored_and_done_files_are_skipped(clip: Path, tmp_path: Path) -> None:
     videos, output = tmp_path / "videos", tmp_path / "restored"
     videos.mkdir()
     for name in ("a.mp4", "b.mp4"):
@@ -70,13 +70,13 @@ def test_folder(clip: Path, tmp_path: Path) -> None:
     assert "a.mp4: done before" in run("folder.py", videos, output)
 
 
-def test_webcam() -> None:
+def test_the_newest_picture_of_a_webcam_is_restored() -> None:
     words = run("webcam.py", "1.0").split()
     assert int(words[0]) >= 5
     assert int(words[3]) >= 2
 
 
-def test_live_statistics_of_a_file(make_clip: Callable[..., Path]) -> None:
+def test_a_display_of_ones_own_prints_statistics(make_clip: Callable[..., Path]) -> None:
     lines = run("live_statistics.py", make_clip(".mkv"), 10)
     assert "fps" in lines
     assert "LiveSummary" in lines

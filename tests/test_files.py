@@ -1,4 +1,4 @@
-"""What is planted under a guessable name is neither followed, nor written, nor believed."""
+"""Files planted under guessable names are not followed, written or trusted."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_private_folder_writes_to_new_files_only(tmp_path: Path, victim: Path,
     ("plant", "said"),
     [(symbolic, "is a symbolic link"), (dangling, "is a symbolic link"), (pipe, "expected a regular file")],
 )
-def test_no_link_and_no_pipe_is_read(tmp_path: Path, victim: Path, plant: Plant, said: str) -> None:
+def test_links_and_pipes_are_not_read(tmp_path: Path, victim: Path, plant: Plant, said: str) -> None:
     plant(tmp_path / "name", victim)
     with pytest.raises(OSError, match=said):
         files.read_own(tmp_path / "name", 100)
@@ -79,7 +79,7 @@ def test_no_link_and_no_pipe_is_read(tmp_path: Path, victim: Path, plant: Plant,
         PrivateFolder(tmp_path).read("name", 100)
 
 
-def test_what_the_user_named_may_be_a_link_but_no_pipe(tmp_path: Path, victim: Path) -> None:
+def test_a_named_file_may_be_a_link_but_not_a_pipe(tmp_path: Path, victim: Path) -> None:
     symbolic(tmp_path / "link", victim)
     pipe(tmp_path / "pipe", victim)
     assert files.read(tmp_path / "link", 8) == b"precious"
@@ -90,7 +90,7 @@ def test_what_the_user_named_may_be_a_link_but_no_pipe(tmp_path: Path, victim: P
 
 
 @pytest.mark.parametrize("plant", PLANTS[:4])
-def test_a_private_folder_is_a_real_one(tmp_path: Path, victim: Path, plant: Plant) -> None:
+def test_a_private_folder_must_be_a_real_folder(tmp_path: Path, victim: Path, plant: Plant) -> None:
     plant(tmp_path / "private", victim)
     with pytest.raises(PermissionError, match="expected a folder"):
         PrivateFolder(tmp_path / "private")
@@ -99,13 +99,13 @@ def test_a_private_folder_is_a_real_one(tmp_path: Path, victim: Path, plant: Pla
         PrivateFolder(tmp_path / "link")
 
 
-def test_a_private_folder_is_for_its_owner(tmp_path: Path) -> None:
+def test_a_private_folder_is_accessible_only_to_its_owner(tmp_path: Path) -> None:
     PrivateFolder(tmp_path / "private")
     assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o1777, 0o702])
-def test_others_may_not_write_to_it(tmp_path: Path, mode: int) -> None:
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
     try:
         for check in (PrivateFolder, files.check_folder):
@@ -116,7 +116,7 @@ def test_others_may_not_write_to_it(tmp_path: Path, mode: int) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_files_that_others_may_write_are_not_read(tmp_path: Path) -> None:
+def test_files_that_others_may_write_to_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "name").write_bytes(b"data")
     (tmp_path / "name").chmod(0o666)
     with pytest.raises(PermissionError, match="other users may write to it"):
@@ -125,7 +125,7 @@ def test_files_that_others_may_write_are_not_read(tmp_path: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize(("group", "allowed"), [(STRANGER, False), (0, True)])
-def test_a_group_of_one_may_write(tmp_path: Path, group: int, allowed: bool) -> None:
+def test_write_access_for_a_group_of_one_is_accepted(tmp_path: Path, group: int, allowed: bool) -> None:
     tmp_path.chmod(0o770)
     os.chown(tmp_path, -1, group)
     if allowed:
@@ -135,7 +135,7 @@ def test_a_group_of_one_may_write(tmp_path: Path, group: int, allowed: bool) -> 
 
 
 @needs_root
-def test_nothing_of_another_user_is_taken(tmp_path: Path) -> None:
+def test_files_of_another_user_are_not_used(tmp_path: Path) -> None:
     (tmp_path / "name").write_bytes(b"data")
     os.chown(tmp_path / "name", STRANGER, STRANGER)
     with pytest.raises(PermissionError, match=f"belongs to another user .uid {STRANGER}"):
@@ -145,8 +145,8 @@ def test_nothing_of_another_user_is_taken(tmp_path: Path) -> None:
         PrivateFolder(tmp_path)
 
 
-def test_a_file_system_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAT, and what Windows shares with Linux, say of every file that all may write to it."""
+def test_a_file_system_without_modes_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On FAT and on Windows shares under Linux, every file appears writable by everyone."""
     real = os.fstat
 
     def open_to_all(descriptor: int) -> os.stat_result:

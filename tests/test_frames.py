@@ -18,7 +18,9 @@ from rtdeblur.frames import Colour, Frame, FrameBatch
         (Colour("bt709"), (51, 109, 212), (0.75, 0, 0)),
     ],
 )
-def test_known_colours(colour: Colour, yuv: tuple[int, ...], rgb: tuple[float, ...]) -> None:
+def test_conversions_match_reference_colours(
+    colour: Colour, yuv: tuple[int, ...], rgb: tuple[float, ...]
+) -> None:
     got = colour.yuv_to_rgb() @ np.array([*yuv, 1])
     # Code values are rounded to integers: half a level of 224 in chroma, times at most 1.9.
     np.testing.assert_allclose(got, rgb, atol=0.5 / 219 + 1.9 * 0.5 / 224)
@@ -27,7 +29,7 @@ def test_known_colours(colour: Colour, yuv: tuple[int, ...], rgb: tuple[float, .
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("bit_depth", [8, 10, 12])
-def test_matrices_are_inverse(matrix: str, full_range: bool, bit_depth: int) -> None:
+def test_the_two_matrices_are_inverse(matrix: str, full_range: bool, bit_depth: int) -> None:
     colour = Colour(matrix, full_range, bit_depth)  # type: ignore[arg-type]
     rgb = np.random.default_rng(0).random((3, 50))
     yuv = colour.rgb_to_yuv() @ np.vstack([rgb, np.ones(50)])
@@ -35,7 +37,7 @@ def test_matrices_are_inverse(matrix: str, full_range: bool, bit_depth: int) -> 
     np.testing.assert_allclose(back, rgb, atol=1e-5)
 
 
-def test_colour_refuses_what_it_does_not_know() -> None:
+def test_colour_refuses_unknown_matrices_and_depths() -> None:
     with pytest.raises(ValueError, match="ycgco"):
         Colour("ycgco")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bit_depth is 7"):

@@ -9,14 +9,14 @@ from pathlib import Path
 FUZZ = Path(__file__).parent.parent / "scripts" / "fuzz.py"
 
 
-def test_damaged_files_end_well() -> None:
+def test_damaged_files_leave_nothing_and_end_in_one_line() -> None:
     done = subprocess.run([sys.executable, FUZZ, "--count", "40"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "40 inputs from" in done.stdout
 
 
-def test_the_fuzzer_sees_a_fault(tmp_path: Path) -> None:
-    """A program that leaves something behind is told from one that does not."""
+def test_the_fuzzer_detects_a_fault(tmp_path: Path) -> None:
+    """It distinguishes a program that leaves something behind from one that does not."""
     (tmp_path / "rtdeblur").mkdir()
     real = FUZZ.parent.parent / "rtdeblur"
     for entry in real.iterdir():

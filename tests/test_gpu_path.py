@@ -1,4 +1,4 @@
-"""From decoder to encoder in the GPU's memory, on a GPU that is none (`fake_gpu`, `fake_nvcodec`)."""
+"""From decoder to encoder in GPU memory, on a fake GPU (`fake_gpu`, `fake_nvcodec`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ON_DEVICE = "decoded by cuda, encoded by h264_nvenc, frames stay in the GPU's me
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kept between tests: the test picture is restored once."""
+    """Engines kept between tests, so that the parity test runs once."""
     return tmp_path_factory.mktemp("engines")
 
 
@@ -42,7 +42,7 @@ def gpu(engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
 
 
 def restore(gpu: Gpu, source: Path, output: Path, wanted: Wanted | None = None, **options: object) -> str:
-    """Restore a file as the program does; give the way that frames went."""
+    """Restore a file as the program does; return the path that frames took."""
     reader, obstacle = open_reader(source, wanted or Wanted(), **options)
     writer = FileWriter(reader, output, codec=(wanted or Wanted()).codec, resume=False)
     gpu.driver.closed = 0
@@ -58,13 +58,13 @@ def restore(gpu: Gpu, source: Path, output: Path, wanted: Wanted | None = None, 
 
 
 def shown(path: Path) -> list[tuple[object, np.ndarray]]:
-    """Times and samples of a file's frames."""
+    """Return the times and samples of a file's frames."""
     with av.open(str(path)) as container:
         return [(f.time, f.to_ndarray(format="yuv420p").astype(int)) for f in container.decode(video=0)]
 
 
 def packets(path: Path) -> list[tuple[object, ...]]:
-    """Times and bytes of a file's sound."""
+    """Return the times and bytes of a file's audio packets."""
     with av.open(str(path)) as container:
         return [(p.pts, p.dts, p.time_base, bytes(p)) for p in container.demux(audio=0)]
 
@@ -100,10 +100,10 @@ def test_frames_never_leave_the_gpu(
 
 
 @pytest.mark.parametrize("other", ["p010le", "yuv420p"])
-def test_frames_of_another_format_go_by_the_host(
+def test_frames_of_another_format_pass_through_the_host(
     gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
-    """NVDEC gives P010 where a stream goes on in 10 bits, and FFmpeg decodes itself what NVDEC cannot."""
+    """NVDEC returns P010 if a stream continues in 10 bits; FFmpeg decodes in software what NVDEC cannot."""
     clip = make_clip(".mkv", size=SIZE)
     taken = fake_nvcodec.install(monkeypatch, gpu.driver, lambda n: other if n in (4, 5, 11) else "nv12")
     output = tmp_path / "out.mkv"
@@ -114,7 +114,7 @@ def test_frames_of_another_format_go_by_the_host(
     assert len(shown(output)) == 12
 
 
-def test_a_change_of_size_is_scaled_as_ever(
+def test_a_change_of_size_is_scaled_as_on_the_host_path(
     gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = tmp_path / "both.h264"
@@ -161,7 +161,7 @@ def test_damage_is_counted_and_the_rest_restored(
     ],
     ids=["asked", "openvino", "codec", "quality", "fields", "fields, asked", "codec, asked"],
 )
-def test_what_keeps_them_in_the_host_s_memory_is_told(
+def test_the_reason_for_using_host_memory_is_reported(
     gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     wanted: Wanted, options: dict[str, object], why: str,
 ) -> None:  # fmt: skip
@@ -174,7 +174,7 @@ def test_what_keeps_them_in_the_host_s_memory_is_told(
         assert_brighter(tmp_path / "out.mkv", make_clip(".mkv", size=SIZE))
 
 
-def test_ten_bits_and_files_that_no_gpu_decodes_are_told(
+def test_ten_bits_and_undecodable_files_are_reported(
     gpu: Gpu, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_nvcodec.install(monkeypatch, gpu.driver, lambda _: "p010le")
@@ -189,7 +189,7 @@ def test_ten_bits_and_files_that_no_gpu_decodes_are_told(
     reader.close()
 
 
-def test_a_backend_that_takes_none_gets_them_in_the_host_s_memory(
+def test_a_backend_without_device_frames_gets_host_frames(
     gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = fake_nvcodec.install(monkeypatch, gpu.driver)
@@ -201,10 +201,10 @@ def test_a_backend_that_takes_none_gets_them_in_the_host_s_memory(
     assert_brighter(tmp_path / "out.mkv", clip)
 
 
-def test_the_first_frame_is_one_of_them(
+def test_the_first_frame_stays_on_the_gpu_too(
     gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was decoded to see what the file is, and looked at in the host's memory."""
+    """Although it is decoded first, to learn the file's format, and examined in host memory."""
     fake_nvcodec.install(monkeypatch, gpu.driver)
     clip = make_clip(".mkv", size=SIZE)
     readers = [open_reader(clip, Wanted())[0] for _ in range(2)]
@@ -224,7 +224,7 @@ def test_the_first_frame_is_one_of_them(
 def test_a_surface_of_the_decoder_is_free_once_its_frame_is_gone(
     gpu: Gpu, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool
 ) -> None:
-    """NVDEC has a few; a reader that held one to the end of the run would take it from the decoder."""
+    """NVDEC has only a few surfaces; a reader that kept one would take it from the decoder."""
     fake_nvcodec.install(monkeypatch, gpu.driver)
     reader, obstacle = open_reader(make_clip(".mkv", size=SIZE), Wanted())
     writer = FileWriter(reader, tmp_path / "out.mkv")
@@ -241,7 +241,7 @@ def test_a_surface_of_the_decoder_is_free_once_its_frame_is_gone(
 
 
 @pytest.mark.skipif(codecs.nvenc_opens(), reason="there is a GPU that encodes")
-def test_without_a_gpu_that_is_why(make_clip: MakeClip) -> None:
+def test_a_missing_gpu_is_the_reported_reason(make_clip: MakeClip) -> None:
     reader, obstacle = open_reader(make_clip(".mkv", size=SIZE), Wanted())
     assert (reader.source.device, str(obstacle)) == ("cpu", "no GPU encodes here")
     reader.close()

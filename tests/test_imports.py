@@ -23,8 +23,8 @@ LAYERS = [
     {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
-    {"device"},
-    {"frames", "dropout", "errors", "pictures", "blur", "page", "files", "decode", "parity"},
+    {"device", "blur"},
+    {"frames", "dropout", "errors", "pictures", "page", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
@@ -47,7 +47,7 @@ HOMES = {
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
     "filelock": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.media.resume.job_folder"),
     "msgspec": ("rtdeblur.decode",),
-    "platformdirs": ("rtdeblur.backends.tensorrt.cache",),
+    "platformdirs": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.cli.settings"),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),
     "rich": ("rtdeblur.cli",),
@@ -91,7 +91,7 @@ def within(name: str, package: str) -> bool:
 
 
 def faults(module: str, source: str) -> list[str]:
-    """What the imports of a module break."""
+    """Return the rules that a module's imports break."""
     found = []
     part = module.split(".")[1]
     for name in imported(source):
@@ -118,12 +118,12 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def test_imports_point_down_and_heavy_libraries_stay_home() -> None:
+def test_imports_point_down_and_heavy_libraries_have_few_homes() -> None:
     assert [fault for name, path in modules() for fault in faults(name, path.read_text())] == []
 
 
 def graph() -> dict[str, set[str]]:
-    """Modules of the package and those of it that each imports, anywhere in its code."""
+    """Map each module of the package to the modules of the package that it imports, anywhere in its code."""
     names = dict(modules())
     return {
         name: {
@@ -135,7 +135,7 @@ def graph() -> dict[str, set[str]]:
     }
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_there_is_no_import_cycle() -> None:
     imports = graph()
     assert {"rtdeblur.media.reader", "rtdeblur.media.writer"} <= imports["rtdeblur.gpu_path"]
     try:
@@ -164,7 +164,7 @@ def test_no_module_imports_itself_through_others() -> None:
         ("rtdeblur.newcomer", "import rtdeblur.frames"),
     ],
 )
-def test_the_check_sees(module: str, source: str) -> None:
+def test_the_check_finds_faults(module: str, source: str) -> None:
     assert len(faults(module, source)) == 1
 
 
@@ -177,7 +177,7 @@ def test_the_check_sees(module: str, source: str) -> None:
         ("rtdeblur.media.writer", "from rtdeblur import __version__"),
     ],
 )
-def test_the_check_allows(module: str, source: str) -> None:
+def test_the_check_allows_proper_imports(module: str, source: str) -> None:
     assert faults(module, source) == []
 
 
@@ -192,7 +192,7 @@ def test_no_two_classes_share_a_name() -> None:
 
 
 def loaded(code: str) -> set[str]:
-    """Give the top-level modules that a fresh Python has loaded after some code."""
+    """Return the top-level modules that a fresh Python has loaded after running some code."""
     code += "\nimport sys\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return {name.partition(".")[0] for name in done.stderr.split()}
@@ -211,14 +211,14 @@ def loaded(code: str) -> set[str]:
         "from rtdeblur.cli import main; main(['clip.mp4'])",
     ],
 )
-def test_nothing_heavy_is_loaded_by(code: str) -> None:
+def test_no_heavy_library_is_loaded_by(code: str) -> None:
     names = loaded(code)
     assert "rtdeblur" in names
     assert names & HEAVY == set()
 
 
 @pytest.mark.needs_posix
-def test_help_answers_at_once() -> None:
+def test_help_is_fast() -> None:
     import resource
 
     def seconds(*args: str) -> float:
@@ -234,11 +234,11 @@ def test_help_answers_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", rtdeblur.__all__)
-def test_a_public_name_is_there(name: str) -> None:
+def test_every_public_name_loads(name: str) -> None:
     assert getattr(rtdeblur, name) is not None
     assert name in dir(rtdeblur)
 
 
-def test_another_name_is_not() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_such"):
         rtdeblur.nothing_such  # noqa: B018

@@ -1,4 +1,4 @@
-"""The guard that every test runs under finds what a test leaves behind."""
+"""The guard around every test finds what a test leaves behind."""
 
 from __future__ import annotations
 

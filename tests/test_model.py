@@ -12,7 +12,7 @@ from rtdeblur.model import DEFAULT_MODEL, FORMAT_VERSION, IDENTITY, Model, bundl
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A copy of the default model's manifest beside a stand-in for its graph."""
+    """A copy of the default model's manifest next to a stand-in for its graph."""
     source = Model.load(DEFAULT_MODEL).path
     for suffix in (".onnx", ".json"):
         shutil.copy(source.with_suffix(suffix), tmp_path / f"mine{suffix}")
@@ -24,17 +24,17 @@ def change(bundle: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_default_is_bundled_first() -> None:
+def test_the_default_model_is_listed_first() -> None:
     assert bundled_models()[0] == DEFAULT_MODEL
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_no_path_of_the_exporting_machine(precision: str) -> None:
+def test_bundles_hold_no_path_of_the_exporting_machine(precision: str) -> None:
     assert b'File "' not in Model.load(DEFAULT_MODEL).variant(precision).onnx
 
 
 @pytest.mark.parametrize("name", bundled_models())
-def test_the_half_precision_variant_is_of_the_same_weights(name: str) -> None:
+def test_the_fp16_variant_has_the_same_weights(name: str) -> None:
     full = Model.load(name)
     if full.manifest.precision == "fp16":
         pytest.skip("too large for a float32 bundle")
@@ -49,9 +49,7 @@ def test_the_half_precision_variant_is_of_the_same_weights(name: str) -> None:
     assert half.manifest.name not in bundled_models()
 
 
-def test_a_model_may_have_its_half_precision_variant_alone(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_may_have_only_an_fp16_variant(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for suffix in (".onnx", ".json"):
         bundle.with_suffix(suffix).rename(bundle.with_name(f"mine-fp16{suffix}"))
     change(bundle.with_name("mine-fp16.onnx"), precision="fp16", name="mine-fp16")
@@ -64,12 +62,12 @@ def test_a_model_may_have_its_half_precision_variant_alone(
         model.variant("fp32")
 
 
-def test_a_variant_that_is_not_there(bundle: Path) -> None:
+def test_a_missing_variant_is_an_error(bundle: Path) -> None:
     with pytest.raises(ModelError, match=r"has no fp16 variant: there is no .*mine-fp16\.onnx"):
         Model.load(str(bundle)).variant("fp16")
 
 
-def test_a_variant_that_is_something_else(bundle: Path) -> None:
+def test_a_variant_of_another_precision_is_an_error(bundle: Path) -> None:
     for suffix in (".onnx", ".json"):
         shutil.copy(bundle.with_suffix(suffix), bundle.with_name(f"mine-fp16{suffix}"))
     with pytest.raises(ModelError, match="is fp32, expected fp16"):
@@ -77,7 +75,7 @@ def test_a_variant_that_is_something_else(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".json"])
-def test_loads_by_either_path(bundle: Path, suffix: str) -> None:
+def test_a_bundle_loads_by_either_path(bundle: Path, suffix: str) -> None:
     assert Model.load(str(bundle.with_suffix(suffix))).onnx == bundle.read_bytes()
 
 
@@ -110,7 +108,7 @@ def test_newer_format_is_refused(bundle: Path) -> None:
         ('{"format_version": 1}', "lacks name"),
     ],
 )
-def test_broken_manifest(bundle: Path, text: str, message: str) -> None:
+def test_a_broken_manifest_is_an_error(bundle: Path, text: str, message: str) -> None:
     bundle.with_suffix(".json").write_text(text)
     with pytest.raises(ModelError, match=message):
         Model.load(str(bundle))
@@ -132,7 +130,9 @@ def test_broken_manifest(bundle: Path, text: str, message: str) -> None:
         "dropout_sites": (5, {"count": 10**9, "channels": 10**9}, {"count": True, "channels": 1}),
     }.items(),
 )
-def test_values_of_other_types(bundle: Path, field: str, values: tuple[object, ...]) -> None:
+def test_manifest_values_of_other_types_are_refused(
+    bundle: Path, field: str, values: tuple[object, ...]
+) -> None:
     good = bundle.with_suffix(".json").read_text()
     for value in values:
         bundle.with_suffix(".json").write_text(good)
@@ -145,7 +145,7 @@ def test_values_of_other_types(bundle: Path, field: str, values: tuple[object, .
     "text",
     [b"[" * 100_000, b'{"a":' * 100_000, b'{"stride": 1e400}', b"9" * 9999, b"\xff", b" " * (17 << 20)],
 )
-def test_a_manifest_that_no_decoder_likes(bundle: Path, text: bytes) -> None:
+def test_a_malformed_manifest_is_an_error(bundle: Path, text: bytes) -> None:
     bundle.with_suffix(".json").write_bytes(text)
     with pytest.raises(ModelError, match=r"cannot read the manifest .*; get the model again"):
         Model.load(str(bundle))
@@ -153,14 +153,14 @@ def test_a_manifest_that_no_decoder_likes(bundle: Path, text: bytes) -> None:
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
-def test_a_manifest_that_is_a_pipe(bundle: Path) -> None:
+def test_a_manifest_that_is_a_pipe_is_refused(bundle: Path) -> None:
     bundle.with_suffix(".json").unlink()
     os.mkfifo(bundle.with_suffix(".json"))
     with pytest.raises(ModelError, match=r"cannot read the manifest .*expected a regular file"):
         Model.load(str(bundle))
 
 
-def test_half_a_bundle(bundle: Path) -> None:
+def test_an_incomplete_bundle_is_an_error(bundle: Path) -> None:
     bundle.with_suffix(".json").unlink()
     with pytest.raises(ModelError, match="keep them together"):
         Model.load(str(bundle))
@@ -168,12 +168,12 @@ def test_half_a_bundle(bundle: Path) -> None:
         Model.load(str(bundle.parent / "other.onnx"))
 
 
-def test_unknown_name_lists_the_known() -> None:
+def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ModelError, match=f"'nonesuch'; try one of {DEFAULT_MODEL}"):
         Model.load("nonesuch")
 
 
-def test_auto_takes_the_half_precision_variant_if_there_is_one(bundle: Path) -> None:
+def test_auto_uses_the_fp16_variant_if_it_exists(bundle: Path) -> None:
     model = Model.load(str(bundle))
     assert model.variant("auto") is model
     for suffix in (".onnx", ".json"):

@@ -24,7 +24,7 @@ class Slow(IdentityBackend):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
-def test_every_frame_once_in_order_with_its_time(batch_size: int) -> None:
+def test_every_frame_is_written_once_in_order_with_its_time(batch_size: int) -> None:
     source, sink = FakeSource(30), FakeSink()
     stats = Pipeline(source, Slow(0), sink, batch_size=batch_size).run()
     assert sink.carriers == list(range(30))
@@ -51,7 +51,7 @@ def test_a_change_of_size_ends_a_batch() -> None:
     assert [len(b) for b in sink.batches] == [4, 2, 4]
 
 
-def test_an_interlude_keeps_its_place() -> None:
+def test_an_interlude_keeps_its_place_between_frames() -> None:
     sink = FakeSink()
     stats = Pipeline(FakeSource(10, interludes=(4,)), Slow(0), sink, batch_size=4).run()
     given = [b.carrier if isinstance(b, Interlude) else list(b.carriers) for b in sink.batches]
@@ -97,7 +97,7 @@ def test_a_failed_stage_ends_the_run(
     assert threading.active_count() == before
 
 
-def test_batches_in_flight_are_as_many_as_the_backend_s_slots() -> None:
+def test_batches_in_flight_match_the_backends_slots() -> None:
     class Deep(IdentityBackend):
         slots = 3
         flying = most = 0

@@ -1,4 +1,4 @@
-"""Scaling of the change: on planes, in a backend, in the pipeline's batches."""
+"""Scaling of the model's change: on planes, in a backend, in the pipeline's batches."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_change_is_scaled_rounded_and_clipped(dtype: type, peak: int, streng
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
-def test_what_the_model_left_alone_stays(strength: float) -> None:
+def test_unchanged_samples_stay_unchanged_at_any_strength(strength: float) -> None:
     before = random_planes(np.uint8, 255, 3)
     for plane, same in zip(scale_change(before, before, strength, 255), before, strict=True):
         np.testing.assert_array_equal(plane, same)
@@ -100,7 +100,7 @@ def test_frames_stay_on_a_gpu_only_at_full_strength() -> None:
 
 
 @pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan"), float("inf"), "1", None])
-def test_another_strength_is_refused(strength: object) -> None:
+def test_a_strength_out_of_range_is_refused(strength: object) -> None:
     with pytest.raises(UsageError, match=r"strength is .*expected 0 .* to 2"):
         StrengthBackend(IdentityBackend(), strength)  # type: ignore[arg-type]
 

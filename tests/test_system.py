@@ -1,4 +1,4 @@
-"""What the system says of its processor, memory and GPUs."""
+"""Facts that the system reports about its CPU, memory and GPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_machine_is_described() -> None:
     assert (system.memory_mib() or 1 << 20) > 100
 
 
-def test_a_processor_is_described_by_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_is_described_by_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "_PROC", tmp_path)
     assert (system.cpu_vendor(), system.cpu_flags(), system.peak_memory_mib()) == (None, None, None)
     lines = (
@@ -41,7 +41,7 @@ def test_peak_memory_can_be_reset() -> None:
         assert after < before
 
 
-def test_cards_are_seen_on_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_found_on_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "Path", lambda _: tmp_path)
     assert not system.has_nvidia_card()
     for name, vendor, kind in (("0", "0x10de", "0x040300"), ("1", "0x8086", "0x030000")):
@@ -54,7 +54,7 @@ def test_cards_are_seen_on_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 class Nvml:
-    """NVIDIA's management library, of a card that uses 3 GiB."""
+    """A fake of NVIDIA's management library, with a card that uses 3 GiB."""
 
     def __init__(self, name: str) -> None:
         assert "nvidia-ml" in name or name == "nvml.dll"
@@ -74,13 +74,13 @@ class Nvml:
         return 0
 
 
-def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_reports_gpu_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system.ctypes, "CDLL", Nvml)
     assert system.nvidia_driver() == "580.95.05"
     assert system.gpu_memory_used_mib() == 3072
 
 
-def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_reported_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 

@@ -1,4 +1,4 @@
-"""A GPU that is none (`fake_gpu`), and what runs on it."""
+"""A fake GPU (`fake_gpu`), and backends on it."""
 
 from __future__ import annotations
 

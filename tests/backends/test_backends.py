@@ -1,4 +1,4 @@
-"""One contract suite, run over every backend that starts here."""
+"""The contract of a backend, run on every backend that starts on this machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def backend(
 def make_batch(
     n: int, luma: tuple[int, int], chroma: tuple[int, int], colour: Colour | None = None
 ) -> FrameBatch:
-    """Smooth random pictures: noise would be no picture, and a flat one no test."""
+    """Smooth random pictures: noise would count as broken, and a flat picture would test nothing."""
     colour = colour or Colour()
     rng = np.random.default_rng(1)
     dtype = np.uint8 if colour.bit_depth == 8 else np.uint16
@@ -69,7 +69,7 @@ def make_batch(
     ],
     ids=["420", "420 odd", "422", "444", "grey"],
 )
-def test_keeps_layout_times_and_carriers(
+def test_layout_times_and_carriers_are_kept(
     backend: Backend, luma: tuple[int, int], chroma: tuple[int, int]
 ) -> None:
     batch = make_batch(2, luma, chroma)
@@ -83,8 +83,8 @@ def test_keeps_layout_times_and_carriers(
     )
 
 
-def test_its_fingerprint_is_for_programs(backend: Backend) -> None:
-    """Unfinished work is known by it, so no sentence may be in it, and what was chosen must."""
+def test_the_fingerprint_holds_no_prose(backend: Backend) -> None:
+    """It identifies unfinished work, so it holds every choice and no sentence."""
     assert backend.fingerprint["backend"] == backend.name
     assert backend.description not in backend.fingerprint.values()
     assert all(isinstance(value, str) for value in backend.fingerprint.values())
@@ -93,7 +93,7 @@ def test_its_fingerprint_is_for_programs(backend: Backend) -> None:
         assert backend.fingerprint["precision"] != "auto"
 
 
-def test_a_batch_gives_the_bytes_of_its_frames(backend: Backend) -> None:
+def test_a_batch_gives_the_same_bytes_as_its_frames_one_by_one(backend: Backend) -> None:
     batch = make_batch(4, (48, 64), (24, 32))
     whole = backend.infer(batch)
     for i in range(4):
@@ -105,7 +105,7 @@ def test_a_batch_gives_the_bytes_of_its_frames(backend: Backend) -> None:
             np.testing.assert_array_equal(one[0], many[i])
 
 
-def test_ten_bits_say_the_same_as_eight(backend: Backend) -> None:
+def test_ten_bits_agree_with_eight(backend: Backend) -> None:
     eight = make_batch(1, (64, 96), (32, 48))
     planes = tuple(p.astype(np.uint16) * 4 for p in eight.planes)
     ten = FrameBatch(planes, eight.pts, eight.time_base, Colour(bit_depth=10), eight.carriers)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def test_ten_bits_say_the_same_as_eight(backend: Backend) -> None:
         assert np.abs(a / 4 - b).max() <= 1.5
 
 
-def test_changes_pictures_unless_identity(backend: Backend) -> None:
+def test_every_backend_but_identity_changes_pictures(backend: Backend) -> None:
     batch = make_batch(1, (48, 64), (24, 32))
     same = all((a == b).all() for a, b in zip(backend.infer(batch).planes, batch.planes, strict=True))
     assert same == (backend.name == "identity")
@@ -132,7 +132,7 @@ def test_changes_pictures_unless_identity(backend: Backend) -> None:
         (["FP32"], "vendor_id : AuthenticAMD\nflags : avx2", False),
     ],
 )
-def test_bf16_is_for_processors_that_are_fast_in_it(
+def test_bf16_is_used_only_on_cpus_that_are_fast_in_it(
     capabilities: list[str],
     processor: str | None,
     fast: bool,
@@ -172,7 +172,7 @@ def test_a_gpu_stays_near_fp32(model: Model, tmp_path: Path, precision: str, dep
 
 
 @pytest.mark.needs_cuda
-def test_a_gpu_s_memory_comes_back_and_the_next_start_is_warm(model: Model, tmp_path: Path) -> None:
+def test_gpu_memory_is_released_and_the_next_start_is_warm(model: Model, tmp_path: Path) -> None:
     batch = make_batch(1, (360, 640), (180, 320))
     free, seconds = [], []
     for _ in range(12):
@@ -204,14 +204,14 @@ def test_tiny_frames_are_refused_in_one_line(model: Model) -> None:
         open_backend("openvino", model).infer(make_batch(1, (8, 8), (4, 4)))
 
 
-def test_unknown_names() -> None:
+def test_an_unknown_backend_or_precision_is_refused() -> None:
     with pytest.raises(BackendError, match="'cuda'; try one of auto"):
         open_backend("cuda", None)
     with pytest.raises(BackendError, match="precision is 'int4'"):
         open_backend("auto", None, precision="int4")  # type: ignore[arg-type]
 
 
-def test_a_graph_that_is_no_graph(model: Model) -> None:
+def test_bytes_that_are_not_onnx_are_refused(model: Model) -> None:
     broken = Model(model.manifest, b"no onnx", model.path)
     with pytest.raises(BackendError, match="OpenVINO cannot run"):
         open_backend("openvino", broken).infer(make_batch(1, (48, 64), (24, 32)))

@@ -1,4 +1,4 @@
-"""What `--backend auto` takes, on a GPU that is none (`fake_gpu`)."""
+"""The choice of `--backend auto`, on a fake GPU (`fake_gpu`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtdeblur.model import Model
 
 
 class TestChoice:
-    """What `auto` takes."""
+    """The choice of `auto`."""
 
     @pytest.fixture(autouse=True)
     def here(self, gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Dropout at run time, with a small generator of the paper's kind, exported on the spot."""
+"""Dropout at run time, with a small generator of the paper's kind, exported for the tests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def models(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
-    """One graph under manifests with another default, and under one that denies its tables."""
+    """One graph with two manifests of different default policies, and a third without dropout sites."""
     onnx = tmp_path_factory.mktemp("paper") / "tiny.onnx"
     export_onnx(generator, onnx)
     sites = {"count": 2, "channels": 16}
@@ -55,7 +55,7 @@ def models(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 def still(count: int, size: tuple[int, int] = (61, 83)) -> FrameBatch:
-    """The same picture `count` times."""
+    """Stack the same picture `count` times."""
     rng = np.random.default_rng(0)
     small = (-(-size[0] // 2), -(-size[1] // 2))
     planes = tuple(
@@ -66,7 +66,7 @@ def still(count: int, size: tuple[int, int] = (61, 83)) -> FrameBatch:
 
 
 def restored(model: Model, batch: FrameBatch, policy: Policy | None = None, seed: int = 0) -> np.ndarray:
-    """The restored samples of each frame, (N, samples)."""
+    """Restore a batch; return the samples of each frame, (N, samples)."""
     backend = open_backend("openvino", model, precision="fp32", dropout=policy, seed=seed)
     planes = backend.infer(batch).planes
     backend.close()
@@ -80,7 +80,7 @@ def test_a_still_picture_stays_still_and_a_seed_gives_the_same_bytes(models: dic
     assert (first != other).mean() > 0.1
 
 
-def test_off_is_the_network_without_dropout(models: dict[str, Model], generator: Generator) -> None:
+def test_off_matches_the_network_without_dropout(models: dict[str, Model], generator: Generator) -> None:
     batch = still(1)
     colour = batch.colour
     inputs = [*batch.planes, colour.yuv_to_rgb(), colour.rgb_to_yuv(), np.array([255], np.float32)]
@@ -93,13 +93,13 @@ def test_off_is_the_network_without_dropout(models: dict[str, Model], generator:
     assert np.abs(paper - wanted).max() > 2
 
 
-def test_the_manifest_decides_unless_asked(models: dict[str, Model]) -> None:
+def test_the_manifest_sets_the_default_policy(models: dict[str, Model]) -> None:
     off, paper = (restored(models["off"], still(1), policy) for policy in ("off", "paper"))
     assert (restored(models["off"], still(1)) == off).all()
     assert (restored(models["paper"], still(1)) == paper).all()
 
 
-def test_a_size_has_its_own_tables(models: dict[str, Model]) -> None:
+def test_each_frame_size_has_its_own_tables(models: dict[str, Model]) -> None:
     backend = open_backend("openvino", models["paper"], precision="fp32")
     small, large = still(1, (32, 48)), still(1, (40, 64))
     alone = restored(models["paper"], large)
@@ -109,19 +109,19 @@ def test_a_size_has_its_own_tables(models: dict[str, Model]) -> None:
     backend.close()
 
 
-def test_the_description_says_which_mask(models: dict[str, Model]) -> None:
+def test_the_description_names_the_mask(models: dict[str, Model]) -> None:
     assert "dropout of seed 7" in open_backend("openvino", models["paper"], seed=7).description
     assert "dropout off" in open_backend("openvino", models["off"]).description
     assert "dropout" not in open_backend("openvino", models["none"]).description
 
 
-def test_dropout_of_a_model_without_any(models: dict[str, Model]) -> None:
+def test_dropout_is_refused_for_a_model_without_it(models: dict[str, Model]) -> None:
     with pytest.raises(UsageError, match="'tiny' has no dropout; try --dropout off"):
         open_backend("openvino", models["none"], dropout="paper")
 
 
 class TestTables:
-    """On a GPU that is none: the engine notes what it finds in its tables' memory."""
+    """Tables on a fake GPU: its engine records what their memory holds."""
 
     SITES = DropoutSites(count=2, channels=3, stride=16)
 
@@ -163,7 +163,7 @@ class TestTables:
 @pytest.mark.parametrize(
     "sites", [3, {"count": 2}, {"count": 0, "channels": 4}, {"count": "2", "channels": 4}]
 )
-def test_sites_that_are_none(models: dict[str, Model], tmp_path: Path, sites: object) -> None:
+def test_invalid_dropout_sites_are_refused(models: dict[str, Model], tmp_path: Path, sites: object) -> None:
     path = tmp_path / "odd.json"
     path.write_text(json.dumps(asdict(models["paper"].manifest) | {"dropout_sites": sites}))
     with pytest.raises(ModelError, match=r"dropout_sites .*expected count and channels"):

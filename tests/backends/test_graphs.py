@@ -1,4 +1,4 @@
-"""Graphs that are no video graphs, or return no pictures: one line, or a warning, and no wrong video."""
+"""Graphs that are not video graphs, or return broken frames, give an error or a warning, no wrong video."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def graph(
     outputs: tuple[str, ...] = ("y_out", "u_out", "v_out"),
     more: dict[str, list[int]] | None = None,
 ) -> bytes:
-    """A graph with one chain of nodes per plane, from `NAME` to `NAME_out`."""
+    """Build a graph with one chain of nodes per plane, from `NAME` to `NAME_out`."""
     given = [helper.make_tensor_value_info(k, TensorProto.UINT8, ["n", 1, *s]) for k, s in inputs.items()]
     given += [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, s in MATRICES.items()]
     given += [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, s in (more or {}).items()]
@@ -89,7 +89,7 @@ def through(*steps: tuple[str, ...]) -> Callable[[str], list[onnx.NodeProto]]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[[bytes, FrameBatch], tuple[Planes, int]]:
-    """Restore a batch by a graph; give its planes, and how many frames were left as they were."""
+    """Restore a batch with a graph; return its planes and the number of unrestored frames."""
 
     def run(data: bytes, batch: FrameBatch) -> tuple[Planes, int]:
         manifest = Manifest(1, "odd", "0" * 64, {}, 8, "fp32", "off", "MIT")
@@ -112,7 +112,7 @@ def pictures(n: int = 3, colour: Colour | None = None) -> FrameBatch:
     return FrameBatch(planes, tuple(range(n)), Fraction(1, 25), colour, (None,) * n)  # type: ignore[arg-type]
 
 
-def test_what_is_a_video_graph_runs(run: Callable[..., tuple[Planes, int]]) -> None:
+def test_a_video_graph_runs(run: Callable[..., tuple[Planes, int]]) -> None:
     planes, unrestored = run(graph(through(("Add", "one"))), pictures())
     assert unrestored == 0
     np.testing.assert_array_equal(planes[0], pictures().planes[0] + 1)
@@ -124,7 +124,7 @@ FLAT = through(("Flatten",))
 
 
 def where_it_is_bright(name: str) -> list[onnx.NodeProto]:
-    """As many values as the picture has of a kind: no shape is known beforehand."""
+    """An output whose shape depends on the picture's values."""
     first, *rest = through(("Identity",))(name)
     rest[0] = helper.make_node("Compress", [f"{name}0", f"{name}is"], [f"{name}1"])
     flat = helper.make_node("Reshape", [f"{name}0", "all"], [f"{name}flat"])
@@ -151,7 +151,7 @@ WITHOUT_V = {"y": ("h", "w"), "u": ("a", "b")}
         (graph(through(("Add", "one")))[:-200], ""),
     ],
 )
-def test_graphs_that_are_no_video_graphs(
+def test_graphs_that_are_not_video_graphs_are_refused(
     run: Callable[..., tuple[Planes, int]], data: bytes, reason: str
 ) -> None:
     with pytest.raises(BackendError, match=rf"OpenVINO cannot run .*odd\.onnx: .*{reason}") as caught:
@@ -172,7 +172,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("colour", [Colour(), Colour(bit_depth=10)], ids=["8 bits", "10 bits"])
 @pytest.mark.parametrize("kind", NONSENSE)
-def test_frames_that_are_no_pictures_are_left_as_they_were(
+def test_broken_frames_are_replaced_by_their_input(
     run: Callable[..., tuple[Planes, int]], kind: str, colour: Colour
 ) -> None:
     batch = pictures(3, colour)
@@ -193,8 +193,8 @@ def noisy(planes: Planes, spread: int) -> Planes:
     return y, u, v
 
 
-def test_what_a_restored_frame_may_be() -> None:
-    """Sharper, noisier or brighter than it was; and flat, or full of extremes, where it was so before."""
+def test_unusual_but_valid_frames_are_kept() -> None:
+    """Sharper, noisier or brighter frames; flat or saturated ones if their input was so."""
     picture: Planes = tuple(plane[0] for plane in pictures().planes)  # type: ignore[assignment]
     y, u, v = picture
     flat: Planes = (np.full_like(y, 16), np.full_like(u, 128), np.full_like(v, 128))
@@ -217,8 +217,8 @@ def test_what_a_restored_frame_may_be() -> None:
 
 @pytest.mark.parametrize("row", range(6))
 @pytest.mark.parametrize("column", range(6))
-def test_a_pattern_of_broken_samples_is_seen_wherever_it_falls(row: int, column: int) -> None:
-    """One in nine, as of a network that makes each pixel by a filter of its own."""
+def test_a_pattern_of_broken_samples_is_detected_at_any_offset(row: int, column: int) -> None:
+    """One sample in nine, as from a network with a filter per pixel position."""
     before: Planes = tuple(plane[0] for plane in pictures().planes)  # type: ignore[assignment]
     after: Planes = tuple(plane.copy() for plane in before)  # type: ignore[assignment]
     for plane in after:

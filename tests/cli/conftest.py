@@ -18,7 +18,7 @@ RATE = 25
 
 
 def write_clip(path: Path, *, frames: int = 10, video: bool = True) -> Path:
-    """A Matroska clip of noise, all its frames from one packet, and a tone of the same length."""
+    """Write a Matroska clip: the same noise packet for every frame, and a tone of the same length."""
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     with av.open(str(path), "w") as container:
         if video:
@@ -48,19 +48,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sound alone."""
+    """Only sound."""
     return write_clip(tmp_path_factory.mktemp("clips") / "sound.mkv", video=False)
 
 
 @pytest.fixture(scope="session")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """More frames than a slow preset encodes in the seconds that a test lasts."""
+    """More frames than a slow preset encodes while a test runs."""
     return write_clip(tmp_path_factory.mktemp("clips") / "long.mkv", frames=1000)
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Write a bundle that holds no graph, its manifest altered; give the path of its .onnx."""
+    """Write a bundle without a real graph and with a changed manifest; return the path of its .onnx."""
 
     def write(**altered: object) -> Path:
         onnx = tmp_path / "odd.onnx"
@@ -83,7 +83,7 @@ def bundle(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def fails(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run the program here, expect one line of error and nothing else; give the line."""
+    """Run the program in this process; expect exactly one line, an error, and return it."""
 
     def fails(*args: object, exit_code: int = 1) -> str:
         assert main([str(arg) for arg in args]) == exit_code
@@ -99,7 +99,7 @@ def fails(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @pytest.fixture
 def program() -> Callable[..., subprocess.Popen[str]]:
-    """Start the program as a user does, in a process of its own."""
+    """Start the program as a user would, in its own process."""
 
     def start(*args: object, **options: Any) -> subprocess.Popen[str]:
         words = [sys.executable, "-m", "rtdeblur", *map(str, args)]

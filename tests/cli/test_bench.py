@@ -1,4 +1,4 @@
-"""`rtdeblur bench` on small clips: what it reports and how it waits, not how fast a test machine is."""
+"""`rtdeblur bench` on small clips: its report and its waiting, not the machine's speed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rtdeblur.frames import FrameBatch
 QUICK = ["--frames", "6", "--seconds", "0"]
 
 
-def test_a_table_of_every_size_and_batch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_a_row_per_size_and_batch(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--size", "64x48", "--size", "96x64", "--batch", "1", "--batch", "4"]
     assert main(["bench", "--backend", "openvino", *sizes, *QUICK]) == 0
     title, way, headers, *rows = capsys.readouterr().out.splitlines()
@@ -49,26 +49,30 @@ def test_json_holds_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert run["efficiency"] == pytest.approx(run["whole"]["fps"] / run["limit_fps"])
 
 
-def test_a_video_of_ones_own(make_clip: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_can_be_benchmarked(
+    make_clip: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     clip = make_clip(".mkv", size="98x66", frames=9)
     assert main(["bench", str(clip), "--model", "identity", "--batch", "4", "--seconds", "0", "--json"]) == 0
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     assert (case["width"], case["height"], case["run"]["frames"]) == (98, 66, 9)
 
 
-def test_inference_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zero_frames_measures_only_inference(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "--model", "identity", "--size", "64x48", "--frames", "0", "--seconds", "0"]
     assert main(words) == 0
     assert "whole" not in capsys.readouterr().out
 
 
-def test_a_video_has_a_size(make_clip: Callable[..., Path], fails: Callable[..., str]) -> None:
+def test_a_video_and_a_size_exclude_each_other(
+    make_clip: Callable[..., Path], fails: Callable[..., str]
+) -> None:
     clip = make_clip(".mkv", size="98x66", frames=9)
     assert "has a size of its own" in fails("bench", clip, "--size", "720p", exit_code=2)
 
 
 class Slow(Backend):
-    """Compiles for long, then has its batches at once; tells how many were in flight together."""
+    """Takes long to compile, then returns at once; counts the batches in flight together."""
 
     name = description = "slow"
     slots = 2
@@ -95,7 +99,7 @@ class Slow(Backend):
         pass
 
 
-def test_the_first_call_is_no_part_of_the_rest_and_slots_overlap() -> None:
+def test_the_first_call_is_not_timed_and_slots_overlap() -> None:
     backend = Slow()
     measured = bench.time_inference(backend, bench.noise(3, 48, 64), seconds=0)
     assert measured.first_seconds > 0.19
@@ -104,7 +108,7 @@ def test_the_first_call_is_no_part_of_the_rest_and_slots_overlap() -> None:
     assert (backend.most, backend.flying) == (2, 0)
 
 
-def test_what_the_device_alone_took_is_shown_where_it_tells(
+def test_device_times_are_shown_if_the_backend_has_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Device(Slow):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from rtdeblur.cli.doctor import Finding
 
 def test_every_finding_is_a_marked_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor"])
-    lines = capsys.readouterr().out.splitlines()
+    verdict, blank, *lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"Ready: .+, about [\d.]+ fps at 720p\.", verdict)
+    assert blank == ""
     titles = [line for line in lines if not line.startswith("  ")]
     assert titles == [
         "Software",
@@ -32,7 +35,7 @@ def test_every_finding_is_a_marked_line(capsys: pytest.CaptureFixture[str]) -> N
     assert "  ✓ --precision auto: " in "\n".join(lines)
 
 
-def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_the_same_findings(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--json"])
     report = json.loads(capsys.readouterr().out)
     software = {finding["name"]: finding for finding in report["Software"]}
@@ -50,17 +53,21 @@ def test_a_broken_probe_is_a_finding(
 ) -> None:
     monkeypatch.setattr(doctor, "_PROBES", {"Part": broken})
     assert main(["doctor"]) == 1
-    assert capsys.readouterr().out.splitlines()[:2] == ["Part", "  ✓ half: found"]
+    verdict, _, *lines = capsys.readouterr().out.splitlines()
+    assert verdict == "Not ready: Part; see below."
+    assert lines[:2] == ["Part", "  ✓ half: found"]
 
 
 @pytest.mark.parametrize(("needed", "exit_code"), [(True, 1), (False, 0)])
-def test_only_what_is_needed_fails_it(needed: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_requirements_fail(
+    needed: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     probe: Callable[[], Iterator[Finding]] = lambda: iter([Finding("it", False, "gone", needed=needed)])  # noqa: E731
     monkeypatch.setattr(doctor, "_PROBES", {"Part": probe})
     assert main(["doctor"]) == exit_code
 
 
-def test_no_model_is_told(
+def test_a_missing_model_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rtdeblur.model, "_FOLDER", tmp_path)
@@ -68,7 +75,7 @@ def test_no_model_is_told(
     assert "✗ bundled models: none (" in capsys.readouterr().out
 
 
-def test_a_damaged_model_is_found(
+def test_a_damaged_model_is_reported(
     bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rtdeblur.model, "_FOLDER", bundle().parent)
@@ -92,7 +99,7 @@ def test_marks_fit_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
         (("opencv-python", "opencv-python-headless"), False, "hidden by opencv-python-headless"),
     ],
 )
-def test_a_headless_opencv_has_no_windows(
+def test_a_headless_opencv_is_reported_as_without_windows(
     monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], ok: bool, value: str
 ) -> None:
     monkeypatch.setattr(doctor, "_is_installed", lambda package: package in installed)

@@ -1,4 +1,4 @@
-"""What the doctor says of GPUs and TensorRT on machines that lack one part or another."""
+"""The doctor's findings on GPUs and TensorRT, on machines that lack one part or another."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def test_a_gpu_is_described(driver: Any) -> None:
     ("card", "value", "advice"),
     [(False, "cannot open", "on a machine that has one"), (True, "its driver is not", "install NVIDIA's")],
 )
-def test_no_driver(monkeypatch: pytest.MonkeyPatch, card: bool, value: str, advice: str) -> None:
+def test_a_missing_driver_is_reported(
+    monkeypatch: pytest.MonkeyPatch, card: bool, value: str, advice: str
+) -> None:
     monkeypatch.setattr(system.ctypes, "CDLL", no_library)
     monkeypatch.setattr(system, "has_nvidia_card", lambda: card)
     (finding,) = doctor._gpu()
@@ -89,14 +91,14 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch, card: bool, value: str, advi
     assert "580" in finding.advice
 
 
-def test_a_driver_that_does_not_start(driver: Any) -> None:
+def test_a_driver_that_does_not_start_is_reported(driver: Any) -> None:
     driver(code=803)
     (finding,) = doctor._gpu()
     assert not finding.ok
     assert "code 803" in finding.value
 
 
-def test_a_driver_without_a_gpu(driver: Any) -> None:
+def test_a_driver_without_a_gpu_is_reported(driver: Any) -> None:
     driver(code=100)
     (finding,) = doctor._gpu()
     assert not finding.ok
@@ -104,13 +106,13 @@ def test_a_driver_without_a_gpu(driver: Any) -> None:
     assert "nvidia-smi" in finding.advice
 
 
-def test_a_gpu_that_is_too_old(driver: Any) -> None:
+def test_a_gpu_that_is_too_old_is_reported(driver: Any) -> None:
     driver(capability=(6, 1))
     (finding,) = wrong(doctor._gpu())
     assert "compute capability 6.1 is too low, 7.5 is the least" in finding.value
 
 
-def test_a_driver_that_is_too_old(driver: Any) -> None:
+def test_a_driver_that_is_too_old_is_reported(driver: Any) -> None:
     driver(cuda=12_080)
     (finding,) = wrong(doctor._gpu())
     assert finding.name == "NVIDIA driver"
@@ -120,7 +122,7 @@ def test_a_driver_that_is_too_old(driver: Any) -> None:
 
 @pytest.fixture
 def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Make modules seem installed or not; versions need no library then."""
+    """Make modules appear installed or missing, with versions that need no library."""
     monkeypatch.setenv("RTDEBLUR_ENGINE_DIR", str(tmp_path / "engines"))
 
     def install(*present: str) -> None:
@@ -144,7 +146,7 @@ def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return install
 
 
-def test_nothing_is_installed(packages: Any) -> None:
+def test_missing_packages_come_with_an_install_command(packages: Any) -> None:
     packages()
     advices = {finding.name: finding.advice for finding in wrong(doctor._tensorrt())}
     assert advices["TensorRT"] == "pip install 'rtdeblur[tensorrt]'"
@@ -159,7 +161,7 @@ def test_one_flavour_is_enough(packages: Any, module: str) -> None:
 
 
 @pytest.mark.parametrize(("capability", "taken"), [("8.9", "TensorRT-RTX"), ("9.0", "TensorRT")])
-def test_of_both_flavours_it_says_which_is_taken(
+def test_of_two_flavours_the_one_in_use_is_named(
     packages: Any, monkeypatch: pytest.MonkeyPatch, capability: str, taken: str
 ) -> None:
     packages("tensorrt_rtx", "tensorrt", "pycuda")
@@ -169,7 +171,7 @@ def test_of_both_flavours_it_says_which_is_taken(
     assert findings["CUDA from Python"].value == "pycuda"
 
 
-def test_a_gpu_that_rtx_does_not_list_wants_the_other_flavour(
+def test_a_gpu_unknown_to_rtx_needs_the_enterprise_flavour(
     packages: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packages("tensorrt_rtx", "cuda.bindings")
@@ -179,13 +181,13 @@ def test_a_gpu_that_rtx_does_not_list_wants_the_other_flavour(
     assert finding.advice == "pip install 'rtdeblur[tensorrt]'"
 
 
-def test_cuda_bindings_are_missing(packages: Any) -> None:
+def test_missing_cuda_bindings_are_reported(packages: Any) -> None:
     packages("tensorrt_rtx")
     assert [finding.name for finding in wrong(doctor._tensorrt())] == ["CUDA from Python"]
 
 
 @pytest.mark.parametrize("kind", ["file", "read-only"])
-def test_engines_cannot_be_kept(
+def test_an_unwritable_engine_folder_is_reported(
     packages: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     packages("tensorrt_rtx", "cuda.bindings")
@@ -198,7 +200,7 @@ def test_engines_cannot_be_kept(
     assert "--engine-dir" in finding.advice
 
 
-def test_a_damaged_engine_is_told(packages: Any, tmp_path: Path) -> None:
+def test_a_damaged_engine_is_reported(packages: Any, tmp_path: Path) -> None:
     packages("tensorrt_rtx", "cuda.bindings")
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / "x.engine").touch()
@@ -208,7 +210,7 @@ def test_a_damaged_engine_is_told(packages: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ready", [True, False])
-def test_the_verdict(
+def test_the_line_of_the_backend_says_whether_it_is_ready(
     packages: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ready: bool
 ) -> None:
     packages("tensorrt_rtx", *["cuda.bindings"] * ready)

@@ -1,4 +1,4 @@
-"""`rtdeblur build` and `rtdeblur engines`; engines are really built where TensorRT-RTX is installed."""
+"""`rtdeblur build` and `rtdeblur engines`; engines are really built if TensorRT-RTX is installed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def built(capfd: pytest.CaptureFixture[str], *words: object) -> Any:
     return json.loads(capfd.readouterr().out)
 
 
-def test_build_list_verify_prune(
+def test_engines_are_built_listed_verified_and_pruned(
     folder: Path, capfd: pytest.CaptureFixture[str], fails: Callable[..., str]
 ) -> None:
     first = built(capfd, *SMALL, "--batch", 1, "--batch", 2, "-o", folder)
@@ -72,7 +72,7 @@ def test_an_engine_of_another_version_is_stale(folder: Path, capfd: pytest.Captu
     assert [entry.name for entry in folder.glob("*.engine")] == [path.name]
 
 
-def test_a_dynamic_engine_of_more_bits(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dynamic_engine_for_ten_bits_is_built(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [
         "--size",
         "128x96",
@@ -92,7 +92,7 @@ def test_a_dynamic_engine_of_more_bits(folder: Path, capfd: pytest.CaptureFixtur
     assert (entry["spec"]["planes"], entry["spec"]["precision"]) == ("uint16", "fp32")
 
 
-def test_options_go_before_the_profile(
+def test_options_take_precedence_over_the_profile(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     profile = tmp_path / "mine.toml"
@@ -105,7 +105,7 @@ def test_options_go_before_the_profile(
     assert entry["spec"]["workspace_mib"] == 64
 
 
-def test_a_gpu_at_hand_is_built_for(
+def test_the_gpu_of_this_machine_is_the_default_target(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("card", "8.6", 8192, "13.0")])
@@ -126,14 +126,14 @@ def test_a_gpu_at_hand_is_built_for(
         (["--batch", "0"], "0 is not in the range 1<=x<=64", 2),
     ],
 )
-def test_requests_that_fail(
+def test_bad_requests_are_one_line(
     folder: Path, fails: Callable[..., str], words: list[str], message: str, exit_code: int
 ) -> None:
     assert message in fails("build", *words, "-o", folder, exit_code=exit_code)
     assert not list(folder.glob("*.engine"))
 
 
-def test_a_folder_that_cannot_keep_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_folder_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorrt_rtx", reason="pip install 'rtdeblur[rtx]'")
     (tmp_path / "file").touch()
     assert main(["build", *SMALL, "-o", str(tmp_path / "file" / "engines")]) == 1
@@ -142,6 +142,6 @@ def test_a_folder_that_cannot_keep_it(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert "was built and could not be kept" in said
 
 
-def test_no_engines_yet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_cache_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["engines", "-o", str(tmp_path / "none")]) == 0
     assert capfd.readouterr().out == f"no engines in {tmp_path / 'none'}\n"

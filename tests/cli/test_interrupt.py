@@ -1,4 +1,4 @@
-"""Ctrl-C and `kill` leave no file behind, and cost none."""
+"""Ctrl-C and `kill` leave no partial file behind and damage no existing one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_run_ends_at_once_and_leaves_what_was_there(
+def test_a_signal_ends_a_run_at_once_and_keeps_the_old_output(
     number: int,
     exit_code: int,
     long_clip: Path,
@@ -54,7 +54,7 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_handlers_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     received: list[int] = []
     with handling(received.append):
@@ -64,7 +64,7 @@ def test_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_pipe_without_a_word_ends_with_the_program(
+def test_a_signal_ends_a_run_on_a_silent_pipe(
     tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
 ) -> None:
     output = tmp_path / "out.mkv"
@@ -136,7 +136,9 @@ sys.exit(main())
         ("rtdeblur.backends.openvino", signal.SIGINT),
     ],
 )
-def test_while_modules_load(module: str, number: int, clip: Path, tmp_path: Path) -> None:
+def test_a_signal_while_modules_load_ends_the_program(
+    module: str, number: int, clip: Path, tmp_path: Path
+) -> None:
     words = [sys.executable, "-c", LOADING, module, number, clip, "-o", tmp_path / "out.mkv", "-q"]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
     assert done.returncode in (128 + number, -number)
@@ -176,7 +178,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def stuck() -> Callable[..., subprocess.Popen[str]]:
-    """Start the program; it hangs in one place, and is given back when it does."""
+    """Start the program so that it hangs in one place; yield it once it hangs."""
 
     def start(place: str, *args: object) -> subprocess.Popen[str]:
         words = [sys.executable, "-c", STUCK, place, *map(str, args)]
@@ -223,7 +225,7 @@ def test_a_second_signal_waits_for_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_finished_segments_are_kept_where_a_run_hangs(
+def test_a_hanging_run_keeps_its_finished_segments(
     long_clip: Path, tmp_path: Path, stuck: Callable[..., subprocess.Popen[str]]
 ) -> None:
     with stuck("disk", long_clip, "-o", tmp_path / "out.mkv", "--model", "identity", "--resume") as process:
@@ -245,7 +247,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("live", [False, True], ids=["a file", "live"])
 def test_an_ignored_signal_stays_ignored(number: int, live: bool, long_clip: Path, tmp_path: Path) -> None:
-    """As SIGINT of a job that a script starts in the background, or SIGHUP under nohup."""
+    """Such as SIGINT of a script's background job, or SIGHUP under nohup."""
     output = tmp_path / "out.mkv"
     words: list[object] = [long_clip, "-o", output, "--model", "identity", "-q"]
     if live:
@@ -282,8 +284,8 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="pip install 'rtdeblur[rtx]'")
 @pytest.mark.parametrize("live", [False, True], ids=["a file", "live"])
-def test_an_engine_is_not_built_to_its_end(live: bool, long_clip: Path, tmp_path: Path) -> None:
-    """On a first run: TensorRT builds for the GPU that the driver plays."""
+def test_a_signal_ends_an_engine_build(live: bool, long_clip: Path, tmp_path: Path) -> None:
+    """On a first run, TensorRT builds for the GPU that a fake driver reports."""
     folder, output = tmp_path / "engines", tmp_path / "out.mkv"
     words: list[object] = [long_clip, "-o", output, "--codec", "libx264", "--backend", "tensorrt"]
     if live:

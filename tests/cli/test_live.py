@@ -45,7 +45,7 @@ def test_a_file_is_played_restored_and_recorded(
         (["clip", "--no-window", "-o", "{out}", "--model", "nosuch"], "no model is called 'nosuch'"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_impossible_requests_are_one_line(
     words: list[str], message: str, clip: Path, tmp_path: Path, fails: Callable[..., str]
 ) -> None:
     named = {"{clip}": clip, "clip": clip, "{out}": tmp_path / "out.mkv"}
@@ -60,13 +60,13 @@ def test_no_camera_is_one_line(fails: Callable[..., str], tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "words", [["--no-window"], ["--size", "wide"], ["--deadline-ms", "0"], ["--fps", "0"]]
 )
-def test_words_that_make_no_sense_are_usage(words: list[str], clip: Path, fails: Callable[..., str]) -> None:
+def test_wrong_usage_exits_with_two(words: list[str], clip: Path, fails: Callable[..., str]) -> None:
     assert "Try 'rtdeblur --help'" in fails("live", clip, *words, exit_code=2)
 
 
 @pytest.mark.needs_posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_good_order(
+def test_a_signal_finishes_the_recording(
     number: int, long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
 ) -> None:
     output = tmp_path / "out.mkv"
@@ -94,7 +94,7 @@ def test_duration_counts_from_the_first_picture(long_clip: Path, tmp_path: Path)
 
 
 @pytest.mark.needs_posix
-def test_a_second_signal_waits_for_nothing(
+def test_a_second_signal_ends_it_at_once(
     program: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     with program("live", "udp://127.0.0.1:9", "--wait", "--no-window", "-o", tmp_path / "out.mkv") as process:
@@ -105,7 +105,7 @@ def test_a_second_signal_waits_for_nothing(
     assert process.returncode in (0, 130)
 
 
-def test_the_backend_that_changes_nothing_says_so(
+def test_identity_says_that_nothing_is_restored(
     clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--no-window", "-o", str(tmp_path / "out.mkv"), "--backend", "identity", "--json"]
@@ -116,12 +116,12 @@ def test_the_backend_that_changes_nothing_says_so(
 
 
 @pytest.mark.parametrize("web", ["nonsense", "127.0.0.1:", "70000"])
-def test_an_address_that_is_none(web: str, clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_address_is_refused(web: str, clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["live", str(clip), "--no-window", "--web", web]) == 2
     assert f"--web is {web!r}, expected PORT or HOST:PORT" in capfd.readouterr().err
 
 
-def test_the_page_is_told_even_quietly(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_page_address_is_printed_even_with_quiet(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("aiohttp")
     assert main(["live", str(clip), "--no-window", "--web", "0.0.0.0:0", "-q"]) == 0
     assert "?token=" in capfd.readouterr().err

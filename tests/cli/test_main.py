@@ -1,4 +1,4 @@
-"""What holds for every command: help, versions, exit codes, one line for an error."""
+"""Rules of every command: help, version, exit codes, one line per error."""
 
 from __future__ import annotations
 
@@ -14,31 +14,38 @@ from rtdeblur.cli.root import root
 Fails = Callable[..., str]
 
 
-def test_help_shows_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
+@pytest.mark.parametrize("option", ["--help", "--help-all"])
+def test_help_shows_both_forms(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([option]) == 0
     text = capsys.readouterr().out
-    assert "rtdeblur INPUT... -o OUTPUT" in text
+    assert "rtdeblur INPUT... [-o OUTPUT]" in text
+    assert "rtdeblur COMMAND" in text
+
+
+def test_all_help_has_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help-all"]) == 0
+    text = capsys.readouterr().out
     for word in ("--model", "--crf", "--json", "--version", "models", "doctor"):
         assert word in text
 
 
 @pytest.mark.parametrize("args", [["-h"], ["clip.mp4", "--help"], ["clip.mp4", "-o", "out.mp4", "-h"]])
-def test_help_is_one(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_form_of_help_prints_the_same(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     expected = capsys.readouterr().out
     assert main(args) == 0
     assert capsys.readouterr().out == expected
 
 
-def test_no_words_give_help_and_a_usage_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_arguments_print_help_and_exit_with_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "rtdeblur INPUT... -o OUTPUT" in said.err
+    assert "rtdeblur INPUT... [-o OUTPUT]" in said.err
 
 
 @pytest.mark.parametrize("args", [["--version"], ["clip.mp4", "--version"]])
-def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 0
     assert capsys.readouterr().out == f"rtdeblur {rtdeblur.__version__}\n"
 
@@ -46,7 +53,6 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("args", "word"),
     [
-        (["clip.mp4"], "--output"),
         (["-o", "out.mp4"], "INPUT"),
         (["clip.mp4", "-o", "out.mp4", "--bogus"], "--bogus"),
         (["clip.mp4", "-o", "out.mp4", "--backend", "abacus"], "abacus"),
@@ -57,7 +63,7 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["models", "--bogus"], "--bogus"),
     ],
 )
-def test_a_wrong_request_is_one_line_and_exit_2(
+def test_wrong_usage_is_one_line_and_exits_with_two(
     args: list[str], word: str, fails: Callable[..., str]
 ) -> None:
     line = fails(*args, exit_code=2)
@@ -65,8 +71,8 @@ def test_a_wrong_request_is_one_line_and_exit_2(
     assert "--help" in line
 
 
-def test_a_folder_tells_a_file_from_a_verb(fails: Fails) -> None:
-    assert "--output" in fails("./models", exit_code=2)
+def test_a_path_distinguishes_a_file_from_a_command(fails: Fails) -> None:
+    assert "input 'models' does not exist" in fails("./models")
     assert "-o" in fails("models", "-o", "out.mp4", exit_code=2)
 
 
@@ -87,7 +93,9 @@ def test_an_error_is_one_line(
     assert fails("models") == f"rtdeblur: error: {text}\n"
 
 
-def test_debug_shows_where(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_the_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RTDEBLUR_DEBUG", "1")
     assert main(["missing.mp4", "-o", "out.mp4"]) == 1
     lines = capsys.readouterr().err.splitlines()
@@ -95,7 +103,7 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     assert lines[-1].startswith("rtdeblur: error: ")
 
 
-def test_a_closed_pipe_is_no_error(program: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_closed_pipe_is_not_an_error(program: Callable[..., subprocess.Popen[str]]) -> None:
     process = program("--help")
     assert process.stdout is not None
     process.stdout.close()

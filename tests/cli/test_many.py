@@ -26,7 +26,7 @@ IDENTITY = ("--model", "identity")
 
 @pytest.fixture
 def folder(clip: Path, sound: Path, tmp_path: Path) -> Path:
-    """Two videos, one of them broken, beside what is no video."""
+    """Two videos, one of them broken, and a file that is not a video."""
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
     (folder / "broken.mkv").write_text("no video")
@@ -48,7 +48,7 @@ def count_frames(path: Path) -> int:
     return int(subprocess.run(words, capture_output=True, check=True, text=True).stdout.strip(",\n"))
 
 
-def test_a_failure_does_not_stop_the_others(
+def test_a_failed_file_does_not_stop_the_others(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -61,7 +61,7 @@ def test_a_failure_does_not_stop_the_others(
     assert said[-1] == "rtdeblur: info: 1 of 2 videos restored, 1 failed, 3 skipped"
 
 
-def test_folders_in_a_folder_keep_their_tree(
+def test_recursive_keeps_the_structure_of_subfolders(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "broken.mkv").unlink()
@@ -75,7 +75,7 @@ def test_folders_in_a_folder_keep_their_tree(
         assert summary["skipped"] == [str(folder / "notes.txt"), str(folder / "sound.mkv")]
 
 
-def test_the_backend_is_opened_once(
+def test_the_model_is_loaded_once_for_all_files(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = shutil.copyfile(clip, tmp_path / "other.mkv")
@@ -87,24 +87,26 @@ def test_the_backend_is_opened_once(
     assert capfd.readouterr().err.count("model identity") == 1
 
 
-def test_a_format_gives_the_ending(clip: Path, tmp_path: Path) -> None:
+def test_format_sets_the_extension(clip: Path, tmp_path: Path) -> None:
     assert main([str(clip), "-o", f"{tmp_path}/", "--format", "mov", "-q", *IDENTITY]) == 0
     assert names(tmp_path) == ["clip.mov"]
     assert main([str(clip), "-o", str(tmp_path / "x.bin"), "--format", "mpegts", "-q", *IDENTITY]) == 0
     assert (tmp_path / "x.bin").read_bytes()[0] == 0x47  # the sync byte of a transport stream
 
 
-def test_what_cannot_be_written_becomes_mkv(tmp_path: Path) -> None:
+def test_an_unwritable_container_becomes_mkv(tmp_path: Path) -> None:
     (tmp_path / "old.rmvb").touch()
     assert plan((tmp_path,), f"{tmp_path}/out/", None, False).jobs[0].output == tmp_path / "out" / "old.mkv"
 
 
 @pytest.mark.parametrize("name", ["nonsense", "wav", "image2", "null"])
-def test_a_format_that_holds_no_video(name: str, clip: Path, tmp_path: Path, fails: Fails) -> None:
+def test_a_format_without_video_is_refused(name: str, clip: Path, tmp_path: Path, fails: Fails) -> None:
     assert repr(name) in fails(clip, "-o", tmp_path / "x.mkv", "--format", name, *IDENTITY)
 
 
-def test_two_files_never_become_one(clip: Path, folder: Path, tmp_path: Path, fails: Fails) -> None:
+def test_two_inputs_with_one_output_are_refused(
+    clip: Path, folder: Path, tmp_path: Path, fails: Fails
+) -> None:
     twin = shutil.copyfile(clip, tmp_path / "deep.mkv")
     line = fails(twin, folder / "sub", "-o", f"{tmp_path}/out/", *IDENTITY)
     assert str(twin) in line
@@ -112,23 +114,23 @@ def test_two_files_never_become_one(clip: Path, folder: Path, tmp_path: Path, fa
     assert not (tmp_path / "out").exists()
 
 
-def test_several_need_a_folder(clip: Path, tmp_path: Path, fails: Fails) -> None:
+def test_several_inputs_need_a_folder(clip: Path, tmp_path: Path, fails: Fails) -> None:
     assert "folder" in fails(clip, clip, "-o", tmp_path / "x.mp4", exit_code=2)
     assert "folder" in fails(tmp_path, "-o", tmp_path / "x.mp4", exit_code=2)
     assert "has no name" in fails("-", "-o", f"{tmp_path}/", exit_code=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_without_videos(tmp_path: Path, fails: Fails) -> None:
+def test_a_folder_without_videos_is_one_line(tmp_path: Path, fails: Fails) -> None:
     assert str(tmp_path) in fails(tmp_path, "-o", f"{tmp_path}/out/")
 
 
-def test_a_bad_model_ends_all_at_once(clip: Path, tmp_path: Path, fails: Fails) -> None:
+def test_a_bad_model_stops_before_the_first_file(clip: Path, tmp_path: Path, fails: Fails) -> None:
     other = shutil.copyfile(clip, tmp_path / "other.mkv")
     assert "nonsense" in fails(clip, other, "-o", tmp_path / "out", "--model", "nonsense")
 
 
-def test_a_file_may_be_called_dash(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_may_be_named_dash(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(clip, "./-")
     assert main(["./-", "-o", "out.mkv", "-q", *IDENTITY]) == 0
@@ -137,7 +139,7 @@ def test_a_file_may_be_called_dash(clip: Path, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("words", "name"), [((), "matroska"), (("--format", "mp4"), "mp4")])
-def test_standard_output_holds_the_video_alone(
+def test_standard_output_holds_only_the_video(
     words: tuple[str, ...], name: str, clip: Path, tmp_path: Path, program: Program
 ) -> None:
     path = tmp_path / "out"
@@ -150,7 +152,7 @@ def test_standard_output_holds_the_video_alone(
     assert count_frames(path) == 10
 
 
-def test_from_pipe_to_pipe(clip: Path, tmp_path: Path, program: Program) -> None:
+def test_a_pipe_is_restored_to_a_pipe(clip: Path, tmp_path: Path, program: Program) -> None:
     path = tmp_path / "out.mkv"
     with (
         subprocess.Popen(["cat", clip], stdout=subprocess.PIPE) as source,
@@ -163,7 +165,7 @@ def test_from_pipe_to_pipe(clip: Path, tmp_path: Path, program: Program) -> None
     assert count_frames(path) == 10
 
 
-def test_a_redirected_file_can_be_searched(
+def test_a_redirected_file_is_seekable(
     clip: Path, tmp_path: Path, program: Program, ffmpeg: Callable[..., bytes]
 ) -> None:
     index_last = tmp_path / "in.mp4"
@@ -179,7 +181,7 @@ def test_a_redirected_file_can_be_searched(
 
 
 @pytest.mark.needs_posix
-def test_a_signal_ends_all_and_keeps_what_is_done(
+def test_a_signal_ends_the_run_and_keeps_finished_files(
     clip: Path, long_clip: Path, tmp_path: Path, program: Program
 ) -> None:
     for name, source in (("a.mkv", clip), ("b.mkv", long_clip), ("c.mkv", clip)):
@@ -194,8 +196,12 @@ def test_a_signal_ends_all_and_keeps_what_is_done(
     printed, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert names(out) == ["a.mkv"]
-    assert json.loads(printed)["not_begun"] == [str(tmp_path / name) for name in ("b.mkv", "c.mkv")]
-    assert "1 of 3 videos restored, 2 not begun" in err
+    summary = json.loads(printed)
+    assert (summary["interrupted"], summary["not_begun"]) == (
+        [str(tmp_path / "b.mkv")],
+        [str(tmp_path / "c.mkv")],
+    )
+    assert "1 of 3 videos restored, 1 interrupted, 1 not begun" in err
 
 
 @pytest.mark.needs_posix
@@ -218,7 +224,7 @@ def test_a_full_disk_costs_one_file(clip: Path, long_clip: Path, tmp_path: Path,
     assert "File too large" in err
 
 
-def test_a_reader_that_leaves_ends_the_run_quietly(long_clip: Path, program: Program) -> None:
+def test_a_closed_output_pipe_ends_the_run_quietly(long_clip: Path, program: Program) -> None:
     process = program(long_clip, "-o", "-", "-q", *IDENTITY)
     assert process.stdout is not None
     assert process.stdout.buffer.read(1000)
@@ -232,7 +238,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(long_clip: Path, program: Pro
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals here")
 @pytest.mark.parametrize("words", [("-", "-o", "out.mkv"), ("{clip}", "-o", "-")])
-def test_a_terminal_is_no_place_for_video(words: tuple[str, ...], clip: Path, program: Program) -> None:
+def test_video_is_not_written_to_a_terminal(words: tuple[str, ...], clip: Path, program: Program) -> None:
     ours, theirs = os.openpty()
     with program(*(w.format(clip=clip) for w in words), *IDENTITY, stdin=theirs, stdout=theirs) as process:
         _, err = process.communicate(timeout=60)
@@ -245,7 +251,7 @@ def test_a_terminal_is_no_place_for_video(words: tuple[str, ...], clip: Path, pr
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
-def test_a_named_pipe_and_a_device_stay_what_they_are(clip: Path, tmp_path: Path, program: Program) -> None:
+def test_named_pipes_and_devices_are_not_replaced(clip: Path, tmp_path: Path, program: Program) -> None:
     pipe, out = tmp_path / "pipe", tmp_path / "out.mkv"
     os.mkfifo(pipe)
     with program(clip, "-o", pipe, "-q", *IDENTITY) as process:

@@ -1,4 +1,4 @@
-"""Too little memory ends a run with a line, wherever it runs out."""
+"""Running out of memory ends a run with one line, wherever it happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a limit o
 
 @pytest.mark.parametrize("mebibytes", [80, 150, 300, 400, 450, 500, 600, 700, 800, 1000])
 @pytest.mark.parametrize("model", ["identity", "fast"])
-def test_a_run_ends_with_a_line(model: str, mebibytes: int, clip: Path, tmp_path: Path) -> None:
+def test_too_little_memory_is_one_line(model: str, mebibytes: int, clip: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "rtdeblur", clip, "-o", tmp_path / "out.mkv", "--model", model, "-q"]
     limit = mebibytes << 20
     done = subprocess.run(

@@ -25,7 +25,7 @@ from rtdeblur.model import Precision
         ("0:00:05", 5),
     ],
 )
-def test_a_time(text: str, expected: float) -> None:
+def test_a_time_is_parsed(text: str, expected: float) -> None:
     assert seconds(text) == expected
 
 
@@ -36,7 +36,7 @@ def test_a_time(text: str, expected: float) -> None:
         "9" * 400, "9" * 36, f"{'9' * 36}:00:00",
     ],
 )  # fmt: skip
-def test_no_time(text: str) -> None:
+def test_a_bad_time_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no time"):
         seconds(text)
 
@@ -49,13 +49,15 @@ def test_no_time(text: str) -> None:
         (live.LiveRequest, live.command.params),
     ],
 )
-def test_the_options_are_the_request(request_type: type[Request], params: list[click.Parameter]) -> None:
+def test_every_option_is_a_field_of_the_request(
+    request_type: type[Request], params: list[click.Parameter]
+) -> None:
     assert issubclass(request_type, Request)
     named = {param.name for param in params if param.expose_value}
     assert {field.name for field in fields(request_type)} == named
 
 
-def test_every_command_knows_the_same_precisions() -> None:
+def test_every_command_has_the_same_precisions() -> None:
     for command in (bench.command, build.command, live.command):
         (option,) = (param for param in command.params if param.name == "precision")
         assert isinstance(option.type, click.Choice)
@@ -63,7 +65,7 @@ def test_every_command_knows_the_same_precisions() -> None:
 
 
 @pytest.mark.parametrize("command", [bench.command, live.command])
-def test_the_backend_identity_is_the_model(command: click.Command) -> None:
+def test_the_backend_identity_means_the_model(command: click.Command) -> None:
     (option,) = (param for param in command.params if param.name == "backend")
     assert option.type.convert("identity", option, None) == "identity"
     words = dict.fromkeys((field.name for field in fields(Request)), None) | {"backend": "identity"}
@@ -72,7 +74,7 @@ def test_the_backend_identity_is_the_model(command: click.Command) -> None:
     assert not request.load_model().has_graph
 
 
-def test_the_choices_are_those_that_the_library_knows() -> None:
+def test_the_choices_match_the_library() -> None:
     known = {BACKEND: BACKENDS, PRECISION: get_args(Precision), DROPOUT: get_args(Policy)}
     for option, choices in known.items():
         assert isinstance(option.type, click.Choice)

@@ -1,4 +1,4 @@
-"""Photos, animations and numbered pictures, as a user names them."""
+"""Photos, animations and numbered pictures, as a user would name them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def restore(*words: object) -> int:
 
 
 def levels(path: Path) -> list[int]:
-    """Which of the numbered pictures a video shows, in order."""
+    """Numbers of the pictures that a video shows, in order."""
     with av.open(str(path)) as container:
         return [round(f.to_ndarray(format="rgb24")[:8].mean() / 10) for f in container.decode(video=0)]
 
@@ -58,7 +58,7 @@ def test_a_photo_becomes_a_photo(tmp_path: Path, ending: str, capfd: pytest.Capt
         assert (image.size, image.format) == (before.size, before.format)
 
 
-def test_strength_counts_for_photos(tmp_path: Path) -> None:
+def test_strength_applies_to_photos(tmp_path: Path) -> None:
     source = photo(tmp_path / "in.png")
     for strength, same in (("0", True), ("1", False)):
         output = tmp_path / f"{strength}.png"
@@ -114,7 +114,7 @@ def test_a_pattern_becomes_pictures_in_a_folder(tmp_path: Path, name: str) -> No
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
-def test_heic_without_its_package_fails_alone(
+def test_heic_without_its_package_fails_only_that_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rtdeblur.media.photos.reader.register_heif", lambda: False)
@@ -125,14 +125,14 @@ def test_heic_without_its_package_fails_alone(
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
-def test_a_part_of_numbered_pictures(tmp_path: Path) -> None:
+def test_a_part_of_numbered_pictures_can_be_restored(tmp_path: Path) -> None:
     folder = numbered(tmp_path / "in")
     words = ("--rate", "10", "--start", "0.3", "--duration", "0.4")
     assert restore(folder, "-o", tmp_path / "out.mp4", *words) == 0
     assert levels(tmp_path / "out.mp4") == [4, 5, 6, 7]
 
 
-def test_missing_numbers_and_damage_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_numbers_and_damage_are_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = numbered(tmp_path / "in", 6)
     (folder / "frame3.png").unlink()
     (folder / "frame5.png").write_bytes(b"no picture")
@@ -146,7 +146,7 @@ def test_missing_numbers_and_damage_are_told(tmp_path: Path, capfd: pytest.Captu
 
 @pytest.mark.parametrize("ending", [".gif", ".webp", ".png", ".apng"])
 @pytest.mark.parametrize("after", ["same", ".mp4"])
-def test_an_animation_becomes_another_or_a_video(tmp_path: Path, ending: str, after: str) -> None:
+def test_an_animation_becomes_an_animation_or_a_video(tmp_path: Path, ending: str, after: str) -> None:
     first, *rest = (Image.new("RGB", (64, 48), (i * 10,) * 3) for i in range(1, 6))
     source = tmp_path / f"in{ending}"
     first.save(source, "PNG" if ending == ".apng" else None, save_all=True, append_images=rest, duration=80)

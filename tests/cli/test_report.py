@@ -1,4 +1,4 @@
-"""What is printed: nothing that a terminal obeys; and a broken stream fails no run."""
+"""Printed text holds no terminal sequence, and a broken output stream fails no run."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ EVIL = "\x1b]0;PWNED\x07"
         ("\u2028\u2029", r"\u2028\u2029"),
     ],
 )
-def test_plain(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert plain(text) == shown
 
 
-def test_a_table_is_plain() -> None:
+def test_a_table_escapes_control_characters() -> None:
     assert table([("name",), (EVIL,)]).split() == ["name", r"\x1b]0;PWNED\x07"]
 
 
 @pytest.fixture
 def on_a_terminal() -> Callable[..., bytes]:
-    """Run the program on a terminal; give all that it got."""
+    """Run the program on a terminal; return everything printed there."""
 
     def run(*args: object) -> bytes:
         shown, terminal = os.openpty()
@@ -62,7 +62,7 @@ def on_a_terminal() -> Callable[..., bytes]:
 
 @pytest.fixture
 def hostile(tmp_path: Path, ffmpeg: Callable[..., bytes]) -> Path:
-    """A video whose tags and attachment name hold control sequences, in a folder that has such a name."""
+    """A video with control sequences in its tags, its attachment's name and its folder's name."""
     folder = tmp_path / f"folder{EVIL}"
     folder.mkdir()
     video = folder / f"name{EVIL}.mkv"
@@ -151,7 +151,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_nothing_from_outside_is_obeyed(
+def test_terminal_sequences_from_files_are_escaped(
     command: Callable[[Path, Path], tuple[object, ...]],
     hostile: Path,
     tmp_path: Path,
@@ -165,7 +165,7 @@ def test_nothing_from_outside_is_obeyed(
 
 
 @pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", "[bold", "x[/red]y"])
-def test_names_are_not_markup(
+def test_names_are_not_read_as_markup(
     name: str, clip: Path, tmp_path: Path, on_a_terminal: Callable[..., bytes]
 ) -> None:
     folder = tmp_path / "in"
@@ -183,7 +183,7 @@ SHELL = ("bash", "-c", 'exec "$@"{}', "-")
 @pytest.mark.parametrize(
     "closed", ["2>&-", "0<&-", "1>&-", "0<&- 1>&- 2>&-", "2>/dev/full", "1>/dev/full 2>/dev/full"]
 )
-def test_streams_that_are_closed_or_full(closed: str, clip: Path, tmp_path: Path) -> None:
+def test_closed_or_full_output_streams_fail_no_run(closed: str, clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
     words = [*SHELL[:2], SHELL[2].format(f" {closed}"), "-", sys.executable, "-m", "rtdeblur"]
     assert subprocess.run([*words, clip, "-o", output, "--model", "identity"]).returncode == 0
@@ -202,18 +202,18 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("where", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
-def test_what_was_asked_for_and_cannot_be_printed_is_an_error(command: str, where: str, reason: str) -> None:
+def test_requested_output_that_cannot_be_printed_is_an_error(command: str, where: str, reason: str) -> None:
     done = shell(f"{sys.executable} -m rtdeblur {command} {where}")
     assert done.returncode == 1
     assert done.stderr == f"rtdeblur: error: {reason}\n"
 
 
-def test_a_reader_that_went_away_is_no_error() -> None:
+def test_a_closed_reader_is_not_an_error() -> None:
     done = shell(f"{{ {sys.executable} -m rtdeblur models --json; echo $? >&2; }} | true")
     assert done.stderr == "1\n"
 
 
-def test_a_video_to_a_closed_stream(clip: Path) -> None:
+def test_a_video_to_a_closed_stream_is_one_line(clip: Path) -> None:
     done = shell(f"{sys.executable} -m rtdeblur {clip} -o - --model identity -q >&-")
     assert done.returncode == 1
     assert done.stderr.startswith("rtdeblur: error: ")

@@ -1,4 +1,4 @@
-"""`--strength` scales what the model changes."""
+"""`--strength` scales the model's change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def source(make_clip: Callable[..., Path]) -> Path:
     return make_clip(".mkv", "-c:v", "ffv1", frames=6)
 
 
-def test_the_change_grows_with_it_and_is_none_at_zero(source: Path, tmp_path: Path) -> None:
+def test_the_change_grows_with_strength_from_none_at_zero(source: Path, tmp_path: Path) -> None:
     changes = {}
     for strength in ("0", "0.5", "1", "2"):
         output = tmp_path / f"{strength}.mkv"
@@ -42,7 +42,7 @@ def test_the_change_grows_with_it_and_is_none_at_zero(source: Path, tmp_path: Pa
     np.testing.assert_allclose(changes["2"][inside], changes["1"][inside] * 2, atol=0.51)
 
 
-def test_work_of_another_strength_is_not_continued(
+def test_unfinished_work_of_another_strength_is_refused(
     source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resume, "_FRAMES", 2)
@@ -62,6 +62,6 @@ def _full(writer: object) -> None:
 
 
 @pytest.mark.parametrize("strength", ["-0.1", "2.1", "much", "nan"])
-def test_another_is_refused(source: Path, tmp_path: Path, strength: str) -> None:
+def test_a_strength_out_of_range_is_refused(source: Path, tmp_path: Path, strength: str) -> None:
     assert main([str(source), "-o", str(tmp_path / "out.mkv"), "--strength", strength]) in (1, 2)
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ def restored(clip: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def silent(restored: Path, tmp_path: Path) -> Path:
-    """A restored video that lost its sound."""
+    """A restored video without its sound."""
     path = tmp_path / "silent.mkv"
     with av.open(str(restored)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -37,7 +37,7 @@ def silent(restored: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_the_same(clip: Path, restored: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_equal_files_exit_with_zero(clip: Path, restored: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(clip), str(restored)]) == 0
     said = capfd.readouterr()
     assert said.err == ""
@@ -48,14 +48,14 @@ def test_what_is_the_same(clip: Path, restored: Path, capfd: pytest.CaptureFixtu
     assert capfd.readouterr().out == ""
 
 
-def test_what_differs(clip: Path, silent: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_differences_exit_with_one(clip: Path, silent: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "-q", str(clip), str(silent)]) == 1
     lines = capfd.readouterr().out.splitlines()
     assert "different  audio streams: 1 → 0" in lines
     assert "different  audio 1: pcm_s16le → missing" in lines
 
 
-def test_json(clip: Path, silent: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_every_check(clip: Path, silent: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--json", str(clip), str(silent)]) == 1
     summary = json.loads(capfd.readouterr().out)
     assert (summary["input"], summary["output"], summary["same"]) == (str(clip), str(silent), False)
@@ -78,7 +78,7 @@ def test_a_terminal_shows_a_table(clip: Path, restored: Path, program: Program) 
     assert "frame times" in shown
 
 
-def test_what_cannot_be_compared(clip: Path, tmp_path: Path, fails: Fails) -> None:
+def test_files_that_cannot_be_compared_are_one_line(clip: Path, tmp_path: Path, fails: Fails) -> None:
     assert "missing.mkv" in fails("verify", clip, tmp_path / "missing.mkv")
     assert "pipe" in fails("verify", clip, "-", exit_code=2)
     assert "OUTPUT" in fails("verify", clip, exit_code=2)

@@ -1,4 +1,4 @@
-"""One contract suite, run over every driver; those of a real GPU where there is one."""
+"""The contract of a driver, run on every driver; those of a real GPU only if there is one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     opened.close()
 
 
-def test_says_which_gpu(driver: Driver) -> None:
+def test_the_gpu_is_named(driver: Driver) -> None:
     assert driver.device.name
     major, minor = driver.device.compute_capability.split(".")
     assert int(major) >= 5
@@ -37,7 +37,7 @@ def test_says_which_gpu(driver: Driver) -> None:
     assert 0 < free <= total
 
 
-def test_a_round_trip_gives_the_bytes_back(driver: Driver) -> None:
+def test_an_upload_and_download_returns_the_bytes(driver: Driver) -> None:
     stream, event = driver.create_stream(), driver.create_event()
     there, back = driver.allocate_host(SIZE), driver.allocate_host(SIZE)
     memory = driver.allocate(SIZE)
@@ -55,7 +55,7 @@ def test_a_round_trip_gives_the_bytes_back(driver: Driver) -> None:
     driver.destroy_stream(stream)
 
 
-def test_a_stream_is_in_order_and_is_waited_for(driver: Driver) -> None:
+def test_a_stream_runs_in_order_and_can_be_waited_for(driver: Driver) -> None:
     stream = driver.create_stream()
     first, second, back = (driver.allocate_host(SIZE) for _ in range(3))
     memory = driver.allocate(SIZE)
@@ -71,7 +71,7 @@ def test_a_stream_is_in_order_and_is_waited_for(driver: Driver) -> None:
     driver.destroy_stream(stream)
 
 
-def test_time_between_events(driver: Driver) -> None:
+def test_the_time_between_events_is_measured(driver: Driver) -> None:
     stream, events = driver.create_stream(), [driver.create_event() for _ in range(3)]
     host, memory = driver.allocate_host(64 << 20), driver.allocate(64 << 20)
     driver.record(events[0], stream)
@@ -94,7 +94,7 @@ def test_time_between_events(driver: Driver) -> None:
     driver.destroy_stream(stream)
 
 
-def test_rows_keep_their_places_whatever_the_pitch(driver: Driver) -> None:
+def test_pitched_copies_keep_every_row(driver: Driver) -> None:
     stream = driver.create_stream()
     source, there, back = (driver.allocate_host(16 * 32) for _ in range(3))
     memory, other = driver.allocate(16 * 32), driver.allocate(16 * 64)
@@ -117,7 +117,7 @@ def test_rows_keep_their_places_whatever_the_pitch(driver: Driver) -> None:
     driver.destroy_stream(stream)
 
 
-def test_a_graph_does_again_what_was_captured(driver: Driver) -> None:
+def test_a_graph_repeats_what_was_captured(driver: Driver) -> None:
     if not driver.has_graphs:
         with pytest.raises(CudaError, match="no CUDA graphs"):
             driver.begin_capture(0)
@@ -144,19 +144,19 @@ def test_a_graph_does_again_what_was_captured(driver: Driver) -> None:
     driver.destroy_stream(stream)
 
 
-def test_too_much_memory_is_refused_by_name(driver: Driver) -> None:
+def test_too_large_an_allocation_raises_gpu_memory_error(driver: Driver) -> None:
     with pytest.raises(GpuMemoryError, match="out of memory"):
         driver.allocate(driver.memory()[1] * 4)
     driver.free(driver.allocate(SIZE))  # and the next call works
 
 
-def test_closing_twice_is_no_harm(driver: Driver) -> None:
+def test_closing_twice_is_allowed(driver: Driver) -> None:
     driver.close()
     driver.close()
 
 
 @pytest.mark.needs_cuda
-def test_no_memory_is_lost_over_many_opens() -> None:
+def test_opening_many_times_leaks_no_memory() -> None:
     def free_after_use() -> int:
         driver = open_driver()
         driver.free(driver.allocate(64 << 20))
@@ -170,7 +170,7 @@ def test_no_memory_is_lost_over_many_opens() -> None:
     assert before - after < 8 << 20
 
 
-def test_a_package_that_is_not_there_names_its_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_names_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtdeblur.cuda.installed", lambda package: False)
     with pytest.raises(DependencyError, match=r"'cuda-bindings'.*pip install 'rtdeblur\[rtx\]'"):
         open_driver()
@@ -180,7 +180,7 @@ def test_a_package_that_is_not_there_names_its_install(monkeypatch: pytest.Monke
         open_driver("opencl")
 
 
-def test_pycuda_serves_where_it_alone_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pycuda_is_used_if_only_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("rtdeblur.cuda.installed", lambda package: package == "pycuda")
     stand_in = type("M", (), {"PycudaDriver": lambda index: opened.append("pycuda")})
@@ -191,7 +191,7 @@ def test_pycuda_serves_where_it_alone_is(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.skipif(not installed("cuda.bindings"), reason="cuda-bindings is not installed")
 class TestBindings:
-    """What can be seen of cuda-bindings without a GPU."""
+    """The behaviour of cuda-bindings that needs no GPU."""
 
     def test_an_error_has_cuda_s_own_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from cuda.bindings import driver as cuda

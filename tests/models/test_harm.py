@@ -1,4 +1,4 @@
-"""What no bundled model may do, through the backend that every machine has."""
+"""Harm that no bundled model may do, on the backend that every machine has."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def restore(backend: Backend, planes: Planes, colour: Colour) -> list[NDArray[np
 
 
 def grid(model: Model) -> float:
-    """The grid that a model weaves into a smooth picture, levels of 255; in 16 bits, to see less than one."""
+    """Grid that a model adds to a smooth picture, in levels of 255; 16 bits resolve fractions of one."""
     backend = open_backend("openvino", model, precision="fp32")
     grey = np.rint(harm.smooth(SIDE, SIDE) * 65535).astype(np.uint16)
     change = np.mean(restore(backend, (grey, grey, grey), DEEP), axis=0) - grey
@@ -45,7 +45,7 @@ def grid(model: Model) -> float:
 
 
 @pytest.mark.parametrize("name", harm.UNHARMED)
-def test_what_is_sharp_or_noise_comes_back_as_it_was(name: str, backend: Backend) -> None:
+def test_sharp_pictures_and_noise_are_left_alone(name: str, backend: Backend) -> None:
     picture = harm.UNHARMED[name](SIDE, SIDE)
     red, green, blue = (np.ascontiguousarray(plane) for plane in picture.transpose(2, 0, 1))
     restored = restore(backend, (green, blue, red), RGB)
@@ -54,7 +54,7 @@ def test_what_is_sharp_or_noise_comes_back_as_it_was(name: str, backend: Backend
 
 
 class Still:
-    """A source of one picture many times, and a sink that keeps what becomes of it."""
+    """A source that repeats one picture, and a sink that keeps the results."""
 
     info = VideoInfo(96, 128, "yuv420p", Fraction(25), None, None)
 
@@ -92,11 +92,11 @@ def test_a_still_clip_stays_still(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("name", bundled_models())
-def test_no_checkerboard(name: str) -> None:
+def test_no_model_weaves_a_checkerboard(name: str) -> None:
     assert grid(Model.load(name)) < harm.MOST_GRID
 
 
-def test_a_pixel_shuffle_out_of_balance_shows() -> None:
+def test_an_unbalanced_pixel_shuffle_is_detected() -> None:
     model = Model.load("fast")
     graph = onnx.load_from_string(model.onnx)
     makers = {output: node for node in graph.graph.node for output in node.output}

@@ -1,4 +1,4 @@
-"""The check of frames that stay on the GPU works, on a GPU that is none (`fake_gpu`, `fake_nvcodec`)."""
+"""The check of frames that stay on the GPU, on a fake GPU (`fake_gpu`, `fake_nvcodec`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def script() -> ModuleType:
 
 
 @pytest.mark.parametrize("wrong", [False, True], ids=["right", "another picture"])
-def test_it_tells_right_from_wrong(
+def test_the_check_passes_equal_frames_and_fails_others(
     script: ModuleType,
     make_clip: Callable[..., Path],
     tmp_path: Path,

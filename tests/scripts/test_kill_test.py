@@ -7,7 +7,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_test.py"
 
 
-def test_a_killed_run_is_resumed_and_compared() -> None:
+def test_the_kill_test_resumes_and_compares() -> None:
     words = ["--kills", "1", "--case", "x264-mp4", "--seconds", "12"]
     done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr

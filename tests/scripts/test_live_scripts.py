@@ -1,4 +1,4 @@
-"""The scripts that measure live sessions work; their long runs are done by hand."""
+"""The scripts that measure live sessions, in short runs; long ones are started by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 @pytest.mark.parametrize("value", [0, 1, 0xABCDEF, (1 << 24) - 1])
 @pytest.mark.parametrize("size", [(360, 640), (180, 320), (717, 1283)])
-def test_the_clock_outlives_compression_and_scaling(
+def test_the_clock_is_readable_after_compression_and_scaling(
     script: Callable[[str], ModuleType], value: int, size: tuple[int, int]
 ) -> None:
     clock = script("live_clock")
@@ -60,7 +60,7 @@ def test_a_picture_without_a_clock_has_none(script: Callable[[str], ModuleType])
     assert clock.age(5, 3) == (1 << 24) - 2
 
 
-def test_what_a_soak_counts_as_wrong(script: Callable[[str], ModuleType]) -> None:
+def test_the_soak_notices_leaks_and_missed_reconnects(script: Callable[[str], ModuleType]) -> None:
     soak = script("soak")
 
     def samples(rss: float, threads: int, files: int) -> list[object]:

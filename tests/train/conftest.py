@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch._inductor.codecache  # sets TORCHINDUCTOR_CACHE_DIR once, wherever it is first imported
 
 from train.data.pairs import DataOptions
 from train.data.pictures import Picture, write_picture
 from train.fit.config import Config
+
+# PyTorch and Lightning set environment variables as they are imported: now, not within a test.
+importlib.import_module("train.fit.run")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -114,7 +115,7 @@ class LiveStatus:
 class Display(Protocol):
     """Shows live pictures and takes commands: a window, a web page."""
 
-    def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Action]:
+    def show(self, picture: LivePicture | None, status: LiveStatus) -> Sequence[Action]:
         """Show a picture and a status; return the user's requests since the last call, in order.
 
         Called from the main thread only: with each new picture, and about 20 times per second without one,

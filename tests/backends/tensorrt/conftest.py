@@ -11,7 +11,7 @@ MakeSpec = Callable[..., EngineSpec]
 
 @pytest.fixture
 def make_spec() -> MakeSpec:
-    """A spec of a model that does not exist; keyword arguments change its fields."""
+    """Spec of an imaginary model; keyword arguments change its fields."""
 
     def make(*shapes: Shape, **changes: object) -> EngineSpec:
         profile = ShapeProfile.spanning(list(shapes or [Shape.of(1, 64, 96)]))

@@ -1,7 +1,7 @@
-"""A stand-in for the enterprise `tensorrt` module, which cannot be had on every machine.
+"""A fake of the enterprise `tensorrt` module, which is not available on every machine.
 
-It has the names that the builder uses, as documented for TensorRT 10 and 11, and records what is asked of it.
-It builds nothing: what it gives for an engine is the list of what it was told.
+It has the names that the builder uses, as documented for TensorRT 10 and 11, and records its calls. It builds
+nothing: its engine is the list of those calls.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Network:
 
 
 class FakeTensorRT(ModuleType):
-    """Module `tensorrt` of a version; `trouble` is where it fails: parse, build or start."""
+    """Module `tensorrt` of one version; `trouble` is the step that fails: parse, build or start."""
 
     def __init__(self, version: str, trouble: str = "") -> None:
         super().__init__("tensorrt")

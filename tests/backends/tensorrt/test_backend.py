@@ -1,4 +1,4 @@
-"""The logic of the TensorRT backend, on a GPU that is none (`fake_gpu`)."""
+"""The logic of the TensorRT backend, on a fake GPU (`fake_gpu`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rtdeblur.pipeline import Pipeline
 
 @pytest.mark.parametrize("portable", [True, False], ids=["rtx", "enterprise"])
 @pytest.mark.parametrize("depth", [8, 10, 16])
-def test_restores_every_depth(make_gpu: Callable[..., Gpu], depth: int, portable: bool) -> None:
+def test_every_bit_depth_is_restored(make_gpu: Callable[..., Gpu], depth: int, portable: bool) -> None:
     gpu = make_gpu(portable=portable)
     backend = gpu.backend()
     for seed in range(4):  # the enterprise flavour captures its graph on the way
@@ -54,7 +54,7 @@ def test_batches_in_flight_overlap_and_keep_their_bytes(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_a_result_that_nobody_took_is_no_harm(gpu: Gpu) -> None:
+def test_a_result_that_is_never_collected_does_no_harm(gpu: Gpu) -> None:
     backend = gpu.backend()
     batches = [batch_of(1, seed=i) for i in range(5)]
     pending = [backend.submit(batch) for batch in batches]  # more than there are slots
@@ -106,7 +106,7 @@ def test_the_pipeline_keeps_order_and_overlaps(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_shape_and_colour_change_mid_stream(gpu: Gpu) -> None:
+def test_size_and_colour_may_change_in_mid_stream(gpu: Gpu) -> None:
     backend = gpu.backend()
     bt601, ten = Colour("bt601", True), Colour(bit_depth=10)
     twelve, other = Colour(bit_depth=12), (48, 64)
@@ -123,7 +123,7 @@ def test_shape_and_colour_change_mid_stream(gpu: Gpu) -> None:
     assert not gpu.driver.alive
 
 
-def test_colour_goes_up_only_when_it_changes(gpu: Gpu) -> None:
+def test_colour_matrices_are_uploaded_only_when_they_change(gpu: Gpu) -> None:
     backend = gpu.backend(slots=1)
     backend.infer(batch_of(1))
     gpu.driver.calls.clear()
@@ -134,7 +134,7 @@ def test_colour_goes_up_only_when_it_changes(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_the_device_s_own_times(gpu: Gpu) -> None:
+def test_device_times_come_from_events(gpu: Gpu) -> None:
     backend = gpu.backend()
     assert backend.device_times is None
     backend.infer(batch_of(2))
@@ -142,7 +142,7 @@ def test_the_device_s_own_times(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_sizes_of_copies_are_those_of_the_frames(gpu: Gpu) -> None:
+def test_copies_have_the_size_of_the_frames(gpu: Gpu) -> None:
     backend = gpu.backend()
     backend.infer(batch_of(3))
     gpu.driver.calls.clear()
@@ -155,7 +155,7 @@ def test_sizes_of_copies_are_those_of_the_frames(gpu: Gpu) -> None:
 
 
 @pytest.mark.parametrize("portable", [True, False], ids=["rtx", "enterprise"])
-def test_cuda_graphs(make_gpu: Callable[..., Gpu], portable: bool) -> None:
+def test_inference_is_captured_as_a_cuda_graph(make_gpu: Callable[..., Gpu], portable: bool) -> None:
     gpu = make_gpu(portable=portable)
     backend = gpu.backend(slots=1)
     for seed in range(4):
@@ -168,7 +168,7 @@ def test_cuda_graphs(make_gpu: Callable[..., Gpu], portable: bool) -> None:
     backend.close()
 
 
-def test_a_capture_that_fails_is_told_and_done_without(make_gpu: Callable[..., Gpu]) -> None:
+def test_a_failed_capture_is_reported_and_inference_runs_without_it(make_gpu: Callable[..., Gpu]) -> None:
     class NoGraph(FakeDriver):
         def end_capture(self, stream: int) -> int:
             self._capturing.pop(stream)
@@ -183,7 +183,7 @@ def test_a_capture_that_fails_is_told_and_done_without(make_gpu: Callable[..., G
     backend.close()
 
 
-def test_nothing_leaks_over_many_opens(model: Model, make_gpu: Callable[..., Gpu]) -> None:
+def test_opening_many_times_leaks_no_memory(model: Model, make_gpu: Callable[..., Gpu]) -> None:
     for i in range(60):
         gpu = make_gpu()
         backend = gpu.backend()
@@ -199,7 +199,7 @@ def test_nothing_leaks_over_many_opens(model: Model, make_gpu: Callable[..., Gpu
         assert gpu.driver.closed
 
 
-def test_another_thread_may_run_what_this_one_opened(gpu: Gpu) -> None:
+def test_a_backend_may_run_in_another_thread_than_it_was_opened_in(gpu: Gpu) -> None:
     backend, got = gpu.backend(), []
     thread = threading.Thread(target=lambda: got.append(backend.infer(batch_of(1))))
     thread.start()
@@ -208,7 +208,7 @@ def test_another_thread_may_run_what_this_one_opened(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_short_memory_makes_batches_smaller_and_says_so(make_gpu: Callable[..., Gpu]) -> None:
+def test_short_memory_halves_the_batch_and_reports_it(make_gpu: Callable[..., Gpu]) -> None:
     gpu = make_gpu(FakeDriver(room=200_000))
     gpu.trt.scratch = 20  # 30720 bytes a frame and slot: four frames do not fit twice
     backend = gpu.backend()
@@ -222,7 +222,7 @@ def test_short_memory_makes_batches_smaller_and_says_so(make_gpu: Callable[..., 
     assert not gpu.driver.alive
 
 
-def test_short_memory_at_one_frame_gives_up_overlap_then_itself(
+def test_short_memory_at_one_frame_gives_up_overlap_then_fails(
     make_gpu: Callable[..., Gpu],
 ) -> None:
     gpu = make_gpu(FakeDriver(room=60_000))
@@ -238,7 +238,9 @@ def test_short_memory_at_one_frame_gives_up_overlap_then_itself(
     assert not gpu.driver.alive
 
 
-def test_another_layout_makes_room_first(make_gpu: Callable[..., Gpu]) -> None:
+def test_engines_of_other_layouts_are_dropped_first_when_memory_is_short(
+    make_gpu: Callable[..., Gpu],
+) -> None:
     gpu = make_gpu(FakeDriver(room=150_000))
     gpu.trt.scratch = 20
     backend = gpu.backend()
@@ -249,7 +251,7 @@ def test_another_layout_makes_room_first(make_gpu: Callable[..., Gpu]) -> None:
     backend.close()
 
 
-def test_a_failed_enqueue_has_tensorrt_s_own_words(gpu: Gpu) -> None:
+def test_a_failed_enqueue_reports_tensorrts_message(gpu: Gpu) -> None:
     backend = gpu.backend()
     backend.infer(batch_of(1))
     gpu.trt.refuse_run = "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (invalid argument)"
@@ -259,7 +261,7 @@ def test_a_failed_enqueue_has_tensorrt_s_own_words(gpu: Gpu) -> None:
     assert not gpu.driver.alive
 
 
-def test_an_engine_whose_planes_come_out_in_other_shapes(gpu: Gpu) -> None:
+def test_an_engine_with_other_output_shapes_is_refused(gpu: Gpu) -> None:
     gpu.trt.wider = 2
     backend = gpu.backend()
     with pytest.raises(BackendError, match=r"output y_out has the shape .*96\), expected .*48\) as y"):
@@ -268,7 +270,7 @@ def test_an_engine_whose_planes_come_out_in_other_shapes(gpu: Gpu) -> None:
     assert not gpu.driver.alive
 
 
-def test_a_dead_device_says_why_and_closes(make_gpu: Callable[..., Gpu]) -> None:
+def test_a_failed_device_reports_why_and_still_closes(make_gpu: Callable[..., Gpu]) -> None:
     gpu = make_gpu(Broken())
     backend = gpu.backend()
     with pytest.raises(CudaError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
@@ -276,7 +278,7 @@ def test_a_dead_device_says_why_and_closes(make_gpu: Callable[..., Gpu]) -> None
     backend.close()
 
 
-def test_an_engine_that_does_not_load_is_built_again_once(gpu: Gpu) -> None:
+def test_an_engine_that_does_not_load_is_rebuilt_once(gpu: Gpu) -> None:
     backend = gpu.backend()
     backend.infer(batch_of(1))
     backend.close()
@@ -296,7 +298,7 @@ def test_an_engine_that_does_not_load_is_built_again_once(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_an_engine_for_a_range_serves_what_lies_in_it(gpu: Gpu) -> None:
+def test_a_dynamic_engine_serves_every_size_in_its_range(gpu: Gpu) -> None:
     backend = gpu.backend()
     backend.infer(batch_of(1))
     backend.close()
@@ -321,7 +323,7 @@ def test_a_fresh_engine_that_does_not_load_is_an_error(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_the_second_start_is_warm(gpu: Gpu) -> None:
+def test_a_second_start_builds_nothing(gpu: Gpu) -> None:
     backend = gpu.backend()
     backend.infer(batch_of(1))
     backend.close()
@@ -339,7 +341,7 @@ def test_the_second_start_is_warm(gpu: Gpu) -> None:
 
 
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is not installed")
-def test_the_fake_has_nothing_that_tensorrt_lacks() -> None:
+def test_the_fake_has_only_names_that_tensorrt_has() -> None:
     import fake_gpu
     import tensorrt_rtx as trt
 

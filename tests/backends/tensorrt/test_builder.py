@@ -1,4 +1,4 @@
-"""Engines are really built: TensorRT-RTX needs no GPU for that. Running them is for `scripts/on_gpu.sh`."""
+"""Engines are really built, which TensorRT-RTX does without a GPU; `scripts/on_gpu.sh` runs them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def no_build_goes_on() -> Iterator[None]:
 
 
 def finish_builds() -> None:
-    """Wait for builds that were left alone: they end at TensorRT's next step."""
+    """Wait for abandoned builds, which end at TensorRT's next step."""
     for thread in threading.enumerate():
         if thread.name == "rtdeblur-build":
             thread.join(120)
@@ -48,7 +48,7 @@ def spec_of(model: Model, profile: ShapeProfile = STATIC, **options: object) -> 
 
 
 def described(messages: list[tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Names, types and shapes of the inputs and outputs, as TensorRT describes the engine that it built."""
+    """Names, types and shapes of an engine's inputs and outputs, as TensorRT reports them."""
     text = next(text for _, text in messages if text.startswith("Engine Layer Information"))
     return {name: (kind, shape) for name, kind, shape in re.findall(r"(\w+) \((\w+)\[([-\d,]+)\]\)", text)}
 
@@ -82,7 +82,7 @@ def expected(model: Model, profile: ShapeProfile, planes: PlaneType) -> dict[str
         (STATIC, "nv12"), (DYNAMIC, "nv12"),
     ],
 )  # fmt: skip
-def test_every_shipped_model_builds(
+def test_every_bundled_model_builds(
     name: str,
     precision: str,
     profile: ShapeProfile,
@@ -107,8 +107,8 @@ def test_every_shipped_model_builds(
         assert "minShape is not the same as maxShape" in ranges
 
 
-def test_the_profile_holds_the_range(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What TensorRT was given, read back from it."""
+def test_the_optimization_profile_holds_the_range(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read back from TensorRT's own profile."""
     trt = RTX.load()
     kept = []
 
@@ -124,7 +124,7 @@ def test_the_profile_holds_the_range(model: Model, monkeypatch: pytest.MonkeyPat
     assert ranges["u"] == ranges["v"] == [(1, 1, 32, 48), (1, 1, 32, 48), (2, 1, 64, 96)]
 
 
-def test_progress_rises_to_the_end(model: Model) -> None:
+def test_progress_rises_to_one(model: Model) -> None:
     told: list[tuple[float, str]] = []
     build(model.onnx, spec_of(model), lambda share, phase: told.append((share, phase)))
     shares = [share for share, _ in told]
@@ -135,7 +135,7 @@ def test_progress_rises_to_the_end(model: Model) -> None:
     assert "Building engine" in {phase for _, phase in told}
 
 
-def test_what_progress_raises_ends_the_build(model: Model) -> None:
+def test_an_exception_in_the_progress_callback_ends_the_build(model: Model) -> None:
     class Enough(BaseException):
         pass
 
@@ -149,7 +149,7 @@ def test_what_progress_raises_ends_the_build(model: Model) -> None:
 
 @pytest.mark.needs_posix
 def test_an_interrupt_ends_the_build(model: Model) -> None:
-    """Sent from inside the build, it arrives while TensorRT runs; a lost one would let the build end."""
+    """Raised inside the build, so it arrives while TensorRT runs; if it were lost, the build would finish."""
     shares: list[float] = []
 
     def interrupt(share: float, phase: str) -> None:
@@ -170,8 +170,8 @@ def test_an_interrupt_ends_the_build(model: Model) -> None:
     assert shares[-1] < 1.0
 
 
-def test_a_build_that_nobody_wants_any_more_is_not_waited_for(model: Model) -> None:
-    """TensorRT asks only between its steps, and waits for an answer here: so long, a step may last."""
+def test_an_abandoned_build_is_not_waited_for(model: Model) -> None:
+    """TensorRT polls only between its steps; here a poll blocks, as a long step would."""
     reached, answered = threading.Event(), threading.Event()
     shares: list[float] = []
 
@@ -201,19 +201,19 @@ def test_options_reach_tensorrt(model: Model) -> None:
         build(model.onnx, EngineSpec.of(model, STATIC, Target("rtx", RTX.version, ("6.1",))))
 
 
-def test_a_graph_that_is_no_graph(model: Model) -> None:
+def test_bytes_that_are_not_onnx_are_refused(model: Model) -> None:
     with pytest.raises(EngineError, match=r"TensorRT-RTX \S+ cannot build fast-fp16 .*: \w+") as caught:
         build(b"no graph", spec_of(model))
     assert "\n" not in str(caught.value)
     assert "no reason" not in str(caught.value)
 
 
-def test_an_engine_for_another_version_is_not_built(model: Model) -> None:
+def test_an_engine_for_another_version_is_refused(model: Model) -> None:
     with pytest.raises(EngineError, match=f"for TensorRT-RTX 0.9, but {RTX.version} is installed"):
         build(model.onnx, EngineSpec.of(model, STATIC, Target("rtx", "0.9")))
 
 
-def test_what_tensorrt_does_not_know_is_said_in_its_own_words(model: Model) -> None:
+def test_an_unknown_operator_is_reported_with_tensorrts_message(model: Model) -> None:
     onnx = pytest.importorskip("onnx", reason="pip install 'rtdeblur[train]'")
     proto = onnx.load_from_string(model.onnx)
     next(node for node in proto.graph.node if node.op_type == "Relu").op_type = "Deblur"
@@ -222,8 +222,8 @@ def test_what_tensorrt_does_not_know_is_said_in_its_own_words(model: Model) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_a_shape_that_the_graph_refuses_is_said_in_tensorrts_own_words(model: Model) -> None:
-    """Two inputs whose sizes must agree, and do not."""
+def test_an_impossible_shape_is_reported_with_tensorrts_message(model: Model) -> None:
+    """Two inputs whose sizes should agree but differ."""
     onnx = pytest.importorskip("onnx", reason="pip install 'rtdeblur[train]'")
     proto = onnx.load_from_string(model.onnx)
     conv = next(node for node in proto.graph.node if node.op_type == "Conv")
@@ -236,7 +236,7 @@ def test_a_shape_that_the_graph_refuses_is_said_in_tensorrts_own_words(model: Mo
     assert "\n" not in str(caught.value)
 
 
-def test_phases_nest() -> None:
+def test_progress_of_nested_phases_adds_up() -> None:
     phases = Phases()
     phases.start("whole", None, 2)
     phases.start("inner", "whole", 4)

@@ -1,4 +1,4 @@
-"""The cache keeps bytes: no TensorRT is needed to see what it does with them."""
+"""The cache stores bytes, so its tests need no TensorRT."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATA = b"engine" * 1000
 
 
 class Cache(EngineCache):
-    """A cache that remembers what it told and how often it built."""
+    """A cache that records its messages and counts its builds."""
 
     def __init__(self, folder: Path) -> None:
         self.told: list[str] = []
@@ -40,7 +40,7 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "engines")
 
 
-def test_builds_once_and_finds_it_again(cache: Cache, make_spec: MakeSpec) -> None:
+def test_an_engine_is_built_once_and_found_again(cache: Cache, make_spec: MakeSpec) -> None:
     first, second = (cache.get_or_build(make_spec(), cache.build) for _ in range(2))
     assert (first.data, second.data) == (DATA, DATA)
     assert (first.fresh, second.fresh) == (True, False)
@@ -51,7 +51,7 @@ def test_builds_once_and_finds_it_again(cache: Cache, make_spec: MakeSpec) -> No
         assert cache.folder.stat().st_mode & 0o077 == 0
 
 
-def test_the_sidecar_tells_what_it_was_built_from(cache: Cache, make_spec: MakeSpec) -> None:
+def test_the_sidecar_records_what_the_engine_was_built_from(cache: Cache, make_spec: MakeSpec) -> None:
     spec = make_spec()
     path = cache.get_or_build(spec, cache.build).path
     assert path is not None
@@ -60,7 +60,7 @@ def test_the_sidecar_tells_what_it_was_built_from(cache: Cache, make_spec: MakeS
     assert (sidecar["key"], sidecar["bytes"]) == (spec.key, len(DATA))
 
 
-def test_another_spec_is_another_engine(cache: Cache, make_spec: MakeSpec) -> None:
+def test_another_spec_gives_another_engine(cache: Cache, make_spec: MakeSpec) -> None:
     cache.get_or_build(make_spec(), cache.build)
     assert cache.find(make_spec(precision="fp32")) is None
     assert cache.find(make_spec(Shape.of(2, 64, 96))) is None
@@ -77,7 +77,7 @@ def test_a_wider_profile_serves_only_what_it_covers(cache: Cache, make_spec: Mak
     assert cache.find(make_spec(Shape.of(2, 128, 128), precision="fp32")) is None
 
 
-def test_how_it_was_built_is_its_own_unless_asked(cache: Cache, make_spec: MakeSpec) -> None:
+def test_build_options_need_not_match_unless_requested(cache: Cache, make_spec: MakeSpec) -> None:
     cache.get_or_build(make_spec(), cache.build)
     for level in (5, 1):
         cache.get_or_build(make_spec(optimization_level=level, workspace_mib=64), cache.build)
@@ -106,7 +106,7 @@ def scribble(path: Path) -> None:
 
 
 def impostor(path: Path) -> None:
-    """The sidecar of another engine: what renaming an engine of another version looks like."""
+    """Replace the sidecar by another engine's, as if an engine of another version were renamed."""
     text = path.with_suffix(".json").read_text()
     path.with_suffix(".json").write_text(text.replace('"version": "1.7.1"', '"version": "1.6.0"'))
 
@@ -127,7 +127,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
-def test_a_damaged_engine_is_told_and_built_again_once(
+def test_a_damaged_engine_is_reported_and_rebuilt_once(
     cache: Cache, make_spec: MakeSpec, damage: Callable[[Path], None], reason: str
 ) -> None:
     path = cache.get_or_build(make_spec(), cache.build).path
@@ -225,10 +225,10 @@ def test_a_planted_engine_is_not_loaded(
         (-1, 0o1777, "other users may write to it (mode 1777)"),
     ],
 )
-def test_a_folder_that_is_not_the_users_own(
+def test_a_folder_of_another_user_is_not_used(
     cache: Cache, make_spec: MakeSpec, owner: int, mode: int, reason: str
 ) -> None:
-    """Nothing is loaded from it, written to it or removed from it."""
+    """Nothing in it is loaded, written or removed."""
     cache.get_or_build(make_spec(), cache.build)
     cache.folder.chmod(mode)
     for path in (cache.folder, *cache.folder.iterdir()):
@@ -247,7 +247,7 @@ def test_a_folder_that_is_not_the_users_own(
 
 
 def sidecar_with(path: tuple[str, ...], value: object) -> Callable[[Path], None]:
-    """Another value at a place of the sidecar."""
+    """Replace one value of the sidecar."""
 
     def damage(engine: Path) -> None:
         file = engine.with_suffix(".json")
@@ -287,7 +287,7 @@ def sidecar_with(path: tuple[str, ...], value: object) -> Callable[[Path], None]
         ),
     ],
 )
-def test_one_bad_sidecar_costs_its_engine_only(
+def test_a_bad_sidecar_costs_only_its_own_engine(
     cache: Cache, make_spec: MakeSpec, damage: Callable[[Path], None]
 ) -> None:
     bad = cache.get_or_build(make_spec(Shape.of(2, 64, 96)), cache.build).path
@@ -299,8 +299,8 @@ def test_one_bad_sidecar_costs_its_engine_only(
     assert cache.get_or_build(make_spec(Shape.of(2, 64, 96)), cache.build).fresh is True
 
 
-def test_an_engine_that_does_not_load_is_built_again_once(cache: Cache, make_spec: MakeSpec) -> None:
-    """As one of another GPU's driver: whole, and refused by TensorRT."""
+def test_an_engine_that_does_not_load_is_rebuilt_once(cache: Cache, make_spec: MakeSpec) -> None:
+    """An intact engine that TensorRT rejects, such as one from another driver."""
     cache.get_or_build(make_spec(), cache.build)
     tries = []
 
@@ -339,7 +339,9 @@ def test_a_failed_build_leaves_nothing(cache: Cache, make_spec: MakeSpec) -> Non
     assert cache.get_or_build(make_spec(), cache.build).fresh
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, make_spec: MakeSpec) -> None:
+def test_an_engine_is_used_but_not_kept_if_the_folder_cannot_be_created(
+    tmp_path: Path, make_spec: MakeSpec
+) -> None:
     (tmp_path / "file").touch()
     cache = Cache(tmp_path / "file" / "engines")
     engine = cache.get_or_build(make_spec(), cache.build)
@@ -348,10 +350,10 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, make_spec: MakeSpec) -> No
     assert "--engine-dir" in cache.told[0]
 
 
-def test_a_read_only_folder_still_serves(
+def test_engines_in_a_read_only_folder_are_used(
     cache: Cache, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Permissions do not bind root, so the system's answer is played."""
+    """Permissions do not bind root, so the system's error is simulated."""
     cache.get_or_build(make_spec(), cache.build)
 
     def refuse(*args: object, **options: object) -> int:
@@ -380,7 +382,7 @@ print(len(engine.data), engine.path)
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-def test_a_disk_that_is_full(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_partial_engine(tmp_path: Path) -> None:
     code = FULL_DISK.format(folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     notice, result = done.stdout.splitlines()
@@ -412,7 +414,7 @@ print(len(engine.data), engine.fresh)
 """
 
 
-def test_two_processes_build_once(tmp_path: Path) -> None:
+def test_of_two_processes_one_builds(tmp_path: Path) -> None:
     words = [sys.executable, "-c", TWO, str(tmp_path)]
     first, second = (subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2))
     assert first.stdout
@@ -433,7 +435,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     assert (tmp_path / "builds").read_text() == "b"
 
 
-def test_waiting_for_another_process_ends_when_asked(tmp_path: Path, make_spec: MakeSpec) -> None:
+def test_waiting_for_another_process_can_be_stopped(tmp_path: Path, make_spec: MakeSpec) -> None:
     told: list[str] = []
     holder, waiter = EngineCache(tmp_path), EngineCache(tmp_path, told.append, lambda: bool(told))
 
@@ -446,9 +448,7 @@ def test_waiting_for_another_process_ends_when_asked(tmp_path: Path, make_spec: 
     assert told == ["another process builds this engine; waiting for it"]
 
 
-def test_prune_removes_the_damaged_the_stale_the_unused_and_the_surplus(
-    cache: Cache, make_spec: MakeSpec
-) -> None:
+def test_prune_removes_damaged_stale_unused_and_surplus_engines(cache: Cache, make_spec: MakeSpec) -> None:
     def keep(width: int, age_days: float) -> Path:
         path = cache.get_or_build(make_spec(Shape.of(1, 64, width)), cache.build).path
         assert path is not None
@@ -472,14 +472,14 @@ def test_prune_removes_the_damaged_the_stale_the_unused_and_the_surplus(
     assert not part.exists()
 
 
-def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RTDEBLUR_ENGINE_DIR", str(tmp_path))
     assert default_folder() == tmp_path
     monkeypatch.delenv("RTDEBLUR_ENGINE_DIR")
     assert default_folder().parts[-2:] == ("rtdeblur", "engines")
 
 
-def test_modules_keep_their_former_names() -> None:
+def test_the_former_module_names_still_import() -> None:
     from rtdeblur.engine import cache, spec
 
     assert (cache.EngineCache, spec.EngineSpec) == (EngineCache, EngineSpec)

@@ -1,4 +1,4 @@
-"""Frames that stay in the GPU's memory, on a GPU that is none (`fake_gpu`)."""
+"""Frames that stay in GPU memory, on a fake GPU (`fake_gpu`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PITCH = 256
 
 
 class Surface:
-    """A picture as NVDEC leaves one: rows far apart, filled only once the default stream was waited for."""
+    """A picture as NVDEC returns it: padded rows, filled only after the default stream was waited for."""
 
     def __init__(self, driver: FakeDriver, size: tuple[int, int] = SIZE, seed: int = 0) -> None:
         height, width = size
@@ -56,7 +56,7 @@ def surfaces_on(gpu: Gpu, count: int, size: tuple[int, int] = SIZE) -> list[Surf
 
 
 @pytest.mark.parametrize("portable", [True, False], ids=["rtx", "enterprise"])
-def test_they_are_restored_in_their_place(make_gpu: Callable[..., Gpu], portable: bool) -> None:
+def test_device_frames_are_restored_in_place(make_gpu: Callable[..., Gpu], portable: bool) -> None:
     gpu = make_gpu(portable=portable)
     backend = gpu.backend()
     assert backend.takes_device_frames
@@ -71,7 +71,7 @@ def test_they_are_restored_in_their_place(make_gpu: Callable[..., Gpu], portable
     assert gpu.driver.alive == 0
 
 
-def test_what_decodes_is_waited_for_and_nothing_crosses_the_bus_whole(gpu: Gpu) -> None:
+def test_the_decoder_is_waited_for_and_no_whole_frame_crosses_the_bus(gpu: Gpu) -> None:
     backend = gpu.backend(slots=1)
     backend.submit_device(batch_on(surfaces_on(gpu, 1)))()
     surfaces = surfaces_on(gpu, 2)
@@ -100,7 +100,7 @@ def test_batches_in_flight_keep_their_bytes(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_frames_that_are_no_pictures_are_left_as_they_were(gpu: Gpu) -> None:
+def test_broken_frames_are_replaced_by_their_input(gpu: Gpu) -> None:
     backend = gpu.backend()
     backend.submit_device(batch_on(surfaces_on(gpu, 3)))()
 
@@ -124,8 +124,8 @@ def test_frames_that_are_no_pictures_are_left_as_they_were(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_host_frames_and_other_sizes_come_between(gpu: Gpu) -> None:
-    """As where a decoder goes on in another format, or the picture changes its size."""
+def test_host_frames_and_other_sizes_may_be_interleaved(gpu: Gpu) -> None:
+    """For example after a decoder switches its format, or the picture its size."""
     backend = gpu.backend()
     small, large = surfaces_on(gpu, 2), surfaces_on(gpu, 2, (48, 64))
     host = batch_of(2)
@@ -144,7 +144,7 @@ def test_host_frames_and_other_sizes_come_between(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_an_engine_unlike_the_processor_is_refused(gpu: Gpu) -> None:
+def test_an_engine_that_fails_the_parity_test_is_refused(gpu: Gpu) -> None:
     gpu.trt.restore = lambda plane, peak: np.minimum(plane + 3, peak)
     backend = gpu.backend()
     with pytest.raises(EngineError, match=r"42\.1 dB"):
@@ -152,7 +152,7 @@ def test_an_engine_unlike_the_processor_is_refused(gpu: Gpu) -> None:
     backend.close()
 
 
-def test_short_memory_makes_batches_smaller(make_gpu: Callable[..., Gpu]) -> None:
+def test_short_memory_halves_the_batch(make_gpu: Callable[..., Gpu]) -> None:
     gpu = make_gpu(FakeDriver(room=200_000))
     gpu.trt.scratch = 20
     surfaces = surfaces_on(gpu, 4)
@@ -164,7 +164,7 @@ def test_short_memory_makes_batches_smaller(make_gpu: Callable[..., Gpu]) -> Non
     backend.close()
 
 
-def test_frames_of_a_batch_agree() -> None:
+def test_frames_of_a_batch_must_have_one_layout() -> None:
     plane = DevicePlane(0, 64, 32, 48)
     one = DeviceFrame((plane, replace(plane, rows=16)), 0, Fraction(1, 25), Colour())
     for other in (

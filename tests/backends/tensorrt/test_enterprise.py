@@ -1,4 +1,4 @@
-"""What the builder asks of the enterprise flavour, seen on a stand-in (`fake_tensorrt`); nothing is built."""
+"""The builder's calls of the enterprise flavour, on a fake (`fake_tensorrt`); nothing is built."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fake(version: str, trouble: str = "") -> Any:
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """Put a stand-in in the place of `tensorrt`."""
+    """Install the fake as `tensorrt`."""
 
     def install(version: str, trouble: str = "") -> Any:
         trt = fake(version, trouble)
@@ -52,10 +52,10 @@ def spec_of(make_spec: MakeSpec, version: str) -> EngineSpec:
 
 
 @pytest.mark.parametrize(("version", "flags"), [("10.13.3.9", 4), ("11.1.0.2", 0)])
-def test_a_network_is_strongly_typed(
+def test_networks_are_strongly_typed(
     install: Callable[..., Any], make_spec: MakeSpec, version: str, flags: int
 ) -> None:
-    """By a flag in 10; in 11 always."""
+    """Through a flag in version 10, always in 11."""
     install(version)
     shares: list[float] = []
     asked = build(b"graph", spec_of(make_spec, version), lambda share, _: shares.append(share)).decode()
@@ -79,7 +79,7 @@ def test_a_network_is_strongly_typed(
         ("build", "Could not find any implementation for node"),
     ],
 )
-def test_trouble_is_told_in_tensorrts_words(
+def test_failures_are_reported_with_tensorrts_message(
     install: Callable[..., Any], make_spec: MakeSpec, trouble: str, message: str
 ) -> None:
     install("11.1.0.2", trouble)
@@ -87,9 +87,7 @@ def test_trouble_is_told_in_tensorrts_words(
         build(b"graph", spec_of(make_spec, "11.1.0.2"))
 
 
-def test_an_engine_of_the_other_version_is_not_built(
-    install: Callable[..., Any], make_spec: MakeSpec
-) -> None:
+def test_an_engine_for_another_version_is_refused(install: Callable[..., Any], make_spec: MakeSpec) -> None:
     install("11.1.0.2")
     with pytest.raises(EngineError, match=r"for TensorRT 10\.13, but 11\.1\.0\.2 is installed"):
         build(b"graph", spec_of(make_spec, "10.13"))
@@ -105,7 +103,7 @@ def test_an_engine_of_the_other_version_is_not_built(
         ({"tensorrt"}, "8.6", ENTERPRISE),
     ],
 )
-def test_the_flavour_that_auto_takes(
+def test_auto_chooses_a_flavour_by_gpu(
     monkeypatch: pytest.MonkeyPatch, present: set[str], capability: str | None, chosen: flavours.Flavour
 ) -> None:
     monkeypatch.setattr(flavours, "find_spec", lambda name: name in present or None)
@@ -113,7 +111,7 @@ def test_the_flavour_that_auto_takes(
     assert choose(chosen.name) is chosen
 
 
-def test_a_flavour_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_flavour_names_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flavours, "find_spec", lambda name: None)
     with pytest.raises(DependencyError, match=r"pip install 'rtdeblur\[rtx\]'"):
         choose()
@@ -125,7 +123,7 @@ def test_a_flavour_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         choose("trt")
 
 
-def test_a_flavour_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flavour_that_does_not_load_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise OSError("libnvinfer.so.11: cannot open shared object file")
 

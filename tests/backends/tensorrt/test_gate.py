@@ -1,4 +1,4 @@
-"""What guards half precision, on a GPU that is none (`fake_gpu`)."""
+"""The gate that guards half precision, on a fake GPU (`fake_gpu`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brighten import Gpu, batch_of
 from rtdeblur.errors import EngineError
 
 
-def test_an_engine_unlike_the_processor_is_refused(gpu: Gpu) -> None:
+def test_an_engine_that_fails_the_parity_test_is_refused(gpu: Gpu) -> None:
     gpu.trt.restore = lambda plane, peak: np.minimum(plane + 3, peak)  # two levels off: 42 dB
     backend = gpu.backend()
     message = r"fp16 engine of 'brighten' at 48×32 .* 42\.1 dB .* expected 50 dB.*fp32 by --precision fp32"
@@ -27,7 +27,7 @@ def test_an_engine_unlike_the_processor_is_refused(gpu: Gpu) -> None:
 @pytest.mark.parametrize(
     ("code", "at"), [(0, ...), (255, ...), (0, slice(0, 8))], ids=["lowest", "highest", "a corner"]
 )
-def test_frames_that_are_no_pictures_are_left_as_they_were(gpu: Gpu, code: int, at: object) -> None:
+def test_broken_frames_are_replaced_by_their_input(gpu: Gpu, code: int, at: object) -> None:
     backend = gpu.backend()
     backend.infer(batch_of(3))
     assert backend.unrestored == 0

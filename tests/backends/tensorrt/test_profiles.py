@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[3]
         ("jetson-orin", "8.7"),
     ],
 )  # fmt: skip
-def test_there_is_one_a_class(name: str, capability: str) -> None:
+def test_every_gpu_class_has_a_profile(name: str, capability: str) -> None:
     assert capability in load_profile(name).compute_capabilities
 
 
-def test_every_file_is_sound_shipped_and_explains_its_keys() -> None:
+def test_every_profile_is_valid_shipped_and_documented() -> None:
     wheel = (ROOT / "pyproject.toml").read_text()
     explained = (ROOT / "engines" / "README.md").read_text()
     assert len(known_profiles()) == 6
@@ -39,12 +39,12 @@ def test_every_file_is_sound_shipped_and_explains_its_keys() -> None:
         ("720p", (720, 1280)), ("4K", (2160, 3840)), ("720p-portrait", (1280, 720)), ("640x360", (360, 640)),
     ],
 )  # fmt: skip
-def test_sizes(text: str, size: tuple[int, int]) -> None:
+def test_sizes_by_name_and_number_are_parsed(text: str, size: tuple[int, int]) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "720", "x", "1280x", "1280*720", "-1x5"])
-def test_no_sizes(text: str) -> None:
+def test_bad_sizes_are_refused(text: str) -> None:
     with pytest.raises(EngineError, match="try WIDTHxHEIGHT, as 1280x720, or one of 480p"):
         parse_size(text)
 
@@ -73,7 +73,7 @@ def test_no_sizes(text: str) -> None:
         ('gpus = "x"\ncompute_capabilities = ["sm89"]', "compute capability is 'sm89'; expected as 8.6"),
     ],
 )
-def test_a_profile_that_makes_no_sense(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(EngineError, match=message) as caught:
@@ -83,13 +83,13 @@ def test_a_profile_that_makes_no_sense(tmp_path: Path, text: str, message: str) 
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
-def test_a_profile_that_is_no_file(tmp_path: Path) -> None:
+def test_a_profile_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "mine.toml")
     with pytest.raises(EngineError, match=r"cannot read the build profile .*expected a regular file"):
         load_profile(str(tmp_path / "mine.toml"))
 
 
-def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_profile_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no build profile is called 'volta'; try one of ada, ampere"):
         load_profile("volta")
     with pytest.raises(EngineError, match=r"cannot read the build profile '.*none.toml': No such file"):

@@ -17,7 +17,7 @@ HD = Shape.of(1, 720, 1280)
 @pytest.mark.parametrize(
     ("chroma", "size"), [("420", (34, 49)), ("422", (67, 49)), ("444", (67, 97)), ("gray", (1, 1))]
 )
-def test_chroma_formats_round_up_and_are_known_again(chroma: str, size: tuple[int, int]) -> None:
+def test_chroma_sizes_round_up_and_map_back(chroma: str, size: tuple[int, int]) -> None:
     shape = Shape.of(2, 67, 97, chroma)
     assert (shape.chroma_height, shape.chroma_width) == size
     assert shape.chroma == chroma
@@ -40,13 +40,13 @@ def test_chroma_formats_round_up_and_are_known_again(chroma: str, size: tuple[in
         ({}, False),
     ],
 )
-def test_the_key_follows_from_everything(
+def test_every_field_changes_the_key(
     make_spec: Callable[..., EngineSpec], change: dict[str, object], expected: bool
 ) -> None:
     assert (make_spec(**change).key != make_spec().key) == expected
 
 
-def test_the_name_tells_what_a_person_wants_to_know() -> None:
+def test_the_file_name_is_readable() -> None:
     model = Model.load(DEFAULT_MODEL)
     target = Target("tensorrt", "10.13.3", ("8.9",), "NVIDIA GeForce RTX 4090", "linux-x86_64")
     stem = EngineSpec.of(model, ShapeProfile.static(HD), target, planes="uint16").stem
@@ -63,12 +63,12 @@ def test_the_name_tells_what_a_person_wants_to_know() -> None:
     assert not set(stem) & set(' /\\:*?"<>|')
 
 
-def test_json_and_back(make_spec: Callable[..., EngineSpec]) -> None:
+def test_a_spec_survives_json(make_spec: Callable[..., EngineSpec]) -> None:
     spec = make_spec(HD, Shape.of(4, 1080, 1920), planes="uint16", workspace_mib=512)
     assert EngineSpec.from_json(json.loads(json.dumps(spec.as_json()))) == spec
 
 
-def test_spanning_is_tuned_for_the_first() -> None:
+def test_a_range_is_tuned_for_its_first_size() -> None:
     profile = ShapeProfile.spanning([HD, Shape.of(4, 480, 854), Shape.of(1, 1920, 1080)])
     assert profile.opt == HD
     assert (profile.min.height, profile.min.width, profile.min.batch) == (480, 854, 1)
@@ -87,7 +87,7 @@ def test_spanning_is_tuned_for_the_first() -> None:
         (lambda: ShapeProfile(HD, replace(HD, height=64), HD), "height is 720, 64, 720; expected min ≤ opt"),
     ],
 )
-def test_nonsense_is_refused(make: Callable[[], object], message: str) -> None:
+def test_impossible_shapes_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(EngineError, match=message):
         make()
 
@@ -101,7 +101,7 @@ def test_nonsense_is_refused(make: Callable[[], object], message: str) -> None:
         ({"stride": 128}, "96×64 is too small for 'm', which needs at least 128×128"),
     ],
 )
-def test_nonsense_in_a_spec_is_refused(
+def test_impossible_spec_values_are_refused(
     make_spec: Callable[..., EngineSpec], change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(EngineError, match=message):
@@ -117,7 +117,7 @@ def test_nonsense_in_a_spec_is_refused(
         (ENTERPRISE, "9.0", ("9.0",), "card"),
     ],
 )
-def test_the_target_of_a_machine(
+def test_the_target_follows_from_the_machine(
     monkeypatch: pytest.MonkeyPatch,
     flavour: Flavour,
     capability: str,
@@ -142,7 +142,7 @@ def test_the_target_of_a_machine(
         (Target("tensorrt", "1", ("8.9",), "a"), Target("tensorrt", "1", ("8.9",), "b"), False),
     ],
 )
-def test_where_an_engine_serves(
+def test_an_engine_serves_only_the_gpus_it_was_built_for(
     make_spec: Callable[..., EngineSpec], built: Target, wanted: Target, serves: bool
 ) -> None:
     assert make_spec(target=built).serves(make_spec(target=wanted)) == serves
