@@ -4,18 +4,24 @@
     scripts/kill_test.py [--kills N] [--seed N] [--case NAME] [--seconds N] [--folder DIR]
 
 Each job is killed one to three times and then left to end. Every fourth kill waits for the commit, when the
-whole output is renamed and the work cleaned away. The bytes of every job must be those of the first run.
+whole output is renamed and the work cleaned away. After most kills that left work, something hostile is done
+to it: links to a victim, pipes and damage among it, or a folder that is a link or open to all, which must be
+refused. The bytes of every job must be those of the first run, and the victim must stay as it was.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -59,6 +65,8 @@ class Tally:
     jobs: int = 0
     kills: int = 0
     in_commit: int = 0
+    hostile: int = 0
+    refused: int = 0
     resumed_frames: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -88,16 +96,105 @@ def start(case: Case, source: Path, target: Path, *more: str) -> subprocess.Pope
 
 def kill_in_commit(process: subprocess.Popen[str], target: Path) -> None:
     """Kill a run as soon as it is about to give the output its name."""
-    mark = target.with_name(f".{target.name}.rtdeblur") / "committed"
+    mark = work_of(target) / "committed"
     while process.poll() is None and not mark.exists():
         time.sleep(0.0005)
     process.kill()
+
+
+def work_of(target: Path) -> Path:
+    """The folder of unfinished work."""
+    return target.with_name(f".{target.name}.rtdeblur")
+
+
+VICTIM = b"precious"
+_SEAL_BYTES = 44  # of a segment
+Plant = Callable[[Path, Path], None]
+
+
+def _link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def _hard_link(path: Path, victim: Path) -> None:
+    os.link(victim, path)
+
+
+def _pipe(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+def _noise(path: Path, victim: Path) -> None:
+    path.write_bytes(os.urandom(1000))
+
+
+PLANTS: tuple[Plant, ...] = (_link, _hard_link, _pipe, _noise)
+
+
+def is_own(path: Path, ending: bytes = b"") -> bool:
+    """Whether a file of the work is still one that the program wrote."""
+    facts = os.lstat(path) if os.path.lexists(path) else None
+    if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        return False
+    data = path.read_bytes()
+    return data[:1] == b"{" and data[-_SEAL_BYTES:].startswith(ending)
+
+
+def harm_inside(work: Path, victim: Path, draw: random.Random) -> None:
+    """Put something in place of a file of the work, or of one that comes next."""
+    segments = sorted(path for path in work.glob("*.segment") if is_own(path, b"seal"))
+    names = ["lock", "committed", f"{250 * len(segments):08d}.part"]
+    # The job is known by its description or by a whole segment: one of them must stay.
+    if segments:
+        names += ["job.json"] * 2
+    if is_own(work / "job.json"):
+        names += [path.name for path in segments]
+    name = draw.choice(names)
+    (work / name).unlink(missing_ok=True)
+    draw.choice(PLANTS)(work / name, victim)
+
+
+def harm_folder(work: Path, victim: Path, draw: random.Random) -> Callable[[], None]:
+    """Make the folder one that must be refused; the call that is returned makes it good again."""
+    if draw.random() < 0.5:
+        work.chmod(0o777)
+        return lambda: work.chmod(0o700)
+    aside = work.with_name(f"{work.name}.aside")
+    work.rename(aside)
+    work.symlink_to(victim.parent)
+
+    def undo() -> None:
+        work.unlink()
+        aside.rename(work)
+
+    return undo
+
+
+def harm(case: Case, source: Path, target: Path, victim: Path, draw: random.Random, tally: Tally) -> None:
+    """Do something hostile to what a killed run left, if it left anything."""
+    work = work_of(target)
+    if not any(work.glob("*.segment")):
+        return
+    tally.hostile += 1
+    if draw.random() < 0.6:
+        return harm_inside(work, victim, draw)
+    undo = harm_folder(work, victim, draw)
+    process = start(case, source, target, "--resume")
+    said = process.communicate()[1]
+    undo()
+    tally.refused += 1
+    if process.returncode != 1 or "cannot keep the work" not in said:
+        tally.faults.append(f"a hostile folder was not refused: {said.strip()}")
 
 
 def one_job(case: Case, folder: Path, source: Path, wall: float, draw: random.Random, tally: Tally) -> None:
     """Kill a job some times, let it end, and compare."""
     target = folder / f"out{case.ending}"
     target.unlink(missing_ok=True)
+    victim = folder / "elsewhere" / "victim"
+    shutil.rmtree(victim.parent, ignore_errors=True)
+    victim.parent.mkdir()
+    victim.write_bytes(VICTIM)
     for _ in range(draw.randint(1, 3)):
         process = start(case, source, target, "--resume")
         if draw.random() < 0.25:
@@ -108,6 +205,8 @@ def one_job(case: Case, folder: Path, source: Path, wall: float, draw: random.Ra
             process.kill()
         process.communicate()
         tally.kills += process.returncode == -signal.SIGKILL
+        if draw.random() < 2 / 3:
+            harm(case, source, target, victim, draw, tally)
     process = start(case, source, target, "--resume")
     said = process.communicate()[1]
     tally.jobs += 1
@@ -118,6 +217,8 @@ def one_job(case: Case, folder: Path, source: Path, wall: float, draw: random.Ra
         tally.faults.append(said.strip())
     elif digest(target) != digest(folder / f"whole{case.ending}"):
         tally.faults.append(f"job {tally.jobs} gave other bytes")
+    if victim.read_bytes() != VICTIM or list(victim.parent.iterdir()) != [victim]:
+        tally.faults.append("the file elsewhere was changed")
     if left := [path.name for path in folder.iterdir() if path.name.startswith(".")]:
         tally.faults.append(f"left behind: {left}")
 
@@ -146,7 +247,8 @@ def main(kills: int, seed: int, names: tuple[str, ...], seconds: int | None, fol
     """Kill real runs at random moments, resume them, and compare bytes."""
     draw = random.Random(seed)
     total = failed = 0
-    print(f"{'case':16} {'jobs':>5} {'kills':>6} {'in commit':>10} {'frames found done':>18}  result")
+    heads = ("case", "jobs", "kills", "in commit", "hostile", "refused", "found done")
+    print("{:16} {:>5} {:>6} {:>10} {:>8} {:>8} {:>11}  result".format(*heads))
     with tempfile.TemporaryDirectory() as temporary:
         for case in _CASES:
             if names and case.name not in names:
@@ -156,7 +258,8 @@ def main(kills: int, seed: int, names: tuple[str, ...], seconds: int | None, fol
             found = f"{min(tally.resumed_frames, default=0)}..{max(tally.resumed_frames, default=0)}"
             result = "; ".join(tally.faults) or "identical"
             print(
-                f"{case.name:16} {tally.jobs:5} {tally.kills:6} {tally.in_commit:10} {found:>18}  {result}",
+                f"{case.name:16} {tally.jobs:5} {tally.kills:6} {tally.in_commit:10} {tally.hostile:8} "
+                f"{tally.refused:8} {found:>11}  {result}",
                 flush=True,
             )
             total += tally.kills
