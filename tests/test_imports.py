@@ -47,7 +47,7 @@ HOMES = {
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
     "filelock": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.media.resume.job_folder"),
     "msgspec": ("rtdeblur.decode",),
-    "platformdirs": ("rtdeblur.backends.tensorrt.cache",),
+    "platformdirs": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.cli.settings"),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),
     "rich": ("rtdeblur.cli",),

@@ -12,7 +12,8 @@ import click
 from rtdeblur.cli.options import QUIET, as_path
 from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
 from rtdeblur.cli.preview import clock, moment_of, pair, size
-from rtdeblur.cli.report import echo, progress, say
+from rtdeblur.cli.progress import progress
+from rtdeblur.cli.report import echo, say
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
 
@@ -92,7 +93,7 @@ def _write_video(
         FileReader(second) as right,
         SideBySide(left, right, layout) as joined,
         FileWriter(joined, output, overwrite=overwrite) as writer,
-        progress(joined.info, shown=not quiet) as on_progress,
+        progress(joined.info, quiet=quiet) as on_progress,
     ):
         pipeline = Pipeline(joined, IdentityBackend(), writer, on_progress=on_progress)
         with stopping(pipeline.stop) as received:
