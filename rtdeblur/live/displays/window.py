@@ -166,7 +166,8 @@ class Window:
             return
         at = round(box.width * self._split)
         box.of(canvas)[:, :at] = blurred[:, :at]
-        draw_divider(canvas, box, self._split)
+        if not self._help:
+            draw_divider(canvas, box, self._split)
         draw_label(canvas, Box(box.x, box.y, at, box.height), "blurred")
         draw_label(canvas, Box(box.x + at, box.y, box.width - at, box.height), "restored", right=True)
         self._box = box
