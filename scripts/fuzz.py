@@ -2,12 +2,16 @@
 """Fuzz the whole command: damaged files through `rtdeblur --model identity`, each in a process of its own.
 
     scripts/fuzz.py --count 2000 --videos FOLDER
+    scripts/fuzz.py --parsers 20000
 
 Small clips of every common container are generated with `ffmpeg`, and cut from the videos of a folder if one
 is given. Each input is one of them with flipped bits, lost, doubled or zeroed pieces, edited numbers near its
 header or its end, a cut, or a piece of another file in its middle. A run must end with 0 and a readable
 output, or with 1, one line, and nothing left behind; it must not crash, hang or show a traceback. Exit
 status: 0 if all runs do.
+
+With --parsers, so many inputs go to each of the package's own parsers instead: manifest, job file, segment,
+sidecar, parity record, build profile, message of the page (tests/test_parsers.py).
 """
 
 from __future__ import annotations
@@ -261,6 +265,13 @@ class Fuzzer:
         shutil.rmtree(run.folder)
 
 
+def fuzz_parsers(count: int) -> int:
+    """Draw inputs for the package's own parsers; the exit status."""
+    words = [sys.executable, "-m", "pytest", "-q", "--hypothesis-show-statistics", "tests/test_parsers.py"]
+    environment = os.environ | {"RTDEBLUR_EXAMPLES": str(count)}
+    return subprocess.run(words, cwd=Path(__file__).parent.parent, env=environment, check=False).returncode
+
+
 def main() -> int:
     """Run, and print how all ended."""
     parser = argparse.ArgumentParser(
@@ -272,7 +283,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at once (2)")
     parser.add_argument("--videos", type=Path, help="folder of real videos to cut pieces from")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of faults, and what was said")
+    parser.add_argument("--parsers", type=int, metavar="N", help="draw N inputs for each parser instead")
     words = parser.parse_args()
+    if words.parsers:
+        return fuzz_parsers(words.parsers)
     import av  # noqa: F401  each run is a fork that has it already
 
     import rtdeblur.media.writer  # noqa: F401

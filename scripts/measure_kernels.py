@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measure the blur kernels of real PAIRS next to those of the training blur, and print a Markdown table.
 
-The training blur is put on the sharp pictures of the same pairs and estimated in the same way, so that
-faults of the estimate are the same on both sides.
+The training blur is put on the sharp pictures of the same pairs and estimated in the same way, so that faults
+of the estimate are the same on both sides.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-STORE=${STORE:-/tmp/rtdeblur-gpu}
+STORE=${STORE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/rtdeblur-gpu}
 SITE=${SITE:-$STORE/site}
 RESULTS=${RESULTS:-runs/gpu}
 PART_MIB=${PART_MIB:-24}
@@ -38,6 +38,17 @@ VIDEO=${VIDEO:-}                       # a real clip for `engine` and `bench`; a
 RTX=1.7.1.116
 WHEELS=(av==18.1.0 openvino==2026.4.0 openvino-telemetry "tensorrt-rtx-cu13-bindings==$RTX"
     "tensorrt-rtx-cu13-libs==$RTX" platformdirs lightning-fabric)
+
+# What lies in $STORE and $SITE is run. In a folder that others may write to, they could have put it there.
+private() { # DIR: made for its owner only, or checked
+    umask 077
+    mkdir -p "$(dirname "$1")"
+    [ -e "$1" ] || [ -L "$1" ] || mkdir -m 700 "$1"
+    if [ -L "$1" ] || [ ! -d "$1" ] || [ ! -O "$1" ] || [ -n "$(find "$1" -maxdepth 0 -perm /022)" ]; then
+        echo "$1 is a link, or others may write to it; remove it, or set STORE and SITE" >&2
+        exit 1
+    fi
+}
 
 step_pack() {
     rm -rf gpu-parts && mkdir -p gpu-parts/wheels
@@ -55,12 +66,14 @@ step_pack() {
 }
 
 step_take() {
+    private "$STORE"
     mkdir -p "$STORE/parts"
     cp "$1"/* "$STORE/parts/"
     ls "$STORE/parts"
 }
 
 step_install() {
+    private "$STORE"
     (cd "$STORE/parts" && sha256sum --quiet --check SHA256SUMS)
     mkdir -p "$STORE/wheels"
     cat "$STORE"/parts/part-* | tar -C "$STORE/wheels" -xf -
@@ -140,6 +153,9 @@ if [ $# -eq 0 ]; then
     exit 2
 fi
 mkdir -p "$RESULTS"
+for folder in "$STORE" "$SITE"; do
+    [ ! -e "$folder" ] || private "$folder"
+done
 export PYTHONPATH="$SITE:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 while [ $# -gt 0 ]; do
     case $1 in

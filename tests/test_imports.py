@@ -23,8 +23,8 @@ LAYERS = [
     {"strength"},
     {"media", "backends"},
     {"ffmpeg", "cuda", "model", "system"},
-    {"device"},
-    {"frames", "dropout", "errors", "pictures", "blur", "page", "files", "decode", "parity"},
+    {"device", "blur"},
+    {"frames", "dropout", "errors", "pictures", "page", "files", "decode", "parity"},
 ]
 """From the top down: a part imports only from lower layers."""
 
@@ -47,7 +47,7 @@ HOMES = {
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
     "filelock": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.media.resume.job_folder"),
     "msgspec": ("rtdeblur.decode",),
-    "platformdirs": ("rtdeblur.backends.tensorrt.cache",),
+    "platformdirs": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.cli.settings"),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),
     "rich": ("rtdeblur.cli",),

@@ -1,4 +1,4 @@
-"""The trainer's command line: `python -m train fit | decay | evaluate | curve | mix | export | card`."""
+"""Command line of the trainer: python -m train demo, fit, decay, evaluate, curve, mix, export, card."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Train generators, measure them, and write the model bundles that rtdeblur runs."""
+
+
+@cli.command()
+@click.option("-o", "--output", type=NEW_FOLDER, default=Path("runs/demo"), show_default=True, help="Folder.")
+@click.option("--minutes", type=click.FloatRange(0.1), default=2.5, show_default=True, help="Time to take.")
+def demo(output: Path, minutes: float) -> None:
+    """Train a small network on pictures that it draws itself, and show what it has learned."""
+    from train.fit.demo import demo as run
+
+    result = run(output, minutes, BEGAN)
+    click.echo(f"PSNR on held-out pictures: {result.before:.2f} dB blurred, {result.after:.2f} dB restored")
+    click.echo(f"curves: {result.curves}")
+    click.echo(f"blurred, restored, sharp: {result.sheet}")
 
 
 @cli.command()

@@ -125,7 +125,7 @@ class BenchRequest(Request):
         if self.video is None:
             return [parse_size(size) for size in self.sizes or ("720p",)]
         if self.sizes:
-            raise click.UsageError("VIDEO has a size of its own; leave out --size or the video.")
+            raise click.UsageError("VIDEO has its own size; leave out --size or VIDEO.")
         from rtdeblur.media.reader import FileReader
 
         with FileReader(self.video) as reader:
@@ -135,10 +135,10 @@ class BenchRequest(Request):
 def _command(**words: Any) -> None:
     """Measure how fast this machine restores video.
 
-    Inference alone, on frames in memory: median and 95th percentile of a batch, and frames a second. Then
-    decoding and encoding alone, and the whole, on VIDEO or a clip that is made for it. The stages share the
-    cores: the limit of the whole is the slowest stage alone, or the cores over the core-seconds that all
-    stages spend on a frame. Compare figures of one run only.
+    First inference only, on frames in memory: median and 95th percentile per batch, and frames per second.
+    Then decoding only, encoding only and the whole pipeline, on VIDEO or a generated clip. The stages share
+    the cores, so the pipeline is limited by its slowest stage, or by the number of cores divided by the
+    core-seconds that all stages spend per frame. Compare figures of the same run only.
     """
     request = BenchRequest.of(**words)
     sizes = request.resolutions()
@@ -171,23 +171,23 @@ command = click.Command(
         *SHARED,
         click.Option(
             ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
-            help="As 1280x720 or 720p; more than once for more rows.  [default: 720p]",
+            help="For example 1280x720 or 720p; repeat for more rows.  [default: 720p]",
         ),
         click.Option(
             ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
-            help="Frames at once; more than once for more rows.  [default: 1]",
+            help="Frames per inference call; repeat for more rows.  [default: 1]",
         ),
         click.Option(
             ["--frames"], type=click.IntRange(0), default=60, show_default=True,
-            help="Length of the clip; 0 measures inference alone.",
+            help="Length of the generated clip; 0 measures inference only.",
         ),
         click.Option(
             ["--seconds"], type=click.FloatRange(0), default=3.0, show_default=True,
-            help="How long inference alone is measured, at least.",
+            help="Minimum time to measure inference for.",
         ),
         ENGINE_DIR,
         QUIET,
-        click.Option(["--json"], is_flag=True, help="Print the figures for programs."),
+        click.Option(["--json"], is_flag=True, help="Print the figures as JSON."),
     ],
     callback=_command,
     help=_command.__doc__,

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 ENGINE_DIR = click.Option(
     ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder of engines; without it $RTDEBLUR_ENGINE_DIR, or the user's cache.",
+    help="Folder of engines.  [default: $RTDEBLUR_ENGINE_DIR, or the user's cache]",
 )  # fmt: skip
 
 _PARAMS: list[click.Parameter] = [
-    click.Option(["--model"], metavar="NAME|PATH", help="A bundled model, or a bundle's file."),
-    click.Option(["--profile"], metavar="NAME|PATH", help="Options for a class of GPUs; see engines/."),
+    click.Option(["--model"], metavar="NAME|PATH", help="A bundled model or a .onnx file."),
+    click.Option(["--profile"], metavar="NAME|PATH", help="A class of GPUs (ada, hopper …) or a TOML file."),
     click.Option(
         ["--precision"], type=click.Choice(get_args(Precision)),
-        help="Of the graph; auto is fp16 if the model has it.  [default: auto]",
+        help="Precision of the engine; auto is fp16 if the model has it.  [default: auto]",
     ),
     click.Option(
         ["--flavour"], type=click.Choice(["auto", "rtx", "tensorrt"]),
@@ -41,24 +41,24 @@ _PARAMS: list[click.Parameter] = [
     ),
     click.Option(
         ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
-        help="As 1280x720, 720p or 720p-portrait; more than once for more engines.  [default: 720p]",
+        help="For example 1280x720, 720p or 720p-portrait; repeat for more.  [default: 720p]",
     ),
     click.Option(
         ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
-        help="Frames at once; more than once for more engines.  [default: 1, live pictures, and 4, files]",
+        help="Frames per inference call; repeat for more.  [default: 1 (live) and 4 (files)]",
     ),
     click.Option(["--chroma"], type=click.Choice(["420", "422", "444", "gray"]), help="[default: 420]"),
     click.Option(
-        ["--depth"], type=click.IntRange(8, 16), default=8, show_default=True, help="Bits a sample."
+        ["--depth"], type=click.IntRange(8, 16), default=8, show_default=True, help="Bits per sample."
     ),
     click.Option(
         ["--dynamic"], is_flag=True,
-        help="One engine for all between the smallest and the largest, tuned for the first.",
+        help="Build one engine for all sizes between the smallest and largest, tuned for the first.",
     ),
     click.Option(
         ["--compute-capability", "compute_capabilities"], multiple=True, metavar="X.Y",
-        help="What an RTX engine is built for, as 8.9; more than once for more.  "
-        "[default: the GPU at hand; without one 8.0, 8.6, 8.9, 12.0 and maybe later]",
+        help="Target of an RTX engine, such as 8.9; repeat for more.  "
+        "[default: this GPU; without one 8.0, 8.6, 8.9, 12.0 and maybe later]",
     ),
     click.Option(
         ["--optimization-level"], type=click.IntRange(0, 5), metavar="N",
@@ -66,11 +66,11 @@ _PARAMS: list[click.Parameter] = [
     ),
     click.Option(
         ["--workspace", "workspace_mib"], type=click.IntRange(1), metavar="MIB",
-        help="Most scratch memory of a layer.  [default: TensorRT's, all]",
+        help="Maximum scratch memory per layer.  [default: TensorRT's, all]",
     ),
     ENGINE_DIR,
-    click.Option(["--force"], is_flag=True, help="Build again what is there."),
-    click.Option(["--json", "as_json"], is_flag=True, help="Print what was built for programs."),
+    click.Option(["--force"], is_flag=True, help="Rebuild engines that exist."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print the engines built as JSON."),
     click.Option(["-q", "--quiet"], is_flag=True, help="Print warnings and errors only."),
 ]  # fmt: skip
 
@@ -177,8 +177,8 @@ def _command(
 ) -> None:
     """Build TensorRT engines ahead of time.
 
-    Running builds what it needs by itself; this does it before, or on another machine. The RTX flavour
-    needs no GPU for it.
+    A run builds the engines it needs; this command builds them earlier, or on another machine. The RTX
+    flavour needs no GPU to build.
     """
     from rtdeblur.backends.tensorrt.spec import EngineSpec
 

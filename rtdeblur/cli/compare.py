@@ -11,8 +11,9 @@ import click
 
 from rtdeblur.cli.options import QUIET, as_path
 from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
-from rtdeblur.cli.preview import clock, pair, size
-from rtdeblur.cli.report import echo, progress, say
+from rtdeblur.cli.preview import clock, moment_of, pair, size
+from rtdeblur.cli.progress import progress
+from rtdeblur.cli.report import echo, say
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
 
@@ -62,13 +63,11 @@ def _page(first: Path, second: Path, moments: list[tuple[Sample, Sample]], infos
     for before, after in moments:
         left = before.picture
         right = after.picture_of(left.shape[:2])
-        caption = f"{clock(before.seconds)} – blur {before.blur:.2f} in A, {after.blur:.2f} in B"
+        caption = f"{moment_of(before.seconds)} – blur {before.blur:.2f} in A, {after.blur:.2f} in B"
         pairs.append(pair(caption, left, right))
     sharper = "B" if blurs[1] < blurs[0] else "A"
     gap = abs(blurs[0] - blurs[1])
-    summary = (
-        "Both are equally sharp." if gap < 0.01 else f"{sharper} is sharper by this estimate. Judge below."
-    )
+    summary = "Both are equally sharp." if gap < 0.01 else f"{sharper} is sharper by this estimate."
     names = [first.name, second.name] if first.name != second.name else [str(first), str(second)]
     return Page(
         title=f"{names[0]} and {names[1]}",
@@ -94,7 +93,7 @@ def _write_video(
         FileReader(second) as right,
         SideBySide(left, right, layout) as joined,
         FileWriter(joined, output, overwrite=overwrite) as writer,
-        progress(joined.info, shown=not quiet) as on_progress,
+        progress(joined.info, quiet=quiet) as on_progress,
     ):
         pipeline = Pipeline(joined, IdentityBackend(), writer, on_progress=on_progress)
         with stopping(pipeline.stop) as received:
@@ -118,7 +117,7 @@ def _command(
     The moments are the most blurred ones of A. --video writes a video of both instead: next to each other, or
     with a line that wanders between them. Its sound is that of A.
     """
-    check_output(output)
+    check_output(output, overwrite)
     if video is not None:
         frames = _write_video(first, second, video, layout, overwrite, quiet)
         if as_json:

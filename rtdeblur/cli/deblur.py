@@ -1,4 +1,4 @@
-"""`rtdeblur INPUT... -o OUTPUT`: the main job."""
+"""`rtdeblur INPUT...`: the main job."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.options import PARAMS, Bare, DeblurRequest
+from rtdeblur.cli.guesses import check_words
+from rtdeblur.cli.help import COMMANDS, Bare
+from rtdeblur.cli.options import PARAMS, DeblurRequest
 from rtdeblur.cli.pictures import expanded, sequence_of
 from rtdeblur.cli.plan import STANDARD, Plan, plan
-from rtdeblur.cli.report import echo, say, show_traceback
+from rtdeblur.cli.report import configure, echo, say, show_traceback
 from rtdeblur.cli.restoring import FileRestorer
-from rtdeblur.cli.results import Failure, Outcome, Skipped, as_json, as_line
+from rtdeblur.cli.results import Failure, Interrupted, Outcome, Skipped, as_json, as_line
+from rtdeblur.cli.signals import Stopped, abandoning
 from rtdeblur.errors import BackendError, DependencyError, FinishedError, ModelError, NoVideoError
 
 if TYPE_CHECKING:
@@ -22,37 +25,39 @@ if TYPE_CHECKING:
 
 def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
     """Restore every file; one that fails does not stop the others."""
-    if not planned.many:
-        try:
-            yield restorer.restore(planned.jobs[0])
-        except FinishedError as error:
-            yield Skipped(planned.jobs[0], error)
-        return
     for number, job in enumerate(planned.jobs, 1):
+        title = f"[{number}/{len(planned.jobs)}] {job.input.name}: " if planned.many else ""
         try:
-            job.output.parent.mkdir(parents=True, exist_ok=True)
-            yield restorer.restore(job, title=f"[{number}/{len(planned.jobs)}] {job.input.name}: ")
+            if planned.many:
+                job.output.parent.mkdir(parents=True, exist_ok=True)
+            yield restorer.restore(job, title)
+        except Stopped:
+            yield Interrupted(job, restorer.kept)
+            raise
+        except FinishedError as error:
+            yield Skipped(job, error)
         except (click.ClickException, ModelError, DependencyError):
-            raise  # what no file can help
+            raise  # no other file would fare better
         except Exception as error:
-            if isinstance(error, BackendError) and restorer.backend is None:
+            if not planned.many or (isinstance(error, BackendError) and restorer.backend is None):
                 raise
             show_traceback(error)
-            skip = isinstance(error, FinishedError) or (job.found and isinstance(error, NoVideoError))
+            skip = job.found and isinstance(error, NoVideoError)
             yield Skipped(job, error) if skip else Failure(job, error)
 
 
-def _tell(outcome: Outcome, quiet: bool) -> None:
-    if isinstance(outcome, Failure):
-        skipped = isinstance(outcome, Skipped)
-        if not (skipped and quiet):
-            say("info" if skipped else "error", outcome.as_line() + ("; skipped" if skipped else ""))
-        return
-    for warning in outcome.warnings:
-        say("warning", warning)
-    if outcome.damage.count:
-        say("warning", f"{outcome.job.input} is damaged: {outcome.damage}")
-    if not quiet:
+def _tell(outcome: Outcome) -> None:
+    if isinstance(outcome, Interrupted):
+        say("warning" if outcome.kept else "info", outcome.as_line())
+    elif isinstance(outcome, Skipped):
+        say("info", f"{outcome.as_line()}; skipped")
+    elif isinstance(outcome, Failure):
+        say("error", outcome.as_line())
+    else:
+        for warning in outcome.warnings:
+            say("warning", warning)
+        if outcome.damage.count:
+            say("warning", f"{outcome.job.input} is damaged: {outcome.damage}")
         say("info", outcome.as_line())
 
 
@@ -65,24 +70,38 @@ def _skipped(paths: tuple[Path, ...]) -> str:
 
 def _command(**words: Any) -> None:
     request = DeblurRequest.of(**words)
+    configure(quiet=request.quiet, verbose=request.verbose, log_file=request.log_file)
     inputs = expanded(request.inputs)
+    check_words(inputs, request.output, COMMANDS)
     sequence = sequence_of(request.inputs, inputs, request.output)
     planned = (
         Plan((sequence,)) if sequence else plan(inputs, request.output, request.format, request.recursive)
     )
-    if planned.skipped and not request.quiet:
+    if planned.skipped:
         say("info", _skipped(planned.skipped))
+    if request.output is None and len(planned.jobs) == 1:
+        say("info", f"writing {planned.jobs[0].output}")
     outcomes: list[Outcome] = []
-    with closing(FileRestorer(request)) as restorer:
+
+    def summarise() -> None:
+        if outcomes and request.json:
+            echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
+        if outcomes and planned.many:
+            say("info", as_line(planned, outcomes))
+
+    def abandon() -> None:
+        if len(outcomes) < len(planned.jobs):
+            outcomes.append(Interrupted(planned.jobs[len(outcomes)], restorer.kept))
+            _tell(outcomes[-1])
+        summarise()
+
+    with closing(FileRestorer(request)) as restorer, abandoning(abandon):
         try:
             for outcome in _outcomes(restorer, planned):
                 outcomes.append(outcome)
-                _tell(outcome, request.quiet)
+                _tell(outcome)
         finally:
-            if outcomes and request.json:
-                echo(as_json(planned, outcomes), err=planned.jobs[0].output == STANDARD)
-            if outcomes and planned.many and not request.quiet:
-                say("info", as_line(planned, outcomes))
+            summarise()
     if any(type(outcome) is Failure for outcome in outcomes):
         click.get_current_context().exit(1)
 

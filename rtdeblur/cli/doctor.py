@@ -15,13 +15,15 @@ from typing import Literal
 import click
 
 from rtdeblur import system
-from rtdeblur.cli.report import echo, plain
+from rtdeblur.cli.report import echo, line_of, plain
 from rtdeblur.errors import DependencyError, EngineError, ModelError
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
 _FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16", "AMX bf16": "amx_bf16"}
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "h264_nvenc", "hevc_nvenc")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "ffv1")
+_SECONDS = 0.3
+"""How long inference is measured, at least."""
 _LEAST_CAPABILITY = 7.5
 """Turing; neither flavour supports an older GPU (support matrices of TensorRT 11 and TensorRT-RTX 1.7)."""
 _LEAST_CUDA = 13.0
@@ -139,7 +141,7 @@ def _tensorrt() -> Iterator[Finding]:
         except DependencyError:
             install = f"pip install 'rtdeblur[{flavour.extra}]'"
             if present:
-                yield Finding(flavour.title, True, f"not installed, and not needed beside {present[0].title}")
+                yield Finding(flavour.title, True, f"optional ({present[0].title} is used)")
             elif flavour.portable and platform.machine().lower() not in ("x86_64", "amd64"):
                 yield Finding(flavour.title, False, f"not made for {platform.machine()}")
             else:
@@ -280,21 +282,52 @@ def _marks() -> tuple[str, str]:
     return marks
 
 
+def _verdict(broken: list[Finding]) -> str:
+    """The first line: whether videos can be restored here, on what, and how fast."""
+    if broken:
+        names = ", ".join(dict.fromkeys(finding.name for finding in broken))
+        return f"Not ready: {names}; see below."
+    try:
+        return f"Ready: {_speed_here()}"
+    except Exception as error:  # the findings below may say why
+        return f"Not ready: the default model does not run: {line_of(error)}"
+
+
+def _speed_here() -> str:
+    """Where the default model runs, and how fast: a part of a second is measured."""
+    from rtdeblur import bench
+    from rtdeblur.backends import open_backend
+    from rtdeblur.backends.base import EngineOptions
+    from rtdeblur.model import DEFAULT_MODEL, Model
+
+    # An engine is built for one size, so on a GPU that of the answer; elsewhere a quarter is quicker.
+    with open_backend("auto", Model.load(DEFAULT_MODEL), engines=EngineOptions()) as backend:
+        if on_gpu := backend.name == "tensorrt":
+            height, width, scale = 720, 1280, 1
+        else:
+            height, width, scale = 360, 640, 4
+        fps = bench.time_inference(backend, bench.noise(4, height, width), _SECONDS).fps / scale
+    gpu = system.first_gpu() if on_gpu else None
+    return f"{gpu.name if gpu else 'CPU'}, about {fps:.{0 if fps >= 2 else 1}f} fps at 720p."
+
+
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Show what was found here, and what to install for more."""
+    """Show whether this machine is ready, how fast it is, and what to install for more."""
     report = examine()
+    broken = [finding for found in report.values() for finding in found if finding.needed and not finding.ok]
     if as_json:
         findings = {title: [asdict(finding) for finding in found] for title, found in report.items()}
         echo(json.dumps(findings, indent=2))
     else:
         marks = _marks()
+        echo(_verdict(broken) + "\n")
         for title, found in report.items():
             echo(title)
             for finding in found:
                 advice = f" ({finding.advice})" if finding.advice and not finding.ok else ""
                 echo(plain(f"  {marks[finding.ok]} {finding.name}: {finding.value}{advice}"))
-    if any(finding.needed and not finding.ok for found in report.values() for finding in found):
+    if broken:
         ctx.exit(1)

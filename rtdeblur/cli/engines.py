@@ -78,16 +78,16 @@ def _command(
     most_mib: float | None,
     as_json: bool,
 ) -> int:
-    """List the TensorRT engines that were built; verify or prune them.
+    """List, verify or prune the TensorRT engines built so far.
 
     --prune removes damaged engines and those for another version of TensorRT or another system. With
-    --verify the exit code is 1 where an engine is damaged.
+    --verify the exit code is 1 if an engine is damaged.
     """
     from rtdeblur.backends.tensorrt.cache import EngineCache
 
     cache = EngineCache(engine_dir)
     if (unused_days is not None or most_mib is not None) and not prune:
-        raise click.UsageError("--unused and --most belong to --prune.")
+        raise click.UsageError("--unused and --most need --prune.")
     if prune:
         removed = cache.prune(
             stale=lambda spec: bool(_stale(spec)), unused_days=unused_days, most_mib=most_mib
@@ -103,17 +103,17 @@ command = click.Command(
     "engines",
     params=[
         ENGINE_DIR,
-        click.Option(["--verify"], is_flag=True, help="Hold each engine against its checksum."),
-        click.Option(["--prune"], is_flag=True, help="Remove what is damaged or stale."),
+        click.Option(["--verify"], is_flag=True, help="Check every engine against its checksum."),
+        click.Option(["--prune"], is_flag=True, help="Remove damaged and stale engines."),
         click.Option(
             ["--unused", "unused_days"], type=click.FloatRange(0), metavar="DAYS",
-            help="With --prune: also what was not used for so long.",
+            help="With --prune: also remove engines unused for this long.",
         ),
         click.Option(
             ["--most", "most_mib"], type=click.FloatRange(0), metavar="MIB",
-            help="With --prune: also the longest unused, until the rest is no larger.",
+            help="With --prune: also remove the least recently used beyond this total size.",
         ),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print the list for programs."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the list as JSON."),
     ],
     callback=_command,
     help=_command.__doc__,

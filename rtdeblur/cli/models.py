@@ -1,44 +1,86 @@
-"""`rtdeblur models`: the bundled models and what they measure."""
+"""`rtdeblur models`: the bundled models, which to use when, and what they measure."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.report import echo, table
+from rtdeblur.cli.report import echo
+from rtdeblur.model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rtdeblur.model import Model
 
-_HEADERS = ("name", "architecture", "parameters", "PSNR in → out", "licence", "size")
+_WIDTH = 80
 
 
-def _row(model: Model) -> tuple[str, ...]:
+def _lines(model: Model, default: Model | None) -> list[str]:
+    """A model in a few lines: its size, when to use it, what it measures."""
     manifest = model.manifest
-    architecture = manifest.architecture
-    parameters = architecture.get("parameters")
-    measured = {data: row for data, row in manifest.scores.items() if {"psnr_in", "psnr_out"} <= row.keys()}
-    return (
-        manifest.name,
-        str(architecture.get("generator", "?")),
-        f"{parameters / 1e6:.2f} M" if isinstance(parameters, int) else "?",
-        "; ".join(_gain(data, row) for data, row in measured.items()) or "not measured",
-        manifest.licence,
+    parameters = manifest.architecture.get("parameters")
+    facts = (
+        str(manifest.architecture.get("generator", "?")),
+        f"{parameters / 1e6:.2f} M parameters" if isinstance(parameters, int) else "? parameters",
         f"{len(model.onnx) / 1e6:.1f} MB",
+        manifest.licence,
     )
+    measured = _measured(model)
+    gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
+    name = manifest.name.removesuffix("-fp16")  # --model finds either precision by it
+    return [
+        f"{name}: {', '.join(facts)}",
+        *_wrapped(_advice(model, default)),
+        *_wrapped(f"PSNR, blurred → restored: {gains}" if gains else "not measured"),
+    ]
 
 
-def _gain(data: str, measures: dict[str, float]) -> str:
-    return f"{measures['psnr_in']:.2f} → {measures['psnr_out']:.2f} dB ({data})"
+def _wrapped(text: str) -> list[str]:
+    wrapped = click.formatting.wrap_text(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return wrapped.splitlines()
+
+
+def _advice(model: Model, default: Model | None) -> str:
+    """When to use a model, by its work and its scores next to those of the default one."""
+    name = model.manifest.name
+    if name == DEFAULT_MODEL:
+        return "The default: use it unless you compare models."
+    if default is None:
+        return "Use it with --model."
+    ours, theirs = _measured(model), _measured(default)
+    shared = next((data for data in theirs if data in ours), None)
+    ratio = _work(model) / _work(default) if _work(default) else 0
+    times = f", at {ratio:.2g} times the work of {DEFAULT_MODEL}" if ratio else ""
+    if shared is None:
+        return f"Not measured on the data of {DEFAULT_MODEL}{times}: compare both on your own videos."
+    gain = ours[shared][1] - theirs[shared][1]
+    if gain > 0:
+        return f"Use it for the best result: {gain:.2f} dB better{times}."
+    return f"Use it only to compare: {-gain:.2f} dB worse{times}."
+
+
+def _work(model: Model) -> float:
+    """Arithmetic of one picture, in any unit that models share; 0 if unknown."""
+    gflop = model.manifest.architecture.get("gflop_256")
+    return float(gflop) if isinstance(gflop, int | float) else 0.0
+
+
+def _measured(model: Model) -> dict[str, tuple[float, float]]:
+    """PSNR of blurred and restored pictures in dB, by the name of the data."""
+    scores: dict[str, Any] = model.manifest.scores
+    return {
+        data: (row["psnr_in"], row["psnr_out"])
+        for data, row in scores.items()
+        if isinstance(row, dict) and {"psnr_in", "psnr_out"} <= row.keys()
+    }
 
 
 @click.command("models")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifests for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 def command(as_json: bool) -> None:
-    """List the bundled models and what they measure."""
+    """List the bundled models: which to use when, and what they measure."""
     from rtdeblur.model import Model, bundled_models
 
     models = [Model.load(name) for name in bundled_models()]
@@ -46,6 +88,7 @@ def command(as_json: bool) -> None:
         manifests = [asdict(model.manifest) | {"bytes": len(model.onnx)} for model in models]
         echo(json.dumps(manifests, indent=2))
     elif models:
-        echo(table([_HEADERS, *map(_row, models)]))
+        default = next((model for model in models if model.manifest.name == DEFAULT_MODEL), None)
+        echo("\n\n".join("\n".join(_lines(model, default)) for model in models))
     else:
-        echo("no model is bundled; --model takes the path of one")
+        echo("No model is bundled; --model takes the path of one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,14 +15,19 @@ import click
 
 from rtdeblur.backends import BACKENDS
 from rtdeblur.cli.report import at_times, echo, say
-from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
+from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision, bundled_models
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from click.shell_completion import CompletionItem
+
     from rtdeblur.backends.base import Backend, Mode
     from rtdeblur.dropout import Policy
+    from rtdeblur.media.codecs import Quality
     from rtdeblur.media.deinterlace import Deinterlacing
+
+QUALITIES = ("small", "balanced", "high", "lossless")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,7 @@ class DeblurRequest(Request):
     """Options of the bare form."""
 
     inputs: tuple[Path, ...]
-    output: str
+    output: str | None
     format: str | None
     recursive: bool
     deinterlace: Deinterlacing | None
@@ -103,13 +109,52 @@ class DeblurRequest(Request):
     batch: int
     decoder: str
     codec: str
+    quality: Quality | None
     crf: int | None
     preset: str | None
     overwrite: bool
     resume: bool
     start: float | None
+    end: float | None
     duration: float | None
+    frames: tuple[int, int | None] | None
     rate: Fraction | None
+    verbose: bool
+    log_file: Path | None
+
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            UsageError: of click.
+        """
+        if self.frames and not self.start is self.end is self.duration is None:
+            raise click.UsageError("--frames says which part; leave out --start, --end and --duration.")
+        if self.end is not None and self.duration is not None:
+            raise click.UsageError("--end and --duration both say where the part ends; leave out one.")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise click.UsageError(
+                f"--end is {self.end:g} s, expected more than --start, {self.start or 0:g} s."
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """False if a part of each file is asked for."""
+        return all(bound is None for bound in (self.start, self.end, self.duration, self.frames))
+
+    def part(self, path: Path) -> tuple[float | None, float | None]:
+        """Start and duration of the part of a file to restore, in seconds; None for its beginning or end.
+
+        Raises:
+            InputError: the file has no such frames, or they cannot be counted.
+        """
+        if self.frames:
+            from rtdeblur.media.frame_range import part_of_frames
+
+            return part_of_frames(path, *self.frames, max_pixels=self.max_pixels)
+        if self.end is not None:
+            return self.start, self.end - (self.start or 0)
+        return self.start, self.duration
 
 
 def as_path(word: str) -> Path:
@@ -132,7 +177,42 @@ def as_path(word: str) -> Path:
     return path.absolute() if word != "-" and path == Path("-") else path
 
 
+class _File(click.ParamType[Any]):
+    """A path; shells complete it."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return value if isinstance(value, Path) else as_path(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+FILE = _File()
+
+
+class _ModelName(_File):
+    """The name of a bundled model, or a path; shells complete both."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in (*bundled_models(), IDENTITY) if name.startswith(incomplete)]
+        return [*map(CompletionItem, names)] or super().shell_complete(ctx, param, incomplete)
+
+
 _CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?([0-5]?\d):)?(\d{1,9}(?:\.\d*)?|\.\d+)")
+_RANGE = re.compile(r"(\d*):(\d*)")
 
 
 def seconds(text: str) -> float:
@@ -140,7 +220,7 @@ def seconds(text: str) -> float:
     match = _CLOCK.fullmatch(text.strip())
     if match is None or (match[2] and float(match[3]) >= 60):
         raise click.BadParameter(
-            f"{text!r} is no time; expected seconds or [HH:]MM:SS, as in 90.5 or 1:30.5."
+            f"{text!r} is no time; expected seconds or [HH:]MM:SS, for example 90.5 or 1:30.5."
         )
     hours, minutes, rest = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest)
@@ -166,6 +246,18 @@ def _length(text: str) -> float:
     return length
 
 
+def frame_range(text: str) -> tuple[int, int | None]:
+    """Parse `100:200`, `100:` or `:200` to the first frame and the one after the last, None for the end."""
+    match = _RANGE.fullmatch(text.strip())
+    first = int(match[1] or 0) if match else 0
+    stop = int(match[2]) if match and match[2] else None
+    if match is None or text.strip() == ":" or (stop is not None and stop <= first):
+        raise click.BadParameter(
+            f"{text!r} is no range of frames; expected FIRST:END, for example 100:200 for frames 100 to 199."
+        )
+    return first, stop
+
+
 def _flag(*names: str, help: str) -> click.Option:
     return click.Option(names, is_flag=True, help=help)
 
@@ -174,7 +266,8 @@ def _choice(name: str, choices: tuple[str, ...], help: str) -> click.Option:
     return click.Option([name], type=click.Choice(choices), default="auto", show_default=True, help=help)
 
 
-def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+def show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the version and exit."""
     if wanted:
         import rtdeblur
 
@@ -183,7 +276,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 VERSION = click.Option(
-    ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    ["-V", "--version"], is_flag=True, is_eager=True, expose_value=False, callback=show_version,
     help="Show the version and exit.",
 )  # fmt: skip
 
@@ -196,122 +289,161 @@ class _BackendType(click.Choice[str]):
 
 
 MODEL = click.Option(
-    ["--model"], metavar="NAME|PATH",
-    help=f"A bundled model (see `rtdeblur models`), a bundle's .json or .onnx file, or `{IDENTITY}`, "
-    "which changes nothing.",
+    ["--model"], type=_ModelName(), metavar="NAME|PATH",
+    help=f"A bundled model (see `rtdeblur models`), a .onnx file, or {IDENTITY}, which changes nothing.",
 )  # fmt: skip
 BACKEND = click.Option(
     ["--backend"], type=_BackendType(BACKENDS), default="auto", show_default=True,
-    help="What runs the model.",
+    help="Runtime of the model; auto prefers an NVIDIA GPU.",
 )  # fmt: skip
 PRECISION = _choice(
     "--precision", get_args(Precision),
-    "auto: fp16 on a GPU; on the processor bfloat16 if it is fast in it, else fp32.",
+    "auto: fp16 on a GPU; on the CPU bfloat16 if that is fast there, else fp32.",
 )  # fmt: skip
 DROPOUT = click.Option(
     ["--dropout"], type=click.Choice(("paper", "off")),
-    help="paper: one mask throughout, as in the paper; the model's own choice by default.",
+    help="paper: one mask for the whole video, as in the paper.  [default: the model's own]",
 )  # fmt: skip
 _SEED = click.Option(
     ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
-    help="Of the dropout mask: the same seed gives the same video.",
+    help="Seed of the dropout mask; same seed, same output.",
 )  # fmt: skip
 
-_FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Which TensorRT: RTX or the enterprise one.")
+_FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Kind of TensorRT: RTX or enterprise.")
 ENGINE_DIR = click.Option(
     ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-    help="Where TensorRT's engines are kept; the user's cache by default.",
+    help="Folder of TensorRT engines.  [default: the user's cache]",
 )  # fmt: skip
 SHARED = [BACKEND, PRECISION, DROPOUT, _SEED, _FLAVOUR]
 """What every command that runs a model takes, with an option for each of the other fields of `Request`."""
 STRENGTH = click.Option(
     ["--strength"], type=click.FloatRange(0, 2), metavar="S", default=1.0, show_default=True,
-    help="Scale of the change: 0 (none) to 2 (twice what the model does).",
+    help="Scale of the change: 0 (none) to 2 (double).",
 )  # fmt: skip
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
-INPUTS = click.Argument(["inputs"], type=as_path, nargs=-1, required=True, metavar="INPUT...")
 
-_SECTIONS: dict[str, list[click.Option]] = {
-    "Output": [
+def _note_named(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]) -> None:
+    ctx.meta["rtdeblur.named"] = paths
+
+
+def _all_inputs(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The inputs, those named by -i first."""
+    named: tuple[Path, ...] = ctx.meta.get("rtdeblur.named", ())
+    if not (named or paths or ctx.resilient_parsing):
+        raise click.MissingParameter(ctx=ctx, param=param)
+    if named and paths and ctx.params.get("output") is None:
+        output = shlex.quote(str(paths[-1]))
+        raise click.UsageError(f"{output} is not named as an input or output; did you mean -o {output}?")
+    return (*named, *paths)
+
+
+INPUTS = click.Argument(
+    ["inputs"], type=FILE, nargs=-1, required=False, metavar="INPUT...", callback=_all_inputs
+)
+_OUTPUT = click.Option(
+    ["-o", "--output"], metavar="OUTPUT", is_eager=True,  # known when the inputs are looked at
+    help="File, folder (ending in /) or - for standard output.",
+)  # fmt: skip
+_OVERWRITE = _flag("-y", "--overwrite", help="Replace OUTPUT if it exists.")
+_RESUME = _flag("--resume", help="Resume an interrupted run; keep progress if this one stops too.")
+_START = click.Option(
+    ["--start", "-ss"],
+    type=seconds,
+    metavar="TIME",
+    help="Start of the part to restore: seconds or [HH:]MM:SS.",
+)
+_END = click.Option(["--end", "-to"], type=_length, metavar="TIME", help="End of the part to restore.")
+_QUALITY = click.Option(
+    ["--quality"], type=click.Choice(QUALITIES),
+    help="Size of OUTPUT against its fidelity.  [default: balanced]",
+)  # fmt: skip
+
+SECTIONS: dict[str, list[click.Option]] = {
+    "Input": [
         click.Option(
-            ["-o", "--output"], required=True, metavar="OUTPUT",
-            help="Video to write: a file, - for standard output, or a folder with a slash at its end.",
+            ["-i", "--input"], type=FILE, multiple=True, metavar="INPUT", expose_value=False, is_eager=True,
+            callback=_note_named, help="An input, as for FFmpeg; the same as INPUT without -i.",
         ),
-        _flag("-y", "--overwrite", help="Replace OUTPUT if it is there."),
-        _flag("--resume", help="Go on with work that was cut off, and keep it should this run fail too."),
+        _flag("-r", "--recursive", help="Include subfolders and keep their structure."),
+        _START,
+        _END,
         click.Option(
-            ["--format"], metavar="NAME",
-            help="Container, as mkv or mp4, whatever the name of OUTPUT ends in; mkv on standard output.",
+            ["--duration", "-t"], type=_length, metavar="TIME", help="Process at most this long."
         ),
-        _flag("-r", "--recursive", help="Search the folders in a folder too, and keep their tree."),
-        click.Option(["--start"], type=seconds, metavar="TIME", help="Begin at: seconds or [HH:]MM:SS[.ms]."),
-        click.Option(["--duration"], type=_length, metavar="TIME", help="Take no more than this much."),
+        click.Option(
+            ["--frames"], type=frame_range, metavar="FIRST:END",
+            help="Restore these frames only, counted from 0, without END: 100:200, 100: or :200.",
+        ),
         click.Option(
             ["--rate"], type=rate, metavar="FPS",
-            help="Pictures per second, for numbered pictures that become a video.  [default: 25]",
+            help="Frame rate of numbered pictures that become a video.  [default: 25]",
         ),
-        _flag("--strict", help="Fail at the first damage in INPUT, and write nothing; else it is counted."),
+        click.Option(
+            ["--deinterlace"], type=click.Choice(("frame", "field")),
+            help="Deinterlace first: one picture per frame, or one per field (doubles the rate).",
+        ),
+        _flag("--strict", help="Stop at the first damaged packet (default: skip and count damage)."),
         click.Option(
             ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192,
             show_default=True,
-            help="Refuse larger pictures, before memory is taken for them.",
+            help="Refuse larger pictures before memory is allocated for them.",
+        ),
+    ],
+    "Output": [
+        _OUTPUT,
+        _OVERWRITE,
+        _RESUME,
+        click.Option(
+            ["--format"], metavar="NAME",
+            help="Container format (mkv, mp4 …), overriding OUTPUT's extension.",
         ),
     ],
     "Deblurring": [
-        click.Option(
-            ["--deinterlace"], type=click.Choice(("frame", "field")),
-            help="Make whole pictures of fields first: one a frame, or one a field at twice the rate.",
-        ),
         MODEL,
         STRENGTH,
+        DROPOUT,
+        _SEED,
+    ],
+    "Encoding": [
+        _QUALITY,
+        click.Option(
+            ["--codec"], metavar="NAME", default="auto", show_default=True,
+            help="Codec (h264, hevc, av1, vp9, prores, ffv1) or FFmpeg encoder; auto prefers the GPU.",
+        ),
+        click.Option(
+            ["--crf"], type=click.IntRange(0, 63), metavar="N",
+            help="The encoder's own quality number, overriding --quality: lower is better and larger.",
+        ),
+        click.Option(["--preset"], metavar="NAME", help="Encoder preset, e.g. fast or slow for libx264."),
+    ],
+    "Machine": [
         BACKEND,
         PRECISION,
         click.Option(
             ["--batch"], type=click.IntRange(1, 64), metavar="N", default=4, show_default=True,
-            help="Frames given to the model at once.",
+            help="Frames per inference call; less takes less memory.",
         ),
-        DROPOUT,
-        _SEED,
-        _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda where frames can stay on the GPU."),
+        _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda if frames can stay on the GPU."),
         _FLAVOUR,
         ENGINE_DIR,
     ],
-    "Encoding": [
-        click.Option(
-            ["--codec"], metavar="NAME", default="auto", show_default=True,
-            help="FFmpeg's name of a video encoder, as libx265; auto prefers the GPU's (NVENC).",
-        ),
-        click.Option(
-            ["--crf"], type=click.IntRange(0, 63), metavar="N",
-            help="Quality: less is better and larger; 0 is lossless.",
-        ),
-        click.Option(["--preset"], metavar="NAME", help="Speed against size, in the encoder's own words."),
-    ],
-    "Reporting": [
+    "Messages": [
+        _flag("-v", "--verbose", help="Print details: runtime, decoder, encoder and why."),
         QUIET,
-        _flag("--json", help="Print a summary for programs on stdout (on stderr where the video is there)."),
+        _flag("--json", help="Print a summary as JSON on stdout (on stderr with -o -)."),
+        click.Option(
+            ["--log-file"], type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+            help="Append all messages and details to FILE, with their times.",
+        ),
     ],
 }  # fmt: skip
-"""The options of the bare form, under the titles that help shows."""
+"""The options of the bare form, by the titles that --help-all shows."""
 
-_TITLED = [option for options in _SECTIONS.values() for option in options]
+EVERYDAY = [_OUTPUT, _OVERWRITE, _RESUME, _START, _END, _QUALITY, MODEL, STRENGTH, QUIET]
+"""What --help shows."""
 
-PARAMS = [INPUTS, *_TITLED, VERSION]
-"""What the bare form takes: the fields of `DeblurRequest`, and `--version`."""
+_TITLED = [option for options in SECTIONS.values() for option in options]
 
-
-class Bare(click.Command):
-    """The bare form: its help is the root's, its options stand under titles."""
-
-    def get_help(self, ctx: click.Context) -> str:
-        """Show the help of the whole program."""
-        return ctx.parent.get_help() if ctx.parent else super().get_help(ctx)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show each section under its title."""
-        general = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and p not in _TITLED]
-        for title, options in {**_SECTIONS, "General": general}.items():
-            records = [option.get_help_record(ctx) for option in options]
-            with formatter.section(title):
-                formatter.write_dl([record for record in records if record])
+PARAMS = [*_TITLED, INPUTS, VERSION]
+"""What the bare form takes: the fields of `DeblurRequest`, `-i`, and `--version`."""

@@ -24,14 +24,16 @@ OPEN = click.Option(
 )
 
 
-def check_output(path: Path | None) -> None:
-    """Refuse a page with another extension, before any work is done for it.
+def check_output(path: Path | None, overwrite: bool) -> None:
+    """Refuse a page that cannot be written, before any work is done for it.
 
     Raises:
-        UsageError: it is not .html.
+        UsageError: it is not .html, or exists and should not be replaced.
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"output {str(path)!r} is a web page, expected a name such as page.html")
+    if path is not None and path.exists() and not overwrite:
+        raise UsageError(f"output {str(path)!r} exists; try another name, or allow overwriting (-y)")
 
 
 def publish(page: Page, path: Path | None, source: Path, *, overwrite: bool, shown: bool | None) -> Path:

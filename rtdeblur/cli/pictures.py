@@ -19,8 +19,8 @@ _LOSSLESS = {
 }  # fmt: skip
 """Encoders that hold RGB as it is."""
 _OF_VIDEOS = {
-    "codec": "auto", "crf": None, "preset": None, "format": None, "start": None, "duration": None,
-    "deinterlace": None, "resume": False,
+    "codec": "auto", "quality": None, "crf": None, "preset": None, "format": None, "start": None, "end": None,
+    "duration": None, "frames": None, "deinterlace": None, "resume": False,
 }  # fmt: skip
 """Options that a photo has no use for, and what they are unless they were given."""
 
@@ -115,16 +115,21 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
     """
     from rtdeblur.media.photos.sequence import SequenceReader, gaps
 
-    pictures = job.frames or (job.input,)
+    if request.frames and not job.frames:
+        raise UsageError("--frames is for videos and numbered pictures; try --start and --duration")
+    pictures = job.frames[slice(*request.frames)] if request.frames else job.frames or (job.input,)
+    if not pictures:
+        raise UsageError(f"{str(job.input)!r} has {len(job.frames)} pictures; --frames lies beyond them")
+    start, duration = (None, None) if request.frames else request.part(job.input)
     if missing := gaps(pictures):
         say("warning", missing)
     reader = SequenceReader(
         job.input,
         pictures,
         rate=request.rate,
-        lossless=request.codec in _LOSSLESS or request.crf == 0,
-        start=request.start,
-        duration=request.duration,
+        lossless=request.codec in _LOSSLESS or request.crf == 0 or request.quality == "lossless",
+        start=start,
+        duration=duration,
         max_pixels=request.max_pixels,
         strict=request.strict,
     )
@@ -133,6 +138,6 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
         raise UsageError(
             f"{str(job.input)!r} is one picture; write it to a picture, such as -o out{job.input.suffix}"
         )
-    if job.frames and request.rate is None and not request.quiet:
+    if job.frames and request.rate is None:
         say("info", f"{len(pictures)} pictures at 25 per second; --rate changes that")
     return reader

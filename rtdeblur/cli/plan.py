@@ -16,12 +16,16 @@ from rtdeblur.pictures import kind_of
 STANDARD = Path("-")
 """Standard input or output."""
 
-# What a folder is searched for; a file that is named is taken whatever its ending.
+# Endings looked for in folders; a file that is named is accepted whatever its ending.
 _ENDINGS = {
     ".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t",
     ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
     ".obu", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 }  # fmt: skip
+
+
+_MARK = ".deblurred"
+"""Between name and ending of an output that was not named."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Job:
     Attributes:
         input: what to read; `-` is standard input.
         output: what to write; `-` is standard output.
-        found: True where a folder held it, False where it was named.
+        found: True for a file found in a folder, False for one named on the command line.
         frames: pictures that become one video; `input` is what they were named by.
     """
 
@@ -46,9 +50,9 @@ class Plan:
     """All that a command restores.
 
     Attributes:
-        jobs: one a file.
-        skipped: what folders hold besides.
-        many: True where a folder takes the outputs, so that one failure must not stop the rest.
+        jobs: one per file.
+        skipped: other contents of the folders, and outputs of earlier runs.
+        many: True if several files may come, so that one failure must not stop the rest.
     """
 
     jobs: tuple[Job, ...]
@@ -56,14 +60,15 @@ class Plan:
     many: bool = False
 
 
-def plan(inputs: tuple[Path, ...], output: str, format_name: str | None, recursive: bool) -> Plan:
+def plan(inputs: tuple[Path, ...], output: str | None, format_name: str | None, recursive: bool) -> Plan:
     """Decide what is read and what each file becomes.
 
     Args:
         inputs: files and folders as they were named.
-        output: a file, `-`, or a folder, which ends in a slash unless it exists.
+        output: a file, `-`, or a folder, which ends in a slash unless it exists; None puts every output next
+            to its input.
         format_name: the container asked for; None leaves each file its own.
-        recursive: search the folders in folders.
+        recursive: include subfolders.
 
     Raises:
         click.UsageError: the words fit no job.
@@ -71,20 +76,25 @@ def plan(inputs: tuple[Path, ...], output: str, format_name: str | None, recursi
         UsageError: two files would become one.
     """
     several = len(inputs) > 1 or inputs[0].is_dir()
-    if not is_folder(output, several):
+    if output is not None and not is_folder(output, several):
         if several:
-            raise click.UsageError(
-                "Several videos, and a folder of them, are written to a folder, whose name ends in a slash."
-            )
+            raise click.UsageError("More than one input: -o must be a folder, e.g. -o restored/")
         return Plan((Job(inputs[0], as_path(output)),))
     if STANDARD in inputs:
-        raise click.UsageError("What comes from - has no name; tell that of the file to write after -o.")
-    folder = Path(output)
+        what = "add -o FILE, or -o - for standard output" if output is None else "name a file after -o"
+        raise click.UsageError(f"Standard input has no name for its output; {what}.")
     jobs: dict[Path, Job] = {}
     skipped: list[Path] = []
     for named in inputs:
+        if output is None and _is_earlier_output(named, inputs):
+            skipped.append(named)
+            continue
+        folder = _place(named) if output is None else Path(output)
         for path, relative in _files(named, folder, recursive, skipped):
-            job = Job(path, folder / _renamed(relative, format_name), found=path != named)
+            renamed = _renamed(relative, format_name)
+            if output is None and not named.is_dir():
+                renamed = renamed.with_name(f"{renamed.stem}{_MARK}{renamed.suffix}")
+            job = Job(path, folder / renamed, found=path != named)
             other = jobs.setdefault(job.output, job)
             if other.input != path:
                 raise UsageError(
@@ -93,9 +103,9 @@ def plan(inputs: tuple[Path, ...], output: str, format_name: str | None, recursi
                 )
     if not jobs:
         raise InputError(
-            f"no video in {', '.join(repr(str(p)) for p in inputs)}; folders in it need --recursive"
+            f"no video in {', '.join(repr(str(p)) for p in inputs)}; --recursive includes subfolders"
         )
-    return Plan(tuple(jobs.values()), tuple(skipped), many=True)
+    return Plan(tuple(jobs.values()), tuple(skipped), many=several or output is not None)
 
 
 def is_folder(output: str, several: bool) -> bool:
@@ -104,6 +114,24 @@ def is_folder(output: str, several: bool) -> bool:
         return True
     # A name without an ending names no container, so a new folder is all that it can mean.
     return several and output != "-" and not Path(output).suffix and not Path(output).exists()
+
+
+def _place(named: Path) -> Path:
+    """The folder of outputs that were not named: that of a file, or one next to a folder."""
+    if not named.is_dir():
+        return named.parent
+    folder = named if named.name not in ("", "..") else named.resolve()
+    if not folder.name:
+        raise click.UsageError(f"There is no place next to {str(folder)!r}; add -o FOLDER/")
+    return folder.with_name(folder.name + _MARK)
+
+
+def _is_earlier_output(named: Path, inputs: tuple[Path, ...]) -> bool:
+    """True for what became of another input, when `*.mp4` is restored for the second time."""
+    if len(inputs) == 1 or not named.stem.endswith(_MARK):
+        return False
+    stem = named.stem.removesuffix(_MARK)
+    return any(other.stem == stem and other.parent == named.parent for other in inputs)
 
 
 def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> Iterator[tuple[Path, Path]]:
@@ -119,7 +147,7 @@ def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> I
 
 
 def _walk(folder: Path, output: Path, recursive: bool) -> Iterable[Path]:
-    """Yield what a folder holds in order, without hidden names and without the outputs."""
+    """Yield the contents of a folder in order, without hidden names and without the outputs."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.resolve() == output.resolve():
             continue
@@ -138,6 +166,6 @@ def _renamed(path: Path, format_name: str | None) -> Path:
         return path.with_suffix(ending_of(format_name))
     try:
         format_of(path)
-    except UsageError:  # something that can be read and not written, as .rmvb
+    except UsageError:  # readable but not writable, such as .rmvb
         return path.with_suffix(".mkv")
     return path

@@ -49,6 +49,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def moment_of(seconds: float) -> str:
+    """A place in a video, to a tenth of a second: 0:07.3."""
+    tenths = round(seconds * 10)
+    return f"{clock(tenths // 10)}.{tenths % 10}"
+
+
 def size(count: float) -> str:
     """A size in units of 1000, as file managers show it."""
     for unit in ("bytes", "kB", "MB"):
@@ -109,7 +115,8 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
         labels=("before", "after"),
         pairs=tuple(
             pair(
-                f"{clock(moment.before.seconds)} – blur {moment.before.blur:.2f} → {moment.after.blur:.2f}",
+                f"{moment_of(moment.before.seconds)} – "
+                f"blur {moment.before.blur:.2f} → {moment.after.blur:.2f}",
                 moment.before.picture,
                 moment.after.picture,
             )
@@ -124,8 +131,10 @@ def _summary(worst: float, gain: float) -> str:
     if worst < _WORDS[0][0]:
         return f"{verdict}: there is little to gain."
     if gain < 0.01:
-        return f"{verdict}, and the model hardly changes them."
-    return f"{verdict}; the model makes them {'clearly' if gain > 0.05 else 'a little'} sharper. Judge below."
+        return f"{verdict}, and the model hardly sharpens them."
+    return (
+        f"{verdict}; the model makes them {'much' if gain > 0.05 else 'a little'} sharper by this estimate."
+    )
 
 
 def command_for(request: PreviewRequest) -> str:
@@ -180,7 +189,7 @@ def _command(**words: Any) -> None:
     this machine. Nothing is written next to VIDEO.
     """
     request = PreviewRequest.of(**words)
-    check_output(request.output)
+    check_output(request.output, request.overwrite)
     from rtdeblur.preview import look
     from rtdeblur.strength import with_strength
 

@@ -6,12 +6,12 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 
-from rtdeblur.cli.report import line_of, mute, say, show_traceback
+from rtdeblur.cli.report import line_of, mute, reporting, say, show_traceback
 from rtdeblur.cli.root import root
 from rtdeblur.cli.signals import Stopped, deadline, handling, silent_if_dropped
 from rtdeblur.errors import ClosedPipeError
@@ -30,7 +30,7 @@ def run(args: Sequence[str] | None) -> int:
         received.append(signum)
         raise Stopped(signum)
 
-    with deadline(), silent_if_dropped():
+    with deadline(), silent_if_dropped(), reporting(), _library_settings():
         try:
             with handling(stop):
                 code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
@@ -41,6 +41,26 @@ def run(args: Sequence[str] | None) -> int:
         except Exception as error:
             # Libraries may lose an exception that a handler raises: what they were doing fails instead.
             return _leave(128 + received[0]) if received else _fail(error)
+
+
+_FOR_LIBRARIES = {
+    # Without memory for its threads, OpenBLAS sends us SIGINT, as if the user had; NumPy needs none of them.
+    "OPENBLAS_NUM_THREADS": "1",
+    # SVT-AV1 describes itself on stderr; 1 leaves its errors.
+    "SVT_LOG": "1",
+}
+
+
+@contextmanager
+def _library_settings() -> Iterator[None]:
+    """Set what libraries read from the environment, unless the user set it."""
+    new = {name: value for name, value in _FOR_LIBRARIES.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
 
 
 def _open_standard_streams() -> None:

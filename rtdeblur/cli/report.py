@@ -1,4 +1,4 @@
-"""What the program prints: single lines on stderr, text on stdout, and a progress bar on a terminal.
+"""What the program prints: single lines on stderr, and text on stdout.
 
 Names, tags and messages come from files, folders, models and servers. All of them go through `plain`, the one
 place that makes them harmless to a terminal.
@@ -13,16 +13,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
 import click
 
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import OutputError, RtdeblurError
 from rtdeblur.live.address import hide_passwords
-
-if TYPE_CHECKING:
-    from rtdeblur.frames import VideoInfo
-
 
 # C0, DEL and C1; line and paragraph separators; embeddings, overrides and isolates of direction.
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -33,9 +31,70 @@ def plain(text: str) -> str:
     return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+@dataclass
+class _Verbosity:
+    """What is printed of the messages, and the file that gets all of them."""
+
+    quiet: bool = False
+    verbose: bool = False
+    log: TextIO | None = None
+
+
+_verbosity = _Verbosity()
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Print messages as usual, unless `configure` says otherwise; close its log file at the end."""
+    global _verbosity
+    earlier, _verbosity = _verbosity, _Verbosity()
+    try:
+        yield
+    finally:
+        if _verbosity.log is not None:
+            _verbosity.log.close()
+        _verbosity = earlier
+
+
+def configure(*, quiet: bool, verbose: bool, log_file: Path | None) -> None:
+    """Choose which messages are printed, until the command ends.
+
+    Args:
+        quiet: warnings and errors only.
+        verbose: details too.
+        log_file: gets all messages, with their times, at its end.
+
+    Raises:
+        OutputError: the log file cannot be written.
+    """
+    try:
+        log = log_file and log_file.open("a", encoding="utf-8", errors="replace", buffering=1)
+    except OSError as error:
+        raise OutputError(f"cannot write the log file {str(log_file)!r}: {error.strerror}") from error
+    _verbosity.quiet, _verbosity.verbose, _verbosity.log = quiet, verbose, log or None
+
+
 def say(kind: str, message: str) -> None:
-    """Print `rtdeblur: kind: message` on stderr, as one line and without passwords."""
-    echo(" ".join(f"rtdeblur: {kind}: {hide_passwords(message)}".splitlines()), err=True)
+    """Print `rtdeblur: kind: message` on stderr, as one line and without passwords.
+
+    Args:
+        kind: detail, info, warning or error; `configure` says which are printed.
+        message: what happened.
+    """
+    message = " ".join(hide_passwords(message).splitlines())
+    _log(f"{kind}: {message}")
+    shown = _verbosity.verbose if kind == "detail" else kind != "info" or not _verbosity.quiet
+    if shown:
+        echo(f"rtdeblur: {kind}: {message}", err=True)
+
+
+def _log(text: str) -> None:
+    """Add lines to the log file; one that is full or gone costs the lines, never the run."""
+    log = _verbosity.log
+    if log is not None:
+        with suppress(OSError, ValueError):
+            for line in text.splitlines():
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {plain(line)}\n")
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -66,9 +125,11 @@ def mute(stream: TextIO) -> None:
 
 
 def show_traceback(error: Exception) -> None:
-    """Print where an error comes from, if the environment asks for it."""
+    """Log where an error comes from; print it if the environment asks for it."""
+    text = hide_passwords("".join(traceback.format_exception(error)).rstrip())
+    _log(text)
     if os.environ.get("RTDEBLUR_DEBUG") == "1":
-        echo(hide_passwords("".join(traceback.format_exception(error)).rstrip()), err=True)
+        echo(text, err=True)
 
 
 def line_of(error: Exception) -> str:
@@ -89,7 +150,7 @@ def line_of(error: Exception) -> str:
 
 
 def at_times(tell: Callable[[str], None], seconds: float = 5.0) -> Callable[[float, str], None]:
-    """Make lines, `seconds` apart or more, of a build's progress: one takes seconds or many minutes."""
+    """Report a build's progress in lines at least `seconds` apart: builds take seconds or many minutes."""
     last = time.monotonic()
 
     def update(share: float, phase: str) -> None:
@@ -102,9 +163,26 @@ def at_times(tell: Callable[[str], None], seconds: float = 5.0) -> Callable[[flo
 
 
 def speed(frames: int, media_seconds: float, wall_seconds: float) -> str:
-    """Say how fast: frames a second, and seconds of video a second (1 is real time)."""
+    """Frames per second, and seconds of video per second (1 is real time)."""
     wall_seconds = max(wall_seconds, 1e-9)
     return f"{frames / wall_seconds:.1f} fps, {media_seconds / wall_seconds:.2f}× real time"
+
+
+def clock(seconds: float) -> str:
+    """A length of time as 0:38, 12:05 or 1:02:05."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(number: int) -> str:
+    """A count of bytes as 950 B, 12.3 MB or 1.25 GB."""
+    if number < 1000:
+        return f"{number} B"
+    for unit, scale in (("kB", 1e3), ("MB", 1e6)):
+        if number < 999.5 * scale:
+            return f"{number / scale:.1f} {unit}"
+    return f"{number / 1e9:.2f} GB"
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -112,35 +190,3 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
     rows = [tuple(map(plain, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-@contextmanager
-def progress(info: VideoInfo, shown: bool, title: str = "") -> Iterator[Callable[[int, float], None] | None]:
-    """A bar with frames, speed and time left; gives None where none is wanted or stderr is no terminal.
-
-    The title stands before it.
-
-    The value takes the frames written so far and the seconds of video they span.
-    """
-    if not (shown and sys.stderr.isatty()):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    title = plain(title)
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), TextColumn("{task.fields[pace]}"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-    task = bar.add_task(f"{title}starting", total=info.frame_count, pace="")
-    began = time.perf_counter()
-
-    def update(frames: int, media_seconds: float) -> None:
-        # The container's count is an estimate: it never shows fewer than have passed.
-        total = max(frames, info.frame_count) if info.frame_count else None
-        count = f"{title}{frames}/{total} frames" if total else f"{title}{frames} frames"
-        pace = speed(frames, media_seconds, time.perf_counter() - began)
-        bar.update(task, completed=frames, total=total, description=count, pace=pace)
-
-    with bar:
-        yield update

@@ -1,13 +1,14 @@
-"""What came of the files of a command, for a person and for a program."""
+"""Outcomes of the files of a command, for people and for programs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtdeblur.cli.report import line_of, speed
+from rtdeblur.cli.report import line_of, size, speed
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job, Plan
@@ -17,7 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A file that was restored."""
+    """A file that was restored.
+
+    Attributes:
+        job: input and output.
+        stats: of the run.
+        model: its name.
+        backend: its name.
+        device: what ran the model, in the backend's words.
+        warnings: one line each.
+        damage: of the input.
+        decoder: cpu or cuda.
+        encoder: FFmpeg's name.
+        resumed: frames that an earlier run finished.
+        is_whole: False if only a part was asked for.
+    """
 
     job: Job
     stats: PipelineStats
@@ -29,23 +44,35 @@ class Result:
     decoder: str
     encoder: str
     resumed: int
+    is_whole: bool = True
 
     def as_line(self) -> str:
-        """Say it to a person."""
+        """One line for people: where it is, how long it took, and the size before and after."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
         if self.resumed:
-            earlier = f"{self.resumed} of them by an earlier run"
-            return f"{self.job.output}: {frames} frames, {earlier}, in {wall_seconds:.1f} s"
-        pace = speed(frames, self.stats.media_seconds, wall_seconds)
-        return f"{self.job.output}: {frames} frames in {wall_seconds:.1f} s, {pace}"
+            pace = f"{self.resumed} of them by an earlier run, in {wall_seconds:.1f} s"
+        else:
+            pace = f"in {wall_seconds:.1f} s, {speed(frames, self.stats.media_seconds, wall_seconds)}"
+        separator = ", " if self.resumed else " "
+        return f"{self.job.output}: {frames} frames{separator}{pace}{self._sizes()}"
+
+    def _sizes(self) -> str:
+        before, after = _bytes_of(self.job.input), _bytes_of(self.job.output)
+        if after is None:
+            return ""
+        if before is None or not self.is_whole:  # of another length
+            return f"; {size(after)}"
+        return f"; {size(before)} before, {size(after)} after"
 
     def as_dict(self) -> dict[str, Any]:
-        """Say it to a program."""
+        """The same and more, for programs."""
         stats = self.stats
         wall = stats.wall_seconds or 1e-9
         return {
             "input": str(self.job.input),
             "output": str(self.job.output),
+            "input_bytes": _bytes_of(self.job.input),
+            "output_bytes": _bytes_of(self.job.output),
             "model": self.model,
             "backend": self.backend,
             "device": self.device,
@@ -74,37 +101,67 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that was not."""
+    """A file that was not restored."""
 
     job: Job
     error: Exception
 
     def as_line(self) -> str:
-        """Say it to a person, with the file's name."""
+        """One line for people, with the file's name."""
         text, name = line_of(self.error), str(self.job.input)
         return text if name in text else f"{name}: {text}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Say it to a program."""
+        """The same for programs."""
         return {"input": str(self.job.input), "output": str(self.job.output), "error": line_of(self.error)}
 
 
 class Skipped(Failure):
-    """A file that a folder held and that holds no video."""
+    """A file without video in a folder, or one that was finished earlier."""
 
 
-Outcome = Result | Failure
+@dataclass(frozen=True)
+class Interrupted:
+    """A file whose run was stopped by a signal.
+
+    Attributes:
+        job: input and output.
+        kept: finished frames that --resume continues from.
+    """
+
+    job: Job
+    kept: int
+
+    def as_line(self) -> str:
+        """One line for people."""
+        if not self.kept:
+            return f"{self.job.output}: stopped; nothing is kept"
+        return f"{self.job.output}: stopped; {kept_line(self.kept)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for programs."""
+        names = {"input": str(self.job.input), "output": str(self.job.output)}
+        return {**names, "interrupted": True, "frames_kept": self.kept}
+
+
+Outcome = Result | Failure | Interrupted
+
+
+def kept_line(frames: int) -> str:
+    """How to continue with what an unfinished run leaves."""
+    return f"{frames} frames are done and kept; --resume continues, -y starts over"
 
 
 def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
-    """One file alone, or all of a folder with their count."""
+    """One file only, or all of several with their counts."""
     if not plan.many:
         return json.dumps(outcomes[0].as_dict(), indent=2)
-    restored, failed, skipped = _sorted(outcomes)
+    restored, failed, skipped, interrupted = _sorted(outcomes)
     summary = {
-        "files": [outcome.as_dict() for outcome in outcomes if outcome not in skipped],
+        "files": [o.as_dict() for o in outcomes if not isinstance(o, Skipped | Interrupted)],
         "restored": len(restored),
         "failed": len(failed),
+        "interrupted": [str(outcome.job.input) for outcome in interrupted],
         "not_begun": [str(job.input) for job in plan.jobs[len(outcomes) :]],
         "skipped": [str(path) for path in (*plan.skipped, *(outcome.job.input for outcome in skipped))],
     }
@@ -112,18 +169,29 @@ def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
 
 
 def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
-    """How many of a folder's files were restored."""
-    restored, failed, skipped = _sorted(outcomes)
+    """How many of several files were restored."""
+    restored, failed, skipped, interrupted = _sorted(outcomes)
     counts = {
         "failed": len(failed),
         "skipped": len(plan.skipped) + len(skipped),
+        "interrupted": len(interrupted),
         "not begun": len(plan.jobs) - len(outcomes),
     }
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
     return f"{len(restored)} of {len(plan.jobs) - len(skipped)} videos restored{rest}"
 
 
-def _sorted(outcomes: Sequence[Outcome]) -> tuple[list[Result], list[Failure], list[Skipped]]:
-    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Failure) and outcome not in skipped]
-    return [outcome for outcome in outcomes if isinstance(outcome, Result)], failed, skipped
+def _sorted(
+    outcomes: Sequence[Outcome],
+) -> tuple[list[Result], list[Failure], list[Skipped], list[Interrupted]]:
+    return (
+        [outcome for outcome in outcomes if isinstance(outcome, Result)],
+        [outcome for outcome in outcomes if type(outcome) is Failure],
+        [outcome for outcome in outcomes if isinstance(outcome, Skipped)],
+        [outcome for outcome in outcomes if isinstance(outcome, Interrupted)],
+    )
+
+
+def _bytes_of(path: Path) -> int | None:
+    """The size of a file; None for a pipe or device."""
+    return path.stat().st_size if path != Path("-") and path.is_file() else None

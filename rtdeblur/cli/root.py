@@ -1,63 +1,106 @@
-"""The root command: `rtdeblur INPUT -o OUTPUT`, or a verb."""
+"""The root command: `rtdeblur INPUT...`, or a command by name."""
 
 from __future__ import annotations
 
 import importlib
+from glob import escape, glob
+from pathlib import Path
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from rtdeblur.cli.options import VERSION
+from rtdeblur.cli import settings
+from rtdeblur.cli.help import COMMANDS, HELP_ALL, everyday, write_usage
+from rtdeblur.cli.options import PARAMS, VERSION
 from rtdeblur.cli.report import echo
 
-_VERBS = ("preview", "compare", "live", "verify", "models", "doctor", "build", "engines", "bench")
 _BARE = "deblur"
-_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_WORDS = {"help": "--help", "version": "--version"}
+"""Words that users try before they know the options."""
+_ON_ROOT = ("-h", "--help", "--help-all", "-V", "--version")
 
 
 class Root(click.Group):
-    """A group whose first word is a verb or else belongs to the bare form.
+    """A group whose first word is a command or else belongs to the bare form.
 
-    Each verb is `command` in the module of its name, imported when asked for.
+    Each command is `command` in the module of its name, imported when asked for.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the verbs; the bare form has no name of its own."""
-        return list(_VERBS)
+        """The commands; the bare form needs no name."""
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a command."""
-        if cmd_name not in (*_VERBS, _BARE):
+        if cmd_name not in (*COMMANDS, _BARE):
             return None
         command = importlib.import_module(f"rtdeblur.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the bare form's name before words that name no verb."""
+        """Put the bare form's name in front of words that name no command."""
         if not args:
-            echo(ctx.get_help(), err=True)
+            if ctx.resilient_parsing:
+                return super().parse_args(ctx, args)
+            echo(self.get_help(ctx), err=True)
             ctx.exit(2)
-        if args[0] not in (*_VERBS, "-h", "--help", "--version"):
+        args = _spelled_out(args)
+        if args[0] not in (*COMMANDS, *_ON_ROOT):
             args = [_BARE, *args]
+        if not (ctx.resilient_parsing or args[0] in (*_ON_ROOT, "config", "completion")):
+            ctx.default_map = self._settings(ctx, args[0])
         return super().parse_args(ctx, args)
+
+    def _settings(self, ctx: click.Context, name: str) -> dict[str, Any]:
+        """The user's settings of a command."""
+        file = settings.path()
+        if file is None or not file.exists():
+            return {}
+        command = self.get_command(ctx, name) if name != _BARE else None
+        return settings.defaults(file, {name: command} if command else {}, COMMANDS)
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Everyday help of the bare form, and the names of the commands."""
+        return everyday(ctx)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show both forms."""
-        formatter.write_usage("rtdeblur", "INPUT... -o OUTPUT [OPTIONS]")
-        formatter.write_usage("rtdeblur", "COMMAND [OPTIONS]", prefix="       ")
+        write_usage(formatter)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the bare form's options, then the verbs."""
-        bare = self.get_command(ctx, _BARE)
-        assert bare is not None
-        bare.format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a first word: a command, an option of the bare form, or a file."""
+        if incomplete.startswith("-"):
+            options = [param for param in (*PARAMS, HELP_ALL) if isinstance(param, click.Option)]
+            return [
+                CompletionItem(name, help=option.help)
+                for option in options
+                for name in option.opts
+                if name.startswith(incomplete)
+            ]
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        if not incomplete:
+            return [*map(CompletionItem, names)]
+        # Shells list files by themselves, but then nothing else.
+        if not names:
+            return [CompletionItem(incomplete, type="file")]
+        files = [path for path in glob(f"{escape(incomplete)}*") if path not in names]  # noqa: PTH207
+        return [*map(CompletionItem, [*names, *sorted(files)])]
 
 
-@click.group(cls=Root, params=[VERSION], context_settings=_SETTINGS)
-def root() -> None:
-    """Remove motion blur from a video; sound, subtitles and timing stay as they are.
+def _spelled_out(args: list[str]) -> list[str]:
+    """Options in place of first words that users try."""
+    first, *rest = args
+    if first == _BARE and rest and not Path(first).exists():
+        return rest
+    if first == "help" and rest and rest[0] in COMMANDS:
+        return [rest[0], "--help"]
+    return [_WORDS[first]] if first in _WORDS and not rest else args
 
-    INPUT is a file, a folder of videos, or - for standard input. Several are written to a folder, each
-    under its own name. A file that is named like a command needs its folder: ./models
-    """
+
+root = Root(
+    "rtdeblur",
+    params=[VERSION, HELP_ALL],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)

@@ -25,17 +25,17 @@ _COLOURS = {"same": "green", "different": "red", "not held": "yellow"}
 @click.command("verify")
 @click.argument("before", metavar="INPUT", type=as_path)
 @click.argument("after", metavar="OUTPUT", type=as_path)
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print differences only.")
 @click.pass_context
 def command(ctx: click.Context, before: Path, after: Path, as_json: bool, quiet: bool) -> None:
     """Compare a restored video with its source: frames, times, sound, streams, tags, colour.
 
-    Exits with 0 if all is the same, or missing only where the container of OUTPUT cannot hold it; else
-    with 1.
+    The exit code is 0 if everything is the same, or missing only because the container of OUTPUT cannot hold
+    it, and 1 otherwise.
     """
     if Path("-") in (before, after):
-        raise click.UsageError("Both files are read whole and compared; a pipe cannot be.")
+        raise click.UsageError("Both files are read more than once; a pipe cannot be, so name two files.")
     from rtdeblur.media.verify import verify
 
     checks = verify(before, after)

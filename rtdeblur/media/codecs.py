@@ -1,16 +1,16 @@
 """Chooses the video codec and its pixel format.
 
-| codec      | auto chooses it for                          | quality (crf) | preset              |
-|------------|----------------------------------------------|---------------|---------------------|
-| libx265    | HDR, and more than 10 bits a sample          | 16            | superfast           |
-| h264_nvenc | 8-bit 4:2:0, where the GPU encodes           | 19 (cq)       | p4                  |
-| libx264    | everything else                              | 16            | veryfast            |
-| libvpx-vp9 | containers that hold neither (webm)          | 20            | realtime, speed 6   |
-| others     | containers that hold only these (gif, dv …)  |               |                     |
-| ffv1       | never; lossless, for mkv                     |               |                     |
+| codec      | auto chooses it for                         | small, balanced, high | preset            |
+|------------|---------------------------------------------|-----------------------|-------------------|
+| libx265    | HDR, and more than 10 bits per sample       | crf 26, 20, 16        | superfast         |
+| h264_nvenc | 8-bit 4:2:0, if the GPU encodes             | cq 29, 23, 19         | p4                |
+| libx264    | everything else                             | crf 26, 20, 16        | veryfast          |
+| libvpx-vp9 | containers that hold neither (webm)         | crf 42, 30, 20        | realtime, speed 6 |
+| others     | containers that hold only these (gif, dv …) |                       |                   |
+| ffv1       | lossless quality out of the others' reach   | always lossless       |                   |
 
-Every other encoder of FFmpeg can be named; it starts from FFmpeg's own defaults. crf 0 is lossless in the
-first three.
+ENCODERS has the numbers of more. Every other encoder of FFmpeg can be named; it starts from FFmpeg's own
+defaults. Lossless quality, and crf 0, are lossless with libx264, libx264rgb, libx265 and libvpx-vp9.
 
 The pixel format is the source's where the encoder has it, else the nearest with no less depth and no less
 chroma; RGB becomes full-range BT.709 where the encoder has no RGB. H.264 and HEVC cannot halve odd sizes:
@@ -22,10 +22,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fractions import Fraction
 from functools import cache, partial
 from io import BytesIO
+from typing import Literal
 
+import av
 from av.codec import Codec
 from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import CodecContext
@@ -44,6 +47,9 @@ from rtdeblur.media.encoder import Encoding, frame_rate
 from rtdeblur.media.source import PictureInfo, SourceInfo
 from rtdeblur.system import cpu_flags
 
+Quality = Literal["small", "balanced", "high", "lossless"]
+"""Size against fidelity, for users who do not think in an encoder's numbers."""
+
 CAPTIONS = "a53cc"
 """The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
 # With AVX-512, the macroblock trees of x264 (164 and 165) give other bytes in each run of some pictures; with
@@ -52,6 +58,8 @@ _X264_REPEATABLE = "asm=avx2,fma3,bmi2"
 # Freed before its end, x264 complains from a thread that it waits for, and PyAV would make that thread wait
 # for the one that frees it, for ever. Errors of its options are FFmpeg's words, and still come.
 _X264_SILENT = "log=-1"
+# A quantiser scale of 1 in FFmpeg's global_quality (FF_QP2LAMBDA).
+_LAMBDA = 118
 # x264 and x265 take any text and complain on stderr, once for each pixel format tried.
 _X26X_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
@@ -86,8 +94,10 @@ class EncoderTraits:
     """What is known of an encoder of FFmpeg; the defaults hold for those that are not in the table.
 
     Attributes:
-        options: set unless the user's crf and preset replace them.
-        lossless: options for crf 0, if that alone is not lossless at every depth.
+        options: of balanced quality, unless the user's crf and preset replace them.
+        qualities: options in their place for small and high; None if the encoder has only its own default.
+        lossless: options for lossless, and for crf 0 if that alone is not lossless at every depth; None if
+            the encoder is never or always lossless.
         presets: all that it has, where it does not check them itself.
         hdr: how it takes HDR10 metadata; None if it writes none.
         writes_fields: whether it keeps the field order.
@@ -99,6 +109,7 @@ class EncoderTraits:
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
+    qualities: Mapping[Quality, Mapping[str, str]] | None = None
     lossless: Mapping[str, str] | None = None
     presets: tuple[str, ...] = ()
     hdr: HdrParams | None = None
@@ -111,19 +122,53 @@ class EncoderTraits:
 
 
 NVENC = "h264_nvenc"
+_NVENC_OPTIONS = {
+    "preset": "p4",
+    "rc": "vbr",
+    "b": "0",
+}  # without b=0 FFmpeg's default bit rate would bound it
+_LOSSLESS_NVENC = {"tune": "lossless", "rc": "constqp", "qp": "0"}
+
+
+def _numbers(key: str, small: int, high: int) -> Mapping[Quality, Mapping[str, str]]:
+    """Qualities that differ in one option."""
+    return {"small": {key: str(small)}, "high": {key: str(high)}}
+
+
+def _scale(number: int) -> dict[str, str]:
+    """A constant quantiser scale; -q:v of the ffmpeg program is a property of its frames."""
+    return {"qmin": str(number), "qmax": str(number)}
+
+
+_MPEG = EncoderTraits(options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)})
 ENCODERS: dict[str, EncoderTraits] = {
-    # Constant quality: without b=0 FFmpeg's default bit rate would bound it.
-    NVENC: EncoderTraits(options={"preset": "p4", "rc": "vbr", "cq": "19", "b": "0"}),
+    NVENC: EncoderTraits(
+        options=_NVENC_OPTIONS | {"cq": "23"}, qualities=_numbers("cq", 29, 19), lossless=_LOSSLESS_NVENC
+    ),
+    "hevc_nvenc": EncoderTraits(
+        options=_NVENC_OPTIONS | {"cq": "25"},
+        qualities=_numbers("cq", 31, 20),
+        lossless=_LOSSLESS_NVENC,
+        tags={"mp4": "hvc1", "mov": "hvc1"},
+    ),
+    "av1_nvenc": EncoderTraits(options=_NVENC_OPTIONS | {"cq": "30"}, qualities=_numbers("cq", 38, 23)),
     "libx264": EncoderTraits(
-        options={"crf": "16", "preset": "veryfast", "x264-params": x264_params()},
+        options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
+        qualities=_numbers("crf", 26, 16),
         lossless={"qp": "0"},  # crf 0 is that only for 8 bits
         presets=_X26X_PRESETS,
         hdr=HdrParams("x264-params", "mastering-display", "cll"),
         aliases=("h264", "h.264", "x264", "avc"),
     ),
-    "libx264rgb": EncoderTraits(options={"x264-params": x264_params()}, lossless={"qp": "0"}),
+    "libx264rgb": EncoderTraits(
+        options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
+        qualities=_numbers("crf", 26, 16),
+        lossless={"qp": "0"},
+        presets=_X26X_PRESETS,
+    ),
     "libx265": EncoderTraits(
-        options={"crf": "16", "preset": "superfast", "x265-params": "log-level=none"},
+        options={"crf": "20", "preset": "superfast", "x265-params": "log-level=none"},
+        qualities=_numbers("crf", 26, 16),
         lossless={"x265-params": "log-level=none:lossless=1"},
         presets=_X26X_PRESETS,
         hdr=HdrParams("x265-params", "master-display", "max-cll", "hdr10=1:repeat-headers=1"),
@@ -132,20 +177,43 @@ ENCODERS: dict[str, EncoderTraits] = {
         tags={"mp4": "hvc1", "mov": "hvc1"},  # QuickTime plays no other
         aliases=("hevc", "h265", "h.265", "x265"),
     ),
+    "libvpx": EncoderTraits(
+        # Its crf needs a bit rate as its upper bound.
+        options={"crf": "20", "b": "60M", "deadline": "realtime", "cpu-used": "4"},
+        qualities=_numbers("crf", 32, 8),
+        writes_fields=False,
+        aliases=("vp8",),
+    ),
     "libvpx-vp9": EncoderTraits(
-        options={"crf": "20", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+        options={"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+        qualities=_numbers("crf", 42, 20),
         lossless={"lossless": "1"},
         writes_fields=False,
         aliases=("vp9",),
     ),
-    "libsvtav1": EncoderTraits(options={"crf": "20", "preset": "10"}, writes_fields=False, aliases=("av1",)),
-    "prores_ks": EncoderTraits(aliases=("prores",)),
+    "libsvtav1": EncoderTraits(
+        # Presets above 8 are for real time, and lose much (its own warning).
+        options={"crf": "28", "preset": "8"},
+        qualities=_numbers("crf", 42, 18),
+        writes_fields=False,
+        aliases=("av1",),
+    ),
+    "prores_ks": EncoderTraits(
+        options={"flags": "+qscale", "global_quality": str(4 * _LAMBDA)},
+        qualities=_numbers("global_quality", 9 * _LAMBDA, 2 * _LAMBDA),
+        aliases=("prores",),
+    ),
+    "mpeg1video": _MPEG,
+    "mpeg2video": _MPEG,
+    "mpeg4": _MPEG,
     # The two profiles of consumer DV (SMPTE 314M).
     "dvvideo": EncoderTraits(
         aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
     ),
     "ffv1": EncoderTraits(
-        options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"}, writes_aspect_ratio=False
+        options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
+        writes_aspect_ratio=False,
+        aliases=("ffv1",),
     ),
 }
 """Encoders with options or limits of their own; every other one starts from FFmpeg's defaults."""
@@ -163,6 +231,7 @@ _LOSS_NAMES = {
     PixFmtLoss.CHROMA: "the chroma",
     PixFmtLoss.ALPHA: "the transparency",
 }
+_USUAL = "try auto, h264, hevc, av1, vp9, prores or ffv1"
 _HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 
 
@@ -178,7 +247,12 @@ def encoder_of(name: str) -> str:
 
 
 def choose(
-    source: SourceInfo, format_name: str, codec: str, crf: float | None, preset: str | None
+    source: SourceInfo,
+    format_name: str,
+    codec: str,
+    crf: float | None,
+    preset: str | None,
+    quality: Quality | None = None,
 ) -> Encoding:
     """The first codec and pixel format that the container and the encoder accept.
 
@@ -186,22 +260,27 @@ def choose(
         source: the source.
         format_name: FFmpeg's name of the container.
         codec: FFmpeg's name of an encoder, what users call its codec (h264, hevc …), or 'auto'.
-        crf: quality, the lower the better; None for the codec's default.
+        crf: the encoder's own number for quality, the lower the better; None leaves it to `quality`.
         preset: the encoder's name of a speed; None for the codec's default.
+        quality: None for balanced, or for what an encoder without qualities does.
 
     Raises:
-        UsageError: there is no such encoder, or it knows no crf or presets.
+        UsageError: there is no such encoder, or it has no such quality, no crf or no presets.
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
     picture = source.picture
     if codec != "auto":
-        return _accepted(source, format_name, encoder_of(codec), crf, preset)
-    # A crf or a preset on its own is meant for the processor's encoders.
-    gpu = crf is None and preset is None and suits_nvenc(picture)
+        return _accepted(source, format_name, encoder_of(codec), crf, preset, quality)
+    if quality == "lossless" and crf is None:
+        names = _lossless_candidates(picture, format_name)
+    else:
+        # A crf or a preset on its own is meant for the processor's encoders.
+        gpu = crf is None and preset is None and suits_nvenc(picture)
+        names = _candidates(picture, format_name, gpu)
     problem: OutputError | None = None
-    for name in _candidates(picture, format_name, gpu):
+    for name in names:
         try:
-            return _accepted(source, format_name, name, crf, preset)
+            return _accepted(source, format_name, name, crf, preset, quality)
         except OutputError as error:
             problem = problem or error
     raise problem or OutputError(
@@ -210,7 +289,12 @@ def choose(
 
 
 def _accepted(
-    source: SourceInfo, format_name: str, name: str, crf: float | None, preset: str | None
+    source: SourceInfo,
+    format_name: str,
+    name: str,
+    crf: float | None,
+    preset: str | None,
+    quality: Quality | None,
 ) -> Encoding:
     """The first pixel format of one encoder that the container and the encoder accept."""
     picture, encoder, traits = source.picture, _encoder(name), traits_of(name)
@@ -221,7 +305,7 @@ def _accepted(
     if traits.sizes and rate not in traits.sizes:
         rates = " or ".join(f"{float(known):.5g}" for known in traits.sizes)
         raise OutputError(f"{name} encodes {rates} frames per second, got {float(rate):.5g}; try .mkv")
-    options = _options(name, crf, preset)
+    options = _options(encoder, crf, preset, quality)
     _add_hdr_params(name, picture, options)
     problem: str | None = None
     encodings = [
@@ -314,6 +398,17 @@ def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[s
         yield Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name
 
 
+def _lossless_candidates(picture: PictureInfo, format_name: str) -> Iterator[str]:
+    """Yield the encoders that keep every sample of a picture, best first; then the usual lossless ones."""
+    names = ("libx264", "libx264rgb", "libx265", "ffv1", "libvpx-vp9")
+    held = [n for n in names if _is_large_enough(picture, traits_of(n)) and _holds(format_name, n)]
+    for name in held:
+        ranked = _ranked(picture.format, _encoder(name))
+        if ranked and not ranked[0][1] and VideoFormat(ranked[0][0]).is_rgb == picture.format.is_rgb:
+            yield name
+    yield from held
+
+
 def _is_large_enough(picture: PictureInfo, traits: EncoderTraits) -> bool:
     return min(picture.width, picture.height) >= traits.least_side
 
@@ -328,30 +423,46 @@ def _holds(format_name: str, codec: str) -> bool:
 
 def _encoder(name: str) -> Codec:
     try:
-        codec = Codec(name, "w")
+        encoder = Codec(name, "w")
     except UnknownCodecError:
-        codec = None
-    if codec is None or codec.type != "video":
-        raise UsageError(
-            f"FFmpeg has no video encoder called {name!r}", "try auto, h264, hevc, av1, vp9, prores or ffv1"
-        )
-    return codec
+        aliases = [alias for traits in ENCODERS.values() for alias in traits.aliases]
+        near = get_close_matches(name.lower(), [*aliases, *ENCODERS, *_video_encoders()], 1)
+        hint = f"did you mean {encoder_of(near[0])}?" if near else _USUAL
+        raise UsageError(f"FFmpeg has no video encoder called {name!r}", hint) from None
+    if encoder.type != "video":
+        raise UsageError(f"FFmpeg has no video encoder called {name!r}: it encodes {encoder.type}", _USUAL)
+    return encoder
 
 
-def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]:
+def _video_encoders() -> Iterator[str]:
+    for name in av.codecs_available:
+        try:
+            encoder = Codec(name, "w")
+        except UnknownCodecError:  # a decoder only
+            continue
+        if encoder.type == "video":
+            yield encoder.name
+
+
+def _options(
+    encoder: Codec, crf: float | None, preset: str | None, quality: Quality | None
+) -> dict[str, str]:
+    name = encoder.name
     known = {o.name for o in CodecContext.create(name, "w").supported_options.private}
     traits = traits_of(name)
     options = dict(traits.options)
     if CAPTIONS in known:
         options[CAPTIONS] = "1"  # libx265 leaves them out unless asked
+    number = next((key for key in ("crf", "cq") if key in known), None)
     if crf is not None:
-        quality = next((key for key in ("crf", "cq") if key in known), None)
-        if quality is None:
+        if number is None:
             raise UsageError(f"codec {name!r} has no crf, got {crf}; leave it out")
-        options[quality] = f"{crf:g}"
-        if crf == 0 and traits.lossless:
-            del options[quality]
-            options |= traits.lossless
+        options[number] = f"{crf:g}"
+    if (quality == "lossless" and crf is None) or (crf == 0 and traits.lossless):
+        options |= _lossless(encoder)
+        options.pop(number or "", None)
+    elif quality is not None and crf is None:
+        options |= _of_quality(encoder, quality)
     if preset is not None:
         if "preset" not in known:
             raise UsageError(f"codec {name!r} has no presets, got {preset!r}; leave it out")
@@ -359,6 +470,25 @@ def _options(name: str, crf: float | None, preset: str | None) -> dict[str, str]
             raise UsageError(f"codec {name!r} has no preset {preset!r}; try {', '.join(traits.presets)}")
         options["preset"] = preset
     return options
+
+
+def _of_quality(encoder: Codec, quality: Quality) -> Mapping[str, str]:
+    qualities = traits_of(encoder.name).qualities
+    if qualities is None and not _is_always_lossless(encoder) and quality != "balanced":
+        with_qualities = ", ".join(name for name, traits in ENCODERS.items() if traits.qualities)
+        raise UsageError(f"{encoder.name} has no quality {quality!r}; these encoders have: {with_qualities}")
+    return (qualities or {}).get(quality, {})
+
+
+def _lossless(encoder: Codec) -> Mapping[str, str]:
+    lossless = traits_of(encoder.name).lossless
+    if lossless is None and not _is_always_lossless(encoder):
+        raise UsageError(f"{encoder.name} is not lossless; try libx264, libx265, libvpx-vp9 or ffv1")
+    return lossless or {}
+
+
+def _is_always_lossless(encoder: Codec) -> bool:
+    return encoder.lossless and not encoder.lossy
 
 
 def _add_hdr_params(codec: str, picture: PictureInfo, options: dict[str, str]) -> None:

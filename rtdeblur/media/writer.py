@@ -28,7 +28,7 @@ from rtdeblur.ffmpeg.formats import format_of, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
-from rtdeblur.media.codecs import choose, losses
+from rtdeblur.media.codecs import Quality, choose, losses
 from rtdeblur.media.encoder import Encoding, fit, put_planes
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
@@ -49,9 +49,10 @@ class FileWriter:
     Args:
         reader: the `FileReader` of the frames; asked for its facts now, and at the end for what is left.
         path: the output, '-' for standard output.
-        codec: FFmpeg's name of an encoder, or 'auto' (see `rtdeblur.media.codecs`).
-        crf: quality, the lower the better; None for the codec's default.
+        codec: FFmpeg's name of an encoder, the name of a codec, or 'auto' (see `rtdeblur.media.codecs`).
+        crf: the encoder's own number for quality, the lower the better; None leaves it to `quality`.
         preset: the encoder's name of a speed; None for the codec's default.
+        quality: small, balanced, high or lossless; None for balanced.
         overwrite: replace an existing file.
         format_name: FFmpeg's name of the container, or its usual ending; None takes the path's ending.
         resume: None encodes in one go. Otherwise finished segments outlive a killed program once `begin` was
@@ -78,6 +79,7 @@ class FileWriter:
         codec: str = "auto",
         crf: float | None = None,
         preset: str | None = None,
+        quality: Quality | None = None,
         overwrite: bool = False,
         format_name: str | None = None,
         resume: bool | None = None,
@@ -100,7 +102,7 @@ class FileWriter:
                 self._job = open_job(self._path, source.path, resume=resume, overwrite=overwrite)
             part = self._job.part if self._job else None
             self._file = open_target(self._path, source=source.path, overwrite=overwrite, part=part)
-            self.encoding: Encoding = choose(source, format_name, codec, crf, preset)
+            self.encoding: Encoding = choose(source, format_name, codec, crf, preset, quality)
             options = muxer_options(source, format_name, seekable=not is_stream(self._path))
             self._container = open_output(self._file.url, format_name, options)
             self._tracks: dict[int, Track] = {}
@@ -196,6 +198,10 @@ class FileWriter:
             self._file.commit()
             self._resume = False
 
+    def keep(self) -> None:
+        """Keep finished segments when the writer is closed early, as if the program had been killed."""
+        self._resume = True
+
     def close(self) -> None:
         """Release everything and discard what was not committed; safe from any thread, and twice."""
         with self._lock:
@@ -219,7 +225,7 @@ class FileWriter:
         if self._file is not None:
             self._file.discard()
         if self._job is not None:
-            self._job.close(keep=self._resume)
+            self.kept = self._job.close(keep=self._resume)
 
     def __enter__(self) -> Self:
         return self

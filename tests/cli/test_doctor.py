@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from rtdeblur.cli.doctor import Finding
 
 def test_every_finding_is_a_marked_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor"])
-    lines = capsys.readouterr().out.splitlines()
+    verdict, blank, *lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"Ready: .+, about [\d.]+ fps at 720p\.", verdict)
+    assert blank == ""
     titles = [line for line in lines if not line.startswith("  ")]
     assert titles == [
         "Software",
@@ -50,7 +53,9 @@ def test_a_broken_probe_is_a_finding(
 ) -> None:
     monkeypatch.setattr(doctor, "_PROBES", {"Part": broken})
     assert main(["doctor"]) == 1
-    assert capsys.readouterr().out.splitlines()[:2] == ["Part", "  ✓ half: found"]
+    verdict, _, *lines = capsys.readouterr().out.splitlines()
+    assert verdict == "Not ready: Part; see below."
+    assert lines[:2] == ["Part", "  ✓ half: found"]
 
 
 @pytest.mark.parametrize(("needed", "exit_code"), [(True, 1), (False, 0)])

@@ -198,8 +198,12 @@ def test_a_signal_ends_the_run_and_keeps_finished_files(
     printed, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert names(out) == ["a.mkv"]
-    assert json.loads(printed)["not_begun"] == [str(tmp_path / name) for name in ("b.mkv", "c.mkv")]
-    assert "1 of 3 videos restored, 2 not begun" in err
+    summary = json.loads(printed)
+    assert (summary["interrupted"], summary["not_begun"]) == (
+        [str(tmp_path / "b.mkv")],
+        [str(tmp_path / "c.mkv")],
+    )
+    assert "1 of 3 videos restored, 1 interrupted, 1 not begun" in err
 
 
 @pytest.mark.needs_posix

@@ -26,9 +26,42 @@ def one_model(bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("one_model")
 def test_the_table_lists_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
-    head, row = capsys.readouterr().out.splitlines()
-    assert head.split()[:3] == ["name", "architecture", "parameters"]
-    assert " ".join(row.split()) == "odd unet 4.70 M 22.60 → 24.25 dB (gopro-test) MIT 0.0 MB"
+    head, advice, row = capsys.readouterr().out.splitlines()
+    assert head == "odd: unet, 4.70 M parameters, 0.0 MB, MIT"
+    assert advice.strip() == "Use it with --model."
+    assert row.strip() == "PSNR, blurred → restored: 22.60 → 24.25 dB (gopro-test)"
+
+
+@pytest.mark.parametrize(
+    ("psnr", "told"),
+    [(25.0, "for the best result: 0.75 dB better"), (24.0, "only to compare: 0.25 dB worse")],
+)
+def test_words_say_which_to_use(
+    psnr: float,
+    told: str,
+    bundle: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sha256 = hashlib.sha256(b"no graph").hexdigest()
+    for name, out, gflop in ((rtdeblur.model.DEFAULT_MODEL, 24.25, 4), ("odd", psnr, 10)):
+        onnx = bundle(
+            name=name,
+            sha256=sha256,
+            architecture={"gflop_256": gflop},
+            scores={"gopro-test": {"psnr_in": 22.6, "psnr_out": out}},
+        )
+        if name != "odd":
+            for path in (onnx, onnx.with_suffix(".json")):
+                path.rename(path.with_stem(name))
+    monkeypatch.setattr(rtdeblur.model, "_FOLDER", onnx.parent)
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    assert f"Use it {told}, at 2.5 times the work of {rtdeblur.model.DEFAULT_MODEL}." in " ".join(
+        text.split()
+    )
+    assert "The default: use it" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.usefixtures("one_model")

@@ -108,3 +108,28 @@ def test_only_the_change_is_blurred_by_scaling() -> None:
     restored = scaler.with_change(frame, small, Frame((changed, *small.planes[1:]), 0, BUDGET, Colour()))
     assert np.array_equal(restored.planes[0][:, :70], y[:, :70])
     assert set(np.unique(restored.planes[0][:, 90:])) == {40, 255}
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 0.5, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("depth", [8, 10])
+@pytest.mark.parametrize("auto", [False, True], ids=["full size", "preview"])
+def test_strength_scales_the_change(clock, fake, slow, strength: float, depth: int, auto: bool) -> None:
+    random = np.random.default_rng(2)
+    colour, dtype = Colour(bit_depth=depth), np.uint8 if depth == 8 else np.uint16
+    planes = tuple(random.integers(0, colour.peak, s, dtype) for s in ((360, 640), (180, 320), (180, 320)))
+    frame = Frame(planes, 0, BUDGET, colour)
+
+    def restored(strength: float) -> np.ndarray:
+        choice = AUTO if auto else "fast"
+        candidates = [Candidate("fast", 8.0, 24.0)]
+        restorer = LiveRestorer([choice], candidates, lambda name: slow, clock, strength=strength)
+        for _ in range(6):
+            result = restorer.restore(frame, BUDGET)
+        assert restorer.resolution == (0.5 if auto else 1.0)
+        return result.planes[0]
+
+    full, y = restored(1.0).astype(float), planes[0].astype(float)
+    expected = np.clip(np.rint(y + np.float32(strength) * (full - y)), 0, colour.peak)
+    assert np.abs(restored(strength) - expected).max() <= (1 if strength not in (0, 1) else 0)
+    if strength == 0:
+        assert np.array_equal(restored(strength), planes[0])

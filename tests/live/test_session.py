@@ -1,16 +1,18 @@
 """The whole session with doubles at its ends."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import av
 import pytest
+from fake_live import FakeBackend
 
 from rtdeblur.errors import BackendError, InputError, OutputError
 from rtdeblur.live.capture import LiveCapture
-from rtdeblur.live.displays import Command
+from rtdeblur.live.displays import Command, SetStrength, UseModel
 from rtdeblur.live.ladder import Candidate
 from rtdeblur.live.outputs import LiveOutput
 from rtdeblur.live.restorer import AUTO, LiveRestorer
@@ -100,6 +102,70 @@ def test_duration_and_stop_end_it(fake, make) -> None:
     session = make(fake.endless(), displays=[fake.display()])
     threading.Timer(0.3, session.stop).start()
     session.run()
+
+
+def test_duration_is_kept_if_the_source_never_comes(said) -> None:
+    def refuse():
+        raise InputError("cannot open 'udp://x': no answer")
+
+    restorer = LiveRestorer(["identity"], [], lambda name: FakeBackend())
+    capture = LiveCapture(refuse, said, patient=True)
+    session = LiveSession(capture, restorer, [], [], said, LiveSettings(duration=0.3))
+    began = time.monotonic()
+    assert session.run().shown == 0
+    assert 0.3 <= time.monotonic() - began < 5
+
+
+def test_a_model_is_chosen_by_name_and_auto_is_back_in_the_end(fake, make) -> None:
+    def script(shown: int, status):
+        return {3: [UseModel("auto")], 10: [UseModel("nonsense")], 15: [Command.NEXT_MODEL],
+                20: [Command.NEXT_MODEL], 40: [Command.QUIT]}.get(shown, [])  # fmt: skip
+
+    display = fake.display(script)
+    make(fake.endless(), displays=[display]).run()
+    choices = [s.choice for s in display.statuses]
+    assert [c for i, c in enumerate(choices) if not i or c != choices[i - 1]] == [
+        "fast",
+        "auto",
+        "fast",
+        "auto",
+    ]
+    assert display.statuses[-1].models == ("fast", "auto")
+
+
+def test_strength_is_set_while_it_runs(fake, make) -> None:
+    def script(shown: int, status):
+        return {5: [SetStrength(0.0)], 20: [SetStrength(2.0)], 40: [Command.QUIT]}.get(shown, [])
+
+    display = fake.display(script)
+    make(fake.endless(), displays=[display]).run()
+    levels = [int(p.restored.planes[0][0, 0]) for p in display.pictures]
+    assert levels[0] == 101
+    assert levels[15] == 100
+    assert levels[-1] == 102
+    assert {s.strength for s in display.statuses} == {1.0, 0.0, 2.0}
+
+
+def test_finished_files_are_offered_to_displays(fake, make, tmp_path: Path) -> None:
+    def script(shown: int, status):
+        if len(status.saved) == 3:
+            return [Command.QUIT]
+        return {5: [Command.RECORD], 10: [Command.SNAPSHOT], 30: [Command.RECORD]}.get(shown, [])
+
+    turns: set[int] = set()
+
+    def once(shown: int, status):
+        asked = script(shown, status)
+        if asked == [Command.QUIT]:
+            return asked
+        return [] if shown in turns or turns.add(shown) else asked
+
+    display = fake.display(once)
+    make(fake.endless(), displays=[display], folder=tmp_path).run()
+    saved = display.statuses[-1].saved
+    assert sorted(saved) == sorted(tmp_path.iterdir())
+    with av.open(str(next(p for p in saved if p.suffix == ".mkv"))) as container:
+        assert list(container.decode(video=0))
 
 
 def test_pause_stands_still_while_outputs_go_on(fake, make, said) -> None:

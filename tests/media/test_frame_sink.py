@@ -12,10 +12,14 @@ from pathlib import Path
 import av
 import pytest
 from fake_media import FakeSink, FakeSource
+from pictures_of import animation
+from PIL import Image
 
 from rtdeblur.errors import OutputError
 from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media import FrameSink, FrameSource, resume
+from rtdeblur.media.photos.reader import PictureReader
+from rtdeblur.media.photos.writer import PictureWriter
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 
@@ -60,6 +64,13 @@ def frames_in(path: Path) -> int | None:
     return len(times)
 
 
+def pictures_in(path: Path) -> int | None:
+    if not path.exists():
+        return None
+    with Image.open(path) as image:
+        return image.n_frames
+
+
 def file_case(clip: Path, target: Path, finished: int = 0, **options: object) -> Case:
     reader = FileReader(clip)
     writer = FileWriter(reader, target, **options)
@@ -74,6 +85,7 @@ CASES = [
     "segments, resumed",
     "over another file",
     pytest.param("pipe", marks=pytest.mark.needs_posix),
+    "animation",
     "fake",
 ]
 
@@ -88,6 +100,9 @@ def case(
     if request.param == "fake":
         sink = FakeSink(finished=range(7))
         made = Case(sink, FakeSource(FRAMES), lambda: len(sink.carriers) if sink.committed else None, 7)
+    elif request.param == "animation":
+        reader, target = PictureReader(animation(tmp_path / "in.webp", FRAMES)), tmp_path / "out.webp"
+        made = Case(PictureWriter(reader, target), reader, lambda: pictures_in(target))
     elif request.param == "pipe":
         yield from _into_a_pipe(clip, tmp_path)
         return

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import torch._inductor.codecache  # sets TORCHINDUCTOR_CACHE_DIR once, wherever 
 from train.data.pairs import DataOptions
 from train.data.pictures import Picture, write_picture
 from train.fit.config import Config
+
+# PyTorch and Lightning set environment variables as they are imported: now, not within a test.
+importlib.import_module("train.fit.run")
 
 
 @pytest.fixture(autouse=True)

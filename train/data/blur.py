@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ from train.data.trajectory import (
 DrawPicture = Callable[[], Floats]
 Example = tuple[Floats, Floats]
 """Blurred and sharp."""
+
+_WILD_TURN = 0.25
+"""`MotionBlur.turn` of wild motion."""
 
 
 def to_linear(picture: Floats) -> Floats:
@@ -101,7 +104,9 @@ class MotionBlur:
         wild: share of motions that are strongly bent and uneven.
         shake: share of Markov camera shake among the wild ones.
         bend: curvature of the others (see `train.data.trajectory.smooth_trajectory`).
+        twist: how far they are S-shaped.
         unevenness: change of their speed.
+        turn: standard deviation of the turn across a picture, radians, and of the stretch, its logarithm.
         linear_light: share blurred in linear light, as a camera does; the rest in code values, as the
             blurred pictures of GoPro measure.
         frames: share whose exposure is a sum of 7 to 13 frames with gaps, as GoPro's is.
@@ -116,11 +121,13 @@ class MotionBlur:
     max_length: float = 48.0
     wild: float = 0.25
     shake: float = 0.25
-    bend: float = 0.15
-    unevenness: float = 0.1
+    bend: float = 0.22
+    twist: float = 0.05
+    unevenness: float = 0.2
+    turn: float = 0.1
     linear_light: float = 0.5
-    frames: float = 0.6
-    duty: tuple[float, float] = (0.05, 0.8)
+    frames: float = 0.8
+    duty: tuple[float, float] = (0.05, 0.6)
     varying: float = 0.5
     layered: float = 0.3
     objects: int = 3
@@ -131,12 +138,13 @@ class MotionBlur:
         if rng.random() < self.sharp:
             return Motion()
         linear = bool(rng.random() < self.linear_light)
-        path, light = draw_path(rng, self)
-        kernels = [kernel(path, light)]
+        drawn = draw_path(rng, self)
+        kernels = [kernel(drawn.path, drawn.light)]
         if rng.random() < self.varying:
-            kernels.append(kernel(_sibling(rng, path), light))
+            kernels.append(kernel(_sibling(rng, drawn), drawn.light))
         count = int(rng.integers(1, self.objects + 1)) if rng.random() < self.layered else 0
-        return Motion(linear, tuple(kernels), tuple(kernel(*draw_path(rng, self)) for _ in range(count)))
+        others = [draw_path(rng, self) for _ in range(count)]
+        return Motion(linear, tuple(kernels), tuple(kernel(other.path, other.light) for other in others))
 
     def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
         """Blur a picture by a motion drawn for it."""
@@ -198,11 +206,29 @@ def _clip(picture: Floats) -> Floats:
     return np.clip(picture, 0, 1)
 
 
-def draw_path(rng: np.random.Generator, options: MotionBlur) -> tuple[Trajectory, Trajectory]:
-    """Draw a trajectory, and the light that each of its points gets."""
+class Drawn(NamedTuple):
+    """A drawn path.
+
+    Attributes:
+        path: the trajectory.
+        light: that each of its points gets.
+        turn: as in `MotionBlur`, for the same motion elsewhere in the picture.
+    """
+
+    path: Trajectory
+    light: Trajectory
+    turn: float
+
+
+def draw_path(rng: np.random.Generator, options: MotionBlur) -> Drawn:
+    """Draw a path."""
     length = options.max_length * rng.uniform(0.02, 1) ** 1.3
+    turn = _WILD_TURN
     if rng.random() >= options.wild:
-        path = smooth_trajectory(rng, length, bend=options.bend, unevenness=options.unevenness)
+        path = smooth_trajectory(
+            rng, length, bend=options.bend, twist=options.twist, unevenness=options.unevenness
+        )
+        turn = options.turn
     elif rng.random() < options.shake:
         path = shake_trajectory(rng, 500, length * 1.5)
     else:
@@ -214,14 +240,14 @@ def draw_path(rng: np.random.Generator, options: MotionBlur) -> tuple[Trajectory
         # Open in the middle of each frame's time, so that the middle of the exposure stays the middle; and so
         # long that a point of the path falls into it.
         light = (np.abs(phase - 0.5) <= max(duty, count / len(path)) / 2).astype(np.float64)
-    return path, light
+    return Drawn(path, light, turn)
 
 
-def _sibling(rng: np.random.Generator, path: Trajectory) -> Trajectory:
+def _sibling(rng: np.random.Generator, drawn: Drawn) -> Trajectory:
     """The same motion seen elsewhere in the picture: turned and scaled a little."""
-    angle, scale = rng.normal(0, 0.25), np.exp(rng.normal(0, 0.25))
+    angle, scale = rng.normal(0, drawn.turn), np.exp(rng.normal(0, drawn.turn))
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    turned: Trajectory = path @ turn
+    turned: Trajectory = drawn.path @ turn
     return turned
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -70,6 +71,8 @@ class Place:
 class ExamplePool:
     """A process's ring of ready examples on its training device; every `world`-th example is its own.
 
+    A context manager, which stops the workers.
+
     Args:
         pairs: where the examples come from.
         options: size and turnover.
@@ -107,6 +110,14 @@ class ExamplePool:
         self._left = torch.empty(0, *shape, dtype=torch.uint8)
         self._ring = torch.empty(self.capacity, *shape, dtype=torch.uint8, device=self._place.device)
         self._first = first
+
+    def __enter__(self) -> ExamplePool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream = iter(())  # the loader's iterator stops its workers as it is dropped
 
     def due(self, step: int) -> int:
         """Examples of this process that must have been made before a step, counted from 0."""

@@ -47,7 +47,12 @@ def shake_trajectory(rng: np.random.Generator, steps: int = 2000, max_length: fl
 
 
 def smooth_trajectory(
-    rng: np.random.Generator, length: float, steps: int = 256, bend: float = 0.35, unevenness: float = 0.25
+    rng: np.random.Generator,
+    length: float,
+    steps: int = 256,
+    bend: float = 0.35,
+    twist: float = 0.25,
+    unevenness: float = 0.25,
 ) -> Trajectory:
     """A short exposure of a moving camera or object: a curve of low order with changing speed.
 
@@ -55,7 +60,8 @@ def smooth_trajectory(
         rng: source of randomness.
         length: about how far the point goes, pixels.
         steps: points of the trajectory.
-        bend: standard deviation of the curvature; the arc rises by about a third of it, times the length.
+        bend: standard deviation of the curvature; an arc rises by about a third of it, times the length.
+        twist: standard deviation of what turns an arc into an S.
         unevenness: standard deviation of the change of speed; the speeds at the two ends differ by about four
             times this share of the mean.
 
@@ -65,7 +71,7 @@ def smooth_trajectory(
     t = np.linspace(-0.5, 0.5, steps)
     angle = rng.uniform(0, 2 * np.pi)
     along = t + rng.normal(0, unevenness) * (t**2 - 1 / 12) * 2
-    across = rng.normal(0, bend) * (t**2 - 1 / 12) * 2 + rng.normal(0, bend / 1.4) * 4 * (t**3 - 0.15 * t)
+    across = rng.normal(0, bend) * (t**2 - 1 / 12) * 2 + rng.normal(0, twist) * 4 * (t**3 - 0.15 * t)
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     path: Trajectory = length * np.stack([along, across], axis=1) @ rotation
     return path

@@ -56,8 +56,8 @@ def fit(config: Config, began: float | None = None) -> Path:
         load_checkpoint(last, step.parts)
         if countdown.over(state):
             return last
-    pool = open_pool(choice.config, fabric, state["step"])
     with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(open_pool(choice.config, fabric, state["step"]))
         record = None
         if fabric.is_global_zero:
             last.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,10 @@ _REGULARISATION = 0.02
 """Of the least squares, as a share of the mean power of the sharp picture."""
 _FLOOR = 0.12
 """Values below this share of the largest one are noise of the estimate."""
+_SHORTEST = 3.0
+"""Pixels below which a kernel is a point."""
 _THICKEST = 1.5
-"""Pixels across its arc beyond which a kernel is no line: the window holds several motions, or no detail."""
+"""Standard deviation across its arc, pixels, beyond which a kernel is no line; a line has about 0.6."""
 _NOISE = 1 / 255
 """Standard deviation of the noise that the training blur gets here."""
 
@@ -77,7 +79,6 @@ class Shape:
         unevenness: change of density from one end to the other, over the mean: 0 for constant speed.
         ripple: standard deviation of the density around its trend, over the mean: separate points ripple.
         offset: distance of the centre of mass from the kernel's centre, over the length.
-        thickness: spread across the arc, pixels; about 0.6 for a line and the estimate's own blur.
     """
 
     length: float
@@ -86,11 +87,14 @@ class Shape:
     unevenness: float
     ripple: float
     offset: float
-    thickness: float
 
 
-def shape_of(kernel: Floats) -> Shape:
-    """Measure an estimated kernel, (k, k) with its largest value 1."""
+def shape_of(kernel: Floats) -> Shape | None:
+    """Measure an estimated kernel, (k, k) with its largest value 1.
+
+    None if it has no shape: it is shorter than three pixels, or no line, since its window holds several
+    motions or no detail.
+    """
     weights = np.where(kernel < _FLOOR, 0, kernel)
     weights = weights * _connected(weights > 0)
     weights /= weights.sum()
@@ -103,9 +107,13 @@ def shape_of(kernel: Floats) -> Shape:
     axis = vectors[:, 1]
     along, across = dx * axis[0] + dy * axis[1], dy * axis[0] - dx * axis[1]
     length = float(np.sqrt(12 * values[1]))
+    if length < _SHORTEST:
+        return None
     # The arc: a parabola across the main axis, weighted least squares.
-    quadratic, _, _ = _fit(along.ravel(), across.ravel(), weights.ravel(), 2)
-    residual = across - np.polyval(_fit(along.ravel(), across.ravel(), weights.ravel(), 2), along)
+    arc = np.polyfit(along.ravel(), across.ravel(), 2, w=np.sqrt(weights.ravel()))
+    residual = across - np.polyval(arc, along)
+    if np.sqrt((weights * residual**2).sum()) > _THICKEST:
+        return None
     density = _density(along, weights, length)
     t = np.linspace(-0.5, 0.5, len(density))
     slope, level = np.polyfit(t, density, 1)
@@ -113,16 +121,11 @@ def shape_of(kernel: Floats) -> Shape:
     return Shape(
         length=length,
         angle=float(np.arctan2(axis[1], axis[0]) % np.pi),
-        bend=float(abs(quadratic) * length / 4),
+        bend=float(abs(arc[0]) * length / 4),
         unevenness=float(abs(slope) / max(level, 1e-9)),
         ripple=float((density - trend).std() / max(level, 1e-9)),
-        offset=float(np.hypot(mean_x, mean_y) / max(length, 1.0)),
-        thickness=float(np.sqrt((weights * residual**2).sum())),
+        offset=float(np.hypot(mean_x, mean_y) / length),
     )
-
-
-def _fit(x: Floats, y: Floats, weights: Floats, degree: int) -> Floats:
-    return np.polyfit(x, y, degree, w=np.sqrt(weights))
 
 
 def _density(along: Floats, weights: Floats, length: float) -> Floats:
@@ -133,8 +136,8 @@ def _density(along: Floats, weights: Floats, length: float) -> Floats:
     total = np.zeros(count)
     for shift in np.linspace(-0.5, 0.5, 9):
         total += np.histogram(along + shift, edges, weights=weights)[0]
-    spread: Floats = total / total.mean()
-    return spread
+    density: Floats = total / total.mean()
+    return density
 
 
 def _connected(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -151,7 +154,7 @@ class Measured:
 
     Attributes:
         kernels: as estimated.
-        shapes: of the kernels that could be read, and None for windows whose motion is not one line.
+        shapes: of the kernels, None for those that have none.
     """
 
     kernels: list[Floats]
@@ -160,8 +163,7 @@ class Measured:
     @classmethod
     def of(cls, kernels: list[Floats]) -> Measured:
         """Measure estimated kernels."""
-        shapes = [shape_of(kernel) for kernel in kernels]
-        return cls(kernels, [shape if shape.thickness < _THICKEST else None for shape in shapes])
+        return cls(kernels, [shape_of(kernel) for kernel in kernels])
 
     def rotation(self) -> tuple[list[float], list[float]]:
         """Change between neighbouring windows in a row: of direction, radians, and of length, as a factor."""
@@ -192,7 +194,7 @@ def measure_pairs(folder: Path) -> Measured:
 def measure_blur(folder: Path, options: MotionBlur, seed: int = 0) -> Measured:
     """Put motion of the training blur on the sharp pictures of pairs, and estimate and measure its kernels.
 
-    Each picture gets one motion, and its varied form in the last window of each row, as across a crop.
+    Each picture gets one motion; its windows see by turns how it is at one side of a crop and at the other.
     """
     rng, kernels = np.random.default_rng(seed), []
     plain = replace(options, sharp=0.0, layered=0.0, varying=1.0)
@@ -204,7 +206,7 @@ def measure_blur(folder: Path, options: MotionBlur, seed: int = 0) -> Measured:
             for weights in (first, second)
         ]
         for i, place in enumerate(places(*sharp.shape)):
-            kernels.append(estimate_kernel(blurred[i % 3 == 2], sharp, *place))
+            kernels.append(estimate_kernel(blurred[i % 2], sharp, *place))
     return Measured.of(kernels)
 
 
@@ -218,10 +220,12 @@ def table(sets: dict[str, Measured]) -> str:
             cells.append(_quantiles(values))
         lines.append([text, *cells])
     rotations = [measured.rotation() for measured in sets.values()]
-    lines.append(["turn to the next window, radians", *(_quantiles(angles) for angles, _ in rotations)])
-    lines.append(["stretch to the next window", *(_quantiles(lengths) for _, lengths in rotations)])
+    lines.append(
+        ["turn to the next window; across a crop, radians", *(_quantiles(angles) for angles, _ in rotations)]
+    )
+    lines.append(["stretch likewise, a factor", *(_quantiles(lengths) for _, lengths in rotations)])
     read = [f"{sum(map(bool, m.shapes))} of {len(m.shapes)}" for m in sets.values()]
-    lines.append(["kernels that are one line", *read])
+    lines.append(["kernels that are one line of 3 pixels or more", *read])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -246,6 +250,7 @@ def sheet_of(sets: dict[str, Measured], path: Path, count: int = 16) -> None:
     for measured in sets.values():
         known = [k for k, shape in zip(measured.kernels, measured.shapes, strict=True) if shape]
         some = known[:: max(1, len(known) // count)][:count]
+        some += [np.zeros((2 * REACH + 1, 2 * REACH + 1))] * (count - len(some))
         rows.append(np.hstack([np.pad(kernel**0.7, 1) for kernel in some]))
     codes = (np.vstack(rows) * 255).astype(np.uint8)
     enlarged = cv2.resize(codes, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)

@@ -191,11 +191,15 @@ def draw_recording(canvas: Canvas, divider: int | None = None) -> None:
 
 def draw_models(canvas: Canvas, models: Sequence[str], choice: str, divider: int | None = None) -> None:
     """List the models in the middle of the picture, on one side of the divider; `>` marks the choice."""
-    scale = _fitting(max(models, key=len), text_scale(canvas) * 1.1, canvas.shape[1] * 0.35)
-    height, mark = _size("Hg", scale)[1], _size("> ", scale)[0]
+    scale = text_scale(canvas) * 1.1
+    while True:
+        height, mark = _size("Hg", scale)[1], _size("> ", scale)[0]
+        width = max(_size(name, scale)[0] for name in models) + mark + 2 * height
+        middle, room = beside(_whole(canvas), width, divider)
+        if width <= room or scale < 0.1:
+            break
+        scale *= 0.95
     step = min(round(height * 2.1), canvas.shape[0] // (len(models) + 1))
-    width = max(_size(name, scale)[0] for name in models) + mark + 2 * height
-    middle, _ = beside(_whole(canvas), width, divider)
     back = Box(middle - width // 2, (canvas.shape[0] - step * len(models)) // 2, width, step * len(models))
     _darken(canvas, back)
     for i, name in enumerate(models):

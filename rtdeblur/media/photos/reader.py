@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -102,6 +103,7 @@ class PictureReader:
     def __init__(self, path: str | Path, *, max_pixels: int = MAX_PIXELS) -> None:
         self.path = Path(path)
         self.warnings: list[str] = []
+        self._lock, self._closed, self._begun = threading.Lock(), False, False
         with self._errors():
             data = _read(self.path)
             self._image = _open(self.path, data)
@@ -136,7 +138,10 @@ class PictureReader:
         return self.count > 1
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield each picture once, with its time."""
+        """Yield each picture once, with its time; nothing the second time, and after `close`."""
+        if self._begun:
+            return
+        self._begun = True
         milliseconds = 0
         for still in self.stills():
             yield still.frame(milliseconds)
@@ -149,7 +154,9 @@ class PictureReader:
             InputError: it is damaged.
         """
         for index in range(self.count):
-            with self._errors():
+            with self._lock, self._errors():
+                if self._closed:
+                    return
                 if self.is_animated:
                     self._image.seek(index)
                 self._image.load()
@@ -157,8 +164,10 @@ class PictureReader:
             yield still
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
-        self._image.close()
+        """Close the file; may be called twice, and from another thread while this one reads."""
+        with self._lock:
+            self._closed = True
+            self._image.close()
 
     def __enter__(self) -> Self:
         return self

@@ -135,6 +135,7 @@ class SequenceReader:
                 raise InputError(self.damage.message)
             raise UsageError(f"{str(path)!r} has no picture from {self._from} s on; try an earlier --start")
         self._first, self._zero, self._unit = first[0], first[1], first[2]
+        self._closed, self._begun = False, False
         self._lossless = lossless
         self._alpha = self._first.has_alpha and bool((self._first.samples[..., -1] != self._peak).any())
         height, width = self._first.samples.shape[:2]
@@ -147,9 +148,14 @@ class SequenceReader:
         return self.source.info
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield each picture once."""
+        """Yield each picture once; nothing the second time, and after `close`."""
+        if self._begun or self._closed:
+            return
+        self._begun = True
         yield self._framed(self._first, 0)
         for still, pts, _ in self._times:
+            if self._closed:
+                return
             yield self._framed(still, pts - self._zero)
 
     def remaining_packets(self) -> Iterator[AnyPacket]:
@@ -157,7 +163,8 @@ class SequenceReader:
         return iter(())
 
     def close(self) -> None:
-        """Release everything; may be called twice."""
+        """Release everything; may be called twice, and from another thread while this one reads."""
+        self._closed = True
         self._container.close()
 
     def __enter__(self) -> Self:

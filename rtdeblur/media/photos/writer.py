@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -67,6 +68,7 @@ class PictureWriter:
         self.kind: PictureKind = kind
         self.warnings = self._losses()
         self._stills: list[Still] = []
+        self._lock, self._closed = threading.RLock(), False
         self._file = PartFile(self._path, source=reader.path, overwrite=overwrite)
 
     def needs(self, index: int) -> bool:
@@ -74,40 +76,56 @@ class PictureWriter:
         return True
 
     def write(self, batch: FrameBatch | DeviceBatch | Interlude) -> None:
-        """Take the pictures of a batch."""
+        """Take the pictures of a batch.
+
+        Raises:
+            OutputError: the writer was closed.
+        """
         assert isinstance(batch, FrameBatch)
-        for index, still in enumerate(batch.carriers):
-            restored: Still = still.with_planes([plane[index, 0] for plane in batch.planes])
-            if self._turns:
-                restored = restored.upright(self._reader.metadata.orientation)
-            self._stills.append(restored)
+        with self._lock:
+            self._check_open()
+            for index, still in enumerate(batch.carriers):
+                restored: Still = still.with_planes([plane[index, 0] for plane in batch.planes])
+                if self._turns:
+                    restored = restored.upright(self._reader.metadata.orientation)
+                self._stills.append(restored)
 
     def commit(self) -> None:
         """Write the file, and put it under its name.
 
         Raises:
-            OutputError: the disk is full, or the format cannot hold the picture.
+            OutputError: the disk is full, the format cannot hold the picture, or the writer was closed.
         """
-        try:
-            with Path(self._file.url).open("wb") as file, without_warnings():
-                self._save(file)
-        except MemoryError:
-            raise OutputError(f"cannot write {str(self._path)!r}: out of memory") from None
-        except UNREADABLE as error:
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"cannot write {str(self._path)!r} as {self.kind.name}: {reason}") from error
-        self._file.commit()
+        with self._lock:
+            self._check_open()
+            try:
+                with Path(self._file.url).open("wb") as file, without_warnings():
+                    self._save(file)
+            except MemoryError:
+                raise OutputError(f"cannot write {str(self._path)!r}: out of memory") from None
+            except UNREADABLE as error:
+                reason = getattr(error, "strerror", None) or error
+                raise OutputError(
+                    f"cannot write {str(self._path)!r} as {self.kind.name}: {reason}"
+                ) from error
+            self._file.commit()
 
     def close(self) -> None:
-        """Discard what was not committed; may be called twice."""
-        self._stills.clear()
-        self._file.discard()
+        """Discard what was not committed; may be called twice, and from another thread."""
+        with self._lock:
+            self._closed = True
+            self._stills.clear()
+            self._file.discard()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OutputError(f"cannot write {str(self._path)!r}: it was closed already")
 
     @property
     def _same(self) -> bool:

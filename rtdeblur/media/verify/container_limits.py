@@ -78,11 +78,11 @@ def _fill(
         picture.set_display_matrix(matrix)
     copies: dict[int, Stream] = {}
     traits = traits_of(copy.format.name)
-    options = dict(traits.pcm_options)
     for stream in before.streams:
         add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
         if stream.index == video.index or not traits.takes(_codec(stream)):
             continue
+        options = dict(traits.pcm_options) if _codec(stream).startswith("pcm_") else {}
         if refusal(copy.format.name, add, options) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)

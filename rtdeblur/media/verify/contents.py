@@ -39,6 +39,8 @@ _MADE_TAGS = {
 _MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
 _SAME_TAGS = {"name": "title"}  # as mov calls it
 _TEXT = ("mov_text", "subrip", "text", "webvtt")
+# Where a NAL unit has its type, and those that hold no picture: ITU-T H.264, table 7-1; H.265, table 7-1.
+_UNITS = {"h264": (0, 31, {7, 8, 9, 10, 11, 12}), "hevc": (1, 63, {32, 33, 34, 35, 36, 37, 38})}
 # ITU-T H.273, table 4
 _MATRICES = {
     0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
@@ -90,6 +92,8 @@ class StreamContents:
                 return  # mp4 fills the time between two lines with empty ones
         elif self.codec == "aac":
             data = _without_adts(data)
+        elif self.codec in _UNITS:
+            data = _units(data, self.codec)
         unit = Fraction(packet.time_base)
         time = None if packet.pts is None else packet.pts * unit
         self.hashes.append(_digest(data))
@@ -296,6 +300,23 @@ def _without_adts(data: bytes) -> bytes:
         if length == len(data):
             return data[7 if data[1] & 1 else 9 :]
     return data
+
+
+def _units(data: bytes, codec: str) -> bytes:
+    """The NAL units of a picture, whether start codes or lengths part them, joined by start codes.
+
+    Units that muxers add or move to the header are left out: parameter sets, delimiters, filler.
+    """
+    units, place = [], 0
+    while place + 4 < len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        units.append(data[place + 4 : place + 4 + length])
+        place += 4 + length
+    if place != len(data):  # else a length of 256 to 511 would be taken for a start code
+        units = data.split(b"\0\0\1")[1:]
+    shift, mask, made = _UNITS[codec]
+    kept = (unit.rstrip(b"\0") for unit in units if unit and (unit[0] >> shift) & mask not in made)
+    return b"\0\0\1".join(kept) or data
 
 
 def _chapters(container: InputContainer) -> list[tuple[Fraction, Fraction, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,13 @@ from rtdeblur.live.displays.overlay import (
     draw_help,
     draw_label,
     draw_message,
+    draw_models,
     draw_recording,
     draw_status,
     fit,
+    rows_around,
     status_line,
+    strip,
 )
 
 STATUS = LiveStatus("fast", (368, 640), 30.0, 29.84, (61.4, 80.6), 12, False, False, "")
@@ -42,6 +47,38 @@ def test_a_picture_keeps_its_shape(picture: tuple[int, int], room: Box, expected
 
 def test_the_status_line_tells_all() -> None:
     assert status_line(STATUS) == "fast 640x368   29.8 of 30.0 fps   61 ms (p95 81)   dropped 12"
+
+
+@pytest.mark.parametrize(
+    ("resolution", "words"), [(1.0, ""), (0.1875, " (preview quality, 19 % of full resolution)")]
+)
+def test_the_status_line_is_honest_about_a_preview(resolution: float, words: str) -> None:
+    assert status_line(replace(STATUS, resolution=resolution)).startswith(f"fast 640x368{words}   ")
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.45, 0.5, 0.55, 0.7, 0.98])
+@pytest.mark.parametrize("what", ["message", "recording", "models"])
+def test_no_text_crosses_the_divider(what: str, part: float, height: int, width: int) -> None:
+    canvas, divider = np.full((height, width, 3), 200, np.uint8), round(width * part)
+    before = canvas.copy()
+    if what == "message":
+        draw_message(canvas, "source lost; trying again in 2 s", divider)
+    elif what == "recording":
+        draw_recording(canvas, divider)
+    else:
+        draw_models(canvas, ["auto", "fast", "deblurgan", "identity"], "fast", divider)
+    changed = np.flatnonzero((canvas != before).any(axis=(0, 2)))
+    assert len(changed)
+    assert changed.max() < divider or changed.min() > divider
+
+
+@pytest.mark.parametrize("rows", [180, 360, 719, 720, 1046])
+def test_the_status_line_leaves_the_picture_whole(rows: int) -> None:
+    canvas = blank(rows_around(rows), 1280)
+    assert strip(canvas).y in (rows, rows + 1)
+    draw_status(canvas, STATUS)
+    assert (canvas[:rows] == blank(1, 1)[0, 0]).all()
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +22,15 @@ pytest.importorskip("cv2")
 import aiohttp
 import cv2
 from fake_live import flat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtdeblur.errors import OutputError
-from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Command, LivePicture, LiveStatus, SetStrength, UseModel
 from rtdeblur.live.displays.web import server
 from rtdeblur.live.displays.web.guard import is_loopback
+from rtdeblur.live.displays.web.qr import qr_lines
+from rtdeblur.live.displays.web.requests import parse
 from rtdeblur.live.displays.web.server import WebPage
 
 PATIENCE = 30.0
@@ -310,3 +318,88 @@ def test_a_port_in_use_is_one_clear_line(page: WebPage) -> None:
 )  # fmt: skip
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("pause", Command.PAUSE),
+        ("next model", Command.NEXT_MODEL),
+        ("model fast", UseModel("fast")),
+        ("model my model.json", UseModel("my model.json")),
+        ("strength 0.0", SetStrength(0.0)),
+        ("strength 1.25", SetStrength(1.25)),
+        ("strength 2.0", SetStrength(2.0)),
+        *((text, None) for text in (
+            "quit", "", "model ", "model", "model a\nb", "strength", "strength 2.1", "strength -1",
+            "strength nan", "strength 1e0", "strength 0.1234", "strength ١", "PAUSE",
+            "pause ", "drawn", "model " + "a" * 600,
+        )),
+    ],
+)  # fmt: skip
+def test_a_message_is_a_request_or_nothing(message: str, expected: object) -> None:
+    assert parse(message) == expected
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(st.one_of(st.text(), st.from_regex(r"(strength|model|pause) ?[0-9.a-z -]*")))
+def test_any_message_is_parsed(message: str) -> None:
+    action = parse(message)
+    if isinstance(action, SetStrength):
+        assert 0 <= action.value <= 2
+    assert action is not Command.QUIT
+
+
+async def head_of(socket: Any) -> dict[str, Any]:
+    return opened(await socket.receive_bytes())[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_saved_files_can_be_downloaded_by_who_sees_the_page(host: str, tmp_path: Path) -> None:
+    page = WebPage(host, 0)
+    base, _, query = page.url.partition("?")
+    names = {"a-blurred.png": b"png", "a recording é.mkv": b"mkv" * 1000}
+    for name, data in names.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+
+    async def visit(session: Any) -> None:
+        async with session.ws_connect(f"{base}live?{query}") as socket:
+            await until(lambda: page.viewers == 1)
+            page.show(None, replace(STATUS, saved=tuple(tmp_path / name for name in names)))
+            saved = (await head_of(socket))["saved"]
+        assert [file["name"] for file in saved] == list(names)
+        assert str(tmp_path) not in json.dumps(saved)
+        for file in saved:
+            async with session.get(base + file["address"]) as answer:
+                assert await answer.read() == names[file["name"]]
+                assert len(names[file["name"]]) == file["size"]
+                assert answer.headers["Content-Disposition"].startswith("attachment;")
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            address = file["address"].rsplit("/", 1)[0]
+            for wrong in (f"{address}/secret.txt", f"{address}/..%2Fsecret.txt", "files/x/a-blurred.png"):
+                assert await status_of(session, base + wrong) == 404
+            (tmp_path / file["name"]).unlink()
+            assert await status_of(session, base + file["address"]) == 404
+
+    try:
+        browse(visit)
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("token", ["", "?token=" + "x" * 32])
+def test_a_code_for_a_phone_holds_the_address(token: str) -> None:
+    pytest.importorskip("segno")
+    url = f"http://192.168.178.123:8765/{token}"
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in qr_lines(url)]
+    halves = {" ": (0, 0), "▄": (0, 1), "▀": (1, 0), "█": (1, 1)}
+    dark = np.array([[halves[c][half] for c in line] for line in lines for half in (0, 1)], np.uint8)
+    image = np.kron(255 - 255 * dark, np.ones((8, 8), np.uint8))
+    found, _, _ = cv2.QRCodeDetector().detectAndDecode(np.pad(image, 40, constant_values=255))
+    assert found == url
+
+
+def test_without_segno_there_is_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segno", None)
+    assert qr_lines("http://x") == []

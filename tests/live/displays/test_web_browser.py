@@ -20,7 +20,7 @@ pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
 from selenium import webdriver
 
 from rtdeblur.frames import Colour, Frame
-from rtdeblur.live.displays import Command, LivePicture, LiveStatus
+from rtdeblur.live.displays import Action, Command, LivePicture, LiveStatus, SetStrength, UseModel
 from rtdeblur.live.displays.web.server import WebPage
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -45,7 +45,8 @@ class Session:
 
     def __init__(self, port: int = 0) -> None:
         self.page = WebPage(port=port)
-        self.asked: list[Command] = []
+        self.asked: list[Action] = []
+        self.message, self.saved = "", ()
         self._paused = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -54,7 +55,10 @@ class Session:
     def _run(self) -> None:
         index = 0
         while not self._stop.wait(0.04):
-            status = LiveStatus("fast", (90, 160), 25.0, 25.0, (40.0, 50.0), index, False, self._paused, "")
+            status = LiveStatus(
+                "fast", (90, 160), 25.0, 25.0, (40.0, 50.0), index, False, self._paused, self.message,
+                resolution=0.1875, models=("auto", "fast"), choice="auto", saved=self.saved,
+            )  # fmt: skip
             index += 1
             shown = LivePicture(bars(60, index), bars(190, index), time.monotonic())
             for command in self.page.show(None if self._paused else shown, status):
@@ -136,11 +140,58 @@ def test_the_page_in_a_browser(session: Session, browser: Any) -> None:
     assert session.asked == [
         Command.PAUSE, Command.SNAPSHOT, Command.RECORD, Command.NEXT_MODEL, Command.PAUSE,
     ]  # fmt: skip
+    until(lambda: find("models").is_displayed())
+    find("models").find_elements("tag name", "button")[1].click()
+    until(lambda: session.asked[-1] == UseModel("fast"))
+    browser.execute_script(
+        "const s = arguments[0]; s.value = 1.5; s.dispatchEvent(new Event('input'))", find("strength")
+    )
+    until(lambda: session.asked[-1] == SetStrength(1.5))
+    browser.execute_script("document.activeElement.blur()")
+    webdriver.ActionChains(browser).send_keys("-").perform()
+    until(lambda: session.asked[-1] == SetStrength(0.9))  # a step from what the session says, 1
+    assert "preview quality, 19 % of full resolution" in find("status").text
     find("beside").click()
     assert browser.execute_script("return canvas.width") == 2 * 160 + 4
     find("open-help").click()
     assert find("help").is_displayed()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def middle_is_free(browser: Any, name: str) -> bool:
+    """Whether an element keeps to one side of the divider."""
+    script = (
+        "const a = document.getElementById(arguments[0]).getBoundingClientRect(), "
+        "b = divider.getBoundingClientRect(), x = b.left + b.width / 2; return a.right < x || a.left > x"
+    )
+    return bool(browser.execute_script(script, name))
+
+
+def test_text_keeps_to_one_side_of_the_divider(session: Session, browser: Any) -> None:
+    session.message = "source lost; trying again in 2 s"
+    browser.get(session.page.url)
+    until(lambda: browser.find_element("id", "message").text == session.message)
+    browser.find_element("id", "model").click()
+    for part in (0.5, 0.3, 0.45, 0.55, 0.7):
+        browser.execute_script("move(arguments[0])", part)
+        for name in ("message", "models"):
+            assert middle_is_free(browser, name)
+
+
+def test_a_saved_file_is_downloaded(session: Session, browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "rtdeblur-20260131-235958.123-restored.png"
+    file.write_bytes(b"picture")
+    session.saved = (file,)
+    browser.get(session.page.url)
+    until(lambda: browser.find_element("id", "saved").is_displayed())
+    link = browser.find_element("css selector", "#saved a")
+    assert link.text == "23:59:58 restored (1 kB)"
+    got = browser.execute_async_script(
+        "const done = arguments[1]; fetch(arguments[0]).then((a) => a.text()).then(done)",
+        link.get_attribute("href"),
+    )
+    assert got == "picture"
+    assert link.get_attribute("download") == file.name
 
 
 def test_tabs_come_and_go_and_free_everything(session: Session, browser: Any) -> None:

@@ -41,14 +41,14 @@ def test_the_pool_holds_the_last_examples_and_takes_new_ones_by_its_turnover(pai
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_pool_draws_the_same_batches(workers: int, pairs: TrainingPairs) -> None:
-    straight = ExamplePool(pairs, SMALL, 3, workers=workers)
-    batches = [straight.draw(step) for step in range(8)]
-    resumed = ExamplePool(pairs, SMALL, 3, first=5, workers=workers)
-    resumed.fill()
-    assert resumed.made == straight.due(5)
-    for step in (5, 6, 7):
-        for wanted, got in zip(batches[step], resumed.draw(step), strict=True):
-            assert torch.equal(wanted, got)
+    with ExamplePool(pairs, SMALL, 3, workers=workers) as straight:
+        batches = [straight.draw(step) for step in range(8)]
+    with ExamplePool(pairs, SMALL, 3, first=5, workers=workers) as resumed:
+        resumed.fill()
+        assert resumed.made == straight.due(5)
+        for step in (5, 6, 7):
+            for wanted, got in zip(batches[step], resumed.draw(step), strict=True):
+                assert torch.equal(wanted, got)
 
 
 def test_a_batch_is_examples_of_the_pool_in_one_symmetry(pairs: TrainingPairs) -> None:
@@ -156,5 +156,5 @@ def test_a_picture_that_vanishes_is_one_line(workers: int, make_pairs: Callable[
     pool = ExamplePool(TrainingPairs(data, 32, seed=1), SMALL, 2, workers=workers)
     for path in (folder / "sharp").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"^cannot read .*sharp/00[01]\.png as a picture: [^\n]*$"):
+    with pool, pytest.raises(DataError, match=r"^cannot read .*sharp/00[01]\.png as a picture: [^\n]*$"):
         pool.draw(100)

@@ -214,9 +214,15 @@ function list() {
     const link = document.createElement("a");
     link.href = address;
     link.download = name;
-    link.textContent = `${name.replace(/^rtdeblur-/, "")} (${amount(size)})`;
+    link.textContent = `${short(name)} (${amount(size)})`;
     return link;
   }));
+}
+
+// rtdeblur-20260131-235959.123-restored.png: 23:59:59 restored
+function short(name) {
+  const match = /^rtdeblur-\d{8}-(\d\d)(\d\d)(\d\d)\.\d+(?:-(\w+))?\.\w+$/.exec(name);
+  return match ? `${match[1]}:${match[2]}:${match[3]} ${match[4] || "recording"}` : name;
 }
 
 function amount(bytes) {

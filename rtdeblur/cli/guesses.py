@@ -1,0 +1,110 @@
+"""What words that name no file may have been meant as, and what to write instead."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from rtdeblur.errors import InputError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")  # two letters at least: C:/ is a drive
+_NUMBERED = re.compile(r"%0?\d*d")
+_WILD = re.compile(r"[*?]|\[.+\]")
+
+
+def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[str]) -> None:
+    """Refuse words that cannot be meant as they were typed.
+
+    Args:
+        inputs: files and folders as they were named; `-` is standard input.
+        output: the word after -o, if any.
+        commands: names of the program's commands.
+
+    Raises:
+        click.UsageError: other words were meant, or a word names no single file.
+        InputError: the only input does not exist.
+    """
+    if output is not None and _ADDRESS.match(output):
+        from rtdeblur.live.address import without_secrets
+
+        raise click.UsageError(
+            f"{without_secrets(output)!r} is an address, expected a file; to stream the result: "
+            "rtdeblur live INPUT --send URL."
+        )
+    words = [str(path) for path in inputs]
+    missing = [word for word in words if not _exists(word)]
+    if not missing:
+        return
+    if name := _name_with_spaces(words):
+        raise click.UsageError(f"{missing[0]!r} does not exist; the name needs quotes: {shlex.quote(name)}")
+    for word in missing:
+        _check_kind(word)
+    if words[0] == missing[0] and not _ending(words[0]):
+        command = _nearest(words[0], commands)
+        if command not in ("", words[0]):  # ./models
+            raise click.UsageError(f"{words[0]!r} is neither a file nor a command; did you mean {command}?")
+    if len(words) == 1:
+        raise InputError(f"input {words[0]!r} does not exist; {_advice(Path(words[0]))}")
+    if not all(map(_ending, missing)):
+        raise click.UsageError(f"{missing[0]!r} does not exist; does the name need quotes?")
+    if len(words) == 2 and _exists(words[0]):
+        if output is None:
+            raise click.UsageError(f"{words[1]!r} does not exist; did you mean -o {shlex.quote(words[1])}?")
+        if not _ending(output):  # -o my video.mp4
+            raise click.UsageError(
+                f"{words[1]!r} does not exist; check the name, or put quotes around names with spaces."
+            )
+
+
+def _name_with_spaces(words: list[str]) -> str:
+    """The existing file whose name was typed without quotes; '' if there is none."""
+    for begin in range(len(words)):
+        for end in range(begin + 2, len(words) + 1):
+            name = " ".join(words[begin:end])
+            if _exists(name) and not all(map(_exists, words[begin:end])):
+                return name
+    return ""
+
+
+def _check_kind(word: str) -> None:
+    """Refuse what names no single file."""
+    if _NUMBERED.search(word):
+        raise click.UsageError(
+            f"{word!r} is a pattern of numbered pictures, expected a video; make one first: "
+            f"ffmpeg -framerate 30 -i {shlex.quote(word)} -c:v ffv1 frames.mkv"
+        )
+    if _WILD.search(word):
+        from glob import glob
+
+        advice = "leave out the quotes around it" if glob(word) else "no file here matches it"  # noqa: PTH207
+        raise click.UsageError(f"{word!r} is a pattern, expected a file; {advice}.")
+
+
+def _advice(path: Path) -> str:
+    """What may have been meant by the name of a missing file."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"there is no folder {str(path.parent)!r}"
+    near = _nearest(path.name, names)
+    return f"did you mean {str(path.with_name(near))!r}?" if near else "check the name"
+
+
+def _exists(word: str) -> bool:
+    return word == "-" or os.path.exists(word)  # noqa: PTH110 - no name, however odd, raises
+
+
+def _ending(word: str) -> str:
+    """What follows the last dot of a name; a folder's slash counts."""
+    return "/" if word.endswith(("/", os.sep)) else Path(word).suffix
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, words, 1)), "")

@@ -1,0 +1,128 @@
+"""The help of the program: one screen of everyday options, and all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from rtdeblur.cli.options import EVERYDAY, MODEL, SECTIONS
+from rtdeblur.cli.report import echo
+
+COMMANDS = (
+    "preview", "compare", "live", "verify", "models", "doctor", "bench", "build", "engines", "config",
+    "completion",
+)  # fmt: skip
+"""Names of the commands besides the bare form, in the order that help shows."""
+
+_WIDTH = 80
+_ABOUT = "Remove motion blur from videos; sound, subtitles and timing stay as they are."
+_EXAMPLES = (
+    ("rtdeblur video.mp4", "write video.deblurred.mp4 next to it"),
+    ("rtdeblur clips/ -o restored/", "every video in a folder"),
+    ("rtdeblur live", "the first camera, live in a window"),
+)
+_INPUTS = """
+INPUT is a file, a folder of videos, or - for standard input. Without -o, video.mp4 becomes
+video.deblurred.mp4, and clips/ becomes clips.deblurred/. A file with the name of a command needs its folder:
+./models. Settings that you want every time go into a file: see `rtdeblur config`.
+"""
+
+
+def write_usage(formatter: click.HelpFormatter) -> None:
+    """Write both forms of the command line."""
+    formatter.write_usage("rtdeblur", "INPUT... [-o OUTPUT] [OPTIONS]")
+    formatter.write_usage("rtdeblur", "COMMAND [OPTIONS]", prefix="       ")
+
+
+def everyday(root: click.Context) -> str:
+    """Help of one screen: 24 lines of 80 columns."""
+    formatter = click.HelpFormatter(width=_WIDTH)
+    write_usage(formatter)
+    formatter.write(f"\n{_ABOUT}\n\n")
+    formatter.indent()
+    formatter.write_dl(_EXAMPLES, col_spacing=4)
+    formatter.dedent()
+    with formatter.section("Options"):
+        records = [_short(option) for option in EVERYDAY]
+        formatter.write_dl(records)
+    formatter.write("\n")
+    formatter.write_text(f"Commands: {', '.join(COMMANDS)}")
+    formatter.write("All options: rtdeblur --help-all. Of a command: rtdeblur COMMAND --help.\n")
+    return formatter.getvalue().rstrip("\n")
+
+
+def _short(option: click.Option) -> tuple[str, str]:
+    names = [name for name in option.opts if name.startswith("--") or len(name) == 2]
+    value = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    if option is MODEL:
+        return f"{', '.join(names)}{value}", "A bundled model or a .onnx file: see `rtdeblur models`."
+    if isinstance(option.type, click.Choice):
+        value = " NAME"
+        choices = ", ".join(option.type.choices)
+        return f"{', '.join(names)}{value}", f"{choices}: size against fidelity."
+    return f"{', '.join(names)}{value}", (option.help or "").partition(";")[0].partition(". ")[0].rstrip(
+        "."
+    ) + "."
+
+
+def complete(root: click.Context, commands: Sequence[tuple[str, str]]) -> str:
+    """Help on every option.
+
+    Args:
+        root: the context of the program.
+        commands: names and summaries of the commands.
+    """
+    formatter = root.make_formatter()
+    write_usage(formatter)
+    formatter.write_paragraph()
+    for text in (_ABOUT, _INPUTS):
+        formatter.write_text(" ".join(text.split()))
+        formatter.write_paragraph()
+    for title, options in SECTIONS.items():
+        with formatter.section(title):
+            formatter.write_dl([record for option in options if (record := option.get_help_record(root))])
+    general = [option for option in root.command.get_params(root) if isinstance(option, click.Option)]
+    with formatter.section("General"):
+        formatter.write_dl([record for option in general if (record := option.get_help_record(root))])
+    with formatter.section("Commands"):
+        formatter.write_dl(commands)
+    return formatter.getvalue().rstrip("\n")
+
+
+def _show_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        root = ctx.find_root()
+        assert isinstance(root.command, click.Group)
+        commands = [(name, root.command.get_command(root, name)) for name in COMMANDS]
+        echo(complete(root, [(name, found.get_short_help_str(100)) for name, found in commands if found]))
+        ctx.exit()
+
+
+HELP_ALL = click.Option(
+    ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all,
+    help="Show all options and exit.",
+)  # fmt: skip
+
+
+class Bare(click.Command):
+    """The bare form, whose help is the program's."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help of the whole program."""
+        return everyday(ctx.find_root())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse options of FFmpeg that have other names here."""
+        known = {name for param in self.params for name in param.opts}
+        for word in args[: args.index("--")] if "--" in args else args:
+            if word in known or len(word) < 3 or word[0] != "-" or word[1] == "-":
+                continue
+            meant = _FFMPEG.get(word, f"-{word}")
+            if meant in known:
+                raise click.UsageError(f"No such option: {word}; did you mean {meant}?", ctx)
+        return super().parse_args(ctx, args)
+
+
+_FFMPEG = {"-c:v": "--codec", "-vcodec": "--codec", "-codec:v": "--codec"}
+"""Options of FFmpeg, and what they are called here."""

@@ -1,0 +1,32 @@
+"""What this machine is called in messages, and why it is not another."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
+
+from rtdeblur import system
+
+
+def place(backend: str) -> str:
+    """Where a backend runs, for people: `on the CPU`, or `on` and the GPU's name."""
+    if backend == "tensorrt":
+        gpu = system.first_gpu()
+        return f"on {gpu.name if gpu else 'the GPU'}"
+    return "on the CPU"
+
+
+@cache
+def why_no_gpu() -> str:
+    """Why the model does not run on a GPU here; '' if it could, as far as can be seen without trying."""
+    gpus = None
+    with suppress(OSError, AttributeError):  # no driver, or one that does not start
+        gpus = system.nvidia_gpus()
+    if gpus is None:
+        return "the NVIDIA GPU has no driver" if system.has_nvidia_card() else "no NVIDIA GPU"
+    if not gpus:
+        return "no NVIDIA GPU"
+    if not any(find_spec(module) for module in ("tensorrt_rtx", "tensorrt")):
+        return f"TensorRT for the {gpus[0].name} is not installed"
+    return ""

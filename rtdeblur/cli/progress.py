@@ -1,0 +1,155 @@
+"""How far a run is: a bar on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rtdeblur.cli.report import clock, plain, say
+
+if TYPE_CHECKING:
+    from rtdeblur.frames import VideoInfo
+
+OnProgress = Callable[[int, float], None]
+"""Takes the frames written so far and the seconds of video that they span."""
+
+_MEASURED_SECONDS = 2.0
+"""How long a run is watched before its length is estimated."""
+_LONG_SECONDS = 30.0
+"""What is left of a run whose estimate is worth a line."""
+_LINE_SECONDS = 60.0
+"""Between lines where there is no bar."""
+
+
+@dataclass
+class RunPace:
+    """Speed of a run, and what is left of it.
+
+    Args:
+        expected: frames in all, by the container's estimate; None if unknown.
+        done: frames finished by an earlier run, which take no time.
+
+    Attributes:
+        frames: written so far.
+        fps: frames per second since the first batch; 0 until it is known.
+    """
+
+    expected: int | None
+    done: int = 0
+    frames: int = 0
+    fps: float = 0.0
+    measured_seconds: float = 0.0
+    _first: tuple[int, float] | None = None
+
+    def update(self, frames: int, now: float) -> None:
+        """Take the count of frames at a time in seconds, on any clock."""
+        self.frames = frames
+        if frames <= self.done:
+            return
+        if self._first is None:  # the time until then went into starting
+            self._first = (frames, now)
+            return
+        self.measured_seconds = now - self._first[1]
+        self.fps = (frames - self._first[0]) / max(self.measured_seconds, 1e-9)
+
+    @property
+    def total(self) -> int | None:
+        """Frames in all; never fewer than have been written, as containers estimate."""
+        return max(self.frames, self.expected) if self.expected else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the end; None if unknown."""
+        return (self.total - self.frames) / self.fps if self.total and self.fps else None
+
+    @property
+    def share(self) -> str:
+        """`37 %, 120 of 324 frames`, or the frames only."""
+        if not self.total:
+            return f"{self.frames} frames"
+        return f"{100 * self.frames // self.total} %, {self.frames} of {self.total} frames"
+
+    @property
+    def speed(self) -> str:
+        """`9.3 fps, 0:38 left`, or what is known of it."""
+        left = self.seconds_left
+        parts = [f"{self.fps:.1f} fps" if self.fps else "", "" if left is None else f"{clock(left)} left"]
+        return ", ".join(filter(None, parts))
+
+
+@contextmanager
+def progress(info: VideoInfo, *, quiet: bool, title: str = "", done: int = 0) -> Iterator[OnProgress]:
+    """Show how far a run is.
+
+    Args:
+        info: of the video.
+        quiet: show nothing.
+        title: stands in front.
+        done: frames finished by an earlier run.
+    """
+    pace = RunPace(info.frame_count, done)
+    is_long = _Estimate(title)
+    with _bar(title, pace, shown=not quiet and sys.stderr.isatty()) as show:
+
+        def update(frames: int, _: float) -> None:
+            pace.update(frames, time.monotonic())
+            is_long.tell(pace)
+            show()
+
+        yield update
+
+
+class _Estimate:
+    """Says once how long a run will take, if that is long."""
+
+    def __init__(self, title: str) -> None:
+        self._title, self._told = title, False
+
+    def tell(self, pace: RunPace) -> None:
+        if self._told or pace.measured_seconds < _MEASURED_SECONDS or pace.seconds_left is None:
+            return
+        self._told = True
+        if pace.seconds_left >= _LONG_SECONDS:
+            left = clock(pace.seconds_left)
+            say("info", f"{self._title}about {left} for {pace.total} frames at {pace.fps:.1f} fps")
+
+
+@contextmanager
+def _bar(title: str, pace: RunPace, *, shown: bool) -> Iterator[Callable[[], None]]:
+    if not shown:
+        yield _lines(title, pace)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    title = plain(title)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[speed]}"),
+    )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(f"{title}starting", total=pace.total, speed="")
+
+    def show() -> None:
+        text = f"{title}{pace.share}"
+        bar.update(task, completed=pace.frames, total=pace.total, description=text, speed=pace.speed)
+
+    with bar:
+        yield show
+
+
+def _lines(title: str, pace: RunPace) -> Callable[[], None]:
+    last = time.monotonic()
+
+    def show() -> None:
+        nonlocal last
+        if pace.fps and time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            say("info", f"{title}{pace.share}, {pace.speed}")
+
+    return show

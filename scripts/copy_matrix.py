@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Compare what we keep of sound and subtitles with a plain copy by FFmpeg, over all codecs and containers.
+
+    scripts/copy_matrix.py [--codec NAME ...] [--container ENDING ...] [--write docs/formats.md]
+
+For each audio and subtitle encoder of the `ffmpeg` program a short clip is made, in the first container that
+holds it. It is written into each container twice, by `ffmpeg -map 0 -c:a copy -c:s copy` (the pictures are
+encoded anew, as ours are), and by our reader and writer. A stream counts as kept if `ffprobe` and PyAV both
+see its codec there, with as many bytes. `--write` replaces the table between the markers of a document.
+
+| cell | kept by |
+|------|---------|
+| ●    | both    |
+| ○    | only us |
+| –    | neither |
+| ✗    | only the plain copy, which is a fault |
+
+Exit status: 0 if there is no ✗.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+CONTAINERS = (
+    "mkv", "mp4", "mov", "m4v", "3gp", "3g2", "ts", "m2ts", "webm", "avi", "wmv", "flv", "f4v", "nut", "mpg",
+    "vob", "ogv", "mxf", "gxf", "rm", "wtv", "swf", "dv",
+)  # fmt: skip
+"""By ending of the file; also where a clip may come from, the first that holds its codec."""
+
+_PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.48")
+# The first combination that an encoder takes.
+_RATES, _CHANNELS = (48000, 44100, 32000, 16000, 8000), (2, 1)
+# Made of nothing, or not for files.
+_NOT_TRIED = {"sonic", "sonicls", "comfortnoise", "anull", "dfpwm", "s302m"}
+_NAMES = {"srt": "subrip", "ssa": "ass"}
+_TEXT = "1\n00:00:00,050 --> 00:00:00,200\none\n\n2\n00:00:00,250 --> 00:00:00,400\ntwo\n"
+_BEGIN, _END = "<!-- copy matrix -->", "<!-- end of copy matrix -->"
+_MARKS = {(True, True): "●", (False, True): "○", (False, False): "–", (True, False): "✗"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one codec: a mark for each container."""
+
+    codec: str
+    kind: str
+    cells: dict[str, str]
+
+
+def ffmpeg(*words: object) -> bool:
+    """True if the program is content."""
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-strict", "-2", *map(str, words)]
+    try:
+        return not subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def held(path: Path, kind: str) -> tuple[str, int] | None:
+    """Codec and bytes of the first stream of a kind; None if one of two programs finds none."""
+    entries = "stream=codec_name:packet=size"
+    command = ["ffprobe", "-v", "error", "-select_streams", kind[0], "-show_entries", entries, "-of", "csv"]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=60, check=False)
+    lines = [line.split(",") for line in done.stdout.splitlines()]
+    codecs = [fields[1] for fields in lines if fields[0] == "stream"]
+    sizes = sum(int(fields[1]) for fields in lines if fields[0] == "packet" and fields[1].isdigit())
+    if not codecs or codecs[0] in ("unknown", "none") or not sizes:
+        return None
+    try:
+        with av.open(str(path)) as container:
+            if not any(stream.type == kind for stream in container.streams):
+                return None
+    except (av.error.FFmpegError, ValueError):
+        return None
+    return codecs[0], sizes
+
+
+def encoders(kind: str) -> list[str]:
+    """Encoders of the program, one for each codec."""
+    listed = subprocess.run(
+        ["ffmpeg", "-v", "error", "-encoders"], capture_output=True, text=True, check=True
+    )
+    found: dict[str, str] = {}
+    for line in listed.stdout.splitlines():
+        match = re.match(rf" {kind[0].upper()}\S{{5}} (\S+)(?:.*\(codec (\S+)\))?", line)
+        if match and match[1] != "=":
+            codec = _NAMES.get(match[2] or match[1], match[2] or match[1])
+            found.setdefault(codec, match[1])
+    return sorted(name for codec, name in found.items() if codec not in _NOT_TRIED)
+
+
+def make(kind: str, encoder: str, folder: Path) -> Path | None:
+    """A clip with a stream of an encoder; None if no container of the list holds it."""
+    sources: list[tuple[object, ...]]
+    if kind == "audio":
+        sources = [
+            ("-f", "lavfi", "-i", f"sine=d=0.48:r={rate}", "-ac", channels, "-ar", rate)
+            for rate in _RATES
+            for channels in _CHANNELS
+        ]
+    else:
+        (folder / "s.srt").write_text(_TEXT)
+        (folder / "s.sup").write_bytes(bitmap_subtitles())
+        sources = [("-i", folder / "s.srt"), ("-i", folder / "s.sup")]
+    for ending in CONTAINERS:
+        path = folder / f"clip.{ending}"
+        video = [] if ending in ("ogv", "swf", "dv", "rm", "gxf", "mxf") else ["-c:v", "mpeg4", "-g", 1]
+        if ending == "webm":
+            video = ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", 8]
+        for source in sources:
+            maps = ("-map", 0, "-map", 1, *video, f"-c:{kind[0]}", encoder)
+            if ffmpeg(*_PICTURE, *source, *maps, path) and held(path, kind):
+                return path
+    return None
+
+
+def bitmap_subtitles() -> bytes:
+    """Two pictures of 8x2 pixels in the format of Blu-ray discs (PGS), at 0.05 s and 0.25 s."""
+    rows = bytes([1] * 8 + [0, 0]) * 2
+    picture = struct.pack(">HBB", 0, 0, 0xC0) + (len(rows) + 4).to_bytes(3, "big") + struct.pack(">HH", 8, 2)
+    window = struct.pack(">BBHHHH", 1, 0, 0, 0, 8, 2)
+
+    def shown(number: int, seconds: float, visible: bool) -> bytes:
+        objects = struct.pack(">HBBHH", 0, 0, 0, 0, 0) if visible else b""
+        size = struct.pack(">HHBHBBBB", 96, 64, 0x10, number, 0x80, 0, 0, int(visible))
+        segments = [(0x16, size + objects), (0x17, window)]
+        if visible:
+            segments += [(0x14, bytes([0, 0, 1, 235, 128, 128, 255])), (0x15, picture + rows)]
+        segments.append((0x80, b""))
+        time = round(seconds * 90_000)
+        return b"".join(b"PG" + struct.pack(">IIBH", time, time, k, len(d)) + d for k, d in segments)
+
+    moments = [(0.05, True), (0.2, False), (0.25, True), (0.4, False)]
+    return b"".join(shown(number, *moment) for number, moment in enumerate(moments))
+
+
+def compare(kind: str, encoder: str, containers: tuple[str, ...]) -> Row | None:
+    """Try one encoder's codec in every container; None if no clip can be made."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = make(kind, encoder, folder)
+        if clip is None:
+            return None
+        whole = held(clip, kind)
+        assert whole is not None
+        cells = {}
+        for ending in containers:
+            plain, ours = folder / f"plain.{ending}", folder / f"ours.{ending}"
+            copied = ffmpeg("-i", clip, "-map", 0, "-c:a", "copy", "-c:s", "copy", plain)
+            process = multiprocessing.Process(target=_restore, args=(clip, ours))
+            process.start()
+            process.join(120)
+            process.kill()
+            marks = (
+                copied and _same(held(plain, kind), whole),
+                ours.exists() and _same(held(ours, kind), whole),
+            )
+            cells[ending] = _MARKS[marks]
+        return Row(whole[0], kind, cells)
+
+
+def _same(found: tuple[str, int] | None, whole: tuple[str, int]) -> bool:
+    """Whether a stream came back: another framing may add or save some bytes, as of text or AAC."""
+    texts = ({"subrip", "mov_text", "text", "webvtt"}, {"ass", "ssa"})
+    if found is None:
+        return False
+    alike = found[0] == whole[0] or any({found[0], whole[0]} <= names for names in texts)
+    return alike and 0.5 * whole[1] <= found[1] <= 2 * whole[1] + 100
+
+
+def _restore(source: Path, output: Path) -> None:
+    from rtdeblur.device import DeviceFrame
+    from rtdeblur.errors import RtdeblurError
+    from rtdeblur.frames import FrameBatch, Interlude
+    from rtdeblur.media.reader import FileReader
+    from rtdeblur.media.writer import FileWriter
+
+    try:
+        with FileReader(source) as reader, FileWriter(reader, output) as writer:
+            for frame in reader:
+                assert not isinstance(frame, DeviceFrame)
+                writer.write(frame if isinstance(frame, Interlude) else FrameBatch.stack([frame]))
+            writer.commit()
+    except RtdeblurError as error:
+        print(f"{source.name} → {output.name}: {error}", file=sys.stderr)
+
+
+def table(rows: list[Row], containers: tuple[str, ...]) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
+    yield "| | " + " | ".join(containers) + " |"
+    yield "|---|" + ":-:|" * len(containers)
+    for row in sorted(rows, key=lambda row: (row.kind, row.codec)):
+        yield f"| {row.codec} | " + " | ".join(row.cells[ending] for ending in containers) + " |"
+
+
+def main() -> int:
+    """Run it; 1 if a plain copy keeps what we drop."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--codec", action="append", metavar="NAME", help="an encoder of the ffmpeg program")
+    parser.add_argument("--container", action="append", choices=CONTAINERS, metavar="ENDING")
+    parser.add_argument("--write", type=Path, metavar="DOCUMENT")
+    words = parser.parse_args()
+    containers = tuple(words.container or CONTAINERS)
+    rows: list[Row] = []
+    for kind in ("audio", "subtitle"):
+        for encoder in encoders(kind):
+            if words.codec and encoder not in words.codec:
+                continue
+            row = compare(kind, encoder, containers)
+            if row is None:
+                print(f"{encoder}: no clip", flush=True)
+            else:
+                rows.append(row)
+                print(f"{row.codec:18}", " ".join(f"{e}{row.cells[e]}" for e in containers), flush=True)
+    if words.write:
+        text = words.write.read_text(encoding="utf-8")
+        head, rest = text.split(_BEGIN)
+        tail = rest.split(_END)[1]
+        lines = "\n".join(table(rows, containers))
+        words.write.write_text(f"{head}{_BEGIN}\n\n{lines}\n\n{_END}{tail}", encoding="utf-8")
+    counts = Counter(mark for row in rows for mark in row.cells.values())
+    print(
+        f"{len(rows)} codecs in {len(containers)} containers:",
+        ", ".join(f"{n} {m}" for m, n in counts.items()),
+    )
+    return int(counts["✗"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,500 @@
+"""What people try in their first minutes: the exit code, the message and the result of each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from rtdeblur.cli import main, settings
+from rtdeblur.cli.help import COMMANDS
+from rtdeblur.cli.progress import RunPace
+from rtdeblur.cli.report import clock, size
+
+ROOT = Path(__file__).parents[2]
+IDENTITY = ("--model", "identity")
+Program = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def here(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with video.mkv in it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(clip, "video.mkv")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.VARIABLE, "")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def frames_in(path: str | Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def ran(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rtdeblur", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+
+
+# -- guesses
+
+
+def test_a_video_only(here: Path) -> None:
+    done = ran("video.mkv", *IDENTITY)
+    assert done.returncode == 0
+    assert "rtdeblur: info: writing video.deblurred.mkv" in done.stderr.splitlines()
+    assert names(here) == ["video.deblurred.mkv", "video.mkv"]
+    assert frames_in("video.deblurred.mkv") == 10
+    again = ran("video.mkv", *IDENTITY)
+    assert again.returncode == 1
+    assert "overwrit" in again.stderr
+
+
+def test_all_videos_for_the_second_time(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copyfile("video.mkv", "other.mkv")
+    for _ in range(2):
+        assert main([*sorted(path.name for path in here.iterdir()), "-y", *IDENTITY]) == 0
+        assert names(here) == ["other.deblurred.mkv", "other.mkv", "video.deblurred.mkv", "video.mkv"]
+    assert "skipped: other.deblurred.mkv, video.deblurred.mkv" in capfd.readouterr().err
+
+
+def test_a_folder_only(here: Path) -> None:
+    (here / "clips" / "sub").mkdir(parents=True)
+    shutil.move("video.mkv", "clips/sub/video.mkv")
+    assert main(["clips", "-r", "-q", *IDENTITY]) == 0
+    assert names(here) == ["clips.deblurred/sub/video.mkv", "clips/sub/video.mkv"]
+
+
+@pytest.mark.parametrize("words", [("-i", "video.mkv"), ("--input", "video.mkv"), ("deblur", "video.mkv")])
+def test_other_ways_to_name_an_input(words: tuple[str, ...], here: Path) -> None:
+    assert main([*words, "-o", "out.mkv", "-q", *IDENTITY]) == 0
+    assert frames_in("out.mkv") == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "told"),
+    [
+        (["video.mkv", "out.mp4"], 2, "'out.mp4' does not exist; did you mean -o out.mp4?"),
+        (["-i", "video.mkv", "out.mp4"], 2, "did you mean -o out.mp4?"),
+        (["-i", "video.mkv", "video.mkv"], 2, "did you mean -o video.mkv?"),
+        (["my", "video.mp4"], 2, "'my' does not exist; does the name need quotes?"),
+        (["my", "own", "clip.mkv"], 2, "the name needs quotes: 'my own clip.mkv'"),
+        (["video.mkv", "-o", "my", "out.mp4"], 2, "put quotes around names with spaces"),
+        (["vidoe.mkv"], 1, "did you mean 'video.mkv'?"),
+        (["nowhere/x.mkv"], 1, "there is no folder 'nowhere'"),
+        (["quite-different.mp4"], 1, "check the name"),
+        (["verfy", "video.mkv", "out.mkv"], 2, "did you mean verify?"),
+        (["http://127.0.0.1:1/x.mp4", "-o", "o.mp4"], 2, "'http://127.0.0.1:1/x.mp4' is an address"),
+        (["RTSP://camera/1"], 2, "rtdeblur live"),
+        (["video.mkv", "-o", "rtmp://server/app"], 2, "--send URL"),
+        (["frame%04d.png", "-o", "o.mp4"], 1, "frame%04d.png"),
+        (["frame%04d.dpx", "-o", "o.mp4"], 2, "pattern of numbered pictures"),
+        (["*.mov"], 2, "no file here matches it"),
+        (["*.mkv"], 2, "leave out the quotes"),
+        (["video.mkv", "-crf", "20"], 2, "did you mean --crf?"),
+        (["video.mkv", "-c:v", "libx264"], 2, "did you mean --codec?"),
+        (["video.mkv", "--qualiti", "small"], 2, "--quality"),
+        (["-", "-q"], 2, "-o FILE"),
+        (["-o", "out.mkv"], 2, "INPUT"),
+    ],
+)
+def test_wrong_words_are_understood(
+    words: list[str], exit_code: int, told: str, here: Path, fails: Callable[..., str], clip: Path
+) -> None:
+    (here / "my own clip.mkv").symlink_to(clip)
+    assert told in fails(*words, exit_code=exit_code)
+    assert names(here) == ["my own clip.mkv", "video.mkv"]
+
+
+@pytest.mark.parametrize("word", ["help", "-h", "--help"])
+def test_words_for_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
+    assert capsys.readouterr().out.startswith("Usage: rtdeblur INPUT")
+
+
+@pytest.mark.parametrize("word", ["version", "-V", "--version"])
+def test_words_for_the_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
+    assert capsys.readouterr().out.startswith("rtdeblur ")
+
+
+def test_help_on_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "verify"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: rtdeblur verify")
+
+
+@pytest.mark.parametrize(
+    ("words", "frames"),
+    [
+        (["--start", "0.08", "--end", "0.2"], 3),
+        (["-ss", "0.08", "-to", "0.2"], 3),
+        (["-t", "0.12"], 3),
+        (["--end", "0.2"], 5),
+        (["--frames", "2:5"], 3),
+        (["--frames", "7:"], 3),
+        (["--frames", ":4"], 4),
+        (["--frames", "9:100"], 1),
+    ],
+)
+def test_a_part(words: list[str], frames: int, here: Path) -> None:
+    assert main(["video.mkv", "-o", "out.mkv", "-q", *IDENTITY, *words]) == 0
+    assert frames_in("out.mkv") == frames
+
+
+@pytest.mark.needs_ffmpeg
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".ts", ".avi"])
+def test_frames_are_those_of_the_decoder(ending: str, make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    words = ["-preset", "medium", "-bf", "3"]  # packets are not in the order of frames
+    source = make_clip(ending, *words, frames=30)
+    assert (
+        main(
+            [
+                str(source),
+                "-o",
+                str(tmp_path / "out.mkv"),
+                "-q",
+                "--codec",
+                "ffv1",
+                "--frames",
+                "7:20",
+                *IDENTITY,
+            ]
+        )
+        == 0
+    )
+    pictures = []
+    for path in (source, tmp_path / "out.mkv"):
+        with av.open(str(path)) as container:
+            pictures.append([frame.to_ndarray().tobytes() for frame in container.decode(video=0)])
+    assert pictures[1] == pictures[0][7:20]
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "told"),
+    [
+        (["--frames", "5"], 2, "FIRST:END"),
+        (["--frames", "5:5"], 2, "FIRST:END"),
+        (["--frames", "10:"], 1, "has 10 frames; there is no frame 10"),
+        (["--frames", "1:2", "--start", "1"], 2, "leave out --start"),
+        (["--end", "2", "--duration", "1"], 2, "leave out one"),
+        (["--start", "2", "--end", "1"], 2, "more than --start"),
+    ],
+)
+def test_a_part_that_makes_no_sense(
+    words: list[str], exit_code: int, told: str, here: Path, fails: Callable[..., str]
+) -> None:
+    assert told in fails("video.mkv", "-o", "out.mkv", "-q", *IDENTITY, *words, exit_code=exit_code)
+
+
+# -- progress and ends
+
+
+def test_pace() -> None:
+    pace = RunPace(expected=100)
+    pace.update(4, 10.0)  # after starting, which took 10 s
+    assert (pace.share, pace.speed) == ("4 %, 4 of 100 frames", "")
+    pace.update(24, 12.0)
+    assert pace.share == "24 %, 24 of 100 frames"
+    assert pace.speed == "10.0 fps, 0:08 left"
+    pace.update(120, 20.0)
+    assert pace.share == "100 %, 120 of 120 frames"
+
+
+def test_pace_of_a_resumed_run_leaves_out_what_was_done() -> None:
+    pace = RunPace(expected=1000, done=500)
+    pace.update(400, 1.0)
+    assert pace.fps == 0
+    pace.update(504, 2.0)
+    pace.update(514, 3.0)
+    assert pace.speed == "10.0 fps, 0:49 left"
+
+
+def test_pace_without_a_length() -> None:
+    pace = RunPace(expected=None)
+    pace.update(4, 0.0)
+    pace.update(8, 1.0)
+    assert (pace.share, pace.speed) == ("8 frames", "4.0 fps")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0:00"), (38, "0:38"), (725, "12:05"), (3725, "1:02:05")]
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(950, "950 B"), (1500, "1.5 kB"), (12_340_000, "12.3 MB"), (1_250_000_000, "1.25 GB")],
+)
+def test_size(number: int, text: str) -> None:
+    assert size(number) == text
+
+
+def test_a_long_run_is_estimated_first(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtdeblur.cli.progress._MEASURED_SECONDS", 0.0)
+    monkeypatch.setattr("rtdeblur.cli.progress._LONG_SECONDS", 0.0)
+    monkeypatch.setattr("rtdeblur.cli.progress._LINE_SECONDS", 0.0)
+    assert main(["video.mkv", "-o", "out.mkv", "--batch", "1", *IDENTITY]) == 0
+    said = capfd.readouterr().err
+    assert "info: about 0:0" in said
+    assert " for 10 frames at " in said
+    assert "%, 5 of 10 frames, " in said
+    assert said.index("about") < said.index("of 10 frames,")
+
+
+def test_the_end_says_where_and_how_large(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["video.mkv", "-o", "out.mkv", "--json", *IDENTITY]) == 0
+    said = capfd.readouterr()
+    before, after = (Path(name).stat().st_size for name in ("video.mkv", "out.mkv"))
+    assert f"; {size(before)} before, {size(after)} after" in said.err
+    assert said.err.splitlines()[-1].startswith("rtdeblur: info: out.mkv: 10 frames in ")
+    summary = json.loads(said.out)
+    assert (summary["input_bytes"], summary["output_bytes"]) == (before, after)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to one process")
+def test_ctrl_c_and_resume_give_the_same_bytes(long_clip: Path, tmp_path: Path, program: Program) -> None:
+    words = (*IDENTITY, "-q", "--preset", "medium")
+    with program(long_clip, "-o", tmp_path / "out.mkv", *words) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("*/*.segment")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "no segment was finished"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "stopped; " in said
+    assert "--resume continues, -y starts over" in said
+    assert main([str(long_clip), "-o", str(tmp_path / "out.mkv"), *words, "--resume"]) == 0
+    assert main([str(long_clip), "-o", str(tmp_path / "whole.mkv"), *words]) == 0
+    assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
+    assert names(tmp_path) == ["out.mkv", "whole.mkv"]
+
+
+# -- quality and configuration
+
+
+def test_qualities_are_ordered_and_the_last_is_exact(here: Path) -> None:
+    sizes = []
+    for quality in ("small", "balanced", "high", "lossless"):
+        assert main(["video.mkv", "-o", "out.mkv", "-y", "-q", *IDENTITY, "--quality", quality]) == 0
+        sizes.append(Path("out.mkv").stat().st_size)
+    assert sizes == sorted(set(sizes))
+    pictures = []
+    for name in ("video.mkv", "out.mkv"):
+        with av.open(name) as container:
+            pictures.append([[bytes(plane) for plane in frame.planes] for frame in container.decode(video=0)])
+    assert pictures[0] == pictures[1]
+    assert main(["video.mkv", "-o", "default.mkv", "-q", *IDENTITY]) == 0
+    assert Path("default.mkv").stat().st_size == sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("alias", "encoder"),
+    [
+        ("h264", "libx264"),
+        ("HEVC", "libx265"),
+        ("h265", "libx265"),
+        ("av1", "libsvtav1"),
+        ("vp9", "libvpx-vp9"),
+        ("prores", "prores_ks"),
+        ("ffv1", "ffv1"),
+    ],
+)
+def test_codecs_by_their_usual_names(
+    alias: str, encoder: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["video.mkv", "-o", "out.mkv", "-q", "--json", *IDENTITY, "--codec", alias]) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["encoder"] == encoder
+    assert all(line.startswith("rtdeblur: warning: ") for line in said.err.splitlines())  # no library speaks
+
+
+def test_a_codec_that_is_nearly_right(here: Path, fails: Callable[..., str]) -> None:
+    line = fails("video.mkv", "-o", "out.mkv", *IDENTITY, "--codec", "libx256", "-q")
+    assert "FFmpeg has no video encoder called 'libx256'; did you mean libx265?" in line
+
+
+@pytest.fixture
+def configured(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = here / "config.toml"
+    monkeypatch.setenv(settings.VARIABLE, str(path))
+    return path
+
+
+def test_the_configuration_gives_defaults_and_words_go_first(
+    configured: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configured.write_text('codec = "ffv1"\nmodel = "identity"\nquiet = true\n')
+    assert main(["video.mkv", "-o", "out.mkv", "--json"]) == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert json.loads(said.out)["encoder"] == "ffv1"
+    assert main(["video.mkv", "-o", "out.mkv", "-y", "--json", "--codec", "libx264"]) == 0
+    assert json.loads(capfd.readouterr().out)["encoder"] == "libx264"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('qality = "high"', "unknown key 'qality'; did you mean quality?"),
+        ('quality = "hgih"', "quality = 'hgih'"),
+        ("quality = true", "expected text or a number"),
+        ('quiet = "yes"', "expected true or false"),
+        ('output = "x.mp4"', "unknown key 'output'"),
+        ("[liv]", "unknown table [liv]; did you mean live?"),
+        ("quality = ", "cannot read the configuration"),
+    ],
+)
+def test_a_wrong_configuration_is_named(
+    text: str, told: str, configured: Path, fails: Callable[..., str]
+) -> None:
+    configured.write_text(text)
+    for words in (["video.mkv", "-o", "out.mkv"], ["config"]):
+        line = fails(*words)
+        assert told in line
+        assert str(configured) in line
+
+
+def test_config_shows_where_and_what(configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config"]) == 0
+    assert str(configured) in capsys.readouterr().out
+    configured.write_text('quality = "high"\n[live]\nweb = "8765"\n')
+    assert main(["config"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(configured)
+    assert {'  quality = "high"', "rtdeblur live", '  web = "8765"'} <= set(lines)
+    assert main(["config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["deblur"] == {"quality": "high"}
+
+
+# -- help, completion, messages
+
+
+def test_help_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "--help-all" in lines[-1]
+    for word in ("--output", "--quality", "--resume", *COMMANDS):
+        assert any(word in line for line in lines)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"Usage: rtdeblur {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert f"_RTDEBLUR_COMPLETE={shell}_complete" in capsys.readouterr().out.replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["rtdeblur", ""], ["plain,live", "plain,completion"]),
+        (["rtdeblur", "mod"], ["plain,models"]),
+        (["rtdeblur", "--qua"], ["plain,--quality"]),
+        (["rtdeblur", "vid"], ["file,vid"]),
+        (["rtdeblur", "video.mkv", "--quality", ""], ["plain,small", "plain,lossless"]),
+        (["rtdeblur", "video.mkv", "--model", "fa"], ["plain,fast"]),
+        (["rtdeblur", "video.mkv", "-o", "x.mkv", "oth"], ["file,oth"]),
+        (["rtdeblur", "verify", "--js"], ["plain,--json"]),
+        (["rtdeblur", "completion", "z"], ["plain,zsh"]),
+    ],
+)
+def test_the_tab_key(words: list[str], completed: list[str]) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "_RTDEBLUR_COMPLETE": "bash_complete",
+        "COMP_WORDS": "\n".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    command = [sys.executable, "-m", "rtdeblur"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.stderr == ""
+    assert set(completed) <= set(done.stdout.splitlines())
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_itself_completes(tmp_path: Path) -> None:
+    (tmp_path / "rtdeblur").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rtdeblur "$@"\n')
+    (tmp_path / "rtdeblur").chmod(0o755)
+    script = 'eval "$(rtdeblur completion bash)"; COMP_WORDS=(rtdeblur doc); COMP_CWORD=1; '
+    script += '_rtdeblur_completion rtdeblur; echo "${COMPREPLY[@]}"'
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, env=environment)
+    assert "Traceback" not in done.stderr
+    assert "doctor" in done.stdout.split()
+
+
+def test_the_man_page_is_of_these_options() -> None:
+    script = ROOT / "scripts" / "man_page.py"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_first_line_is_short_and_details_are_for_v(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtdeblur.cli.machine.why_no_gpu", lambda: "no NVIDIA GPU")
+    words = ["video.mkv", "--duration", "0.04", "--codec", "libx264", "-y", "-o", "out.mkv"]
+    assert main(words) == 0
+    first = capfd.readouterr().err.splitlines()[0]
+    assert first == "rtdeblur: info: model fast on the CPU (no NVIDIA GPU); encoder libx264"
+    assert main([*words, "-v"]) == 0
+    said = capfd.readouterr().err
+    assert "rtdeblur: detail: model fast; openvino" in said
+
+
+def test_the_log_has_everything_even_when_quiet(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["video.mkv", "-o", "out.mkv", "-q", *IDENTITY, "--log-file", "run.log"]
+    assert main(words) == 0
+    assert capfd.readouterr().err == ""
+    assert main(words) == 1  # it exists
+    log = Path("run.log").read_text()
+    for text in ("info: model identity", "detail: model identity", "10 frames in", "error: "):
+        assert text in log
+    assert all(line[:2] == "20" for line in log.splitlines())
+
+
+def test_a_log_that_cannot_be_written(here: Path, fails: Callable[..., str]) -> None:
+    line = fails("video.mkv", "-o", "out.mkv", *IDENTITY, "--log-file", "nowhere/run.log")
+    assert "cannot write the log file 'nowhere/run.log'" in line
+
+
+def test_models_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "use it" in text.lower()

@@ -1,0 +1,147 @@
+"""`rtdeblur preview` and `rtdeblur compare`, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from rtdeblur.cli import main
+from rtdeblur.cli.preview import clock, in_words, moment_of, size
+
+Fails = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def source(make_clip: Callable[..., Path]) -> Path:
+    return make_clip(".mp4", frames=40, filters="boxblur=4:1")
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Addresses that the browser was asked to open."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: not opened.append(url))
+    return opened
+
+
+def test_a_preview_is_one_page_with_all_that_a_user_wants_to_know(
+    source: Path, tmp_path: Path, shown: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["preview", str(source), "-o", str(page), "--moments", "3", "--strength", "0.5"]) == 0
+    said = capfd.readouterr()
+    html = page.read_text()
+    assert html.count("<figure>") == 3
+    for name in ("Blur", "Change", "Time", "Size", "Model"):
+        assert f"<dt>{name}</dt>" in html
+    assert "on this machine" in html
+    output = source.with_name(f"{source.stem}.deblurred.mp4")
+    command = f"rtdeblur {source} -o {output} --strength 0.5"
+    assert command in html
+    assert command in said.err
+    assert str(page) in said.err
+    assert shown == []  # it was given a name
+    assert list(tmp_path.iterdir()) == [page]
+    assert not output.exists()
+
+
+def test_without_a_name_the_page_is_opened(source: Path, shown: list[str]) -> None:
+    assert main(["preview", str(source), "--model", "identity", "-q"]) == 0
+    (address,) = shown
+    page = Path(address.removeprefix("file://"))
+    assert page.suffix == ".html"
+    assert "the model hardly sharpens" in page.read_text() or "little to gain" in page.read_text()
+    page.unlink()
+    page.parent.rmdir()
+
+
+def test_figures_for_programs(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["-o", str(tmp_path / "page.html"), "--json", "-q"]
+    assert main(["preview", str(source), *words]) == 0
+    figures = json.loads(capfd.readouterr().out)
+    assert figures["page"] == str(tmp_path / "page.html")
+    assert all(0 <= blur <= 1 for blur in figures["blur"])
+    assert len(figures["moments"]) == 4
+    assert all(moment["change"] > 0 for moment in figures["moments"])
+    assert figures["estimate"]["frames"] == 40
+    assert figures["estimate"]["size_bytes"] > 0
+
+
+def test_the_command_on_the_page_works(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import shlex
+    import shutil
+
+    video = tmp_path / "my holiday.mp4"
+    shutil.copy(source, video)
+    assert main(["preview", str(video), "--model", "identity", "-o", str(tmp_path / "page.html")]) == 0
+    command = capfd.readouterr().err.splitlines()[-1].partition("whole file: ")[2]
+    program, *words = shlex.split(command)
+    assert program == "rtdeblur"
+    assert main([*words, "-q"]) == 0
+    assert (tmp_path / "my holiday.deblurred.mp4").exists()
+
+
+def test_compare_shows_two_files(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sharp, page = tmp_path / "sharp.mkv", tmp_path / "page.html"
+    assert main([str(source), "-o", str(sharp), "-q"]) == 0
+    assert main(["compare", str(source), str(sharp), "-o", str(page)]) == 0
+    html = page.read_text()
+    assert html.count("<figure>") == 4
+    assert html.count(">sharp.mkv</span>") == 4
+    assert "B is sharper by this estimate" in html
+    assert "B is sharper by this estimate" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("layout", "width"), [("side", 100 + 98), ("wipe", 98)])
+def test_compare_writes_a_video(
+    source: Path, tmp_path: Path, layout: str, width: int, shown: list[str]
+) -> None:
+    output = tmp_path / "both.mp4"
+    assert main(["compare", str(source), str(source), "--video", str(output), "--layout", layout, "-q"]) == 0
+    with av.open(str(output)) as container:
+        video = container.streams.video[0]
+        assert (video.width, video.height) == (width, 66)
+        assert sum(1 for _ in container.decode(video)) == 40
+        assert len(container.streams.audio) == 1
+    assert shown == []
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_bad_requests_are_one_clear_line(source: Path, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    for words, says in [
+        (("preview", tmp_path / "missing.mp4"), "does not exist"),
+        (("preview", tmp_path / "no.mp4"), "no.mp4"),
+        (("preview", source, "-o", tmp_path / "page.mp4"), "is a web page"),
+        (("preview", source, "-o", page, "--model", "identity", "-q"), "exists"),
+        (("compare", source, tmp_path / "missing.mp4"), "does not exist"),
+        (("compare", source, source, "-o", page, "-q"), "exists"),
+        (("compare", source, source, "--video", source, "-y", "-q"), "is the input itself"),
+    ]:
+        assert says in fails(*words)
+    assert page.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["no.mp4", "page.html"]
+    assert main(["preview", str(source), "-o", str(page), "-y", "-q", "--model", "identity"]) == 0
+
+
+def test_words_for_times_sizes_and_blur() -> None:
+    assert [clock(s) for s in (0, 7.4, 61, 3600, 5025)] == ["0:00", "0:07", "1:01", "1:00:00", "1:23:45"]
+    assert [moment_of(s) for s in (0, 7.34, 59.96, 61.5)] == ["0:00.0", "0:07.3", "1:00.0", "1:01.5"]
+    assert [size(n) for n in (9, 1234, 123456, 5.5e6, 4e9)] == [
+        "9 bytes",
+        "1.2 kB",
+        "123 kB",
+        "5.5 MB",
+        "4.0 GB",
+    ]
+    assert [in_words(b) for b in (0.2, 0.45, 0.5, 0.8)] == [
+        "sharp", "slightly blurred", "blurred", "strongly blurred",
+    ]  # fmt: skip

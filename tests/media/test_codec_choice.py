@@ -1,0 +1,100 @@
+"""What users call a codec, and an encoder for every container."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rtdeblur.errors import OutputError
+from rtdeblur.media.codecs import encoder_of
+from rtdeblur.media.writer import FileWriter
+
+MakeClip = Callable[..., Path]
+Rewrite = Callable[..., FileWriter]
+
+ALIASES = {
+    "h264": "libx264",
+    "H.264": "libx264",
+    "hevc": "libx265",
+    "HEVC": "libx265",
+    "h265": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "prores": "prores_ks",
+    "ffv1": "ffv1",
+    "libx264": "libx264",
+    "mpeg4": "mpeg4",
+}
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_a_codec_means_the_encoder_that_is_tested(name: str) -> None:
+    assert encoder_of(name) == ALIASES[name]
+
+
+@pytest.mark.parametrize(
+    ("alias", "ending", "options"),
+    [
+        ("h264", ".mp4", {"crf": 0}),
+        ("hevc", ".mkv", {"crf": 0}),
+        ("hevc", ".mp4", {}),
+        ("vp9", ".webm", {"crf": 0}),
+        ("av1", ".mkv", {"preset": "12"}),
+        ("prores", ".mov", {}),
+    ],
+)
+def test_an_alias_gives_the_same_bytes(
+    alias: str, ending: str, options: dict[str, object], make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    source = make_clip(".mkv", "-pix_fmt", "yuv422p10le" if alias == "prores" else "yuv420p", sound=False)
+    for name in (alias, ALIASES[alias]):
+        writer = rewrite(source, f"{name}{ending}", codec=name, **options)
+        assert writer.encoding.codec == ALIASES[alias]
+    assert (tmp_path / f"{alias}{ending}").read_bytes() == (
+        tmp_path / f"{ALIASES[alias]}{ending}"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [
+        (".gif", "gif"),
+        (".ogv", "vp8"),
+        (".dv", "dvvideo"),
+        (".apng", "apng"),
+        (".mxf", None),
+        (".mpg", None),
+        (".wmv", None),
+        (".3gp", None),
+        (".flv", "h264"),
+        (".avi", "h264"),
+    ],
+)
+def test_every_container_gets_an_encoder_that_fits(
+    ending: str, codec: str | None, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    source, output = make_clip(".mp4", size="96x64", frames=10), tmp_path / f"out{ending}"
+    rewrite(source, output)
+    words = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v"]
+    words += ["-show_entries", "stream=codec_name,nb_read_frames", "-of", "csv=p=0", str(output)]
+    found, frames = (
+        subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip().split(",")
+    )
+    assert frames == "10"
+    assert codec in (None, found)
+
+
+def test_dv_is_scaled_and_says_so(make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite) -> None:
+    writer = rewrite(make_clip(".mp4", size="96x64", frames=5), "out.dv")
+    assert [w for w in writer.warnings if "scaled" in w] == [
+        "96x64 is scaled to 720x576: dvvideo encodes no other size; .mkv keeps it"
+    ]
+
+
+def test_a_rate_that_dv_lacks_is_refused(make_clip: MakeClip, rewrite: Rewrite) -> None:
+    source = make_clip(".mp4", "-r", 24, size="96x64", frames=25)
+    with pytest.raises(OutputError, match=r"dvvideo encodes 25 or 29\.97 frames per second, got 24"):
+        rewrite(source, "out.dv")
