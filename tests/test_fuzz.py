@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FUZZ = Path(__file__).parent.parent / "scripts" / "fuzz.py"
 
 
+@pytest.mark.needs_ffmpeg
 def test_damaged_files_leave_nothing_and_end_in_one_line() -> None:
     done = subprocess.run([sys.executable, FUZZ, "--count", "40"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -138,6 +138,7 @@ def test_a_file_may_be_named_dash(clip: Path, tmp_path: Path, monkeypatch: pytes
     assert names(tmp_path) == ["-", "-.mkv", "out.mkv"]
 
 
+@pytest.mark.needs_ffmpeg
 @pytest.mark.parametrize(("words", "name"), [((), "matroska"), (("--format", "mp4"), "mp4")])
 def test_standard_output_holds_only_the_video(
     words: tuple[str, ...], name: str, clip: Path, tmp_path: Path, program: Program
@@ -152,6 +153,7 @@ def test_standard_output_holds_only_the_video(
     assert count_frames(path) == 10
 
 
+@pytest.mark.needs_ffmpeg
 def test_a_pipe_is_restored_to_a_pipe(clip: Path, tmp_path: Path, program: Program) -> None:
     path = tmp_path / "out.mkv"
     with (
@@ -249,6 +251,7 @@ def test_video_is_not_written_to_a_terminal(words: tuple[str, ...], clip: Path, 
     assert err.count("\n") == 1
 
 
+@pytest.mark.needs_ffmpeg
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
 def test_named_pipes_and_devices_are_not_replaced(clip: Path, tmp_path: Path, program: Program) -> None:

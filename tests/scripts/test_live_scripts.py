@@ -74,6 +74,7 @@ def test_the_soak_notices_leaks_and_missed_reconnects(script: Callable[[str], Mo
     assert len(soak.faults(samples(100.0, 20, 6), {"reconnects": 8}, 9)) == 1
 
 
+@pytest.mark.needs_ffmpeg
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_a_short_soak_runs_through(script: Callable[[str], ModuleType]) -> None:
     samples, summary = script("soak").soak(minutes=0.12, kills=1, size="160x96", rate=15)
