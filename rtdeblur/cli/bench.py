@@ -125,7 +125,7 @@ class BenchRequest(Request):
         if self.video is None:
             return [parse_size(size) for size in self.sizes or ("720p",)]
         if self.sizes:
-            raise click.UsageError("VIDEO has its own size; leave out --size or VIDEO.")
+            raise click.UsageError("VIDEO has a size of its own; leave out --size or VIDEO.")
         from rtdeblur.media.reader import FileReader
 
         with FileReader(self.video) as reader:
