@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from train.__main__ import main
 from train.fit.config import Config
+from train.fit.run import fit
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
@@ -48,3 +50,47 @@ def test_an_error_is_one_line_and_its_exit_code(
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, "fit", path) == 1
     assert capsys.readouterr().err.startswith("error: no pairs in nowhere; expected ")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_one_line(
+    tiny: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny()
+    change = "--set=runtime.accelerator='cuda'"
+    assert run(monkeypatch, "fit", tmp_path / "tiny.toml", change) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: accelerator is 'cuda', but PyTorch ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_folders_are_made_and_an_export_prints_only_its_files(
+    tiny: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    last = fit(tiny())
+    mixed, folder = tmp_path / "a" / "b" / "mixed.safetensors", tmp_path / "c" / "d"
+    assert run(monkeypatch, "mix", last, last, "-o", mixed) == 0
+    assert mixed.is_file()
+    capfd.readouterr()
+    words = ("--name", "mine", "--licence", "MIT", "--pictures", tmp_path / "pairs" / "sharp")
+    assert run(monkeypatch, "export", mixed, folder, *words) == 0
+    captured = capfd.readouterr()
+    assert captured.out.split() == [str(folder / "mine.onnx"), str(folder / "mine-fp16.onnx")]
+    assert captured.err == ""
+
+
+def test_evaluate_wants_pairs_or_a_suite(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = fit(tiny())
+    both = (tmp_path / "pairs", "--suite", tmp_path)
+    for words in ((), both, ("--suite", tmp_path, "--clip")):
+        assert run(monkeypatch, "evaluate", last, *words, "-o", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()

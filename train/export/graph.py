@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -94,6 +95,8 @@ def export_onnx(generator: Generator, path: Path) -> None:
         inputs += [torch.from_numpy(table) for table in generator.sites.off(height, width)]
         shapes += [{2: th}, {2: tw}, {1: th, 2: tw}]
         names += DROPOUT_INPUTS
+    # The exporter logs which of torchvision's operators it lacks, needed or not.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # the exporter's, of itself
         program = torch.onnx.export(
