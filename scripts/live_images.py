@@ -78,8 +78,9 @@ def write_clip(path: Path, seconds: float = 90, rate: int = 30) -> None:
         container.mux(stream.encode(None))
 
 
-def save(path: Path, picture: NDArray[np.uint8]) -> None:
+def save(path: Path, picture: NDArray[Any] | None) -> None:
     """Write a JPEG."""
+    assert picture is not None
     cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 82])
     click.echo(str(path))
 

@@ -1,4 +1,4 @@
-"""Command line of the trainer: python -m train demo, fit, decay, evaluate, curve, mix, export, card."""
+"""The trainer's command line: `python -m train demo | fit | decay | evaluate | export` and others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def demo(output: Path, minutes: float) -> None:
     from train.fit.demo import demo as run
 
     result = run(output, minutes, BEGAN)
-    click.echo(f"PSNR on held-out pictures: {result.before:.2f} dB blurred, {result.after:.2f} dB restored")
+    click.echo(f"PSNR on new pictures: {result.before:.2f} dB blurred, {result.after:.2f} dB restored")
     click.echo(f"curves: {result.curves}")
     click.echo(f"blurred, restored, sharp: {result.sheet}")
 
@@ -119,7 +119,7 @@ def curve(curve: Path, suite: Path | None, core_hours: float | None, crops: int 
 
 @cli.command()
 @click.argument("checkpoint", type=FILE)
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=NEW_FOLDER)
 @click.option("--name", required=True, help="Of the model.")
 @click.option("--pictures", type=FOLDER, help="Real frames on which the graphs are compared.")
 @click.option("--licence", help="Of the weights, an SPDX name.")
@@ -142,6 +142,7 @@ def export(
     **facts: Any,
 ) -> None:
     """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, if they compute what they should."""
+    folder.mkdir(parents=True, exist_ok=True)
     if engine:
         from train.export.engine import export_engine
 
@@ -165,6 +166,7 @@ def mix(first: Path, second: Path, output: Path, share: float) -> None:
     """Write a checkpoint between FIRST and SECOND, a run that started from it."""
     from train.fit.checkpoint import mix_checkpoints
 
+    output.parent.mkdir(parents=True, exist_ok=True)
     mix_checkpoints(first, second, share, output)
 
 

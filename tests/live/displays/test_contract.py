@@ -145,9 +145,9 @@ class Seat:
         return lambda: max(abs(a - b) for a, b in zip(self.user.sees(), (blurred, restored), strict=True)) < 4
 
 
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
-    with xvfb(tmp_path_factory.mktemp("screen")) as screen:
+@pytest.fixture
+def screen(tmp_path: Path) -> Iterator[Screen]:
+    with xvfb(tmp_path) as screen:
         yield screen
 
 
