@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,15 @@ Rewrite = Callable[..., FileWriter]
 
 PROGRAMS = ("ffmpeg", "ffprobe")
 """Programs that make and examine most clips."""
+
+
+def pytest_configure() -> None:
+    """Obey Ctrl-C even if this run was started with SIGINT ignored, as shells start jobs in the background.
+
+    The programs under test inherit it, and some tests interrupt them.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the selection by marker
