@@ -31,7 +31,7 @@ class DevicePlane:
 
 
 DevicePlanes = tuple[DevicePlane, DevicePlane]
-"""y, then u and v by turns, of an 8-bit 4:2:0 picture of even size: NV12."""
+"""Y, then interleaved UV, of an 8-bit 4:2:0 picture of even size: NV12."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class DeviceBatch:
         pts: N presentation times in units of `time_base`.
         time_base: seconds a unit.
         colour: what the code values mean.
-        carriers: N opaque values, one a frame (see `Frame.carrier`).
+        carriers: N opaque values, one per frame (see `Frame.carrier`).
     """
 
     planes: tuple[DevicePlanes, ...]

@@ -136,7 +136,7 @@ class FrameBatch:
         pts: N presentation times in units of `time_base`.
         time_base: seconds a unit.
         colour: what the code values mean.
-        carriers: N opaque values, one a frame (see `Frame.carrier`).
+        carriers: N opaque values, one per frame (see `Frame.carrier`).
     """
 
     planes: Planes

@@ -61,7 +61,7 @@ def nvidia_gpus() -> list[Gpu]:
 
 
 def first_gpu() -> Gpu | None:
-    """The GPU that CUDA takes by default; None where there is none, whatever the reason."""
+    """The GPU that CUDA takes by default; None if there is none, whatever the reason."""
     try:
         return next(iter(nvidia_gpus()), None)
     except (OSError, AttributeError):  # no driver, or one without these functions

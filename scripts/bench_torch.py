@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time the network of a configuration in PyTorch, eager and compiled: what `rtdeblur bench` is held against.
+"""Time the network of a configuration in PyTorch, eager and compiled: what `rtdeblur bench` is compared with.
 
     scripts/bench_torch.py train/configs/paper.toml --size 720p --batch 1
 

@@ -76,8 +76,8 @@ class EngineOptions:
         flavour: rtx, tensorrt, or auto (`rtdeblur.backends.tensorrt.flavours.choose`).
         folder: where engines lie; None is the user's cache.
         driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
-        notice: is told of a build, a rebuild, or memory that is short.
-        on_progress: is told how far a build is.
+        notice: called with a message about a build, a rebuild, or low memory.
+        on_progress: called with the progress of a build.
         stopped: polled during a build, and during inference on the CPU; True gives it up, and raises
             InterruptedRunError.
     """

@@ -253,7 +253,7 @@ def frame_range(text: str) -> tuple[int, int | None]:
     stop = int(match[2]) if match and match[2] else None
     if match is None or text.strip() == ":" or (stop is not None and stop <= first):
         raise click.BadParameter(
-            f"{text!r} is no range of frames; expected FIRST:END, for example 100:200 for frames 100 to 199."
+            f"{text!r} is not a range of frames; expected FIRST:END, e.g. 100:200 for frames 100 to 199."
         )
     return first, stop
 

@@ -49,6 +49,8 @@ class Result:
     def as_line(self) -> str:
         """One line for people: where it is, how long it took, and the size before and after."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
+        if frames == 1 and not self.stats.media_seconds:
+            return f"{self.job.output}: done in {wall_seconds:.1f} s{self._sizes()}"
         if self.resumed:
             pace = f"{self.resumed} of them by an earlier run, in {wall_seconds:.1f} s"
         else:

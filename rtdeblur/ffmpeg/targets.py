@@ -161,7 +161,7 @@ class PartFile:
             message = f"cannot write into folder {folder!r}: {error.strerror}; try another folder"
             raise OutputError(message) from error
         self._facts = os.fstat(self._fd)
-        # The open file itself: whoever puts a link in place of its name redirects nothing.
+        # The open file itself: a link put in place of its name redirects nothing.
         self.url = f"/proc/self/fd/{self._fd}"
         if not (sys.platform == "linux" and Path(self.url).exists()):
             self.url = str(self.path)

@@ -74,7 +74,7 @@ def x264_params() -> str:
 
 @dataclass(frozen=True, slots=True)
 class HdrParams:
-    """How an encoder is told the HDR10 metadata of a video.
+    """HDR10 metadata of a video as an encoder's options.
 
     Attributes:
         option: its option that takes parameters.

@@ -136,13 +136,13 @@ def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
 def fit(
     frame: VideoFrame, context: VideoCodecContext, encoding: Encoding, warn: Callable[[str], None]
 ) -> VideoFrame:
-    """The frame in the size, pixel format and colour that an encoder was told.
+    """The frame in the size, pixel format and colour that an encoder was set up for.
 
     Args:
         frame: planar, or in the GPU's memory, from where it is copied if it does not fit.
         context: of the encoder.
-        encoding: what it was told.
-        warn: is told of what changed in the middle of the video.
+        encoding: its settings.
+        warn: called with what changed in the middle of the video.
     """
     source, target = colour_of(frame), encoding.colour
     resized = (frame.width, frame.height) != (context.width, context.height)

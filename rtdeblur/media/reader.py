@@ -417,7 +417,7 @@ def _drained(frames: deque[VideoFrame]) -> Iterator[VideoFrame]:
 
 
 def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:
-    """The first item that is no interlude, None if there is none, and the packets of those before."""
+    """The first item that is not an interlude, None if there is none, and the packets of those before."""
     packets: list[AnyPacket] = []
     for item in items:
         if not isinstance(item, Interlude):

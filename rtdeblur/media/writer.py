@@ -56,7 +56,7 @@ class FileWriter:
         overwrite: replace an existing file.
         format_name: FFmpeg's name of the container, or its usual ending; None takes the path's ending.
         resume: None encodes in one go. Otherwise finished segments outlive a killed program once `begin` was
-            called; True goes on with those of an earlier run, and leaves them where this one fails.
+            called; True continues those of an earlier run, and keeps them if this one fails.
 
     Attributes:
         encoding: codec, pixel format and options chosen.

@@ -31,7 +31,7 @@ from train.networks.generators import Generator
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("psnr_in", "psnr_out", "ssim_in", "ssim_out", "sharpness_ratio", "psnr_unharmed")
-"""What a card tells of a picture."""
+"""Scores of a picture that a card shows."""
 UNHARMED_SIZE = (480, 640)
 """(height, width) of the drawn pictures that must come back unharmed."""
 

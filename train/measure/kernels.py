@@ -194,7 +194,7 @@ def measure_pairs(folder: Path) -> Measured:
 def measure_blur(folder: Path, options: MotionBlur, seed: int = 0) -> Measured:
     """Put motion of the training blur on the sharp pictures of pairs, and estimate and measure its kernels.
 
-    Each picture gets one motion; its windows see by turns how it is at one side of a crop and at the other.
+    Each picture gets one motion; its windows see alternately one side of a crop and the other.
     """
     rng, kernels = np.random.default_rng(seed), []
     plain = replace(options, sharp=0.0, layered=0.0, varying=1.0)

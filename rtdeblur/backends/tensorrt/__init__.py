@@ -36,7 +36,7 @@ class TensorRTBackend(Backend):
         flavour: that builds and runs.
         slots: batches in flight; 1 takes the least memory.
         dropout: the stream's mask, for a graph that takes its tables.
-        options: where engines lie, and who is told.
+        options: where engines are kept, and callbacks for notices and progress.
         target: what engines are built for; None is `Target.of` the GPU.
     """
 
@@ -89,7 +89,7 @@ class TensorRTBackend(Backend):
             precision: of the graph to run (see `Model.variant`).
             slots: batches in flight.
             dropout: the stream's mask.
-            options: where engines lie, and who is told.
+            options: where engines are kept, and callbacks for notices and progress.
             listed_only: refuse a GPU that the flavour does not list instead of trying.
 
         Raises:

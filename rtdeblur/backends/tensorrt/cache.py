@@ -5,7 +5,7 @@ and files belong to the user (or root), and nobody else may write to them.
 
     NAME.engine    the serialized engine
     NAME.json      its sidecar: what it was built from, and its checksum
-    NAME.runtime   kernels that the RTX flavour compiled for this GPU; written by whoever runs the engine
+    NAME.runtime   kernels that the RTX flavour compiled for this GPU, by the process that runs the engine
     NAME.parity    GPUs on which it restored the test picture as the processor does; likewise
     .NAME.lock     held while NAME is built
 """
@@ -114,7 +114,7 @@ class EngineCache:
             return None
 
     def get_or_build(self, spec: EngineSpec, build: Callable[[], bytes]) -> CachedEngine:
-        """Give the engine of a spec; build and keep it where there is none that is whole.
+        """Return the engine of a spec; build and keep it if no intact one exists.
 
         Of several processes one builds and the others wait. Where the folder cannot be written the engine
         is built and not kept.
@@ -346,7 +346,7 @@ def hold(
 
     Args:
         path: of the lock's file.
-        notice: is told where another process has it.
+        notice: called with a message if another process holds it.
         stopped: asked while waiting for that; True ends the wait.
 
     Raises:

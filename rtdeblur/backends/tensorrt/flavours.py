@@ -111,7 +111,7 @@ def choose(name: str = "auto", compute_capability: str | None = None) -> Flavour
 
 
 class Log:
-    """What TensorRT says, for whoever listens; one a flavour, since TensorRT keeps a process's first Logger.
+    """TensorRT's messages, for its listeners; one per flavour, since TensorRT keeps a process's first Logger.
 
     Attributes:
         logger: to hand to TensorRT.

@@ -62,7 +62,7 @@ def _take_uint16(trt: Any, network: Any) -> list[NDArray[Any]]:
 
 
 def _take_nv12(trt: Any, network: Any) -> list[NDArray[Any]]:
-    """Make a parsed video graph take and give u and v by turns; see `_take_uint16`."""
+    """Make a parsed video graph take and return interleaved u and v; see `_take_uint16`."""
     constants: list[NDArray[Any]] = []
     for index, name in enumerate(INPUTS[1:3]):
         plane = _inputs(network)[name]
@@ -130,7 +130,7 @@ def _part(trt: Any, network: Any, cast: Any, base: Any) -> None:
 
 
 def _pair(network: Any, parts: tuple[Any, Any]) -> Any:
-    """Two tensors by turns, along one more dimension."""
+    """Two tensors interleaved along one more dimension."""
     pair = []
     for part in parts:
         shuffle = network.add_shuffle(part)

@@ -181,7 +181,7 @@ class EngineSpec:
         target: library, GPU and platform.
         planes: uint8 for 8 bits a sample; uint16 for 9 to 16. TensorRT has no such type: the engine then
             takes and gives uint8 planes with one more dimension of 2, the bytes as they lie (low, high).
-            nv12 for 8-bit 4:2:0 as a GPU decodes it, u and v by turns (`rtdeblur.backends.tensorrt.layouts`).
+            nv12 for 8-bit 4:2:0 as a GPU decodes it (interleaved UV; `rtdeblur.backends.tensorrt.layouts`).
         optimization_level: 0 (quick build) to 5; None is TensorRT's default.
         workspace_mib: scratch memory that a layer may take at most, in MiB; None is TensorRT's default.
     """

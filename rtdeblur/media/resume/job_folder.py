@@ -4,9 +4,9 @@
         lock              held by the process that writes out.mp4
         job.json          what the job is: the input, and every setting that changes bytes
         00000250.segment  encoded frames from the 250th on (`rtdeblur.media.resume.segment_file`)
-        committed         tells that out.mp4 is this job's, should only the cleaning be left
+        committed         marks out.mp4 as this job's, if only the cleaning is left
 
-There is no list of the segments that could contradict them: each tells by itself whether it is whole, and
+There is no list of the segments that could contradict them: each shows by itself whether it is whole, and
 whose it is. The folder is for its owner only (`rtdeblur.files`); other names in it are not touched.
 """
 
@@ -48,7 +48,7 @@ def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> Jo
     Args:
         target: the output.
         source: the input.
-        resume: go on with unfinished work.
+        resume: continue unfinished work.
         overwrite: start over where it should not be gone on with.
 
     Returns:
@@ -142,7 +142,7 @@ class JobFolder:
         return sum(glance(self._folder, name) for name in self._segments())
 
     def open(self, identity: Mapping[str, str], *, resume: bool, overwrite: bool) -> dict[int, Segment]:
-        """Begin the job, or go on with it.
+        """Begin the job, or continue it.
 
         Args:
             identity: what makes the bytes what they are.
@@ -299,7 +299,7 @@ def folder_of(target: Path) -> Path:
 
 
 def _was_committed(target: Path) -> bool:
-    """True where an output is whole, and at most the cleaning was cut off."""
+    """True if an output is whole, and at most the cleaning was interrupted."""
     folder = folder_of(target)
     if not target.is_file():
         return False

@@ -21,7 +21,7 @@ class _Connection:
 
     Attributes:
         address: IP address of the peer.
-        transport: closed by whoever is done first.
+        transport: closed by the side that finishes first.
         deadline: drops the connection unless a whole request head comes before; None once it has.
     """
 
