@@ -427,7 +427,7 @@ def _encoder(name: str) -> Codec:
     except UnknownCodecError:
         aliases = [alias for traits in ENCODERS.values() for alias in traits.aliases]
         near = get_close_matches(name.lower(), [*aliases, *ENCODERS, *_video_encoders()], 1)
-        hint = f"did you mean {encoder_of(near[0])}?" if near else _USUAL
+        hint = f"did you mean {near[0]}? Otherwise {_USUAL}" if near else _USUAL
         raise UsageError(f"FFmpeg has no video encoder called {name!r}", hint) from None
     if encoder.type != "video":
         raise UsageError(f"FFmpeg has no video encoder called {name!r}: it encodes {encoder.type}", _USUAL)

@@ -26,7 +26,9 @@ def test_too_little_memory_is_one_line(model: str, mebibytes: int, clip: Path, t
     )
     if done.returncode:
         assert done.returncode == 1
-        assert done.stderr.count("\n") == 1
+        # x264 prints its own lines about memory, whatever its log level.
+        ours = [line for line in done.stderr.splitlines() if not line.startswith("x264 [error]: malloc")]
+        assert len(ours) == 1
         assert "unexpected" not in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"] * (done.returncode == 0)
