@@ -11,9 +11,9 @@ import click
 
 from rtdeblur.cli.options import QUIET, as_path
 from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
-from rtdeblur.cli.preview import clock, moment_of, pair, size
+from rtdeblur.cli.preview import moment_of, pair, size
 from rtdeblur.cli.progress import progress
-from rtdeblur.cli.report import echo, say
+from rtdeblur.cli.report import clock, echo, say
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
 

@@ -13,7 +13,7 @@ import click
 
 from rtdeblur.cli.options import ENGINE_DIR, MODEL, QUIET, SHARED, STRENGTH, Request, as_path
 from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
-from rtdeblur.cli.report import echo, say
+from rtdeblur.cli.report import clock, echo, say
 
 if TYPE_CHECKING:
     from rtdeblur.page import Page, Pair
@@ -40,13 +40,6 @@ class PreviewRequest(Request):
 def in_words(blur: float) -> str:
     """An estimate of blur for people."""
     return next(word for limit, word in _WORDS if blur < limit)
-
-
-def clock(seconds: float) -> str:
-    """A time or duration: 0:07, 12:30, 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def moment_of(seconds: float) -> str:

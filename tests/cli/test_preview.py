@@ -10,7 +10,8 @@ import av
 import pytest
 
 from rtdeblur.cli import main
-from rtdeblur.cli.preview import clock, in_words, moment_of, size
+from rtdeblur.cli.preview import in_words, moment_of, size
+from rtdeblur.cli.report import clock
 
 Fails = Callable[..., str]
 
