@@ -20,8 +20,12 @@ from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
 _POLL_MS = 50
-_LEAST_ROOM_MIB = 160
-"""With less, its own threads abort the process."""
+_LEAST_ROOM_MIB = 300
+_ROOM_PER_THREAD_MIB = 72
+"""The stack and the heap that the C library reserves for a thread.
+
+With less room, OpenVINO's own threads run out of memory while it compiles a model. That aborts the process:
+there is no error to catch."""
 _MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
@@ -59,11 +63,11 @@ class OpenVINOBackend(Backend):
             raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model
         self._dropout, self._stopped = dropout, stopped
-        room = system.address_space_left_mib()
-        if room is not None and room < _LEAST_ROOM_MIB:
+        room, least = system.address_space_left_mib(), _least_room_mib()
+        if room is not None and room < least:
             raise BackendError(
-                f"OpenVINO needs {_LEAST_ROOM_MIB} MiB of address space or more, and the limit of this "
-                f"process leaves {room}; raise it (ulimit -v)"
+                f"OpenVINO needs at least {least} MiB of address space, and the limit of this process "
+                f"leaves {room}; raise it (ulimit -v)"
             )
         try:
             self._core = ov.Core()
@@ -174,6 +178,10 @@ def _cancel(requests: list[ov.InferRequest]) -> None:
     for request in requests:
         with suppress(RuntimeError):  # that it was cancelled
             request.wait()
+
+
+def _least_room_mib() -> int:
+    return _LEAST_ROOM_MIB + _ROOM_PER_THREAD_MIB * system.usable_cores()
 
 
 def devices() -> list[str]:
