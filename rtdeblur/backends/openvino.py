@@ -22,8 +22,10 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 _POLL_MS = 50
 _LEAST_ROOM_MIB = 300
 _ROOM_PER_THREAD_MIB = 72
-"""The stack and the heap that the C library reserves for a thread. With less room, OpenVINO's own threads run out of
-memory while a model is compiled, and that aborts the process; no error is raised that could be caught."""
+"""The stack and the heap that the C library reserves for a thread.
+
+With less room, OpenVINO's own threads run out of memory while it compiles a model. That aborts the process:
+there is no error to catch."""
 _MAX_COMPILED = 2
 """Compiled sizes kept: a stream that alternates between two does not compile again."""
 
