@@ -14,7 +14,7 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 # Windows has neither links that everyone may make, nor these flags, nor numbers for owners.
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -22,6 +22,27 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its writer
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _HAS_DIR_FD = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd and os.listdir in os.supports_fd
+
+
+class Unfinished(Protocol):
+    """What must not outlive the process: a file or folder that is not whole yet."""
+
+    def abandon(self) -> None:
+        """Remove it; may be called twice, from any thread, while others still use it."""
+
+
+unfinished: set[Unfinished] = set()
+"""All of this process, each from before it is made until it is whole or removed.
+
+A signal may end the process between any two steps, even before the caller holds what was made.
+"""
+
+
+def abandon_unfinished() -> None:
+    """Remove what is not whole, for a process that is about to end."""
+    for each in tuple(unfinished):
+        with suppress(OSError):
+            each.abandon()
 
 
 def create(path: Path | str, *, mode: int = 0o666, dir_fd: int | None = None) -> int:

@@ -17,6 +17,7 @@ from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat, Flags
+from av.video.stream import VideoStream
 
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.container import open_output, reason
@@ -36,9 +37,12 @@ class ContainerTraits:
         numbers_frames: whether frames have numbers there, and no times of their own; raw streams, of which
             FFmpeg knows it, are not listed.
         starts_in_header: whether every stream begins at zero there, unless its header says when.
+        begins_together: whether every stream begins with the pictures there, whatever its own time.
         single_times: whether a packet has one time; FFmpeg reads it as that of decoding.
         counts_from_zero: whether its duration begins at zero, whatever time its first packet has.
         codecs: all that its streams may hold besides video; None leaves it to the muxer.
+        edit_units: whether each picture makes a unit with its part of the sound: the main video is the first
+            stream, and all end together.
         options: of the muxer, for exact times.
         pipe_flags: flags of the muxer for an output that cannot be searched.
         free_tags_flag: flag of the muxer that keeps tags with keys of the user's own; empty if it needs none.
@@ -56,9 +60,11 @@ class ContainerTraits:
     attachments: bool = False
     numbers_frames: bool = False
     starts_in_header: bool = False
+    begins_together: bool = False
     single_times: bool = False
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
+    edit_units: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     pipe_flags: tuple[str, ...] = ()
     free_tags_flag: str = ""
@@ -114,12 +120,13 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "ogg": ContainerTraits(chapters=True, numbers_frames=True),
     "ogv": ContainerTraits(chapters=True, numbers_frames=True),
     "asf": ContainerTraits(chapters=True, single_times=True),
-    "mxf": ContainerTraits(timecode=True, numbers_frames=True),
+    "mxf": ContainerTraits(timecode=True, numbers_frames=True, begins_together=True, edit_units=True),
+    "rm": ContainerTraits(numbers_frames=True, begins_together=True),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
     **dict.fromkeys(
         ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
-        ContainerTraits(numbers_frames=True),
+        ContainerTraits(numbers_frames=True, begins_together=True),
     ),
     **dict.fromkeys(("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS)),
 }
@@ -202,7 +209,11 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
 
 
 def refusal(
-    format_name: str, add: Callable[[OutputContainer], object], options: dict[str, str] | None = None
+    format_name: str,
+    add: Callable[[OutputContainer], object],
+    options: Mapping[str, str] | None = None,
+    *,
+    beside_video: bool = False,
 ) -> str | None:
     """Why a container cannot be written with what `add` puts into it; None if it can.
 
@@ -212,9 +223,12 @@ def refusal(
         format_name: FFmpeg's name of the container.
         add: adds streams.
         options: options of the muxer.
+        beside_video: whether they are streams besides the main video.
     """
-    scratch = open_output(BytesIO(), format_name, options)
+    scratch = open_output(BytesIO(), format_name, dict(options or {}))
     try:
+        if beside_video and traits_of(format_name).edit_units:
+            _add_video(scratch)
         add(scratch)
         scratch.start_encoding()
     except (FFmpegError, ValueError) as error:
@@ -223,3 +237,10 @@ def refusal(
         with suppress(FFmpegError):
             scratch.close()
     return None
+
+
+def _add_video(container: OutputContainer) -> None:
+    """Add a small video. MXF asks for its pixel format, which only an encoder brings in PyAV."""
+    stream = container.add_stream("mpeg2video", 25, width=96, height=64)
+    assert isinstance(stream, VideoStream)
+    stream.codec_context.pix_fmt = "yuv420p"

@@ -46,6 +46,8 @@ class Track:
         begin: when its first packet is presented, in seconds; None before that.
         last_dts: the time of the last packet, in units of the stream's time base.
         next_dts: the time expected of the next packet, in units of the input's time base.
+        packets: count of those placed.
+        size: of those, in bytes.
     """
 
     stream: Stream
@@ -54,6 +56,8 @@ class Track:
     begin: Fraction | None = None
     last_dts: int | None = None
     next_dts: int | None = None
+    packets: int = 0
+    size: int = 0
 
     def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
         """Packets to mux for one packet of the input.
@@ -87,6 +91,8 @@ class Track:
     def place(self, packet: AnyPacket) -> AnyPacket:
         """Put a packet into the stream, after its predecessor even where their clock is too coarse."""
         packet.stream = self.stream
+        self.packets += 1
+        self.size += packet.size
         unit = Fraction(self.stream.time_base or 1)
         if packet.pts is not None and packet.dts is not None:
             # libx265 makes up decoding times for streams of one or two frames.
@@ -151,7 +157,8 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
     way = _way(name, stream)
     if way is None:
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
-        if not codec or not traits.takes(codec) or refusal(name, methodcaller("add_mux_stream", codec)):
+        add = methodcaller("add_mux_stream", codec)
+        if not codec or not traits.takes(codec) or refusal(name, add, beside_video=True):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
@@ -178,9 +185,9 @@ def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream]
     traits = traits_of(format_name)
     if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
         return None
-    options = dict(traits.pcm_options) if _codec(stream).startswith("pcm_") else {}
+    options = traits.pcm_options if _codec(stream).startswith("pcm_") else {}
     for way in _WAYS.get(stream.type, (_copied,)):
-        if refusal(format_name, partial(way, stream=stream), options) is None:
+        if refusal(format_name, partial(way, stream=stream), options, beside_video=True) is None:
             return way
     return None
 

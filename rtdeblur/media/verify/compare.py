@@ -70,6 +70,7 @@ class _Comparison:
         # All times may be moved alike: players begin at the first.
         self._shift = after.first - before.first
         self._slack = _slack(before.main, after.main)
+        self._is_cut = traits_of(after.format).edit_units  # sound ends with the pictures
 
     def checks(self) -> Iterator[Check]:
         yield from self._frames()
@@ -111,7 +112,11 @@ class _Comparison:
         lengths = [_end(contents, sounds) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
         texts = [f"{float(length):.3f} s" for length in lengths]
-        yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step)
+        # Where sound ends with the pictures, a plain copy is as long as the output.
+        cut = (
+            (lambda best: abs(_end(best, sounds) - best.first - lengths[1]) > step) if self._is_cut else None
+        )
+        yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step, cut)
 
     def _order(self) -> Check:
         """Whether each frame shows what its twin of the source shows, as far as thumbnails tell."""
@@ -164,8 +169,14 @@ class _Comparison:
         if start is None:
             counts[1] += ", " + _difference(before, after)
         same = start is not None or before.whole.digest() == after.whole.digest()
-        yield self._check(f"{name} packets", counts[0], counts[1], same)
-        if start is None or before.kind in ("attachment", "cover"):
+        is_cut = self._is_cut and before.kind == "audio"  # or filled, as a plain copy is
+        held = (lambda best: not _plays(best, after)) if is_cut else None
+        yield self._check(f"{name} packets", counts[0], counts[1], same, held)
+        if before.kind in ("attachment", "cover"):
+            return
+        if start is None:
+            if same or is_cut:
+                yield self._start_time(name, before, after)
             return
         hidden = _hidden(before)
         if start and start == hidden:
@@ -196,6 +207,18 @@ class _Comparison:
         yield self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
         if before.kind == "subtitle":
             yield self._lengths(name, before, after, limit)
+
+    def _start_time(self, name: str, before: StreamContents, after: StreamContents) -> Check:
+        """When a track begins that was cut into packets anew, and so has other times."""
+        limit = _slack(before, after) + self._slack
+        worst = _start_offset(before, after, self._shift)
+
+        def in_step(best: Contents) -> bool:
+            shift = best.first - self._before.first
+            return any(abs(_start_offset(before, twin, shift)) <= limit for twin in _plays(best, after))
+
+        told = _IN_STEP if abs(worst) <= limit else f"moved by {_ms(worst)}"
+        return self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
 
     def _lengths(self, name: str, before: StreamContents, after: StreamContents, limit: Fraction) -> Check:
         """How long each subtitle is shown."""
@@ -304,6 +327,12 @@ def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
     return [other for other in _of(contents, track.kind) if _shared(track, other)]
 
 
+def _plays(contents: Contents, track: StreamContents) -> list[StreamContents]:
+    """The tracks that play what another plays, however it is cut into packets."""
+    played = track.whole.digest()
+    return [other for other in _of(contents, track.kind) if other.whole.digest() == played]
+
+
 def _shared(before: StreamContents, after: StreamContents) -> int:
     """How many packets two tracks share."""
     return sum((Counter(before.hashes) & Counter(after.hashes)).values())
@@ -341,6 +370,15 @@ def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fr
     pairs = zip(before.times[start:], after.times, strict=False)
     errors = [b - a - shift for a, b in pairs if a is not None and b is not None]
     return max(errors, key=abs, default=Fraction(0))
+
+
+def _start_offset(before: StreamContents, after: StreamContents, shift: Fraction) -> Fraction:
+    """By how much the first packet that is played was moved against the pictures, in seconds."""
+    starts = [
+        next((time for time, shown in zip(track.times, track.shown, strict=True) if shown), None)
+        for track in (before, after)
+    ]
+    return Fraction(0) if None in starts else starts[1] - starts[0] - shift  # type: ignore[operator]
 
 
 def _length_errors(before: StreamContents, after: StreamContents) -> list[Fraction]:
