@@ -14,10 +14,16 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Stream
 
+from rtdeblur.ffmpeg.packets import AnyPacket
+
 _CHUNK_SECONDS = 1
 
 
-def unfilled(template: Stream, size: int, seconds: Fraction) -> int:
+def _byte_rate(template: AudioStream) -> int:
+    return (template.codec_context.bit_rate or 0) // 8
+
+
+def unfilled(template: AudioStream, size: int, seconds: Fraction) -> int:
     """Bytes of PCM that are missing up to the last picture; negative for those after it.
 
     Args:
@@ -25,13 +31,11 @@ def unfilled(template: Stream, size: int, seconds: Fraction) -> int:
         size: bytes of it that were written.
         seconds: length of all pictures.
     """
-    assert isinstance(template, AudioStream)
-    context = template.codec_context
-    sample_bytes = context.bit_rate // 8 // context.sample_rate
-    return math.ceil(seconds * context.sample_rate) * sample_bytes - size
+    rate = template.codec_context.sample_rate
+    return math.ceil(seconds * rate) * (_byte_rate(template) // rate) - size
 
 
-def silence(stream: Stream, template: Stream, size: int, seconds: Fraction) -> Iterator[Packet[AudioStream]]:
+def silence(stream: Stream, template: AudioStream, size: int, seconds: Fraction) -> Iterator[AnyPacket]:
     """Yield packets of silence that fill a sound up to the last picture.
 
     Args:
@@ -40,10 +44,9 @@ def silence(stream: Stream, template: Stream, size: int, seconds: Fraction) -> I
         size: bytes of it that were written.
         seconds: length of all pictures.
     """
-    assert isinstance(template, AudioStream)
     left = unfilled(template, size, seconds)
     while left > 0:
-        packet = Packet(bytes(min(left, template.codec_context.bit_rate // 8 * _CHUNK_SECONDS)))
+        packet: AnyPacket = Packet(bytes(min(left, _byte_rate(template) * _CHUNK_SECONDS)))
         left -= packet.size
         packet.stream = stream
         yield packet

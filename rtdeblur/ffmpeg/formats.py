@@ -17,11 +17,15 @@ from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat, Flags
+from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.targets import is_stream
+
+_PACKET_BYTES = 1024  # of a trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,16 @@ class ContainerTraits:
         single_times: whether a packet has one time; FFmpeg reads it as that of decoding.
         counts_from_zero: whether its duration begins at zero, whatever time its first packet has.
         codecs: all that its streams may hold besides video; None leaves it to the muxer.
+        named: codecs whose channels must have names: FFmpeg 8.1's muxer aborts the process if they have none.
+            Those of a file of the same container have names.
         edit_units: whether each picture makes a unit with its part of the sound: the main video is the first
             stream, and all end together.
         options: of the muxer, for exact times.
         pipe_flags: flags of the muxer for an output that cannot be searched.
         free_tags_flag: flag of the muxer that keeps tags with keys of the user's own; empty if it needs none.
         keys: tags that it keeps without that flag; None means all.
-        pcm_options: options with which the muxer looks at PCM's channels as it writes its header; without
-            them it does so only at the end, too late to refuse the stream.
+        pcm_options: options with which the muxer looks at the samples of PCM and ADPCM as it writes its
+            header; without them it does so only at the end, too late to refuse the stream.
         suggested_ending: ending of files, to suggest to users whose container refuses a stream; empty if
             other containers are the better advice.
     """
@@ -64,6 +70,7 @@ class ContainerTraits:
     single_times: bool = False
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
+    named: frozenset[str] = frozenset()
     edit_units: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     pipe_flags: tuple[str, ...] = ()
@@ -75,6 +82,19 @@ class ContainerTraits:
     def takes(self, codec: str) -> bool:
         """Whether a stream besides the video may hold a codec; if so, the muxer may still refuse it."""
         return self.codecs is None or codec in self.codecs
+
+    def needs_names(self, codec: str, source: str) -> bool:
+        """Whether sound of a codec must get names for its channels first.
+
+        Args:
+            codec: FFmpeg's name.
+            source: FFmpeg's name of the container that it comes from.
+        """
+        return codec in self.named and traits_of(source) is not self
+
+    def trial_options(self, codec: str) -> Mapping[str, str]:
+        """Options for a trial header with a stream of a codec."""
+        return self.pcm_options if codec.startswith(("pcm_", "adpcm_")) else {}
 
 
 # Keys for which mp4 has places of its own (libavformat/movenc.c, mov_write_ilst_tag); others need its table
@@ -89,6 +109,9 @@ _MP4_KEYS = frozenset({
 _MPEGTS_CODECS = frozenset({
     "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
     "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
+})  # fmt: skip
+_FLV_CODECS = frozenset({
+    "adpcm_swf", "nellymoser", "speex", "pcm_alaw", "pcm_mulaw", "pcm_s16be", "pcm_s16le", "pcm_u8",
 })  # fmt: skip
 _MPEG_CODECS = frozenset({
     "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "pcm_dvd", "pcm_s16be", "dvd_subtitle", "mpeg1video",
@@ -122,6 +145,7 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "asf": ContainerTraits(chapters=True, single_times=True),
     "mxf": ContainerTraits(timecode=True, numbers_frames=True, begins_together=True, edit_units=True),
     "rm": ContainerTraits(numbers_frames=True, begins_together=True),
+    "flv": ContainerTraits(named=_FLV_CODECS),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
     **dict.fromkeys(
@@ -214,6 +238,7 @@ def refusal(
     options: Mapping[str, str] | None = None,
     *,
     beside_video: bool = False,
+    with_packet: bool = False,
 ) -> str | None:
     """Why a container cannot be written with what `add` puts into it; None if it can.
 
@@ -224,13 +249,20 @@ def refusal(
         add: adds streams.
         options: options of the muxer.
         beside_video: whether they are streams besides the main video.
+        with_packet: also write a packet to the stream that `add` returns.
     """
     scratch = open_output(BytesIO(), format_name, dict(options or {}))
     try:
         if beside_video and traits_of(format_name).edit_units:
             _add_video(scratch)
-        add(scratch)
+        stream = add(scratch)
         scratch.start_encoding()
+        if with_packet:
+            assert isinstance(stream, Stream)
+            packet = Packet(bytes(_PACKET_BYTES))
+            packet.stream, packet.pts, packet.dts = stream, 0, 0
+            scratch.mux(packet)
+            scratch.close()
     except (FFmpegError, ValueError) as error:
         return reason(error)
     finally:

@@ -185,9 +185,11 @@ def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream]
     traits = traits_of(format_name)
     if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
         return None
-    options = traits.pcm_options if _codec(stream).startswith("pcm_") else {}
-    for way in _WAYS.get(stream.type, (_copied,)):
-        if refusal(format_name, partial(way, stream=stream), options, beside_video=True) is None:
+    options = traits.trial_options(_codec(stream))
+    needs_names = traits.needs_names(_codec(stream), stream.container.format.name)
+    for way in (_labelled,) if needs_names else _WAYS.get(stream.type, (_copied,)):
+        add, is_unlisted = partial(way, stream=stream), way is _unlisted
+        if refusal(format_name, add, options, beside_video=True, with_packet=is_unlisted) is None:
             return way
     return None
 
@@ -201,12 +203,12 @@ def _labelled(container: OutputContainer, stream: Stream) -> Stream:
     copy = _copied(container, stream)
     assert isinstance(copy, AudioStream)
     context = copy.codec_context
-    bits = re.match(r"pcm_[suf](\d+)", _codec(stream))
-    if bits is None or not context.bit_rate:
+    pcm = re.match(r"pcm_(?:[suf](\d+)|alaw|mulaw)", _codec(stream))
+    if pcm is None or not context.bit_rate:
         raise ValueError(f"channels of {_codec(stream)} have no names")
     # Never read `layout` or `channels`: PyAV 18 then frees a layout of custom order twice, since its
     # AudioLayout shares the memory of the context's, and the process aborts.
-    context.layout = f"{round(context.bit_rate / context.sample_rate / int(bits[1]))}c"
+    context.layout = f"{round(context.bit_rate / context.sample_rate / int(pcm[1] or 8))}c"
     return copy
 
 

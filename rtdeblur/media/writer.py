@@ -343,8 +343,9 @@ class FileWriter:
             if not isinstance(template, AudioStream):
                 continue
             left = unfilled(template, track.size, seconds)
-            container.mux(silence(track.stream, template, track.size, seconds))
-            late = Fraction(-left * 8, template.codec_context.bit_rate)
+            for packet in silence(track.stream, template, track.size, seconds):
+                container.mux(packet)
+            late = Fraction(-left * 8, template.codec_context.bit_rate or 1)
             if late > _OUT_OF_STEP:
                 self._warn_once(
                     f"{float(late):.3g} s of audio stream #{index} are not kept: "

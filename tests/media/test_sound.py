@@ -28,6 +28,7 @@ IN_WAV = {
     "adpcm_yamaha": (".avi", 22050),
     "libspeex": (".flv", 16000),
 }
+IN_FLASH = {"adpcm_swf": 44100, "pcm_s16le": 44100, "pcm_u8": 11025, "pcm_alaw": 8000, "pcm_mulaw": 8000}
 
 
 def sounds(path: Path) -> list[str]:
@@ -84,6 +85,36 @@ def test_matroska_holds_what_wav_holds(codec: str, tmp_path: Path, ffmpeg: Ffmpe
     assert differences(source, output) == []
     decoded = [ffmpeg("-i", path, "-map", "0:a", "-f", "md5", "-") for path in (source, output)]
     assert decoded[0] == decoded[1]
+
+
+@pytest.mark.parametrize("ending", [".mov", ".mp4"])
+@pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav", "adpcm_swf", "adpcm_yamaha", "pcm_alaw"])
+def test_sound_that_a_container_refuses_late_costs_nothing_else(
+    codec: str, ending: str, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    """Some muxers look at the samples of a stream only as they end."""
+    source, output = tmp_path / "in.mkv", tmp_path / f"out{ending}"
+    ffmpeg(*PICTURE, "-f", "lavfi", "-i", "sine=r=22050:d=0.4", "-c:v", "mjpeg", "-c:a", codec, source)
+    lost = [warning for warning in rewrite(source, output).warnings if "audio stream #1" in warning]
+    assert len(sounds(output)) == 1 - len(lost)
+    assert [told for told in differences(source, output) if "audio" in told] == []
+
+
+@pytest.mark.parametrize("between", [".mkv", ".flv"])
+@pytest.mark.parametrize(("codec", "rate"), IN_FLASH.items())
+def test_flash_gets_no_sound_without_channel_names(
+    codec: str, rate: int, between: str, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    """FFmpeg's muxer aborts the process if there are none, as after Matroska."""
+    first, source, output = tmp_path / "in.flv", tmp_path / f"between{between}", tmp_path / "out.flv"
+    sound = ("-f", "lavfi", "-i", f"sine=r={rate}:d=0.4", "-ac", 1)
+    ffmpeg(*PICTURE, *sound, "-c:v", "flv", "-c:a", codec, first)
+    ffmpeg("-i", first, "-c", "copy", source)
+    is_kept = between == ".flv" or codec.startswith("pcm")
+    lost = [] if is_kept else ["audio stream #1"]
+    assert [w[:15] for w in rewrite(source, output).warnings if "audio" in w] == lost
+    assert sounds(output) == sounds(first)[: int(is_kept)]
+    assert [told for told in differences(source, output) if "audio" in told] == []
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)], ids=["video first", "sound first"])

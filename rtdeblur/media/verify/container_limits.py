@@ -84,7 +84,9 @@ def _fill(
         add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
         if stream.index == video.index or not traits.takes(_codec(stream)):
             continue
-        options = traits.pcm_options if _codec(stream).startswith("pcm_") else {}
+        if traits.needs_names(_codec(stream), before.format.name):
+            continue
+        options = traits.trial_options(_codec(stream))
         if refusal(copy.format.name, add, options, beside_video=True) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)
@@ -95,7 +97,8 @@ def _fill(
         seconds = pictures[restored.index] * Fraction(picture.time_base or 1)
         for stream in before.streams.audio:
             if stream.index in copies:
-                copy.mux(silence(copies[stream.index], stream, sizes[stream.index], seconds))
+                for packet in silence(copies[stream.index], stream, sizes[stream.index], seconds):
+                    copy.mux(packet)
 
 
 def _first_frame(path: Path) -> VideoFrame | None:
