@@ -21,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the words after the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0, 1 for a failed job, 2 for a request that makes no sense, 128 + n for signal n.
+        The exit code: 0, 1 for a failed job, 2 for a usage error, 128 + n for signal n.
     """
     # While modules load there is nothing to clean up: Ctrl-C ends the program at once, without a traceback.
     earlier = _signal.getsignal(_signal.SIGINT)

@@ -120,7 +120,7 @@ def test_the_gpu_of_this_machine_is_the_default_target(
         (["--model", "identity"], "model 'identity' has no graph to run", 1),
         (["--size", "8x8"], "8×8 is too small for 'fast-fp16', which needs at least 16×16", 1),
         (["--dynamic", "--batch", "1"], "--dynamic needs two sizes or batches", 2),
-        (["--compute-capability", "6.1"], "cannot build for compute capability 6.1; it knows 7.5", 1),
+        (["--compute-capability", "6.1"], "cannot build for compute capability 6.1; it supports 7.5", 1),
         (["--profile", "volta"], "no build profile is called 'volta'", 1),
         (["--model", "none"], "no model is called 'none'", 1),
         (["--batch", "0"], "0 is not in the range 1<=x<=64", 2),

@@ -264,7 +264,7 @@ def test_a_failed_enqueue_reports_tensorrts_message(gpu: Gpu) -> None:
 def test_an_engine_with_other_output_shapes_is_refused(gpu: Gpu) -> None:
     gpu.trt.wider = 2
     backend = gpu.backend()
-    with pytest.raises(BackendError, match=r"output y_out has the shape .*96\), expected .*48\) as y"):
+    with pytest.raises(BackendError, match=r"output y_out has shape .*96\), expected .*48\) like y"):
         backend.infer(batch_of(1))
     backend.close()
     assert not gpu.driver.alive
@@ -294,7 +294,7 @@ def test_an_engine_that_does_not_load_is_rebuilt_once(gpu: Gpu) -> None:
     backend = gpu.backend()
     assert_restored(backend.infer(batch_of(1)), batch_of(1))
     assert len(gpu.trt.built) == 2
-    assert any("not compatible with this version" in n and "building it again" in n for n in gpu.notices)
+    assert any("not compatible with this version" in n and "rebuilding it" in n for n in gpu.notices)
     backend.close()
 
 

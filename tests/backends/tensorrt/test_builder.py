@@ -197,7 +197,9 @@ def test_options_reach_tensorrt(model: Model) -> None:
     with log_of(RTX).listening() as messages:
         assert build(model.onnx, EngineSpec.of(model, STATIC, target, **options))
     assert messages
-    with pytest.raises(EngineError, match=r"cannot build for compute capability 6\.1; it knows 7\.5, 8\.0"):
+    with pytest.raises(
+        EngineError, match=r"cannot build for compute capability 6\.1; it supports 7\.5, 8\.0"
+    ):
         build(model.onnx, EngineSpec.of(model, STATIC, Target("rtx", RTX.version, ("6.1",))))
 
 

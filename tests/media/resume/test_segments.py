@@ -401,7 +401,7 @@ def test_no_work_is_kept_behind_a_link_of_another_user(clip: Path, tmp_path: Pat
     target.symlink_to(victim / "out.mp4")
     os.chown(target, STRANGER, STRANGER, follow_symlinks=False)
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match="is a link of another user"):
+    with pytest.raises(OutputError, match="is another user's link"):
         rewrite(clip, target)
     assert contents(tmp_path) == before
     assert not list(victim.glob(".*"))
