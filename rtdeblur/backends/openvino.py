@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import openvino as ov
@@ -70,7 +71,7 @@ class OpenVINOBackend(Backend):
                 f"leaves {room}; raise it (ulimit -v)"
             )
         try:
-            self._core = ov.Core()
+            self._core = core()
             cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
             processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         except RuntimeError as error:
@@ -184,14 +185,25 @@ def _least_room_mib() -> int:
     return _LEAST_ROOM_MIB + _ROOM_PER_THREAD_MIB * system.usable_cores()
 
 
+@cache
+def core() -> ov.Core:
+    """Return the process's only core.
+
+    On Linux a core sets an alternate signal stack, and restores the one before it when it is released. If
+    two cores are released in the order they were made, the thread is left with the first one's stack, which
+    is gone: the next signal crashes the process.
+    """
+    return ov.Core()
+
+
 def devices() -> list[str]:
     """OpenVINO's names for the devices of this machine."""
-    return list(ov.Core().available_devices)
+    return list(core().available_devices)
 
 
 def runs_in_bf16() -> bool:
     """Whether `precision="auto"` selects bfloat16 on this machine."""
-    return is_fast_in_bf16(ov.Core())
+    return is_fast_in_bf16(core())
 
 
 def is_fast_in_bf16(core: ov.Core) -> bool:
