@@ -14,6 +14,7 @@ from rtdeblur.backends.base import Backend
 from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import Device, is_seekable
 from rtdeblur.media import codecs
+from rtdeblur.media.encoder_traits import is_nvenc
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.source import Described, SourceInfo
 from rtdeblur.media.writer import FileWriter
@@ -76,7 +77,7 @@ class Wanted:
             return Obstacle(HostReason.BACKEND, self.backend)
         if self.codec == "auto" and self.quality:
             return Obstacle(HostReason.QUALITY)
-        if self.codec != "auto" and not codecs.is_nvenc(self.codec):
+        if self.codec != "auto" and not is_nvenc(self.codec):
             return Obstacle(HostReason.ENCODER, self.codec)
         if self.deinterlace:
             return Obstacle(HostReason.DEINTERLACING)

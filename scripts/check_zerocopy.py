@@ -29,6 +29,7 @@ from rtdeblur.ffmpeg.test_clip import write_test_clip
 from rtdeblur.frames import Frame, FrameBatch, Interlude, Planes
 from rtdeblur.gpu_path import Wanted, connect, obstacle_of
 from rtdeblur.media import codecs
+from rtdeblur.media.encoder_traits import NVENC
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 from rtdeblur.model import DEFAULT_MODEL, Model
@@ -72,7 +73,7 @@ def likeness(video: Path, backend: Backend) -> list[float]:
 def whole(video: Path, backend: Backend, output: Path) -> list[float]:
     """Restore a file to a file on the GPU; return the PSNR of its frames against the host path, in dB."""
     reader = FileReader(video, device="cuda")
-    writer = FileWriter(reader, output, codec=codecs.NVENC, overwrite=True)
+    writer = FileWriter(reader, output, codec=NVENC, overwrite=True)
     click.echo(f"  {connect(reader, backend, writer, obstacle_of(reader.source))}")
     if not reader.keeps:
         sys.exit("frames did not stay on the GPU")

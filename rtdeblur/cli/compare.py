@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from rtdeblur.cli.options import QUIET, as_path
-from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
-from rtdeblur.cli.preview import moment_of, pair, size
+from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
+from rtdeblur.cli.preview import moment_of, pair
 from rtdeblur.cli.progress import progress
-from rtdeblur.cli.report import clock, echo, say
+from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
 
@@ -147,10 +147,7 @@ command = click.Command(
         OUTPUT,
         OVERWRITE,
         OPEN,
-        click.Option(
-            ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
-            help="How many moments to show.",
-        ),
+        MOMENTS,
         click.Option(
             ["--video"], type=click.Path(path_type=Path), metavar="FILE",
             help="Write a video of both; the page too if -o is given.",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from rtdeblur.backends.base import Backend, Mode
     from rtdeblur.dropout import Policy
-    from rtdeblur.media.codecs import Quality
     from rtdeblur.media.deinterlace import Deinterlacing
+    from rtdeblur.media.encoder_traits import Quality
 
 QUALITIES = ("small", "balanced", "high", "lossless")
 

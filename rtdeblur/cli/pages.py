@@ -22,6 +22,10 @@ OVERWRITE = click.Option(["-y", "--overwrite"], is_flag=True, help="Replace the 
 OPEN = click.Option(
     ["--open/--no-open"], default=None, help="Open the page in the browser.  [default: only without -o]"
 )
+MOMENTS = click.Option(
+    ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
+    help="Number of moments on the page.",
+)  # fmt: skip
 
 
 def check_output(path: Path | None, overwrite: bool) -> None:

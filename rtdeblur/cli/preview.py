@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur.cli.options import ENGINE_DIR, MODEL, QUIET, SHARED, STRENGTH, Request, as_path
-from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
-from rtdeblur.cli.report import clock, echo, say
+from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
+from rtdeblur.cli.report import clock, echo, say, size
 
 if TYPE_CHECKING:
     from rtdeblur.page import Page, Pair
@@ -46,15 +46,6 @@ def moment_of(seconds: float) -> str:
     """A place in a video, to a tenth of a second: 0:07.3."""
     tenths = round(seconds * 10)
     return f"{clock(tenths // 10)}.{tenths % 10}"
-
-
-def size(count: float) -> str:
-    """A size in units of 1000, as file managers show it."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def pair(caption: str, before: Any, after: Any) -> Pair:
@@ -208,10 +199,7 @@ command = click.Command(
         OUTPUT,
         OVERWRITE,
         OPEN,
-        click.Option(
-            ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
-            help="How many moments to restore.",
-        ),
+        MOMENTS,
         MODEL,
         STRENGTH,
         *SHARED,

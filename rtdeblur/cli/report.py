@@ -175,10 +175,10 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def size(number: int) -> str:
-    """A count of bytes as 950 B, 12.3 MB or 1.25 GB."""
-    if number < 1000:
-        return f"{number} B"
+def size(number: float) -> str:
+    """Format a number of bytes as 950 B, 12.3 MB or 1.25 GB."""
+    if number < 999.5:
+        return f"{number:.0f} B"
     for unit, scale in (("kB", 1e3), ("MB", 1e6)):
         if number < 999.5 * scale:
             return f"{number / scale:.1f} {unit}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +24,7 @@ from rtdeblur.errors import DependencyError, InputError, RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
+    from rtdeblur.ffmpeg.damage import Damage
     from rtdeblur.gpu_path import Obstacle, Way
     from rtdeblur.media.photos.sequence import SequenceReader
     from rtdeblur.media.reader import FileReader
@@ -76,10 +77,9 @@ class FileRestorer:
             # What can fail at once comes before what takes seconds: the model is compiled last.
             reader, obstacle = _open_reader(request, job)
             stack.enter_context(reader)
-            if self._model is None:
-                self._model = request.load_model()
+            model = self._load_model()
             writer = stack.enter_context(self._open_writer(job, reader))
-            backend = self._open_backend(self._model)
+            backend = self._open_backend(model)
             way = connect(reader, backend, writer, obstacle)
             self._tell(way.encoder, str(way))
             done = self._begin(writer, job, way)
@@ -88,20 +88,9 @@ class FileRestorer:
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
                 )
                 stats = self._run(pipeline, writer.keep)
-            warnings = (*writer.warnings, *_unrestored(stats))
-            return Result(
-                job,
-                stats,
-                self._model.manifest.name,
-                backend.name,
-                backend.description,
-                warnings,
-                reader.damage + writer.damage,
-                reader.source.device,
-                writer.encoding.codec,
-                done,
-                is_whole=request.is_whole,
-            )
+            damage = reader.damage + writer.damage
+            restored = self._result(job, stats, writer.encoding.codec, writer.warnings, damage)
+            return replace(restored, decoder=reader.source.device, resumed=done, is_whole=request.is_whole)
 
     @contextmanager
     def _open_writer(self, job: Job, reader: FileReader | SequenceReader) -> Iterator[FileWriter]:
@@ -146,29 +135,33 @@ class FileRestorer:
         request = self._request
         check_photo_options(request, job)
         with ExitStack() as stack:
-            if self._model is None:
-                self._model = request.load_model()
+            model = self._load_model()
             try:
                 reader = stack.enter_context(PictureReader(job.input, max_pixels=request.max_pixels))
                 writer = stack.enter_context(PictureWriter(reader, job.output, overwrite=request.overwrite))
-            except DependencyError as error:  # of one format: others of a folder need nothing
+            except DependencyError as error:  # needed for this format, not for the folder's other files
                 raise InputError(str(error)) from error
-            backend = self._open_backend(self._model)
+            backend = self._open_backend(model)
             self._tell(writer.kind.name, "")
             with progress(reader.info, quiet=request.quiet, title=title) as on_progress:
                 stats = self._run(Pipeline(reader, backend, writer, on_progress=on_progress))
-            return Result(
-                job,
-                stats,
-                self._model.manifest.name,
-                backend.name,
-                backend.description,
-                (*reader.warnings, *writer.warnings, *_unrestored(stats)),
-                Damage(),
-                "cpu",
-                writer.kind.name,
-                0,
-            )
+            warnings = (*reader.warnings, *writer.warnings)
+            return self._result(job, stats, writer.kind.name, warnings, Damage())
+
+    def _result(
+        self, job: Job, stats: PipelineStats, encoder: str, warnings: Iterable[str], damage: Damage
+    ) -> Result:
+        assert self.backend is not None
+        return Result(
+            job,
+            stats,
+            self._load_model().manifest.name,
+            self.backend.name,
+            self.backend.description,
+            encoder,
+            (*warnings, *_unrestored(stats)),
+            damage,
+        )
 
     def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
         """Resume what an earlier run finished, if that was asked for; how many frames that are."""
@@ -197,6 +190,11 @@ class FileRestorer:
         """Release the model."""
         if self.backend is not None:
             self.backend.close()
+
+    def _load_model(self) -> Model:
+        if self._model is None:
+            self._model = self._request.load_model()
+        return self._model
 
     def _open_backend(self, model: Model) -> Backend:
         from rtdeblur.strength import with_strength

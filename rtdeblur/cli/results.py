@@ -22,16 +22,16 @@ class Result:
 
     Attributes:
         job: input and output.
-        stats: of the run.
-        model: its name.
-        backend: its name.
-        device: what ran the model, in the backend's words.
+        stats: frames and times of the run.
+        model: name of the model.
+        backend: name of the backend.
+        device: what ran the model, as the backend describes it.
+        encoder: FFmpeg's name of the encoder, or the picture format.
         warnings: one line each.
-        damage: of the input.
+        damage: unreadable parts of the input.
         decoder: cpu or cuda.
-        encoder: FFmpeg's name.
-        resumed: frames that an earlier run finished.
-        is_whole: False if only a part was asked for.
+        resumed: frames finished by an earlier run.
+        is_whole: False if only a part was requested.
     """
 
     job: Job
@@ -39,11 +39,11 @@ class Result:
     model: str
     backend: str
     device: str
+    encoder: str
     warnings: tuple[str, ...]
     damage: Damage
-    decoder: str
-    encoder: str
-    resumed: int
+    decoder: str = "cpu"
+    resumed: int = 0
     is_whole: bool = True
 
     def as_line(self) -> str:

@@ -14,14 +14,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from rtdeblur.device import DeviceFrame
 from rtdeblur.errors import GpuDecodingError, InputError, UsageError
@@ -33,17 +30,15 @@ from rtdeblur.ffmpeg.container import (
     is_seekable,
     open_video,
 )
-from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.ffmpeg.damage import Damage
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket, PacketQueue
 from rtdeblur.ffmpeg.pixels import colour_of, device_planes, downloaded, planar, planes_of
 from rtdeblur.frames import Frame, Interlude, VideoInfo
+from rtdeblur.media.decoder import Decoder, drained
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, Demuxer
 from rtdeblur.media.source import PictureInfo, SourceInfo, is_cover
-
-# A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
-_KEYLESS_FRAMES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,7 @@ class FileReader:
         if begin is not None and is_seekable(self._path):  # in a pipe, read on until it comes
             self._demuxer.seek_begin()
         promised = self._promised() if begin is end is None else 0
-        self._decoder = _Decoder(context, self._stream, self._demuxer, self.damage, promised)
+        self._decoder = Decoder(context, self._stream, self._demuxer, self.damage, promised)
         self._deinterlacer = Deinterlacer(deinterlace, self._decoder.time_base) if deinterlace else None
         self._time_base = (self._deinterlacer or self._decoder).time_base
         self._waiting = PacketQueue()
@@ -198,7 +193,7 @@ class FileReader:
         """Read the first frame; packets of other streams wait for it, however many."""
         items = self._decoded()
         decoded, early = _first(items)
-        again = _drained(deque(() if decoded is None else (decoded,)))
+        again = drained(deque(() if decoded is None else (decoded,)))
         self._items = self._frames(chain(again, items))
         frame, more = _first(self._items)
         if decoded is None or frame is None:
@@ -295,9 +290,9 @@ class FileReader:
                 continue
             pictures = deque(self._pictures(item))
             del item
-            yield from map(self._frame, _drained(pictures))
+            yield from map(self._frame, drained(pictures))
         if self._deinterlacer:
-            yield from map(self._frame, _drained(deque(self._deinterlacer.flush())))
+            yield from map(self._frame, drained(deque(self._deinterlacer.flush())))
 
     def _pictures(self, decoded: VideoFrame) -> list[VideoFrame]:
         if self.keeps and device_planes(decoded):
@@ -320,102 +315,6 @@ class FileReader:
         return Frame(planes_of(picture), *times, colour, carried)
 
 
-class _Decoder:
-    """Decodes the main video, gives its frames ascending times, and counts what is damaged.
-
-    Args:
-        context: FFmpeg's decoder.
-        stream: the video.
-        demuxer: of its packets; knows which frames lie in the part asked for.
-        damage: where to count what cannot be decoded.
-        promised: how many frames should come; 0 if that is not known.
-
-    Attributes:
-        time_base: seconds per unit of the frames' times.
-    """
-
-    def __init__(
-        self,
-        context: VideoCodecContext,
-        stream: VideoStream,
-        demuxer: Demuxer,
-        damage: Damage,
-        promised: int,
-    ) -> None:
-        self.time_base = Fraction(stream.time_base or Fraction(1, 90_000))
-        self._context, self._demuxer, self._damage = context, demuxer, damage
-        self._clock = FrameClock(self.time_base, frame_rate(stream))
-        self._promised = promised
-        # Times of packets whose frames have not come yet, if packets have one time each.
-        self._waiting: list[int] | None = [] if traits_of(stream.container.format.name).single_times else None
-        self._keyless = 0
-
-    @property
-    def pix_fmt(self) -> str | None:
-        """FFmpeg's name of the sample format; None if it is not known, or frames lie in the GPU's memory."""
-        return None if self._context.is_hwaccel else self._context.pix_fmt
-
-    def decode(self, packet: AnyPacket) -> Iterator[VideoFrame]:
-        """Yield the frames that are whole now and lie in the part asked for."""
-        if not packet.is_keyframe and self._demuxer.video_packets == 1:
-            self._keyless = _KEYLESS_FRAMES
-        return self._decode(packet)
-
-    def flush(self) -> Iterator[VideoFrame]:
-        """Yield the last frames; frames that the container promised and did not hold count as damage."""
-        missing = self._promised - self._demuxer.video_packets
-        if missing > 0:
-            self._damage.add(MISSING, f"the container promises {self._promised} frames", missing)
-        return self._decode(None)
-
-    def _decode(self, packet: AnyPacket | None) -> Iterator[VideoFrame]:
-        decoded: deque[VideoFrame] = deque()
-        if self._waiting is not None and packet is not None and packet.dts is not None:
-            heappush(self._waiting, packet.dts)
-        with self._damage.watch(PACKETS):
-            decoded.extend(self._context.decode(packet))
-        return filter(None, map(self._stamped, _drained(decoded)))
-
-    def _stamped(self, frame: VideoFrame) -> VideoFrame | None:
-        """The frame with its time; None if it is not wanted."""
-        if self._waiting:
-            frame.pts = self._single_time(frame, self._waiting)
-        pts = self._clock.stamp(frame.pts, frame.duration)
-        if not self._demuxer.wants(pts * self.time_base):
-            return None
-        if frame.is_corrupt:
-            self._damage.add(FRAMES, f"the frame at {float(pts * self.time_base):.3f} s")
-        if self._misses_its_key(frame):
-            return None
-        if frame.pts is not None and frame.pts + 1 < pts:  # one tick apart are times too coarse
-            self._damage.add(TIMES, f"the frame after {float(pts * self.time_base):.3f} s")
-        frame.pts, frame.time_base = pts, self.time_base
-        return frame
-
-    def _single_time(self, frame: VideoFrame, waiting: list[int]) -> int:
-        """The time of a frame whose packet has one: the earliest that no frame has taken.
-
-        Whether packets have the times of showing or of decoding: with B-frames, these are other times in
-        the order of the file, and the same when sorted.
-        """
-        time = heappop(waiting)
-        if not self._context.has_b_frames and frame.dts is not None:
-            while waiting and time < frame.dts:  # of packets that held no frame
-                time = heappop(waiting)
-        return time
-
-    def _misses_its_key(self, frame: VideoFrame) -> bool:
-        """True for what a recording that begins amidst pictures shows until its first key frame."""
-        self._keyless = self._keyless - 1 if frame.is_corrupt else 0
-        return self._keyless > 0
-
-
-def _drained(frames: deque[VideoFrame]) -> Iterator[VideoFrame]:
-    """Yield frames without holding them: a decoder has few surfaces on a GPU."""
-    while frames:
-        yield frames.popleft()
-
-
 def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:
     """The first item that is not an interlude, None if there is none, and the packets of those before."""
     packets: list[AnyPacket] = []
@@ -436,31 +335,3 @@ def _check(start: float | None, duration: float | None) -> None:
 def _seconds(value: float | None) -> Fraction:
     """Microseconds are what people mean: 0.1 is 1/10, not the nearest binary fraction."""
     return Fraction(round((value or 0) * 1_000_000), 1_000_000)
-
-
-class FrameClock:
-    """Gives each frame of one stream a time after its predecessor's.
-
-    Args:
-        time_base: seconds a unit.
-        frame_rate: frames a second, for streams without times; None means 25, as FFmpeg assumes.
-    """
-
-    def __init__(self, time_base: Fraction, frame_rate: Fraction | None) -> None:
-        self._step = max(1, round(1 / ((frame_rate or 25) * time_base)))
-        self._last: int | None = None
-
-    def stamp(self, pts: int | None, duration: int) -> int:
-        """The time of the next frame, in units of the time base.
-
-        Args:
-            pts: what the stream says, None where it says nothing.
-            duration: what the stream says the frame lasts, 0 where it says nothing.
-        """
-        if self._last is None:
-            self._last = pts or 0
-        elif pts is None:
-            self._last += duration or self._step
-        else:
-            self._last = max(pts, self._last + 1)
-        return self._last

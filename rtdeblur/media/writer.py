@@ -28,8 +28,9 @@ from rtdeblur.ffmpeg.formats import format_of, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
-from rtdeblur.media.codecs import Quality, choose, losses
+from rtdeblur.media.codecs import choose, losses
 from rtdeblur.media.encoder import Encoding, fit, put_planes
+from rtdeblur.media.encoder_traits import Quality
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
 from rtdeblur.media.source import Described

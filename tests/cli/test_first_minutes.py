@@ -242,9 +242,20 @@ def test_clock(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(950, "950 B"), (1500, "1.5 kB"), (12_340_000, "12.3 MB"), (1_250_000_000, "1.25 GB")],
+    [
+        (9, "9 B"),
+        (950, "950 B"),
+        (999.6, "1.0 kB"),
+        (1234, "1.2 kB"),
+        (1500, "1.5 kB"),
+        (123_456, "123.5 kB"),
+        (5.5e6, "5.5 MB"),
+        (12_340_000, "12.3 MB"),
+        (1_250_000_000, "1.25 GB"),
+        (4e9, "4.00 GB"),
+    ],
 )
-def test_size(number: int, text: str) -> None:
+def test_size(number: float, text: str) -> None:
     assert size(number) == text
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rtdeblur.errors import OutputError
-from rtdeblur.media.codecs import encoder_of
+from rtdeblur.media.encoder_traits import encoder_of
 from rtdeblur.media.writer import FileWriter
 
 MakeClip = Callable[..., Path]

@@ -43,7 +43,7 @@ def test_the_check_passes_equal_frames_and_fails_others(
     fake_nvcodec.install(monkeypatch, gpu.driver)
     monkeypatch.setattr("rtdeblur.backends.tensorrt.pool.build", gpu.trt.build)
     monkeypatch.setattr(script, "open_backend", lambda *_, **__: gpu.backend())
-    monkeypatch.setattr(script.codecs, "NVENC", "h264_nvenc")
+    monkeypatch.setattr(script, "NVENC", "h264_nvenc")
     if wrong:
         runs = gpu.trt.module.Runtime.deserialize_cuda_engine
 
