@@ -212,7 +212,7 @@ def one_job(case: Case, folder: Path, source: Path, wall: float, draw: random.Ra
     said = process.communicate()[1]
     tally.jobs += 1
     for line in said.splitlines():
-        if "frames are done already" in line:
+        if "frames already done" in line:
             tally.resumed_frames.append(int(line.rpartition(":")[2].split()[0]))
     if process.returncode:
         tally.faults.append(said.strip())

@@ -68,7 +68,7 @@ def test_a_video_and_a_size_exclude_each_other(
     make_clip: Callable[..., Path], fails: Callable[..., str]
 ) -> None:
     clip = make_clip(".mkv", size="98x66", frames=9)
-    assert "has a size of its own" in fails("bench", clip, "--size", "720p", exit_code=2)
+    assert "already has a size" in fails("bench", clip, "--size", "720p", exit_code=2)
 
 
 class Slow(Backend):

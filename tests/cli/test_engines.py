@@ -119,7 +119,7 @@ def test_the_gpu_of_this_machine_is_the_default_target(
         (["--size", "big"], "size is 'big'; try WIDTHxHEIGHT", 1),
         (["--model", "identity"], "model 'identity' has no graph to run", 1),
         (["--size", "8x8"], "8×8 is too small for 'fast-fp16', which needs at least 16×16", 1),
-        (["--dynamic", "--batch", "1"], "--dynamic needs two sizes or batches", 2),
+        (["--dynamic", "--batch", "1"], "--dynamic needs at least two sizes or batches", 2),
         (["--compute-capability", "6.1"], "cannot build for compute capability 6.1; it supports 7.5", 1),
         (["--profile", "volta"], "no build profile is called 'volta'", 1),
         (["--model", "none"], "no model is called 'none'", 1),
@@ -138,8 +138,8 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path, capfd: pytest.CaptureF
     (tmp_path / "file").touch()
     assert main(["build", *SMALL, "-o", str(tmp_path / "file" / "engines")]) == 1
     said = capfd.readouterr().err
-    assert "engines cannot be kept" in said
-    assert "was built and could not be kept" in said
+    assert "engines cannot be stored" in said
+    assert "was built but could not be stored" in said
 
 
 def test_an_empty_cache_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -203,7 +203,7 @@ def test_a_signal_ends_the_run_and_keeps_finished_files(
         [str(tmp_path / "b.mkv")],
         [str(tmp_path / "c.mkv")],
     )
-    assert "1 of 3 videos restored, 1 interrupted, 1 not begun" in err
+    assert "1 of 3 videos restored, 1 interrupted, 1 not started" in err
 
 
 @pytest.mark.needs_posix

@@ -168,9 +168,9 @@ def test_bad_requests_are_one_clear_line(tmp_path: Path, fails: Fails) -> None:
     source, folder = photo(tmp_path / "in.jpg"), numbered(tmp_path / "many", 3)
     out = tmp_path / "out"
     for words, says in [
-        ((source, "-o", f"{out}.mp4"), "is one picture; write it to a picture"),
-        ((source, "-o", f"{out}.jpg", "--crf", "20"), "--crf is for videos"),
-        ((source, "-o", f"{out}.jpg", "--start", "1"), "--start is for videos"),
+        ((source, "-o", f"{out}.mp4"), "is a single picture; write it to a picture"),
+        ((source, "-o", f"{out}.jpg", "--crf", "20"), "--crf applies only to videos"),
+        ((source, "-o", f"{out}.jpg", "--start", "1"), "--start applies only to videos"),
         ((folder, "-o", f"{out}.png"), "3 pictures cannot become one; write them to a folder"),
         ((folder / "none%d.png", "-o", f"{out}.mp4"), "no picture matches"),
         ((folder / "*.jpg", "-o", f"{out}.mp4"), "no picture matches"),

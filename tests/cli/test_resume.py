@@ -90,8 +90,8 @@ def test_unfinished_work_is_not_overwritten_without_a_choice(clip: Path, tmp_pat
     assert other.returncode == 1
     assert "is of another job (encoder options was " in other.stderr
     resumed = run(0, *words, "--resume")
-    assert f"{target}: 25 frames are done already" in resumed.stderr
-    assert f"{target}: 110 frames, 25 of them by an earlier run, in " in resumed.stderr
+    assert f"{target}: 25 frames already done" in resumed.stderr
+    assert f"{target}: 110 frames, 25 of them from an earlier run, in " in resumed.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
     again = run(0, *words, "--resume")
     assert again.returncode == 0
@@ -111,7 +111,7 @@ def test_rewording_a_backends_description_keeps_unfinished_work(
     assert main([*words, "--resume", "-v"]) == 0
     said = capsys.readouterr().err
     assert "nothing is changed" in said
-    assert "25 frames are done already" in said
+    assert "25 frames already done" in said
 
 
 @pytest.mark.needs_posix
@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_is_done(
         process.send_signal(signal.SIGINT)
         err = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert "frames are done and kept; --resume continues" in err
+    assert "frames are done and kept; continue with --resume" in err
     assert list(tmp_path.glob("*/*.segment"))
 
 

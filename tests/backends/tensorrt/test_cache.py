@@ -118,11 +118,11 @@ def newer(path: Path) -> None:
 
 DAMAGES = [
     (cut, "has 100 bytes, expected 6000"),
-    (flip, "sha256 is not its sidecar's"),
+    (flip, "sha256 differs from its sidecar"),
     (orphan, "has no sidecar"),
     (scribble, "unreadable sidecar"),
-    (impostor, "sidecar is of another engine"),
-    (newer, "sidecar of format 2"),
+    (impostor, "sidecar belongs to another engine"),
+    (newer, "sidecar format 2"),
 ]
 
 
@@ -346,7 +346,7 @@ def test_an_engine_is_used_but_not_kept_if_the_folder_cannot_be_created(
     cache = Cache(tmp_path / "file" / "engines")
     engine = cache.get_or_build(make_spec(), cache.build)
     assert (engine.data, engine.path, engine.runtime_cache_path) == (DATA, None, None)
-    assert "cannot be kept" in cache.told[0]
+    assert "cannot be stored" in cache.told[0]
     assert "--engine-dir" in cache.told[0]
 
 
@@ -386,7 +386,7 @@ def test_a_full_disk_leaves_no_partial_engine(tmp_path: Path) -> None:
     code = FULL_DISK.format(folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     notice, result = done.stdout.splitlines()
-    assert "cannot be kept" in notice
+    assert "cannot be stored" in notice
     assert "File too large" in notice
     assert result == "100000 None"
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
