@@ -3,7 +3,7 @@
 RtdeblurError
 ├── UsageError           the request itself makes no sense
 │   └── FinishedError    what should be resumed is done
-├── InputError           the input cannot be read or holds no video
+├── InputError           the input cannot be read or contains no video
 │   ├── NoVideoError     it can be read, and holds none
 │   └── GpuDecodingError the GPU does not decode it
 ├── OutputError          the output cannot be written
@@ -45,11 +45,11 @@ class FinishedError(UsageError):
 
 
 class InputError(RtdeblurError):
-    """The input cannot be read or holds no video."""
+    """The input cannot be read or contains no video."""
 
 
 class NoVideoError(InputError):
-    """The input can be read and holds no video."""
+    """The input can be read and contains no video."""
 
 
 class GpuDecodingError(InputError):

@@ -185,7 +185,7 @@ def test_ten_bits_and_undecodable_files_are_reported(
     monkeypatch.setattr(fake_nvcodec.FakeNvdec, "is_hwaccel", False)
     reader, obstacle = open_reader(clip, Wanted())
     assert reader.source.device == "cpu"
-    assert str(obstacle).startswith("the GPU decodes no h264")
+    assert str(obstacle).startswith("the GPU cannot decode h264")
     reader.close()
 
 

@@ -72,7 +72,7 @@ def plan(inputs: tuple[Path, ...], output: str | None, format_name: str | None, 
 
     Raises:
         click.UsageError: the arguments do not describe a job.
-        InputError: a folder holds no video.
+        InputError: a folder contains no video.
         UsageError: two files have the same output.
     """
     several = len(inputs) > 1 or inputs[0].is_dir()

@@ -17,22 +17,22 @@ from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.demux import Demuxer
 
-# A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
+# A stream may have no key frames and refresh its picture gradually: show it after this many frames.
 _KEYLESS_FRAMES = 600
 
 
 class Decoder:
-    """Decodes the main video, gives its frames ascending times, and counts what is damaged.
+    """Decodes the main video, makes its timestamps increase, and counts damage.
 
     Args:
         context: FFmpeg's decoder.
         stream: the video.
-        demuxer: of its packets; knows which frames lie in the part asked for.
-        damage: where to count what cannot be decoded.
-        promised: how many frames should come; 0 if that is not known.
+        demuxer: source of its packets; knows which frames are in the requested part.
+        damage: counter of what cannot be decoded.
+        promised: expected number of frames; 0 if unknown.
 
     Attributes:
-        time_base: seconds per unit of the frames' times.
+        time_base: seconds per unit of the frames' timestamps.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class Decoder:
         self._context, self._demuxer, self._damage = context, demuxer, damage
         self._clock = FrameClock(self.time_base, frame_rate(stream))
         self._promised = promised
-        # Times of packets whose frames have not come yet, if packets have one time each.
+        # Timestamps of packets not decoded yet, if packets have a single timestamp.
         self._waiting: list[int] | None = [] if traits_of(stream.container.format.name).single_times else None
         self._keyless = 0
 
     @property
     def pix_fmt(self) -> str | None:
-        """FFmpeg's name of the sample format; None if it is not known, or frames lie in the GPU's memory."""
+        """FFmpeg's name of the pixel format; None if unknown, or if frames are in GPU memory."""
         return None if self._context.is_hwaccel else self._context.pix_fmt
 
     def decode(self, packet: AnyPacket) -> Iterator[VideoFrame]:
-        """Yield the frames that are whole now and lie in the part asked for."""
+        """Yield the frames completed by a packet that are in the requested part."""
         if not packet.is_keyframe and self._demuxer.video_packets == 1:
             self._keyless = _KEYLESS_FRAMES
         return self._decode(packet)
 
     def flush(self) -> Iterator[VideoFrame]:
-        """Yield the last frames; frames that the container promised and did not hold count as damage."""
+        """Yield the last frames; count frames that the container promised but did not contain as damage."""
         missing = self._promised - self._demuxer.video_packets
         if missing > 0:
             self._damage.add(MISSING, f"the container promises {self._promised} frames", missing)
@@ -78,7 +78,7 @@ class Decoder:
         return filter(None, map(self._stamped, drained(decoded)))
 
     def _stamped(self, frame: VideoFrame) -> VideoFrame | None:
-        """The frame with its time; None if it is not wanted."""
+        """Set the frame's timestamp and return it; None if it is not wanted."""
         if self._waiting:
             frame.pts = self._single_time(frame, self._waiting)
         pts = self._clock.stamp(frame.pts, frame.duration)
@@ -88,35 +88,35 @@ class Decoder:
             self._damage.add(FRAMES, f"the frame at {float(pts * self.time_base):.3f} s")
         if self._misses_its_key(frame):
             return None
-        if frame.pts is not None and frame.pts + 1 < pts:  # one tick apart are times too coarse
+        if frame.pts is not None and frame.pts + 1 < pts:  # a difference of one tick is only a coarse clock
             self._damage.add(TIMES, f"the frame after {float(pts * self.time_base):.3f} s")
         frame.pts, frame.time_base = pts, self.time_base
         return frame
 
     def _single_time(self, frame: VideoFrame, waiting: list[int]) -> int:
-        """The time of a frame whose packet has one: the earliest that no frame has taken.
+        """Return the earliest unused timestamp, for a container with one timestamp per packet.
 
-        Whether packets have the times of showing or of decoding: with B-frames, these are other times in
-        the order of the file, and the same when sorted.
+        Decoding and presentation timestamps differ in file order if there are B-frames, but are the same
+        when sorted.
         """
         time = heappop(waiting)
         if not self._context.has_b_frames and frame.dts is not None:
-            while waiting and time < frame.dts:  # of packets that held no frame
+            while waiting and time < frame.dts:  # packets without a frame
                 time = heappop(waiting)
         return time
 
     def _misses_its_key(self, frame: VideoFrame) -> bool:
-        """True for what a recording that begins amidst pictures shows until its first key frame."""
+        """True for frames before the first key frame of a recording cut between key frames."""
         self._keyless = self._keyless - 1 if frame.is_corrupt else 0
         return self._keyless > 0
 
 
 class FrameClock:
-    """Gives each frame of one stream a time after its predecessor's.
+    """Assigns increasing timestamps to the frames of a stream.
 
     Args:
-        time_base: seconds a unit.
-        frame_rate: frames a second, for streams without times; None means 25, as FFmpeg assumes.
+        time_base: seconds per unit.
+        frame_rate: frames per second, for streams without timestamps; None means 25, as in FFmpeg.
     """
 
     def __init__(self, time_base: Fraction, frame_rate: Fraction | None) -> None:
@@ -124,11 +124,11 @@ class FrameClock:
         self._last: int | None = None
 
     def stamp(self, pts: int | None, duration: int) -> int:
-        """The time of the next frame, in units of the time base.
+        """Return the timestamp of the next frame, in units of the time base.
 
         Args:
-            pts: what the stream says, None where it says nothing.
-            duration: what the stream says the frame lasts, 0 where it says nothing.
+            pts: the stream's timestamp, None if missing.
+            duration: the stream's duration of the frame, 0 if missing.
         """
         if self._last is None:
             self._last = pts or 0
@@ -140,6 +140,6 @@ class FrameClock:
 
 
 def drained(frames: deque[VideoFrame]) -> Iterator[VideoFrame]:
-    """Yield frames without holding them: a decoder has few surfaces on a GPU."""
+    """Yield frames without keeping references: a GPU decoder has only a few surfaces."""
     while frames:
         yield frames.popleft()

@@ -1,4 +1,4 @@
-"""What is known of FFmpeg's video encoders: options per quality, limits, aliases.
+"""Facts about FFmpeg's video encoders: options per quality, limits, aliases.
 
 | encoder    | small, balanced, high | preset            |
 |------------|-----------------------|-------------------|
@@ -9,7 +9,7 @@
 | h264_nvenc | cq 29, 23, 19         | p4                |
 | ffv1       | always lossless       |                   |
 
-ENCODERS has more. Any other encoder of FFmpeg can be used by name, with FFmpeg's own defaults. Lossless
+ENCODERS has more. Any other FFmpeg encoder can be used by name, with FFmpeg's defaults. Lossless
 quality, and crf 0, are lossless with libx264, libx264rgb, libx265 and libvpx-vp9.
 """
 
@@ -23,37 +23,37 @@ from typing import Literal
 from rtdeblur.system import cpu_flags
 
 Quality = Literal["small", "balanced", "high", "lossless"]
-"""Size against fidelity, for users who do not think in an encoder's numbers."""
+"""Trade-off between size and fidelity, independent of an encoder's own scale."""
 
-# With AVX-512, the macroblock trees of x264 (164 and 165) give other bytes in each run of some pictures; with
-# AVX2 they never did, and it is a twentieth slower. There is no way to switch off only AVX-512.
+# With AVX-512, the macroblock tree of x264 (164 and 165) is not deterministic for some pictures; with AVX2 it
+# is, at 5 % less speed. AVX-512 cannot be disabled by itself.
 _X264_REPEATABLE = "asm=avx2,fma3,bmi2"
-# Freed before its end, x264 complains from a thread that it waits for, and PyAV would make that thread wait
-# for the one that frees it, for ever. Errors of its options are FFmpeg's words, and still come.
+# If freed early, x264 logs from a thread that it waits for, and PyAV's log handler would make that thread
+# wait for the freeing one: a deadlock. Errors in its options are logged by FFmpeg and still appear.
 _X264_SILENT = "log=-1"
 # A quantiser scale of 1 in FFmpeg's global_quality (FF_QP2LAMBDA).
 _LAMBDA = 118
-# x264 and x265 take any text and complain on stderr, once for each pixel format tried.
+# x264 and x265 accept any text and complain on stderr, once per pixel format tried.
 _X26X_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
 )  # fmt: skip
 
 
 def x264_params() -> str:
-    """Parameters of x264 beside its options, so that it is silent, and returns the same bytes each time."""
+    """Return x264 parameters that make it silent and deterministic."""
     repeatable = [_X264_REPEATABLE] if "avx512bw" in (cpu_flags() or ()) else []
     return ":".join([_X264_SILENT, *repeatable])
 
 
 @dataclass(frozen=True, slots=True)
 class HdrParams:
-    """HDR10 metadata of a video as an encoder's options.
+    """Encoder parameters for HDR10 metadata.
 
     Attributes:
-        option: its option that takes parameters.
+        option: the encoder option that takes parameters.
         display: key of the mastering display.
         light: key of the content light levels.
-        also: further parameters, given with either.
+        also: further parameters, needed with either.
     """
 
     option: str
@@ -64,21 +64,21 @@ class HdrParams:
 
 @dataclass(frozen=True, slots=True)
 class EncoderTraits:
-    """What is known of an encoder of FFmpeg; the defaults hold for those that are not in the table.
+    """Facts about an FFmpeg encoder; unlisted encoders have the defaults.
 
     Attributes:
-        options: of balanced quality, unless the user's crf and preset replace them.
-        qualities: options in their place for small and high; None if the encoder has only its own default.
-        lossless: options for lossless, and for crf 0 if that alone is not lossless at every depth; None if
+        options: options for balanced quality; the user's crf and preset override them.
+        qualities: overrides for small and high; None if there are no qualities.
+        lossless: options for lossless, also used for crf 0, which may not be lossless at every depth; None if
             the encoder is never or always lossless.
-        presets: all that it has, where it does not check them itself.
-        hdr: how it takes HDR10 metadata; None if it writes none.
+        presets: valid presets, if the encoder does not check them itself.
+        hdr: parameters for HDR10 metadata; None if it cannot write any.
         writes_fields: whether it keeps the field order.
-        writes_aspect_ratio: whether containers learn the aspect ratio from it.
-        least_side: height and width that it needs at least, in pixels.
-        tags: how containers should call its codec, by FFmpeg's name of the container.
-        aliases: what users call it, in lower case.
-        sizes: the only sizes that it encodes, as (width, height), by frame rate; empty if it encodes any.
+        writes_aspect_ratio: whether it passes the aspect ratio to the container.
+        least_side: least height and width in pixels.
+        tags: codec tag (FourCC) by FFmpeg's name of the container.
+        aliases: common names, in lower case.
+        sizes: the only supported size, (width, height), per frame rate; empty if any.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -99,17 +99,17 @@ _NVENC_OPTIONS = {
     "preset": "p4",
     "rc": "vbr",
     "b": "0",
-}  # without b=0 FFmpeg's default bit rate would bound it
+}  # without b=0, FFmpeg's default bit rate would cap it
 _LOSSLESS_NVENC = {"tune": "lossless", "rc": "constqp", "qp": "0"}
 
 
 def _numbers(key: str, small: int, high: int) -> Mapping[Quality, Mapping[str, str]]:
-    """Qualities that differ in one option."""
+    """Make qualities that differ in one option."""
     return {"small": {key: str(small)}, "high": {key: str(high)}}
 
 
 def _scale(number: int) -> dict[str, str]:
-    """A constant quantiser scale; -q:v of the ffmpeg program is a property of its frames."""
+    """Return options for a constant quantiser scale (ffmpeg's -q:v is set per frame instead)."""
     return {"qmin": str(number), "qmax": str(number)}
 
 
@@ -128,7 +128,7 @@ ENCODERS: dict[str, EncoderTraits] = {
     "libx264": EncoderTraits(
         options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
         qualities=_numbers("crf", 26, 16),
-        lossless={"qp": "0"},  # crf 0 is that only for 8 bits
+        lossless={"qp": "0"},  # crf 0 is lossless only for 8 bits
         presets=_X26X_PRESETS,
         hdr=HdrParams("x264-params", "mastering-display", "cll"),
         aliases=("h264", "h.264", "x264", "avc"),
@@ -146,8 +146,8 @@ ENCODERS: dict[str, EncoderTraits] = {
         presets=_X26X_PRESETS,
         hdr=HdrParams("x265-params", "master-display", "max-cll", "hdr10=1:repeat-headers=1"),
         writes_fields=False,
-        least_side=64,  # below one coding tree block it writes past its buffers
-        tags={"mp4": "hvc1", "mov": "hvc1"},  # QuickTime plays no other
+        least_side=64,  # below one coding tree block, it overruns its buffers
+        tags={"mp4": "hvc1", "mov": "hvc1"},  # the only one that QuickTime plays
         aliases=("hevc", "h265", "h.265", "x265"),
     ),
     "libvpx": EncoderTraits(
@@ -165,7 +165,7 @@ ENCODERS: dict[str, EncoderTraits] = {
         aliases=("vp9",),
     ),
     "libsvtav1": EncoderTraits(
-        # Presets above 8 are for real time, and lose much (its own warning).
+        # Presets above 8 are for real time and lose much quality (its own warning).
         options={"crf": "28", "preset": "8"},
         qualities=_numbers("crf", 42, 18),
         writes_fields=False,
@@ -189,20 +189,20 @@ ENCODERS: dict[str, EncoderTraits] = {
         aliases=("ffv1",),
     ),
 }
-"""Encoders with options or limits of their own; every other one starts from FFmpeg's defaults."""
+"""Encoders with special options or limits; all others use FFmpeg's defaults."""
 
 
 def traits_of(codec: str) -> EncoderTraits:
-    """What is known of an encoder, by FFmpeg's name."""
+    """Return the traits of an encoder, by FFmpeg's name."""
     return ENCODERS.get(codec, EncoderTraits())
 
 
 def encoder_of(name: str) -> str:
-    """FFmpeg's name of the encoder that a user means; the name itself if it is no alias."""
+    """Resolve an alias to FFmpeg's encoder name; other names are returned unchanged."""
     alias = name.lower()
     return next((encoder for encoder, traits in ENCODERS.items() if alias in traits.aliases), name)
 
 
 def is_nvenc(codec: str) -> bool:
-    """Whether an encoder of FFmpeg is the GPU's."""
+    """Whether an FFmpeg encoder runs on the GPU."""
     return codec.endswith("_nvenc")

@@ -1,9 +1,9 @@
-"""Reads a video file: demuxes it, decodes its main video, and carries everything else along.
+"""Reader of video files: decodes the main video and passes everything else to the writer.
 
-opening    until the first frame is decoded, since containers do not say all that a writer must know
-opened     `FileReader.source` is known; whether frames stay in the GPU's memory can still be chosen
-reading    each step of the iterator reads packets until a frame is whole
-exhausted  the video is over; `remaining_packets` yields what the other streams have left
+opening    decodes the first frame, since containers do not state everything that a writer needs
+opened     `FileReader.source` is known; `keep_on_device` may still be called
+reading    each step of the iterator reads packets until a frame is complete
+exhausted  the video has ended; `remaining_packets` yields the rest of the other streams
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from rtdeblur.media.source import PictureInfo, SourceInfo, is_cover
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What travels with a frame to the writer.
+    """Carrier of a frame, for the writer.
 
     Attributes:
         frame: the decoded frame, with its side data and flags.
-        packets: packets of all other streams that belong before it.
+        packets: packets of all other streams that precede it.
     """
 
     frame: VideoFrame
@@ -56,11 +56,11 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The phase between opening and reading.
+    """State between opening and reading.
 
     Attributes:
-        decoded: the first frame as the decoder returned it, maybe in the GPU's memory.
-        frame: the same in the host's memory.
+        decoded: the first frame from the decoder, possibly in GPU memory.
+        frame: the same frame in host memory.
     """
 
     decoded: VideoFrame
@@ -70,26 +70,26 @@ class _Opened:
 class FileReader:
     """The frames of a video file (a `FrameSource`).
 
-    The first frame is decoded at once, since containers do not say all that a writer must know.
+    The first frame is decoded on opening, since containers do not state everything that a writer needs.
 
     Args:
         path: the file, or '-' for standard input.
-        start: seconds from the beginning of the file to the first frame wanted.
+        start: seconds from the start of the file to the first frame wanted.
         duration: seconds to read from there.
-        max_pixels: the largest picture that is read; checked before memory is taken for one.
-        strict: raise the first damage met, instead of counting it and continuing.
-        deinterlace: make whole pictures of fields, one per frame or one per field; None leaves them.
-        device: that decodes: cpu, or cuda: the GPU (NVDEC); its frames come to the host unless
-            `keep_on_device` is called.
+        max_pixels: the largest picture accepted, in pixels; checked before memory is allocated.
+        strict: raise on the first damage, instead of counting it and continuing.
+        deinterlace: one picture per frame or per field; None does not deinterlace.
+        device: decoder: cpu, or cuda (NVDEC), whose frames are downloaded unless `keep_on_device` is
+            called.
 
     Attributes:
-        source: the facts that a writer needs, known before the first frame is asked for.
+        source: facts for a writer, known before the first frame.
         damage: what could not be read so far.
-        keeps: whether frames stay in the GPU's memory.
+        keeps: whether frames stay in GPU memory.
 
     Raises:
-        InputError: there is no such file, no video in it that can be decoded, or one too large.
-        UsageError: `start` or `duration` makes no sense.
+        InputError: the file is missing, has no decodable video, or its pictures are too large.
+        UsageError: `start` or `duration` is invalid.
     """
 
     def __init__(
@@ -109,12 +109,12 @@ class FileReader:
         self._container, self._stream, context = open_video(self._path, max_pixels, device)
         if device == "cuda" and not context.is_hwaccel:
             self._container.close()
-            raise GpuDecodingError(f"the GPU decodes no {context.name}, as of {str(path)!r}")
+            raise GpuDecodingError(f"the GPU cannot decode {context.name}, the codec of {str(path)!r}")
         self._zero = Fraction(self._container.start_time or 0, 1_000_000) + _seconds(start)
         begin = None if start is None else self._zero
         end = None if duration is None else self._zero + _seconds(duration)
         self._demuxer = Demuxer(self._container, self._stream, begin, end, self.damage)
-        if begin is not None and is_seekable(self._path):  # in a pipe, read on until it comes
+        if begin is not None and is_seekable(self._path):  # from a pipe, read until the part starts
             self._demuxer.seek_begin()
         promised = self._promised() if begin is end is None else 0
         self._decoder = Decoder(context, self._stream, self._demuxer, self.damage, promised)
@@ -123,7 +123,7 @@ class FileReader:
         self._waiting = PacketQueue()
         self._lock, self._closed, self.keeps = threading.Lock(), False, False
         opened = self._open()
-        if begin is None:  # FFmpeg leaves a video out of it that ends before the sound begins
+        if begin is None:  # FFmpeg's start_time ignores a video that ends before the audio starts
             first = opened.frame.pts * self._time_base
             self._zero = first if self._container.start_time is None else min(self._zero, first)
         self.source = self._describe(opened, device, begin is not None, end)
@@ -131,20 +131,20 @@ class FileReader:
 
     @property
     def info(self) -> VideoInfo:
-        """Size, rate and length of the part asked for."""
+        """Size, rate and length of the requested part."""
         return self.source.info
 
     def keep_on_device(self) -> None:
-        """Leave frames in the GPU's memory, from the first on; before iteration, of a source that fits.
+        """Keep frames in GPU memory; call before iteration, if `source.fits_device`.
 
-        Those that come in another format later are brought to the host.
+        Later frames in another format are downloaded.
         """
         assert self.source.fits_device
-        assert self._opened is not None, "reading has begun"
+        assert self._opened is not None, "reading has started"
         self.keeps = True
 
     def __iter__(self) -> Iterator[Frame | DeviceFrame | Interlude]:
-        """Yield each frame once, its planes being views on the carried frame, or its memory on the GPU.
+        """Yield each frame once; its planes are views of the carried frame, or its GPU memory.
 
         The carrier of an interlude is a tuple of packets.
         """
@@ -154,14 +154,14 @@ class FileReader:
         first: Frame | DeviceFrame = opened.frame
         if self.keeps:
             first = self._framed(opened.decoded, opened.frame.carrier.packets)
-        del opened  # else the frame would be held as long as this iterator
+        del opened  # else this iterator would keep the frame alive
         yield first
         del first
         rest: Iterator[Frame | DeviceFrame | Interlude] = iter(self._next, None)
         yield from rest
 
     def remaining_packets(self) -> Iterator[AnyPacket]:
-        """Yield the packets of the other streams that belong after the last frame."""
+        """Yield the packets of the other streams after the last frame."""
         yield from self._waiting.take()
         while (packet := self._following()) is not None:
             yield packet
@@ -169,7 +169,7 @@ class FileReader:
     def close(self) -> None:
         """Release the file; may be called twice, and from another thread while this one reads."""
         self._closed = True
-        # A thread that is reading closes the file itself, as soon as its read returns.
+        # A reading thread closes the file itself as soon as its read returns.
         if self._lock.acquire(blocking=False):
             try:
                 self._container.close()
@@ -183,14 +183,14 @@ class FileReader:
         self.close()
 
     def _promised(self) -> int:
-        """How many frames the container says there are, 0 if it does not."""
+        """Return the number of frames according to the container; 0 if unknown."""
         frames, indexed = self._stream.frames, len(self._stream.index_entries)
-        # The index leaves out what an edit list of mp4 hides, and the pictures that an AVI only counts; of
-        # an AVI that is cut off, it is made of what is there.
+        # The index excludes frames hidden by an mp4 edit list and empty frames of an AVI; for a truncated
+        # AVI, FFmpeg builds it from what is left.
         return frames if is_cut_off(self._path) else min(frames, indexed or frames)
 
     def _open(self) -> _Opened:
-        """Read the first frame; packets of other streams wait for it, however many."""
+        """Decode the first frame; packets of other streams wait for it, however many."""
         items = self._decoded()
         decoded, early = _first(items)
         again = drained(deque(() if decoded is None else (decoded,)))
@@ -198,8 +198,12 @@ class FileReader:
         frame, more = _first(self._items)
         if decoded is None or frame is None:
             self.close()
-            problem = self.damage.message or "no frame in the part asked for"
-            hint = "" if is_seekable(self._path) else "; mp4 from a pipe needs its index in front (faststart)"
+            problem = self.damage.message or "no frame in the requested part"
+            hint = (
+                ""
+                if is_seekable(self._path)
+                else "; mp4 from a pipe needs its index at the front (faststart)"
+            )
             raise InputError(f"cannot decode the video of {str(self._path)!r}: {problem}{hint}")
         carried = Carried(frame.carrier.frame, (*early, *more, *frame.carrier.packets))
         return _Opened(decoded, replace(frame, carrier=carried))
@@ -257,7 +261,7 @@ class FileReader:
         return item
 
     def _following(self) -> AnyPacket | None:
-        """The next packet to carry, once the video is over."""
+        """Return the next packet of the other streams, after the end of the video."""
         with self._lock:
             while not self._closed and (packet := self._demuxer.read()) is not None:
                 if packet.stream_index != self._stream.index and self._demuxer.carries(packet, self._zero):
@@ -265,8 +269,8 @@ class FileReader:
         return None
 
     def _decoded(self) -> Iterator[VideoFrame | Interlude]:
-        """The frames of the video as decoded, and interludes where sound lasts long without one."""
-        in_gap = False  # which is looked into once
+        """Yield decoded frames, and interludes if other streams continue for long without one."""
+        in_gap = False  # looked ahead once per gap
         while not self._closed and (packet := self._demuxer.read()) is not None:
             if packet.stream_index == self._stream.index:
                 in_gap = False
@@ -283,7 +287,7 @@ class FileReader:
             yield from self._decoder.flush()
 
     def _frames(self, items: Iterable[VideoFrame | Interlude]) -> Iterator[Frame | DeviceFrame | Interlude]:
-        """The pictures to restore, each with the packets that belong before it."""
+        """Yield the frames to restore, each with the packets that precede it."""
         for item in items:
             if isinstance(item, Interlude):
                 yield item
@@ -316,7 +320,7 @@ class FileReader:
 
 
 def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:
-    """The first item that is not an interlude, None if there is none, and the packets of those before."""
+    """Return the first item that is not an interlude (None if missing) and the packets of those before it."""
     packets: list[AnyPacket] = []
     for item in items:
         if not isinstance(item, Interlude):
@@ -327,11 +331,11 @@ def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:
 
 def _check(start: float | None, duration: float | None) -> None:
     if start is not None and not 0 <= start < math.inf:
-        raise UsageError(f"start is {start}, expected seconds from 0 on")
+        raise UsageError(f"start is {start}, expected 0 seconds or more")
     if duration is not None and not 0 < duration < math.inf:
         raise UsageError(f"duration is {duration}, expected more than 0 seconds")
 
 
 def _seconds(value: float | None) -> Fraction:
-    """Microseconds are what people mean: 0.1 is 1/10, not the nearest binary fraction."""
+    """Round to microseconds, so that 0.1 is 1/10 and not the nearest binary fraction."""
     return Fraction(round((value or 0) * 1_000_000), 1_000_000)

@@ -57,7 +57,7 @@ def test_a_failed_file_does_not_stop_the_others(
     said = capfd.readouterr().err.splitlines()
     assert len([line for line in said if "error" in line and "broken.mkv" in line]) == 1
     assert any("notes.txt" in line and "sub" in line and "--recursive" in line for line in said)
-    assert any("sound.mkv" in line and "holds no video" in line and "skipped" in line for line in said)
+    assert any("sound.mkv" in line and "contains no video" in line and "skipped" in line for line in said)
     assert said[-1] == "rtdeblur: info: 1 of 2 videos restored, 1 failed, 3 skipped"
 
 

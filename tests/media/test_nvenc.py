@@ -86,7 +86,7 @@ def test_a_container_without_h264_keeps_its_codec(make_clip: MakeClip) -> None:
 
 @no_gpu
 def test_a_gpu_decoder_that_is_not_there_is_one_line(make_clip: MakeClip) -> None:
-    with pytest.raises(InputError, match=r"no GPU decodes here, as --decoder cuda asks; try --decoder cpu"):
+    with pytest.raises(InputError, match=r"no GPU decoder for --decoder cuda; try --decoder cpu"):
         FileReader(make_clip(".mp4", sound=False), device="cuda")
 
 
@@ -100,13 +100,13 @@ def test_a_context_that_ffmpeg_does_not_share_is_one_line(
 
     clip = make_clip(".mp4", sound=False)
     monkeypatch.setattr("rtdeblur.ffmpeg.container.av.open", refuse)
-    with pytest.raises(InputError, match="FFmpeg cannot share the GPU with what uses it"):
+    with pytest.raises(InputError, match="FFmpeg cannot share the GPU context"):
         FileReader(clip, device="cuda")
 
 
 def test_a_codec_that_no_gpu_decodes_is_one_line(make_clip: MakeClip) -> None:
     clip = make_clip(".mkv", "-c:v", "ffv1", sound=False)
-    with pytest.raises(InputError, match=r"GPU decodes no ffv1.*try --decoder cpu"):
+    with pytest.raises(InputError, match=r"GPU cannot decode ffv1.*try --decoder cpu"):
         FileReader(clip, device="cuda")
 
 

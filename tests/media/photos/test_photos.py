@@ -415,11 +415,11 @@ def lab(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
-        ("in.jpg", cmyk, "is CMYK, for printing; expected grey or RGB; convert it first"),
+        ("in.jpg", cmyk, "is CMYK (for printing); expected grey or RGB; convert it first"),
         ("in.tif", floating, "kind 'F', expected 8 or 16 bits; convert it first"),
         ("in.tif", lab, "CIELAB"),
         ("in.png", lambda path: path.write_bytes(b""), "is empty"),
-        ("in.png", lambda path: path.write_bytes(b"no picture" * 99), "not a picture of a known format"),
+        ("in.png", lambda path: path.write_bytes(b"no picture" * 99), "unknown format, or damaged"),
         ("in.png", lambda path: path.mkdir(), "not a file"),
         ("in.png", lambda path: None, "does not exist"),
     ],

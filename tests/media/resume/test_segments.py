@@ -144,7 +144,7 @@ def test_where_all_is_damaged_it_is_said(clip: Path, tmp_path: Path) -> None:
     cut(kept(target)[0])
     assert rewrite(clip, target) == (
         0,
-        ["1 of 2 files of the unfinished work are damaged; what they held is done again"],
+        ["1 of 2 files of the unfinished work are damaged; their frames will be restored again"],
     )
 
 
@@ -155,7 +155,9 @@ def test_a_damaged_description_costs_nothing(clip: Path, tmp_path: Path, text: s
     (kept(target)[0].parent / "job.json").write_text(text)
     done, warnings = rewrite(clip, target)
     assert done == 100
-    assert warnings == ["1 of 5 files of the unfinished work are damaged; what they held is done again"]
+    assert warnings == [
+        "1 of 5 files of the unfinished work are damaged; their frames will be restored again"
+    ]
 
 
 def test_leftovers_of_something_else_are_removed(clip: Path, tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_leftovers_of_something_else_are_removed(clip: Path, tmp_path: Path) -> 
     (folder / "00000999.segment").write_bytes(b"who knows" * 9)
     assert rewrite(clip, target) == (
         50,
-        ["1 of 4 files of the unfinished work are damaged; what they held is done again"],
+        ["1 of 4 files of the unfinished work are damaged; their frames will be restored again"],
     )
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -182,7 +184,7 @@ def test_a_segment_of_another_job_is_not_taken(clip: Path, tmp_path: Path) -> No
 def test_another_job_is_refused_or_replaces(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
-    with pytest.raises(UsageError, match="is of another job"):
+    with pytest.raises(UsageError, match="belongs to another job"):
         rewrite(clip, target, crf=30)
     clip.touch()
     with pytest.raises(UsageError, match=r"another job .input time was .*; use the same options, or -y"):
