@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from disk import small_disk
 
 from rtdeblur.errors import OutputError, RtdeblurError, UsageError
 from rtdeblur.frames import Colour, FrameBatch
@@ -267,26 +267,12 @@ def test_close_from_another_thread_ends_a_write(make_clip: MakeClip, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    import resource
-
-    """No file may grow past 20 kB."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.needs_posix
 def test_a_full_disk_is_an_error_and_leaves_nothing(
-    make_clip: MakeClip, rewrite: Rewrite, request: pytest.FixtureRequest, tmp_path: Path
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
 ) -> None:
     source = make_clip(".mp4", frames=50, size="320x240")
-    request.getfixturevalue("small_disk")
-    with pytest.raises(OutputError, match="File too large"):
+    with small_disk(20_000), pytest.raises(OutputError, match="File too large"):
         rewrite(source, "out.mkv", codec="ffv1")
     assert list(tmp_path.iterdir()) == []
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import pytest
+from disk import small_disk
 
 from rtdeblur.errors import FinishedError, OutputError, UsageError
 from rtdeblur.frames import FrameBatch
@@ -288,19 +288,11 @@ def test_a_failed_run_leaves_nothing_unless_asked(clip: Path, tmp_path: Path) ->
 
 @pytest.mark.needs_posix
 def test_a_full_disk_costs_no_finished_segment(clip: Path, tmp_path: Path) -> None:
-    import resource
-
     whole, target = tmp_path / "whole.mkv", tmp_path / "out.mkv"
     rewrite(clip, whole, codec="ffv1")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (whole.stat().st_size // 2, limits[1]))
-    try:
-        with pytest.raises(OutputError, match=r"out\.mkv': File too large"):
-            rewrite(clip, target, codec="ffv1")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    size = whole.stat().st_size // 2
+    with small_disk(size), pytest.raises(OutputError, match=r"out\.mkv': File too large"):
+        rewrite(clip, target, codec="ffv1")
     assert not target.exists()
     done = min(FRAMES, len(kept(target)) * 25)
     assert done > 0
