@@ -65,7 +65,7 @@ def _skipped(paths: tuple[Path, ...]) -> str:
     names = ", ".join(str(path) for path in paths[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     hint = "; --recursive includes subfolders" if any(path.is_dir() for path in paths) else ""
-    return f"skipped, not videos: {names}{more}{hint}"
+    return f"skipped: {names}{more}{hint}"
 
 
 def _command(**words: Any) -> None:

@@ -71,6 +71,6 @@ def light_level(frame: VideoFrame) -> tuple[int, int] | None:
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """Return the display matrix, which rotates or mirrors the picture (libavutil/display.h); None if not set."""
+    """Return the display matrix, which rotates or mirrors pictures (libavutil/display.h); None if not set."""
     data = side_data(frame, Type.DISPLAYMATRIX)
     return None if data is None else _MATRIX.unpack(data)

@@ -220,5 +220,5 @@ def test_the_line_of_the_backend_says_whether_it_is_ready(
     monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("card", "8.9", 8192, "13.0")])
     main(["doctor"])
     said = capsys.readouterr().out
-    verdict = "✓ tensorrt: ready" if ready else "✗ tensorrt: lacks: CUDA from Python; see GPU and TensorRT"
+    verdict = "✓ tensorrt: ready" if ready else "✗ tensorrt: missing: CUDA from Python; see GPU and TensorRT"
     assert verdict in said

@@ -67,7 +67,7 @@ def test_an_engine_of_another_version_is_stale(folder: Path, capfd: pytest.Captu
     sidecar = path.with_suffix(".json").read_text().replace(version, "1.0.0")
     EngineCache(folder).get_or_build(EngineSpec.from_json(json.loads(sidecar)["spec"]), lambda: b"old")
     assert main(["engines", "-o", str(folder)]) == 0
-    assert f"stale: TensorRT-RTX is {version} now" in capfd.readouterr().out
+    assert f"stale: the installed TensorRT-RTX is {version}" in capfd.readouterr().out
     assert main(["engines", "-o", str(folder), "--prune"]) == 0
     assert [entry.name for entry in folder.glob("*.engine")] == [path.name]
 
