@@ -184,7 +184,7 @@ def harm(case: Case, source: Path, target: Path, victim: Path, draw: random.Rand
     said = process.communicate()[1]
     undo()
     tally.refused += 1
-    if process.returncode != 1 or "cannot keep the work" not in said:
+    if process.returncode != 1 or "cannot hold the unfinished work" not in said:
         tally.faults.append(f"an unsafe folder was not refused: {said.strip()}")
 
 
