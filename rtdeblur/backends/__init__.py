@@ -1,4 +1,4 @@
-"""Backends, which run a model: one file each, loaded on first use."""
+"""Backends that run a model, one file each, imported on first use."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def open_backend(
     """Start a backend.
 
     Args:
-        name: one of BACKENDS; auto takes tensorrt where a GPU and TensorRT are there, else openvino.
-        model: what to run; None and the model identity pass frames through, whatever the name.
-        precision: auto is the fastest here; fp32 is exact; fp16 needs tensorrt.
-        mode: throughput for files, latency for live pictures.
-        dropout: paper keeps one mask for the whole stream, off has none; None leaves it to the manifest.
-        seed: that the mask is drawn from, 0 or more.
-        engines: how tensorrt goes about its engines.
+        name: one of BACKENDS; auto is tensorrt if a GPU and TensorRT are available, else openvino.
+        model: model to run; None and the model identity pass frames through, whatever the name.
+        precision: auto is the fastest on this machine; fp32 is exact; fp16 needs tensorrt.
+        mode: throughput for files, latency for live video.
+        dropout: paper keeps one mask for the whole stream, off disables it; None uses the manifest's default.
+        seed: seed of the dropout mask, 0 or more.
+        engines: options for building and caching TensorRT engines.
 
     Raises:
-        BackendError: unknown, or it cannot start here.
-        DependencyError: an optional package that it needs is not installed.
-        ModelError: the bundle lacks a graph of that precision.
-        UsageError: dropout is asked of a model that has none.
+        BackendError: the name is unknown, or the backend cannot start on this machine.
+        DependencyError: an optional package is not installed.
+        ModelError: the bundle has no graph of that precision.
+        UsageError: dropout is requested of a model without it.
     """
     if name not in BACKENDS:
         raise BackendError(f"no backend is called {name!r}; try one of {', '.join(BACKENDS)}")

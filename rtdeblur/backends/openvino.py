@@ -1,10 +1,11 @@
-"""Inference on the processor by OpenVINO."""
+"""OpenVINO backend: inference on the CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import openvino as ov
@@ -22,26 +23,26 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 _POLL_MS = 50
 _LEAST_ROOM_MIB = 300
 _ROOM_PER_THREAD_MIB = 72
-"""The stack and the heap that the C library reserves for a thread.
+"""Stack and heap that the C library reserves per thread.
 
 With less room, OpenVINO's own threads run out of memory while it compiles a model. That aborts the process:
 there is no error to catch."""
 _MAX_COMPILED = 2
-"""Compiled sizes kept: a stream that alternates between two does not compile again."""
+"""Number of compiled sizes kept, so that a stream alternating between two does not recompile."""
 
 
 class OpenVINOBackend(Backend):
-    """Runs a video graph with static shapes, compiled for each size met.
+    """Runs a video graph with static shapes, compiled once per frame size.
 
-    Frames of a batch are independent requests, so a batch gives the same bytes as its frames one by one.
-    More than 8 bits run the same graph with uint16 planes.
+    The frames of a batch are independent requests, so batching does not change the output bytes. Video of
+    more than 8 bits runs the same graph with uint16 planes.
 
     Args:
         model: the bundle.
-        precision: auto takes bf16 where the processor is fast in it, else fp32.
-        mode: throughput lets several frames share the cores; latency gives one frame all of them.
-        dropout: the stream's mask, for a graph that takes its tables.
-        stopped: polled while frames are restored; True gives them up, and raises InterruptedRunError.
+        precision: auto is bf16 on CPUs that are fast in it, else fp32.
+        mode: throughput runs several frames in parallel; latency uses all cores for one frame.
+        dropout: the stream's mask, for a graph with dropout tables as inputs.
+        stopped: polled during inference; True abandons it and raises InterruptedRunError.
 
     Raises:
         BackendError: precision is fp16, OpenVINO cannot read the graph, or a frame is smaller than the
@@ -66,15 +67,15 @@ class OpenVINOBackend(Backend):
         room, least = system.address_space_left_mib(), _least_room_mib()
         if room is not None and room < least:
             raise BackendError(
-                f"OpenVINO needs at least {least} MiB of address space, and the limit of this process "
+                f"OpenVINO needs at least {least} MiB of address space, but the limit of this process "
                 f"leaves {room}; raise it (ulimit -v)"
             )
         try:
-            self._core = ov.Core()
+            self._core = core()
             cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
             processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO does not start: {_last_line(error)}; free memory") from error
+            raise BackendError(f"OpenVINO cannot start: {_last_line(error)}; free memory") from error
         self._bf16 = precision == "auto" and is_fast_in_bf16(self._core)
         self._mode = mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
@@ -160,23 +161,23 @@ class OpenVINOBackend(Backend):
         except (RuntimeError, BackendError) as error:
             raise BackendError(
                 f"OpenVINO cannot run {self._model.path}: {_last_line(error)}; "
-                "get the model again, or free memory"
+                "download the model again, or free memory"
             ) from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         requests = [compiled.create_infer_request() for _ in range(count)]
         for name, table in tables.items():
-            tensor = ov.Tensor(table)  # a copy that the requests keep
+            tensor = ov.Tensor(table)  # a copy, owned by the requests
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
 
 
 def _cancel(requests: list[ov.InferRequest]) -> None:
-    """Give up what runs, and wait for it: the frames that it reads are about to go."""
+    """Cancel running requests and wait for them, since the frames they read are about to be freed."""
     for request in requests:
         request.cancel()
     for request in requests:
-        with suppress(RuntimeError):  # that it was cancelled
+        with suppress(RuntimeError):  # raised because it was cancelled
             request.wait()
 
 
@@ -184,20 +185,31 @@ def _least_room_mib() -> int:
     return _LEAST_ROOM_MIB + _ROOM_PER_THREAD_MIB * system.usable_cores()
 
 
+@cache
+def core() -> ov.Core:
+    """Return the process's only core.
+
+    On Linux a core sets an alternate signal stack, and restores the one before it when it is released. If
+    two cores are released in the order they were made, the thread is left with the first one's stack, which
+    is gone: the next signal crashes the process.
+    """
+    return ov.Core()
+
+
 def devices() -> list[str]:
-    """OpenVINO's names of the devices of this machine."""
-    return list(ov.Core().available_devices)
+    """OpenVINO's names for the devices of this machine."""
+    return list(core().available_devices)
 
 
 def runs_in_bf16() -> bool:
-    """Whether precision auto means bfloat16 on this machine."""
-    return is_fast_in_bf16(ov.Core())
+    """Whether `precision="auto"` selects bfloat16 on this machine."""
+    return is_fast_in_bf16(core())
 
 
 def is_fast_in_bf16(core: ov.Core) -> bool:
-    """Whether the processor computes in bfloat16, and faster than in float32.
+    """Whether the CPU supports bfloat16 and is faster in it than in float32.
 
-    Intel's are slower in it (by 1.6 times, measured) where their matrix unit AMX is missing or hidden by a
+    Intel CPUs are slower in it (1.6 times, measured) if their matrix unit AMX is missing or hidden by a
     virtual machine.
     """
     hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
@@ -205,26 +217,26 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
 
 
 def _check_names(graph: ov.Model, known: set[str]) -> None:
-    """Refuse a graph that is no video graph."""
+    """Refuse a graph that is not a video graph."""
     inputs, outputs = ({port.any_name for port in ports} for ports in (graph.inputs, graph.outputs))
     if unknown := inputs - known:
-        raise BackendError(f"it asks for inputs that a video graph lacks: {', '.join(sorted(unknown))}")
+        raise BackendError(f"it has inputs that a video graph does not have: {', '.join(sorted(unknown))}")
     if missing := {*INPUTS, *OUTPUTS} - inputs - outputs:
-        raise BackendError(f"it is not a video graph, which has {', '.join(sorted(missing))}")
+        raise BackendError(f"it is not a video graph; missing: {', '.join(sorted(missing))}")
 
 
 def _check_outputs(graph: ov.Model, shapes: dict[str, list[int]]) -> None:
-    """Refuse a graph whose planes come out in other shapes."""
+    """Refuse a graph whose output planes differ in shape from its inputs."""
     for name, output in zip(INPUTS, OUTPUTS, strict=False):
         shape, expected = graph.output(output).partial_shape, shapes[name]
         if shape.is_dynamic or list(shape.to_shape()) != expected:
-            raise BackendError(f"its output {output} has the shape {shape}, expected {expected} as {name}")
+            raise BackendError(f"its output {output} has shape {shape}, expected {expected} like {name}")
 
 
 def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:
-    """Make the graph take and give planes of another integer type.
+    """Change the integer type of the graph's input and output planes.
 
-    Its arithmetic is float32 between a cast from and a cast to the planes' type, so only the casts change.
+    Only the first and the last cast change: the arithmetic between them is float32.
     """
     for name in INPUTS[:3]:
         graph.input(name).get_node().set_element_type(dtype)

@@ -1,4 +1,4 @@
-"""`rtdeblur models`: the bundled models, which to use when, and what they measure."""
+"""`rtdeblur models`: the bundled models, when to use which, and their scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDTH = 80
 
 
 def _lines(model: Model, default: Model | None) -> list[str]:
-    """A model in a few lines: its size, when to use it, what it measures."""
+    """Describe a model in a few lines: its size, when to use it, its scores."""
     manifest = model.manifest
     parameters = manifest.architecture.get("parameters")
     facts = (
@@ -29,7 +29,7 @@ def _lines(model: Model, default: Model | None) -> list[str]:
     )
     measured = _measured(model)
     gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
-    name = manifest.name.removesuffix("-fp16")  # --model finds either precision by it
+    name = manifest.name.removesuffix("-fp16")  # name under which --model finds both precisions
     return [
         f"{name}: {', '.join(facts)}",
         *_wrapped(_advice(model, default)),
@@ -43,7 +43,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _advice(model: Model, default: Model | None) -> str:
-    """When to use a model, by its work and its scores next to those of the default one."""
+    """Say when to use a model, from its cost and scores relative to the default model."""
     name = model.manifest.name
     if name == DEFAULT_MODEL:
         return "The default: use it unless you compare models."
@@ -52,9 +52,9 @@ def _advice(model: Model, default: Model | None) -> str:
     ours, theirs = _measured(model), _measured(default)
     shared = next((data for data in theirs if data in ours), None)
     ratio = _work(model) / _work(default) if _work(default) else 0
-    times = f", at {ratio:.2g} times the work of {DEFAULT_MODEL}" if ratio else ""
+    times = f", at {ratio:.2g} times the cost of {DEFAULT_MODEL}" if ratio else ""
     if shared is None:
-        return f"Not measured on the data of {DEFAULT_MODEL}{times}: compare both on your own videos."
+        return f"Not measured on the same data as {DEFAULT_MODEL}{times}: compare both on your own videos."
     gain = ours[shared][1] - theirs[shared][1]
     if gain > 0:
         return f"Use it for the best result: {gain:.2f} dB better{times}."
@@ -62,13 +62,13 @@ def _advice(model: Model, default: Model | None) -> str:
 
 
 def _work(model: Model) -> float:
-    """Arithmetic of one picture, in any unit that models share; 0 if unknown."""
+    """Return the arithmetic per picture, in a unit common to all models; 0 if unknown."""
     gflop = model.manifest.architecture.get("gflop_256")
     return float(gflop) if isinstance(gflop, int | float) else 0.0
 
 
 def _measured(model: Model) -> dict[str, tuple[float, float]]:
-    """PSNR of blurred and restored pictures in dB, by the name of the data."""
+    """Return PSNR of blurred and restored pictures in dB, by name of the data."""
     scores: dict[str, Any] = model.manifest.scores
     return {
         data: (row["psnr_in"], row["psnr_out"])
@@ -80,7 +80,7 @@ def _measured(model: Model) -> dict[str, tuple[float, float]]:
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 def command(as_json: bool) -> None:
-    """List the bundled models: which to use when, and what they measure."""
+    """List the bundled models: when to use which, and their scores."""
     from rtdeblur.model import Model, bundled_models
 
     models = [Model.load(name) for name in bundled_models()]
@@ -91,4 +91,4 @@ def command(as_json: bool) -> None:
         default = next((model for model in models if model.manifest.name == DEFAULT_MODEL), None)
         echo("\n\n".join("\n".join(_lines(model, default)) for model in models))
     else:
-        echo("No model is bundled; --model takes the path of one.")
+        echo("No bundled models; give a path with --model.")

@@ -1,6 +1,6 @@
-"""Guards half precision: tests each new engine once per GPU.
+"""Parity gate for half precision: tests each new engine once per GPU.
 
-It must restore a test picture as the processor does in float32. What passed is kept in a file next
+Its result on a test picture is compared with the CPU's in float32. Passed tests are recorded in a file next
 to the engine.
 """
 
@@ -31,7 +31,7 @@ Array = NDArray[Any]
 
 
 def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour) -> FrameBatch:
-    """A picture with ramps, edges, fine texture and noise, the same on every machine; a batch of one."""
+    """Return a batch of one picture with ramps, edges, fine texture and noise, identical on every machine."""
     rng = np.random.default_rng(0)
 
     def plane(size: tuple[int, ...], low: float, high: float) -> Plane:
@@ -50,10 +50,10 @@ def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour)
 
 
 class Record:
-    """The GPUs and layouts for which an engine passed, in a file beside it; what is lost is asked again.
+    """Record of the GPUs and layouts for which an engine passed, in a file next to it; safe to lose.
 
     Args:
-        path: of the file; None keeps nothing.
+        path: the file; None stores nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -67,7 +67,7 @@ class Record:
         return case in self._passed
 
     def add(self, case: str, likeness: float) -> None:
-        """Note that a case passed, with so many dB."""
+        """Record that a case passed, with its PSNR in dB."""
         self._passed[case] = min(round(likeness, 1), 99.0)
         with suppress(OSError):
             if self._path:
@@ -82,15 +82,15 @@ def parity(
     dropout: Dropout | None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Compare what an engine makes of the test picture with the processor's float32 result.
+    """Compare an engine's result on the test picture with the CPU's float32 result.
 
     Args:
-        restore: runs the engine: takes its planes by name, returns its outputs in the same order.
-        layout: of the planes that the engine takes.
-        colour: of the test picture.
+        restore: runs the engine: planes by input name in, outputs in the same order out.
+        layout: plane layout of the engine.
+        colour: colour of the test picture.
         model: what the engine was built from.
         dropout: the stream's mask.
-        stopped: polled while the processor works; True gives it up, and raises InterruptedRunError.
+        stopped: polled during inference on the CPU; True abandons it and raises InterruptedRunError.
 
     Returns:
         PSNR of the worst plane in dB.
@@ -108,19 +108,19 @@ def parity(
 
 
 def refusal(spec: EngineSpec, layout: Layout, parity: float) -> str:
-    """Why an engine is not used, and which precision to try instead."""
+    """Return the error for a failed engine, with what to try instead."""
     height, width = layout[0]
-    advice = "raise its convolutions to fp32 by --precision fp32"
+    advice = "try --precision fp32"
     if spec.precision != "fp16":
         advice = "try --backend openvino"
     return (
-        f"the {spec.precision} engine of {spec.model!r} at {width}×{height} restores the test picture at "
-        f"{parity:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
+        f"the {spec.precision} engine of {spec.model!r} at {width}×{height} differs too much from float32 "
+        f"on the test picture: {parity:.1f} dB PSNR, expected {LEAST_PSNR:.0f} dB or more; {advice}"
     )
 
 
 def _laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
-    """Planes as an engine takes them, by the names of its inputs."""
+    """Return the planes in the engine's layout, by input name."""
     arrays: dict[str, Array] = dict(zip(INPUTS, planes, strict=False))
     if kind == "nv12":
         arrays["u"] = np.stack([arrays["u"], arrays.pop("v")], axis=-1)
@@ -128,7 +128,7 @@ def _laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
 
 
 def _planes_of(outputs: list[Array]) -> Planes:
-    """y, u and v of what an engine gives for `_laid_out`."""
+    """Return y, u and v from an engine's outputs for `_laid_out` inputs."""
     if len(outputs) == 2:
         y, pairs = outputs
         return y, pairs[..., 0], pairs[..., 1]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from openvino import Core
 
+from rtdeblur.backends import openvino
 from rtdeblur.backends.base import colour_inputs
 from rtdeblur.backends.tensorrt import gate
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
@@ -182,6 +182,6 @@ def test_it_restores_as_the_onnx_path_does(
     y, u, v = run(trt, path.read_bytes(), {name: torch.from_numpy(value) for name, value in feed.items()})
     onnx = tmp_path / "tiny.onnx"
     export_onnx(generator, onnx)
-    compiled = Core().compile_model(onnx, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino.core().compile_model(onnx, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     reference = tuple(compiled(feed)[name] for name in OUTPUTS)
     assert worst_psnr((y, u, v), reference, 255) >= LEAST_PSNR

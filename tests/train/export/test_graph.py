@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-import openvino as ov
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from rtdeblur.backends import openvino
 from rtdeblur.backends.tensorrt.builder import build
 from rtdeblur.backends.tensorrt.flavours import RTX, log_of
 from rtdeblur.backends.tensorrt.spec import EngineSpec, Shape, ShapeProfile, Target
@@ -100,7 +100,7 @@ def by_onnxruntime(path: Path, feed: Feed) -> Planes:
 
 
 def by_openvino(path: Path, feed: Feed) -> Planes:
-    core = ov.Core()
+    core = openvino.core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled: Any = core.compile_model(core.read_model(path), "CPU", settings)
     result = compiled(feed)
