@@ -43,7 +43,10 @@ def run(args: Sequence[str] | None) -> int:
         except Exception as error:
             # Libraries may swallow an exception raised by a signal handler, and fail in their own way
             # instead.
-            return _leave(128 + received[0]) if received else _fail(error)
+            if not received:
+                return _fail(error)
+            abandon_unfinished()
+            return _leave(128 + received[0])
 
 
 _FOR_LIBRARIES = {

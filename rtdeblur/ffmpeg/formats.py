@@ -41,15 +41,20 @@ class ContainerTraits:
         numbers_frames: whether frames are numbered instead of having timestamps; raw streams, which FFmpeg
             flags itself, are not listed.
         starts_in_header: whether every stream starts at zero unless its header says otherwise.
+        begins_together: whether every stream starts with the main video, whatever its own start time.
         single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
+        named: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process. Streams
+            from the same container have one.
+        edit_units: whether each picture and its part of the audio form a unit: the main video is the first
+            stream, and all streams end together.
         options: muxer options needed for exact timestamps.
         pipe_flags: muxer flags for an output that is not seekable.
         free_tags_flag: muxer flag that keeps tags with custom keys; empty if none is needed.
         keys: tags kept without that flag; None means all.
-        pcm_options: options that make the muxer check the channels of PCM when it writes the header; without
-            them it does so only at the end, too late to refuse the stream.
+        pcm_options: options that make the muxer check the samples of PCM and ADPCM when it writes the header;
+            without them it does so only at the end, too late to refuse the stream.
         suggested_ending: extension to suggest to users whose container refuses a stream; empty if other
             containers are better advice.
     """

@@ -149,13 +149,16 @@ class PartFile:
         self._target = destination(target)
         self._overwrite = overwrite
         stem = target.stem[:40]  # a name of maximum length leaves no room for a suffix
+        self._facts: os.stat_result | None = None
+        self._fd: int | None = None
         self.path = part or self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
         try:
             if part is not None:
                 _remove_left(part)
             self._mode = _mode_of(self._target)
             # Writable by its owner while it grows, whatever its final permissions.
-            self._fd: int | None = files.create(self.path, mode=0o666 if self._mode is None else 0o600)
+            files.unfinished.add(self)
+            self._fd = files.create(self.path, mode=0o666 if self._mode is None else 0o600)
         except OSError as error:
             files.unfinished.discard(self)
             folder = str(self._target.parent)

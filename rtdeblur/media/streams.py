@@ -46,6 +46,8 @@ class Track:
         begin: presentation time of its first packet, in seconds; None before that.
         last_dts: timestamp of the last packet, in units of the stream's time base.
         next_dts: expected timestamp of the next packet, in units of the input's time base.
+        packets: number of packets written.
+        size: their size in bytes.
     """
 
     stream: Stream
@@ -203,12 +205,12 @@ def _labelled(container: OutputContainer, stream: Stream) -> Stream:
     copy = _copied(container, stream)
     assert isinstance(copy, AudioStream)
     context = copy.codec_context
-    bits = re.match(r"pcm_[suf](\d+)", _codec(stream))
-    if bits is None or not context.bit_rate:
+    pcm = re.match(r"pcm_(?:[suf](\d+)|alaw|mulaw)", _codec(stream))
+    if pcm is None or not context.bit_rate:
         raise ValueError(f"channels of {_codec(stream)} have no layout")
     # Never read `layout` or `channels`: PyAV 18 then frees a custom layout twice, since its AudioLayout
     # shares the context's memory, and the process aborts.
-    context.layout = f"{round(context.bit_rate / context.sample_rate / int(bits[1]))}c"
+    context.layout = f"{round(context.bit_rate / context.sample_rate / int(pcm[1] or 8))}c"
     return copy
 
 

@@ -101,6 +101,8 @@ class JobFolder:
         self._path = folder_of(target)
         self.part = target.with_name(f"{self._path.name}.part")
         self._digest: str | None = None
+        self._closing = threading.Lock()
+        self._left: int | None = None
         self._lock = FileLock(self._path / "lock", thread_local=False)  # it may be closed by another thread
         try:
             self._folder = PrivateFolder(self._path)
@@ -183,15 +185,17 @@ class JobFolder:
 
     def discard(self) -> None:
         """Remove the folder's files and release it; files that are not the job's stay."""
-        self._remove_all_but("committed", "lock")  # remove these last
-        self._remove_all_but("lock")
-        self._folder.remove("lock")
-        with suppress(OSError):  # other files are in it
-            self._path.rmdir()
+        for _ in range(2):  # another thread may just have created a segment
+            self._remove_all_but("committed", "lock")  # remove these last
+            self._remove_all_but("lock")
+            self._folder.remove("lock")
+            with suppress(OSError):  # other files are in it
+                self._path.rmdir()
+                break
         self._release()
 
     def close(self, *, keep: bool) -> int:
-        """Release the folder.
+        """Release the folder; may be called twice, also by two threads: the second waits for the first.
 
         Args:
             keep: keep finished segments for another run; segments never opened stay in any case.
@@ -211,7 +215,7 @@ class JobFolder:
             return self._left
 
     def abandon(self) -> None:
-        """Let go of the folder, and remove it if nothing in it is finished: the process is about to end."""
+        """Release the folder, and remove it if no segment is finished: the process is about to end."""
         self.close(keep=True)
 
     def _release(self) -> None:

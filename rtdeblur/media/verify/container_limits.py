@@ -124,8 +124,14 @@ def _describe(copy: Stream, stream: Stream) -> None:
     copy.disposition = stream.disposition
 
 
-def _mux(copy: OutputContainer, source: InputContainer, streams: dict[int, Stream], shift: Fraction) -> None:
-    """Copy packets of streams, shifted in time; only a few per video, all of the others."""
+def _mux(
+    copy: OutputContainer, source: InputContainer, streams: dict[int, Stream], shift: Fraction, most: int
+) -> tuple[Counter[int], Counter[int]]:
+    """Copy packets of streams, shifted in time; at most so many per video, all of the others.
+
+    Returns:
+        Number of packets copied, and their size in bytes, by stream index.
+    """
     written: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     with suppress(FFmpegError):
