@@ -25,21 +25,21 @@ _HAS_DIR_FD = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd and
 
 
 class Unfinished(Protocol):
-    """What must not outlive the process: a file or folder that is not whole yet."""
+    """Something that must not outlive the process: an incomplete file or folder."""
 
     def abandon(self) -> None:
-        """Remove it; may be called twice, from any thread, while others still use it."""
+        """Remove it; may be called twice, from any thread, while others use it."""
 
 
 unfinished: set[Unfinished] = set()
-"""All of this process, each from before it is made until it is whole or removed.
+"""Everything incomplete that this process created, from before its creation until it is complete or removed.
 
-A signal may end the process between any two steps, even before the caller holds what was made.
+A signal may end the process between any two steps, even before the caller holds a reference.
 """
 
 
 def abandon_unfinished() -> None:
-    """Remove what is not whole, for a process that is about to end."""
+    """Remove everything incomplete; the process is about to end."""
     for each in tuple(unfinished):
         with suppress(OSError):
             each.abandon()

@@ -1,7 +1,7 @@
-"""Sound in a container of edit units, one per picture, as MXF is.
+"""Audio in containers made of edit units, one per picture, such as MXF.
 
-FFmpeg's muxer fills the last unit of a sound that ends early with silence, and drops every picture after it.
-So the sound needs silence up to the last picture. What lies after that picture is not written.
+If audio ends early, FFmpeg's muxer pads its last unit and drops every later picture, so audio needs silence
+up to the last picture. Audio after that picture is not written.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ def _byte_rate(template: AudioStream) -> int:
 
 
 def unfilled(template: AudioStream, size: int, seconds: Fraction) -> int:
-    """Bytes of PCM that are missing up to the last picture; negative for those after it.
+    """Return the bytes of PCM missing up to the end of the video; negative if there are too many.
 
     Args:
-        template: the sound in the source.
-        size: bytes of it that were written.
-        seconds: length of all pictures.
+        template: audio stream of the source.
+        size: bytes written so far.
+        seconds: duration of the video.
     """
     rate = template.codec_context.sample_rate
     return math.ceil(seconds * rate) * (_byte_rate(template) // rate) - size
 
 
 def silence(stream: Stream, template: AudioStream, size: int, seconds: Fraction) -> Iterator[AnyPacket]:
-    """Yield packets of silence that fill a sound up to the last picture.
+    """Yield packets of silence up to the end of the video.
 
     Args:
-        stream: the sound in the output.
-        template: the sound in the source.
-        size: bytes of it that were written.
-        seconds: length of all pictures.
+        stream: audio stream of the output.
+        template: audio stream of the source.
+        size: bytes written so far.
+        seconds: duration of the video.
     """
     left = unfilled(template, size, seconds)
     while left > 0:

@@ -25,7 +25,7 @@ from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.targets import is_stream
 
-_PACKET_BYTES = 1024  # of a trial
+_PACKET_BYTES = 1024  # of a trial packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class ContainerTraits:
         single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
-        named: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process. Streams
-            from the same container have one.
+        layout_codecs: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process.
+            Streams from the same container have one.
         edit_units: whether each picture and its part of the audio form a unit: the main video is the first
             stream, and all streams end together.
         options: muxer options needed for exact timestamps.
@@ -70,7 +70,7 @@ class ContainerTraits:
     single_times: bool = False
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
-    named: frozenset[str] = frozenset()
+    layout_codecs: frozenset[str] = frozenset()
     edit_units: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     pipe_flags: tuple[str, ...] = ()
@@ -83,17 +83,17 @@ class ContainerTraits:
         """Whether streams other than the main video may use a codec; the muxer may still refuse it."""
         return self.codecs is None or codec in self.codecs
 
-    def needs_names(self, codec: str, source: str) -> bool:
-        """Whether sound of a codec must get names for its channels first.
+    def needs_layout(self, codec: str, source: str) -> bool:
+        """Whether audio of a codec needs a channel layout first.
 
         Args:
             codec: FFmpeg's name.
-            source: FFmpeg's name of the container that it comes from.
+            source: FFmpeg's name of the source's container.
         """
-        return codec in self.named and traits_of(source) is not self
+        return codec in self.layout_codecs and traits_of(source) is not self
 
     def trial_options(self, codec: str) -> Mapping[str, str]:
-        """Options for a trial header with a stream of a codec."""
+        """Muxer options for a trial header with a stream of a codec."""
         return self.pcm_options if codec.startswith(("pcm_", "adpcm_")) else {}
 
 
@@ -146,7 +146,7 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "asf": ContainerTraits(chapters=True, single_times=True),
     "mxf": ContainerTraits(timecode=True, numbers_frames=True, begins_together=True, edit_units=True),
     "rm": ContainerTraits(numbers_frames=True, begins_together=True),
-    "flv": ContainerTraits(named=_FLV_CODECS),
+    "flv": ContainerTraits(layout_codecs=_FLV_CODECS),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
     **dict.fromkeys(
@@ -249,7 +249,7 @@ def refusal(
         format_name: FFmpeg's name of the container.
         add: adds streams.
         options: options of the muxer.
-        beside_video: whether they are streams besides the main video.
+        beside_video: whether these are streams other than the main video.
         with_packet: also write a packet to the stream that `add` returns.
     """
     scratch = open_output(BytesIO(), format_name, dict(options or {}))
@@ -273,7 +273,7 @@ def refusal(
 
 
 def _add_video(container: OutputContainer) -> None:
-    """Add a small video. MXF asks for its pixel format, which only an encoder brings in PyAV."""
+    """Add a small video stream; MXF needs its pixel format, which in PyAV only an encoder sets."""
     stream = container.add_stream("mpeg2video", 25, width=96, height=64)
     assert isinstance(stream, VideoStream)
     stream.codec_context.pix_fmt = "yuv420p"

@@ -218,8 +218,8 @@ class PartFile:
         files.unfinished.discard(self)
 
     def abandon(self) -> None:
-        """Remove what was not committed, for a process that is about to end."""
-        if self._facts is None:  # interrupted while it was made, under a name that nobody else has
+        """Remove the file unless it was committed; the process is about to end."""
+        if self._facts is None:  # interrupted during its creation; nobody else uses this name
             self.path.unlink(missing_ok=True)
         self.discard()
 

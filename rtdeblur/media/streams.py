@@ -188,8 +188,8 @@ def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream]
     if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
         return None
     options = traits.trial_options(_codec(stream))
-    needs_names = traits.needs_names(_codec(stream), stream.container.format.name)
-    for way in (_labelled,) if needs_names else _WAYS.get(stream.type, (_copied,)):
+    needs_layout = traits.needs_layout(_codec(stream), stream.container.format.name)
+    for way in (_labelled,) if needs_layout else _WAYS.get(stream.type, (_copied,)):
         add, is_unlisted = partial(way, stream=stream), way is _unlisted
         if refusal(format_name, add, options, beside_video=True, with_packet=is_unlisted) is None:
             return way

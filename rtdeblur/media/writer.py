@@ -42,7 +42,7 @@ from rtdeblur.system import usable_cores
 
 # Some containers round to a millisecond anyway, which is negligible.
 _UNEVEN = Fraction(1, 500)
-# How early sound may be: EBU R37.
+# How early audio may be: EBU R37.
 _OUT_OF_STEP = Fraction(1, 25)
 
 
@@ -337,7 +337,7 @@ class FileWriter:
         set_starts(Path(self._file.url), {index: begin + shift for index, begin in begins.items()})
 
     def _fill_units(self, container: OutputContainer) -> None:
-        """Let sound end with the pictures, where it cannot but do so."""
+        """Pad audio that ends before the video, and report audio that is cut there."""
         seconds = self._track.packets * self._time_base
         for index, track in self._tracks.items():
             template = self._source.streams[index]
@@ -354,14 +354,14 @@ class FileWriter:
                 )
 
     def _warn_of_starts(self, format_name: str) -> None:
-        """Name the streams that begin long before or after the pictures, where all begin together."""
+        """Report streams that start long before or after the video, if the container starts all together."""
         for index, track in self._tracks.items():
             late = Fraction(0) if track.begin is None or self._begin is None else track.begin - self._begin
             if abs(late) > _OUT_OF_STEP:
                 self._warn_once(
                     f"{track.stream.type} stream #{index} is {abs(float(late)):.3g} s too "
-                    f"{'early' if late > 0 else 'late'}: {format_name} begins all streams together; "
-                    ".mkv keeps their times"
+                    f"{'early' if late > 0 else 'late'}: {format_name} starts all streams together; "
+                    ".mkv keeps their timestamps"
                 )
 
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:

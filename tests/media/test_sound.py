@@ -144,8 +144,8 @@ def test_what_mxf_cannot_hold_is_warned_of(tmp_path: Path, ffmpeg: Ffmpeg, rewri
     )
     warnings = rewrite(source, tmp_path / "out.mxf").warnings
     assert warnings == [
-        "audio stream #1 (pcm_s16le) is not kept: mxf cannot hold it; .mkv can",
-        "audio stream #2 (aac) is not kept: mxf cannot hold it; .mkv can",
+        "audio stream #1 (pcm_s16le) is not kept: mxf cannot store it; .mkv can",
+        "audio stream #2 (aac) is not kept: mxf cannot store it; .mkv can",
     ]
 
 
@@ -159,8 +159,8 @@ def test_mxf_cannot_begin_sound_at_its_own_time(
     maps = ("-map", 0, "-map", 1, "-c:v", "mjpeg", "-c:a", "pcm_s16le")
     ffmpeg(*offsets[0], *PICTURE, *offsets[1], *sound, *maps, source)
     warnings = rewrite(source, output).warnings
-    told = f"audio stream #1 is {abs(late)} s too {what}: mxf begins all streams together"
-    assert warnings == ([f"{told}; .mkv keeps their times"] if what else [])
+    told = f"audio stream #1 is {abs(late)} s too {what}: mxf starts all streams together"
+    assert warnings == ([f"{told}; .mkv keeps their timestamps"] if what else [])
     contents = read_contents(source), read_contents(output)
     check = {c.name: c for c in compare(*contents, lambda: plain_copy(source, output))}["audio 1 times"]
     assert check.status == ("not held" if what else "same")
@@ -191,6 +191,21 @@ def test_mxf_ends_sound_with_the_pictures(
             ffmpeg("-i", path, "-map", f"0:a:{index}", "-f", "s24le", "-") for path in (source, output)
         )
         assert after == before[: len(after)].ljust(57600, b"\0")
+
+
+def test_exchanged_sounds_of_mxf_are_told_from_padded_ones(
+    tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    source, exchanged, output = (tmp_path / name for name in ("in.mov", "exchanged.mov", "out.mxf"))
+    sounds = [
+        word for seed in (1, 2) for word in ("-f", "lavfi", "-i", f"anoisesrc=r=48000:d=0.3:seed={seed}")
+    ]
+    for path, order in ((source, (0, 1, 2)), (exchanged, (0, 2, 1))):
+        maps = [word for index in order for word in ("-map", index)]
+        ffmpeg(*PICTURE, *sounds, *maps, "-c:v", "mjpeg", "-c:a", "pcm_s16le", path)
+    rewrite(exchanged, output)
+    assert differences(exchanged, output) == []
+    assert len([told for told in differences(source, output) if "packets" in told]) == 2
 
 
 def test_real_media_numbers_its_frames(tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite) -> None:

@@ -70,7 +70,7 @@ class _Comparison:
         # All timestamps may be shifted equally: players start at the first.
         self._shift = after.first - before.first
         self._slack = _slack(before.main, after.main)
-        self._is_cut = traits_of(after.format).edit_units  # sound ends with the pictures
+        self._is_cut = traits_of(after.format).edit_units  # audio ends with the video
 
     def checks(self) -> Iterator[Check]:
         yield from self._frames()
@@ -112,7 +112,7 @@ class _Comparison:
         lengths = [_end(contents, sounds) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
         texts = [f"{float(length):.3f} s" for length in lengths]
-        # Where sound ends with the pictures, a plain copy is as long as the output.
+        # If audio must end with the video, a plain copy is as long as the output.
         cut = (
             (lambda best: abs(_end(best, sounds) - best.first - lengths[1]) > step) if self._is_cut else None
         )
@@ -156,27 +156,29 @@ class _Comparison:
                 yield self._missing(name, track)
                 continue
             unused.remove(twin)
-            yield from self._track(name, track, twin)
+            yield from self._track(name, track, twin, number)
             yield from self._about_track(name, track, twin, alone=len(before) == 1)
 
     def _missing(self, name: str, track: StreamContents) -> Check:
         what = f"{track.codec} {track.language}".strip()
         return self._check(name, what, "missing", False, lambda best: bool(_twins(best, track)))
 
-    def _track(self, name: str, before: StreamContents, after: StreamContents) -> Iterator[Check]:
+    def _track(
+        self, name: str, before: StreamContents, after: StreamContents, number: int
+    ) -> Iterator[Check]:
         start = _start(before, after)
         counts = [f"{len(track.hashes)} packets" for track in (before, after)]
         if start is None:
             counts[1] += ", " + _difference(before, after)
         same = start is not None or before.whole.digest() == after.whole.digest()
-        is_cut = self._is_cut and before.kind == "audio"  # or filled, as a plain copy is
-        held = (lambda best: not _plays(best, after)) if is_cut else None
+        is_cut = self._is_cut and before.kind == "audio"  # or padded, as a plain copy is
+        held = (lambda best: not _plays(best, after, number)) if is_cut else None
         yield self._check(f"{name} packets", counts[0], counts[1], same, held)
         if before.kind in ("attachment", "cover"):
             return
         if start is None:
             if same or is_cut:
-                yield self._start_time(name, before, after)
+                yield self._start_time(name, before, after, number)
             return
         hidden = _hidden(before)
         if start and start == hidden:
@@ -208,14 +210,15 @@ class _Comparison:
         if before.kind == "subtitle":
             yield self._lengths(name, before, after, limit)
 
-    def _start_time(self, name: str, before: StreamContents, after: StreamContents) -> Check:
-        """When a track begins that was cut into packets anew, and so has other times."""
+    def _start_time(self, name: str, before: StreamContents, after: StreamContents, number: int) -> Check:
+        """Start time of a track whose packets were cut anew, and so have other timestamps."""
         limit = _slack(before, after) + self._slack
         worst = _start_offset(before, after, self._shift)
 
         def in_step(best: Contents) -> bool:
             shift = best.first - self._before.first
-            return any(abs(_start_offset(before, twin, shift)) <= limit for twin in _plays(best, after))
+            twins = _plays(best, after, number)
+            return any(abs(_start_offset(before, twin, shift)) <= limit for twin in twins)
 
         told = _IN_STEP if abs(worst) <= limit else f"moved by {_ms(worst)}"
         return self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
@@ -327,10 +330,10 @@ def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
     return [other for other in _of(contents, track.kind) if _shared(track, other)]
 
 
-def _plays(contents: Contents, track: StreamContents) -> list[StreamContents]:
-    """The tracks that play what another plays, however it is cut into packets."""
-    played = track.whole.digest()
-    return [other for other in _of(contents, track.kind) if other.whole.digest() == played]
+def _plays(contents: Contents, track: StreamContents, number: int) -> list[StreamContents]:
+    """Return the track of that number if it plays the same data, however it is cut into packets."""
+    twins = _of(contents, track.kind)[number : number + 1]
+    return [twin for twin in twins if twin.whole.digest() == track.whole.digest()]
 
 
 def _shared(before: StreamContents, after: StreamContents) -> int:
@@ -373,7 +376,7 @@ def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fr
 
 
 def _start_offset(before: StreamContents, after: StreamContents, shift: Fraction) -> Fraction:
-    """By how much the first packet that is played was moved against the pictures, in seconds."""
+    """Return how far the first played packet was moved relative to the video, in seconds."""
     starts = [
         next((time for time, shown in zip(track.times, track.shown, strict=True) if shown), None)
         for track in (before, after)

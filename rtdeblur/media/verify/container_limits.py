@@ -84,13 +84,13 @@ def _fill(
         add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
         if stream.index == video.index or not traits.takes(_codec(stream)):
             continue
-        if traits.needs_names(_codec(stream), before.format.name):
+        if traits.needs_layout(_codec(stream), before.format.name):
             continue
         options = traits.trial_options(_codec(stream))
         if refusal(copy.format.name, add, options, beside_video=True) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)
-    most = sys.maxsize if traits.edit_units else _PICTURES  # sound ends with the pictures there
+    most = sys.maxsize if traits.edit_units else _PICTURES  # audio ends with the video there
     pictures, _ = _mux(copy, after, {restored.index: picture}, Fraction(0), most)
     _, sizes = _mux(copy, before, copies, _time(restored_first) - _time(first), most)
     if traits.edit_units:
