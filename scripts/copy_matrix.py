@@ -34,6 +34,12 @@ from pathlib import Path
 
 import av
 
+from rtdeblur.device import DeviceFrame
+from rtdeblur.errors import RtdeblurError
+from rtdeblur.frames import FrameBatch, Interlude
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
+
 CONTAINERS = (
     "mkv", "mp4", "mov", "m4v", "3gp", "3g2", "ts", "m2ts", "webm", "avi", "wmv", "flv", "f4v", "nut", "mpg",
     "vob", "ogv", "mxf", "gxf", "rm", "wtv", "swf", "dv",
@@ -193,12 +199,6 @@ def _same(found: tuple[str, int] | None, whole: tuple[str, int]) -> bool:
 
 
 def _restore(source: Path, output: Path) -> None:
-    from rtdeblur.device import DeviceFrame
-    from rtdeblur.errors import RtdeblurError
-    from rtdeblur.frames import FrameBatch, Interlude
-    from rtdeblur.media.reader import FileReader
-    from rtdeblur.media.writer import FileWriter
-
     try:
         with FileReader(source) as reader, FileWriter(reader, output) as writer:
             for frame in reader:
