@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from rtdeblur.ffmpeg.formats import traits_of
@@ -99,7 +99,7 @@ class _Comparison:
         same = worst <= 2 * self._slack  # the first one is rounded as well
         told = _span(after) if same else f"off by up to {_ms(worst)} at frame {index}"
         # No container stores decreasing timestamps; one that numbers frames stores multiples of a frame.
-        can_be_held = not back
+        can_be_held = not back or self._moves_reliable_times()
         if traits_of(self._after.format).numbers_frames:
             tick = self._after.main.time_base
             can_be_held = _worst(_numbered(before, tick), after, after[0] if after else 0)[0] > tick
@@ -117,6 +117,21 @@ class _Comparison:
             (lambda best: abs(_end(best, sounds) - best.first - lengths[1]) > step) if self._is_cut else None
         )
         yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step, cut)
+
+    def _moves_reliable_times(self) -> bool:
+        """Whether timestamps moved that are larger than all before and smaller than all after them."""
+        before, after = self._before.frames, self._after.frames
+        if len(before) != len(after):
+            return False
+        latest = accumulate(before, max)
+        earliest = reversed(list(accumulate(reversed(before), min)))
+        counts = Counter(before)
+        moved = [
+            y - x
+            for x, y, last, first in zip(before, after, latest, earliest, strict=True)
+            if last == first and counts[x] == 1
+        ]
+        return any(abs(step - moved[0]) > 2 * self._slack for step in moved)
 
     def _order(self) -> Check:
         """Check that each frame shows the same as the source's, by their thumbnails."""
