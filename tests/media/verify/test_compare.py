@@ -267,7 +267,7 @@ def test_a_check_says_what_was_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg)
 def test_one_bad_time_of_the_source_excuses_no_others(
     start: int, moved: int, status: str, make_clip: MakeClip
 ) -> None:
-    """Two frames at once, as FFmpeg reads from program streams, have to be moved apart; others do not move."""
+    """Frames with one time, as FFmpeg reads from program streams, are moved apart; others do not move."""
     before, after = (read_contents(make_clip(".mkv", frames=40)) for _ in range(2))
     before.frames[11] = before.frames[10]
     after.frames[11] = after.frames[10] + Fraction(1, 100)
