@@ -383,7 +383,9 @@ def test_a_folder_that_is_not_the_jobs_is_refused(
         target.write_text("precious")
     plant(target.with_name(".out.mp4.rtdeblur"), victim)
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match=r"cannot hold the unfinished work for .*: .*; remove it, or write to another"):
+    with pytest.raises(
+        OutputError, match=r"cannot hold the unfinished work for .*: .*; remove it, or write to another"
+    ):
         rewrite(clip, target, **({"overwrite": exists} | options))
     assert contents(tmp_path) == before
     assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
