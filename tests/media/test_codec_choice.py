@@ -96,5 +96,5 @@ def test_dv_is_scaled_and_says_so(make_clip: MakeClip, tmp_path: Path, rewrite: 
 
 def test_a_rate_that_dv_lacks_is_refused(make_clip: MakeClip, rewrite: Rewrite) -> None:
     source = make_clip(".mp4", "-r", 24, size="96x64", frames=25)
-    with pytest.raises(OutputError, match=r"dvvideo encodes 25 or 29\.97 frames per second, got 24"):
+    with pytest.raises(OutputError, match=r"dvvideo supports only 25 or 29\.97 frames per second, got 24"):
         rewrite(source, "out.dv")

@@ -211,5 +211,5 @@ def test_close_in_another_thread_ends_the_writing(case: Case) -> None:
     closed.set()
     thread.join(10)
     assert not thread.is_alive()
-    assert [str(problem).rpartition(" ")[2] for problem in problems] == ["already"]
+    assert [str(problem).rpartition(" ")[2] for problem in problems] == ["closed"]
     assert case.visible() is None

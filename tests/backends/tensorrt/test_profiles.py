@@ -52,7 +52,7 @@ def test_bad_sizes_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gpu = ", "is no TOML"),
+        ("gpu = ", "is not valid TOML"),
         ("", "missing key 'gpus'"),
         ('gpus = "x"\nflavor = "rtx"', "unknown key 'flavor'; expected one of gpus, flavour"),
         ('gpus = "x"\nflavour = "trt"', "flavour is 'trt'; try one of auto, rtx, tensorrt"),
@@ -68,7 +68,7 @@ def test_bad_sizes_are_refused(text: str) -> None:
         ('gpus = "x"\nbatches = [1, 65]', "batches is 65; expected 1 to 64"),
         ('gpus = "x"\noptimization_level = -1', "optimization_level is -1; expected 0 to 5"),
         ("gpus = " + "[" * 100_000, "is not valid TOML: it is nested too deeply"),
-        ("gpus = " + "9" * 10_000, "is no TOML"),
+        ("gpus = " + "9" * 10_000, "is not valid TOML"),
         ("#" * (2 << 20), "cannot read the build profile .*more than 1048576 bytes"),
         (
             'gpus = "x"\ncompute_capabilities = ["sm89"]',

@@ -125,7 +125,7 @@ def test_what_a_converter_raises_is_one_line(asked: dict[str, Any], checkpoint: 
 
 @pytest.mark.parametrize("shape", ["720p", "1x720", "0x720x1280", "1x-1x2"])
 def test_a_shape_that_is_none(checkpoint: Path, tmp_path: Path, shape: str) -> None:
-    with pytest.raises(ConfigError, match="expected batch, height and width, as 1x720x1280"):
+    with pytest.raises(ConfigError, match=r"expected batch, height and width, e\.g\. 1x720x1280"):
         export_engine(checkpoint, tmp_path, "tiny", shape)
 
 

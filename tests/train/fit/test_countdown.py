@@ -84,8 +84,8 @@ def test_a_trunk_stays_at_its_rate() -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"minutes": 5.0, "steps": 10}, "minutes is 5.0, which excludes steps and decay_steps"),
-    ({"minutes": 5.0, "decay_steps": 10}, "minutes is 5.0, which excludes steps and decay_steps"),
+    ({"minutes": 5.0, "steps": 10}, "minutes is 5.0, so steps and decay_steps cannot be set"),
+    ({"minutes": 5.0, "decay_steps": 10}, "minutes is 5.0, so steps and decay_steps cannot be set"),
     ({"minutes": -1.0}, "minutes is -1.0, expected a positive number"),
     ({}, "steps is 0, expected at least 1"),
 ])  # fmt: skip

@@ -170,7 +170,7 @@ def test_the_critic_takes_its_steps_and_the_generator_one(tiny: Tiny) -> None:
 def test_a_checkpoint_of_another_network_is_refused(tiny: Tiny) -> None:
     config = tiny()
     fit(config)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors is of another network"):
+    with pytest.raises(CheckpointError, match=r"last\.safetensors belongs to another network"):
         fit(deblurgan(config))
 
 

@@ -194,7 +194,7 @@ class TestRestorers:
     ) -> None:
         generator, _ = load_generator(Path(trained.output, "last.safetensors"))
         save_file(generator.state_dict(), tmp_path / "plain.safetensors")
-        with pytest.raises(CheckpointError, match="does not say which network it is; give its configuration"):
+        with pytest.raises(CheckpointError, match="contains no configuration of its network; add one"):
             open_restorer(tmp_path / "plain.safetensors")
         restorer = open_restorer(tmp_path / "plain.safetensors", tmp_path / "tiny.toml")
         picture = make_scene(0)
