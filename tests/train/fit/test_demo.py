@@ -57,5 +57,5 @@ def test_the_demo_shows_what_a_run_gave(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_too_little_time_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "fit", lambda *_: tmp_path)
-    with pytest.raises(DataError, match=r"0\.1 minutes are too short for a training step):
+    with pytest.raises(DataError, match=r"0\.1 minutes are too short for a training step"):
         demo(tmp_path, 0.1)
