@@ -76,7 +76,7 @@ def test_bad_sizes_are_refused(text: str) -> None:
         ),
     ],
 )
-def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_key_or_value_is_reported(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(EngineError, match=message) as caught:

@@ -43,7 +43,7 @@ def test_a_decoder_that_keeps_up_skips_nothing_for_hours(drift: float) -> None:
     assert all(stream.shown)
 
 
-def test_one_that_does_not_skips_to_key_frames_and_stays_near() -> None:
+def test_a_slow_decoder_skips_to_key_frames_and_stays_close() -> None:
     stream = Stream(0.05)  # a fifth too slow
     stream.run(120)
     assert max(stream.lags) < 3
@@ -61,7 +61,7 @@ def test_a_hiccup_of_the_network_costs_no_picture() -> None:
     assert all(stream.shown)
 
 
-def test_a_sender_that_starts_again_is_no_backlog() -> None:
+def test_a_restarted_sender_is_not_a_backlog() -> None:
     stream = Stream(0.005)
     stream.run(100)
     stream.zero -= 100
@@ -71,7 +71,7 @@ def test_a_sender_that_starts_again_is_no_backlog() -> None:
     assert all(stream.shown)
 
 
-def test_a_stream_without_key_frames_is_not_frozen_for_good() -> None:
+def test_a_stream_without_key_frames_is_not_skipped_forever() -> None:
     stream = Stream(0.05, keys=False)
     stream.run(60)
     assert any(stream.shown[-10 * RATE :])

@@ -66,9 +66,7 @@ def test_reds_gets_gopro_s_layout(make_pairs: MakePairs, tmp_path: Path) -> None
         prepare_reds(made, tmp_path / "other")
 
 
-def test_photographs_that_cannot_teach_are_left_out(
-    tmp_path: Path, make_scene: Callable[..., Picture]
-) -> None:
+def test_unsuitable_photographs_are_skipped(tmp_path: Path, make_scene: Callable[..., Picture]) -> None:
     source = tmp_path / "photos" / "deep"
     source.mkdir(parents=True)
     sharp = make_scene(1, 100, 120)
@@ -89,7 +87,7 @@ def test_photographs_that_cannot_teach_are_left_out(
 
 
 @pytest.mark.parametrize("name", ["gopro", "reds", "photos"])
-def test_a_script_says_in_one_line_what_is_wrong(name: str, tmp_path: Path) -> None:
+def test_a_script_reports_errors_in_one_line(name: str, tmp_path: Path) -> None:
     command = [sys.executable, SCRIPTS / f"prepare_{name}.py", tmp_path, tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -48,7 +48,7 @@ def test_a_table_s_kind_chooses_the_class(load: Callable[[str], Config]) -> None
     assert config.adversarial.critic == PatchCriticOptions()
 
 
-def test_changes_rule_over_the_file_and_leave_the_rest(load: Callable[[str], Config], tmp_path: Path) -> None:
+def test_changes_override_the_file_and_keep_the_rest(load: Callable[[str], Config], tmp_path: Path) -> None:
     plain = load(BASE)
     path = tmp_path / "run.toml"
     changed = load_config(path, ["schedule.warmup_steps = 3", "batch = 4", "runtime.workers = 15"])
@@ -90,7 +90,9 @@ def test_a_configuration_survives_the_json_of_a_checkpoint(load: Callable[[str],
         (BASE + '[adversarial.critic]\nkind = "dense"\nsize = 128\n', "size is 128 but crop is 256"),
     ],
 )  # fmt: skip
-def test_nonsense_is_one_clear_line(load: Callable[[str], Config], text: str, message: str) -> None:
+def test_an_invalid_configuration_is_a_one_line_error(
+    load: Callable[[str], Config], text: str, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert message in str(caught.value)
@@ -121,6 +123,6 @@ def test_paper_toml_is_the_paper_s_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", ["fast", "laptop"])
-def test_the_other_configurations_are_sound(name: str) -> None:
+def test_the_other_configurations_are_valid(name: str) -> None:
     config = load_config(CONFIGS / f"{name}.toml")
     assert config.schedule.factor(config.schedule.steps - 1) < 0.01
