@@ -1,4 +1,4 @@
-"""Whatever a file or a browser says, each parser returns a value or raises its own error; never another.
+"""Each parser returns a value or raises its own error for any input from a file or a browser.
 
 A few inputs per parser; `scripts/fuzz.py --parsers 20000` draws many.
 """

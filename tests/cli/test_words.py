@@ -1,4 +1,4 @@
-"""Words that are no videos get one line that says what to do."""
+"""Arguments that are not videos get one line that says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is opened and what is not: other files, devices, pictures too large."""
+"""Opening of inputs, and refusal of other files, devices and pictures that are too large."""
 
 from __future__ import annotations
 

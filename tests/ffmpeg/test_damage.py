@@ -1,4 +1,4 @@
-"""Damage is counted, however FFmpeg tells of it, and whole files have none."""
+"""Damage is counted, however FFmpeg reports it, and intact files have none."""
 
 from __future__ import annotations
 

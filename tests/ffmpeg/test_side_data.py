@@ -1,4 +1,4 @@
-"""Frames may carry side data of any kind, also of one that PyAV has no name for."""
+"""Frames may have side data of any kind, including kinds that PyAV does not name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _exif_jpeg(folder: Path, ffmpeg: Ffmpeg) -> Path:
 
 
 def _spatial(folder: Path, ffmpeg: Ffmpeg) -> Path:
-    """A film as phones record it for two eyes: MV-HEVC, whose VPS announces two views."""
+    """A stereo video as recorded by phones: MV-HEVC, whose VPS announces two views."""
     words = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:bframes=0:pools=1")
     ffmpeg(*PICTURE, *words, "-pix_fmt", "yuv420p", folder / "base.hevc")
     both = with_two_views((folder / "base.hevc").read_bytes(), 128, 96)

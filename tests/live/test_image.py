@@ -1,4 +1,4 @@
-"""Planes to BGR, held against the arithmetic of `Colour`."""
+"""Conversion of planes to BGR, compared with the arithmetic of `Colour`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels in or beside the pictures: captions, and data about where they were taken."""
+"""Metadata in or alongside the pictures: captions, and geographic data."""
 
 from __future__ import annotations
 

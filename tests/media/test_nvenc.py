@@ -1,4 +1,4 @@
-"""What the GPU would encode and decode; that it cannot here is found by opening."""
+"""Choice of GPU encoding and decoding; their absence here is detected by opening them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times survive every container, however it writes them, and whole files are never called damaged."""
+"""Timestamps survive every container, however it stores them, and intact files are never called damaged."""
 
 from __future__ import annotations
 

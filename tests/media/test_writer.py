@@ -299,7 +299,7 @@ def frames_in(path: Path) -> int:
 
 
 def test_an_abandoned_encoder_ends(make_clip: MakeClip, tmp_path: Path) -> None:
-    """x264 is freed with pictures in its hands; that once waited for ever, most of the time."""
+    """A hang is the failure: freeing x264 with pictures in flight used to block forever, most of the time."""
     program = (
         "from rtdeblur.frames import FrameBatch\n"
         "from rtdeblur.media.reader import FileReader\n"

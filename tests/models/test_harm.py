@@ -1,4 +1,4 @@
-"""Harm that no bundled model may do, on the backend that every machine has."""
+"""Bundled models must do no harm, on the backend that every machine has."""
 
 from __future__ import annotations
 

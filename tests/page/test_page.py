@@ -1,4 +1,4 @@
-"""The page of before and after, as text and in a browser: mouse, touch, keyboard, policy, phone size."""
+"""The before-and-after page, as text and in a browser: mouse, touch, keyboard, policy, phone size."""
 
 from __future__ import annotations
 

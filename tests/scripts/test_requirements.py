@@ -1,4 +1,4 @@
-"""What CI installs is pinned by hashes, names no index, and covers what the package asks for."""
+"""Pinned requirements: every file has a hash, no index is named, and every dependency is covered."""
 
 from __future__ import annotations
 

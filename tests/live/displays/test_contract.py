@@ -1,4 +1,4 @@
-"""What every display does: the window, on a virtual screen, and the page, in a browser of a few lines."""
+"""Contract of displays: the window, on a virtual screen, and the page, in a minimal browser."""
 
 from __future__ import annotations
 

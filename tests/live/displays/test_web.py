@@ -1,4 +1,4 @@
-"""The web page's server, as a browser and as a hostile one would use it."""
+"""Server of the web page, used by normal and by hostile browsers."""
 
 from __future__ import annotations
 

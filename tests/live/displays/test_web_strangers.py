@@ -1,4 +1,4 @@
-"""Strangers at the page's port: nonsense, silence and floods cost neither log lines nor file descriptors."""
+"""Hostile clients: nonsense, silence and floods use up neither log lines nor file descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every live sink does, wherever the pictures go: a file, an address, a virtual camera or a still."""
+"""Contract of live sinks: a file, an address, a virtual camera and a still picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decoder on a clock that the test turns: 25 pictures a second, a key frame every second."""
+"""A decoder on a clock controlled by the test: 25 pictures and one key frame per second."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ RATE = 25
 
 
 class Stream:
-    """Gives packets when they are due, or at once where the reader is behind."""
+    """Returns packets when they are due, or at once if the reader is behind."""
 
     def __init__(self, cost: float, *, drift: float = 0.0, keys: bool = True) -> None:
         self.now, self.index, self.cost, self.drift, self.keys = 1000.0, 0, cost, drift, keys

@@ -1,4 +1,4 @@
-"""What every live source does, whatever it reads: a camera, a file, or a stream from the network."""
+"""Contract of live sources: a camera, a file, and a network stream."""
 
 from __future__ import annotations
 

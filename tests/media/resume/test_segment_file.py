@@ -1,4 +1,4 @@
-"""A seal is no signature: what a sealed segment says is believed only as far as it makes sense."""
+"""A seal is not a signature: the contents of a sealed segment are still validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments outlive a run, each by itself; what is damaged is noticed and done again."""
+"""Segments survive a run independently; damaged ones are detected and redone."""
 
 from __future__ import annotations
 

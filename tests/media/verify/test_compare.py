@@ -1,4 +1,4 @@
-"""Every kind of damage done to a copy is named; a copy that lacks nothing passes."""
+"""Every kind of damage to a copy is reported; a faithful copy passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify` finds what was done to a copy and accuses no copy; `scripts/mutate.py` tries 14 containers."""
+"""`verify` finds every mutation of a copy and passes faithful copies (more: `scripts/mutate.py`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines by torch-tensorrt: what it is asked for, by a stand-in; and that it is not here."""
+"""Engines through torch-tensorrt: the calls, on a fake, and the error if it is missing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A torch-tensorrt that notes what it is asked for."""
+    """A fake torch-tensorrt that records its calls."""
     noted: dict[str, Any] = {}
 
     def convert(  # named as in torch_tensorrt.dynamo of 2.5 to 2.14
