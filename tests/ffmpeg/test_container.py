@@ -53,7 +53,7 @@ def test_a_refusal_states_its_reason(tmp_path: Path) -> None:
 
 def test_a_percent_sign_is_not_a_pattern(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", tmp_path / "x%03d.png")
-    for text in ("does not exist; patterns are not taken", "is a photo"):
+    for text in ("does not exist; patterns are not supported here", "is a photo"):
         with pytest.raises(InputError, match=text):
             open_input(tmp_path / "x%03d.png")
         shutil.copyfile(tmp_path / "x001.png", tmp_path / "x%03d.png")

@@ -51,7 +51,7 @@ def test_the_input_cannot_be_the_output(tmp_path: Path, alias: str) -> None:
 
 def test_an_existing_target_needs_overwrite(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").touch()
-    with pytest.raises(UsageError, match=r"out\.mp4' exists"):
+    with pytest.raises(UsageError, match=r"out\.mp4' already exists"):
         PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
 
 

@@ -69,7 +69,7 @@ def test_bad_sizes_are_refused(text: str) -> None:
         ('gpus = "x"\noptimization_level = -1', "optimization_level is -1; expected 0 to 5"),
         ("gpus = " + "[" * 100_000, "is not valid TOML: it is nested too deeply"),
         ("gpus = " + "9" * 10_000, "is not valid TOML"),
-        ("#" * (2 << 20), "cannot read the build profile .*more than 1048576 bytes"),
+        ("#" * (2 << 20), "cannot read the build profile .*larger than 1048576 bytes"),
         (
             'gpus = "x"\ncompute_capabilities = ["sm89"]',
             "compute capability is 'sm89'; expected a version such as 8.6",
