@@ -1,7 +1,7 @@
-"""Writes model bundles: `<name>.onnx`, the video graph, and `<name>.json`, its manifest.
+"""Export of model bundles: `<name>.onnx`, the video graph, and `<name>.json`, its manifest.
 
-A bundle is written only where its graph computes what it should: the float32 one what PyTorch computes, the
-half-precision one what the float32 one computes.
+A bundle is written only if its graph is correct: float32 is compared with PyTorch, half precision with
+float32.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from train.measure.metadata import architecture, training
 from train.networks.generators import Generator
 
 Feed = dict[str, NDArray[Any]]
-"""The inputs of a video graph by name."""
+"""Inputs of a video graph by name."""
 
 MOST_LEVELS = 1
-"""PyTorch and another runtime sum in another order, so that a value half-way may round either way."""
+"""Runtimes sum in different orders, so values halfway between two levels may round either way."""
 STRIPS = ((64, 3840), (3840, 64))
-"""(height, width) of 4K's extent, as small as may be: where half-precision sums overflow."""
+"""Sizes (height, width) as long as 4K but as small as possible, where half-precision sums may overflow."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a manifest says beside what is measured here.
+    """Contents of a manifest that are not measured here.
 
     Attributes:
-        name: of the model; the half-precision bundle gets `-fp16` behind it.
-        licence: of the weights, an SPDX name.
-        dropout: off, or paper: the graph takes the tables of a mask (`rtdeblur.dropout`).
-        half_only: leave the float32 graph out, which is twice as large.
-        architecture: what the generator is.
+        name: name of the model; the half-precision bundle gets the suffix `-fp16`.
+        licence: licence of the weights, an SPDX identifier.
+        dropout: off, or paper: the graph has dropout tables as inputs (`rtdeblur.dropout`).
+        half_only: skip the float32 graph, which is twice as large.
+        architecture: description of the generator.
         training: data, recipe, commit, time and hardware.
         scores: measured values.
     """
@@ -67,23 +67,23 @@ class Bundle:
 def write_bundles(
     generator: Generator, bundle: Bundle, folder: Path, pictures: Iterable[Picture]
 ) -> list[Path]:
-    """Write the float32 bundle of a generator, unless `bundle` leaves it out, and the half-precision one.
+    """Write the float32 bundle of a generator, unless disabled, and the half-precision one.
 
     Args:
-        generator: with its weights.
-        bundle: what the manifests say.
-        folder: where to.
-        pictures: real frames on which the graphs are compared.
+        generator: generator with its weights.
+        bundle: contents of the manifests.
+        folder: output folder.
+        pictures: real frames for comparing the graphs.
 
     Returns:
         the ONNX files.
 
     Raises:
-        ParityError: a graph does not compute what it should; nothing was written.
+        ParityError: a graph computes wrong results; nothing was written.
     """
     generator = copy.deepcopy(generator).cpu().float().eval()
     if bundle.dropout == "off":
-        generator.sites = None  # the graph does without the tables
+        generator.sites = None  # the graph works without the tables
     frames = [*(to_feed(generator, picture) for picture in pictures), *map(_noise_feed(generator), STRIPS)]
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         full, half = Path(temporary, f"{bundle.name}.onnx"), Path(temporary, f"{bundle.name}-fp16.onnx")
@@ -104,15 +104,15 @@ def export_checkpoint(
     bundle: Bundle,
     earlier: Path | None = None,
 ) -> list[Path]:
-    """Write the bundles of a checkpoint, which says what `bundle` does not: architecture and training.
+    """Write the bundles of a checkpoint, which provides architecture and training.
 
     Args:
-        checkpoint: of `fit`.
-        folder: where to.
-        pictures: a folder of real frames on which the graphs are compared.
-        config: which network it is, where the checkpoint does not say.
-        bundle: what the manifests say.
-        earlier: a manifest whose training and scores the new ones take over.
+        checkpoint: checkpoint of `fit`.
+        folder: output folder.
+        pictures: a folder of real frames for comparing the graphs.
+        config: configuration of the network, if not in the checkpoint.
+        bundle: contents of the manifests.
+        earlier: a manifest whose training and scores are reused.
     """
     given = load_config(config) if config else None
     generator, state = load_generator(checkpoint, given)
@@ -127,7 +127,7 @@ def export_checkpoint(
 
 
 def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]) -> None:
-    """Hold the two graphs to PyTorch and to each other; raise ParityError where they differ too much."""
+    """Compare the graphs with PyTorch and with each other; raise ParityError if they differ too much."""
     reference, exact, rough = VideoGraph(generator).eval(), _session(full), _session(half)
     for feed in frames:
         size = feed["y"].shape[-2:]
@@ -142,13 +142,13 @@ def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]
         parity = worst_psnr(approximate, got, 255)
         if parity < LEAST_PSNR:
             raise ParityError(
-                f"the fp16 graph is at {parity:.1f} dB of the fp32 one at {size}, expected {LEAST_PSNR} dB; "
+                f"the fp16 graph has {parity:.1f} dB PSNR against fp32 at {size}, expected {LEAST_PSNR} dB; "
                 "its values may overflow 65504: train with a smaller clip or weight decay"
             )
 
 
 def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None) -> Feed:
-    """The inputs of the video graph for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout of seed 0."""
+    """Return the video graph's inputs for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout seed 0."""
     colour = colour or Colour()
     matrix = colour.rgb_to_yuv()
     yuv = picture / 255 @ matrix[:, :3].T + matrix[:, 3]
@@ -168,7 +168,7 @@ def _noise_feed(generator: Generator) -> Any:
 
 def _session(path: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    # The optimizer would drop the casts through which the CPU shows what half precision does.
+    # The optimizer would remove the casts that make the CPU emulate half precision.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
