@@ -45,6 +45,7 @@ class ContainerTraits:
         single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
+        finite_durations: whether the muxer refuses packets that last until the next one.
         layout_codecs: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process.
             Streams from the same container have one.
         edit_units: whether each picture and its part of the audio form a unit: the main video is the first
@@ -70,6 +71,7 @@ class ContainerTraits:
     single_times: bool = False
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
+    finite_durations: bool = False
     layout_codecs: frozenset[str] = frozenset()
     edit_units: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
@@ -128,6 +130,7 @@ _MOV = ContainerTraits(
     free_tags_flag="use_metadata_tags",
     keys=_MP4_KEYS,
     pcm_options={"movflags": "empty_moov"},
+    finite_durations=True,
     suggested_ending=".mov",
 )
 _IPOD = replace(_MOV, cover="stream", suggested_ending="")

@@ -20,7 +20,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.container import open_output
-from rtdeblur.ffmpeg.formats import CONTAINERS, refusal, traits_of
+from rtdeblur.ffmpeg.formats import CONTAINERS, ContainerTraits, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
 from rtdeblur.media.tags import track_tags
@@ -33,6 +33,9 @@ _TEXT_FILTERS = {
 }
 _IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
 _LONGEST_REORDERING_SECONDS = 3600
+# FFmpeg gives subtitles that stay until the next one a duration of 2**32 - 1 ms.
+_LONGEST_DURATION = 2**31 - 1
+_UNKNOWN_SECONDS = 10
 
 
 @dataclass(slots=True)
@@ -58,6 +61,10 @@ class Track:
     next_dts: int | None = None
     packets: int = 0
     size: int = 0
+
+    @property
+    def _traits(self) -> ContainerTraits:
+        return traits_of(self.stream.container.format.name)
 
     def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
         """Yield the packets to mux for a packet of the input.
@@ -101,6 +108,8 @@ class Track:
         if self.begin is None and packet.pts is not None:
             self.begin = packet.pts * Fraction(packet.time_base)
         packet.rescale_ts(AVRational(unit))
+        if (packet.duration or 0) > _LONGEST_DURATION and self._traits.finite_durations:
+            packet.duration = round(_UNKNOWN_SECONDS / unit)
         if self.from_zero:
             shift = round((self.begin or 0) / unit)
             packet.pts = None if packet.pts is None else packet.pts - shift

@@ -15,7 +15,7 @@ from typing import Self
 import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import ArgumentError, FFmpegError, InvalidDataError, PatchWelcomeError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
@@ -44,6 +44,7 @@ from rtdeblur.system import usable_cores
 _UNEVEN = Fraction(1, 500)
 # How early audio may be: EBU R37.
 _OUT_OF_STEP = Fraction(1, 25)
+_PACKET_ERRORS = (ArgumentError, InvalidDataError, PatchWelcomeError)
 
 
 class FileWriter:
@@ -391,5 +392,5 @@ class FileWriter:
                 continue
             try:
                 container.mux(track.convert(packet, self._source.zero))
-            except InvalidDataError as error:  # of this packet: muxers parse packets that they repack
+            except _PACKET_ERRORS as error:  # muxers check packets, and parse those that they repack
                 self.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")
