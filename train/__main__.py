@@ -219,7 +219,7 @@ def card(
         sets = [PairSet.parse(text, clip=text in clip) for text in (*pairs, *clip)]
         measure_model(name, checkpoint, config, sets)
     elif pairs or clip:
-        raise click.UsageError("--pairs and --clip measure a --checkpoint; give one.")
+        raise click.UsageError("--pairs and --clip need a --checkpoint to measure.")
     if picture:
         redraw(name)
     click.echo(write_card(name))

@@ -1,4 +1,4 @@
-"""The GPU script keeps what it runs in a folder that nobody else can write to."""
+"""The GPU script keeps the files it runs in a folder that only its owner can write to."""
 
 from __future__ import annotations
 
