@@ -1,9 +1,9 @@
 """Model cards: `docs/models/<name>.md`, generated from a manifest and the template `train/cards/<name>.md`.
 
 All numbers come from the manifest, where `measure_model` puts them; the template has placeholders in the
-syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`. It starts, between two
-lines of `+++`, with TOML: facts about the training that no checkpoint contains (data, licences, hardware,
-commit), which are copied to the manifest.
+syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`, `{suite}`, `{worst}`. It
+starts, between two lines of `+++`, with TOML: facts about the training that no checkpoint contains (data,
+licences, hardware, commit), which are copied to the manifest.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from train.measure.detection import hog_people
 from train.measure.evaluate import Restore, Row, Table, psnr, restore_with
 from train.measure.metadata import architecture, training
 from train.measure.report import measure
+from train.measure.suite import Suite, mean_gain, suite_table
 from train.networks.generators import Generator
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("psnr_in", "psnr_out", "ssim_in", "ssim_out", "sharpness_ratio", "psnr_unharmed")
 """Scores per picture that a card shows."""
+WORST = 5
+"""Pictures in the table of failures."""
 UNHARMED_SIZE = (480, 640)
 """Size (height, width) of the generated pictures that must not be harmed."""
 
@@ -60,7 +63,12 @@ class PairSet:
 
 
 def measure_model(
-    name: str, checkpoint: Path, config: Path | None, sets: list[PairSet], root: Path = ROOT
+    name: str,
+    checkpoint: Path,
+    config: Path | None,
+    sets: list[PairSet],
+    suite: Suite | None = None,
+    root: Path = ROOT,
 ) -> None:
     """Measure a checkpoint; write its facts and scores to the manifests of its bundle, and draw the picture.
 
@@ -72,6 +80,7 @@ def measure_model(
         checkpoint: checkpoint that it was exported from.
         config: configuration of the network, if not in the checkpoint.
         sets: sets of pairs to measure on.
+        suite: validation suite, for the table of means and the failures.
         root: root of the repository.
 
     Raises:
@@ -91,6 +100,9 @@ def measure_model(
         scores[each.name]["pictures"] = {
             picture.removeprefix(f"{each.folder.name}/"): _kept(row) for picture, row in table.items()
         }
+    if suite:
+        rows = suite.measure(restore)
+        scores["suite"] = rows | {"mean": {"gain": overall}} if (overall := mean_gain(rows)) else rows
     scores["unharmed"] = unharmed(generator, restore)
     scores["scene"] = show_scene(restore, root / "docs" / "models" / f"{name}.jpg")
     facts = {"architecture": architecture(generator), "training": training(checkpoint, state, given)}
@@ -156,10 +168,13 @@ def render(body: str, manifest: dict[str, Any], path: Path) -> str:
     values = manifest | {
         "name": path.stem,  # without the "-fp16" of a bundle
         "tables": tables,
+        "worst": _worst(scores),
         "data": "\n".join(f"- {line}" for line in facts.get("data", [])),
         "curve": _curve(facts.get("curve", [])),
         "config": as_toml(facts.get("config", {})),
     }
+    if "suite" in scores:
+        values["suite"] = suite_table(scores["suite"])
     try:
         return body.format_map(values)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
@@ -181,6 +196,19 @@ def _pictures(table: Table, mean: Row) -> str:
         cells += [f"{row['ssim_in']:.3f}", f"{row['ssim_out']:.3f}"]
         cells += [f"{row['sharpness_ratio']:.2f}", f"{row['psnr_unharmed']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _worst(scores: dict[str, Any]) -> str:
+    """Format the pictures with the smallest gain of all sets of pairs."""
+    rows = [
+        (row["psnr_out"] - row["psnr_in"], f"{name} {picture}", row)
+        for name, scored in scores.items()
+        for picture, row in scored.get("pictures", {}).items()
+    ]
+    lines = ["| picture | PSNR in | gain | unharmed |", "|---|---:|---:|---:|"]
+    for gain, picture, row in sorted(rows, key=lambda each: each[0])[:WORST]:
+        lines.append(f"| {picture} | {row['psnr_in']:.2f} | {gain:+.2f} | {row['psnr_unharmed']:.1f} |")
     return "\n".join(lines)
 
 

@@ -165,13 +165,18 @@ def report_suite(restorer: Restorer, suite: Suite, output: Path, vgg: Vgg | None
     return path
 
 
-def _markdown(document: dict[str, Any]) -> str:
-    columns = [name for name in _COLUMNS if any(name in row for row in document["sets"].values())]
-    lines = [["set", *columns], ["---", *("---:" for _ in columns)]]
-    for name, row in document["sets"].items():
+def suite_table(rows: dict[str, Row]) -> str:
+    """Format the means of each set as a Markdown table."""
+    columns = [name for name in _COLUMNS if any(name in row for row in rows.values())]
+    heads = [name.replace("_", " ").replace("psnr", "PSNR") for name in columns]
+    lines = [["set", *heads], ["---", *("---:" for _ in columns)]]
+    for name, row in rows.items():
         lines.append([name, *(_COLUMNS[c].format(row[c]) if c in row else "" for c in columns)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    overall = document["mean"]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown(document: dict[str, Any]) -> str:
+    table, overall = suite_table(document["sets"]), document["mean"]
     parts = [
         f"# {document['name']} on the validation suite",
         f"Mean gain of {', '.join(DECISIVE)}: **{overall:+.3f} dB**."
