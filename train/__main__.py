@@ -222,7 +222,7 @@ def card(
         sets = [PairSet.parse(text, clip=text in clip) for text in (*pairs, *clip)]
         measure_model(name, checkpoint, config, sets, Suite(suite) if suite else None)
     elif pairs or clip or suite:
-        raise click.UsageError("--pairs, --clip and --suite measure a --checkpoint; give one.")
+        raise click.UsageError("--pairs, --clip and --suite need a --checkpoint to measure.")
     if picture:
         redraw(name)
     click.echo(write_card(name))

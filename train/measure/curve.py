@@ -16,7 +16,7 @@ from train.measure.suite import DECISIVE, LADDER
 SETS = (*DECISIVE, *(f"ladder-{length}" for length in LADDER))
 """Sets whose gain is a column, dB; `sharp` is the PSNR of sharp pictures."""
 COLUMNS = ("core_hours", "crops", "mean", *SETS, "sharp")
-"""Hours of processor time, crops seen in training, and scores in dB."""
+"""Columns: core-hours, crops seen in training, and scores in dB."""
 
 
 def append_row(path: Path, suite: Path, core_hours: float | None = None, crops: int | None = None) -> None:

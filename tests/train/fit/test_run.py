@@ -297,7 +297,9 @@ def test_a_start_that_does_not_fit_is_refused(
 ) -> None:
     deeper = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(2, 1, 2))
     started = replace(tiny(), start=str(donor[1] / "donor.onnx"), generator=deeper)
-    with pytest.raises(CheckpointError, match=r"encoders.0.1.conv1.weight is none, expected \[4, 4, 3, 3\]"):
+    with pytest.raises(
+        CheckpointError, match=r"encoders.0.1.conv1.weight is missing, expected \[4, 4, 3, 3\]"
+    ):
         Step(started, launch(started.runtime))
     for name in ("donor.onnx", "donor.safetensors"):
         (tmp_path / name).write_bytes(b"no weights")
