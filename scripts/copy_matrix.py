@@ -49,6 +49,7 @@ CONTAINERS = (
 _PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.48")
 # The first combination that the encoder accepts is used.
 _RATES, _CHANNELS = (48000, 44100, 32000, 16000, 8000), (2, 1)
+_EXPERIMENTAL = ("-strict", -2)  # to encode; a plain copy does without
 # Encoders without a real source, or not meant for files.
 _NOT_TRIED = {"sonic", "sonicls", "comfortnoise", "anull", "dfpwm", "s302m"}
 _NAMES = {"srt": "subrip", "ssa": "ass"}
@@ -72,8 +73,7 @@ class Row:
 
 def ffmpeg(*words: object) -> bool:
     """Return whether the program succeeds."""
-    *first, output = map(str, words)
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *first, "-strict", "-2", output]
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, words)]
     try:
         return not subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
     except subprocess.TimeoutExpired:
@@ -126,14 +126,18 @@ def make(kind: str, encoder: str, folder: Path) -> Path | None:
         (folder / "s.srt").write_text(_TEXT)
         (folder / "s.sup").write_bytes(bitmap_subtitles())
         sources = [("-i", folder / "s.srt"), ("-i", folder / "s.sup")]
-    sources = [source for source in sources if ffmpeg(*source, f"-c:{kind[0]}", encoder, "-f", "null", "-")]
+    sources = [
+        source
+        for source in sources
+        if ffmpeg(*source, f"-c:{kind[0]}", encoder, *_EXPERIMENTAL, "-f", "null", "-")
+    ]
     for ending in CONTAINERS:
         path = folder / f"clip.{ending}"
         video = [] if ending in ("ogv", "swf", "dv", "rm", "gxf", "mxf") else ["-c:v", "mpeg4", "-g", 1]
         if ending == "webm":
             video = ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", 8]
         for source in sources:
-            maps = ("-map", 0, "-map", 1, *video, f"-c:{kind[0]}", encoder)
+            maps = ("-map", 0, "-map", 1, *video, f"-c:{kind[0]}", encoder, *_EXPERIMENTAL)
             if ffmpeg(*_PICTURE, *source, *maps, path) and held(path, kind):
                 return path
     return None
