@@ -23,6 +23,7 @@ class HostReason(Enum):
     """Why frames are in the host's memory; the value is the text for the user, `{}` for a name."""
 
     BACKEND = "{} works there"
+    DEVICE = "--device {} takes them there"
     ENCODER = "{} encodes there"
     ENCODER_INPUT = "{} takes them there"
     QUALITY = "--crf and --preset ask for the processor's encoder"
@@ -61,6 +62,7 @@ class Wanted:
         codec: FFmpeg's name of an encoder, or auto.
         quality: whether crf or preset was given, which under auto mean the processor's encoders.
         deinterlace: whether fields are to become pictures.
+        device: as in `rtdeblur.backends.open_backend`.
     """
 
     decoder: str = "auto"
@@ -68,12 +70,15 @@ class Wanted:
     codec: str = "auto"
     quality: bool = False
     deinterlace: bool = False
+    device: str = "auto"
 
     @property
     def obstacle(self) -> Obstacle | None:
         """Why frames cannot stay on the GPU, whatever the file; None if they may."""
-        if self.backend == "openvino":
+        if self.backend in ("openvino", "onnxruntime"):
             return Obstacle(HostReason.BACKEND, self.backend)
+        if self.device not in ("auto", "gpu"):
+            return Obstacle(HostReason.DEVICE, self.device)
         if self.codec == "auto" and self.quality:
             return Obstacle(HostReason.QUALITY)
         if self.codec != "auto" and not codecs.is_nvenc(self.codec):
