@@ -23,3 +23,7 @@ class DivergedError(RtdeblurError):
 
 class ParityError(RtdeblurError):
     """An exported graph does not compute what it should."""
+
+
+class ExportError(RtdeblurError):
+    """A network cannot be written as ONNX, or an ONNX file cannot be used."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from rtdeblur.dropout import DropoutSites
@@ -19,6 +20,8 @@ class Generator(nn.Module):
     Attributes:
         stride: H and W of its input are multiples of this.
         sites: where it drops at inference; None where it has no dropout.
+        traced: whether PyTorch's older exporter writes it, which records one run. It takes seconds for
+            thousands of operations; the newer one takes many minutes, but writes simpler graphs.
         residual: what is added to the input, (N, 3, H, W) to the same. A generator with dropout also takes
             the three tables of `rtdeblur.dropout` as tensors; without them it drops at random in training and
             not at all in evaluation.
@@ -26,7 +29,18 @@ class Generator(nn.Module):
 
     stride: int
     sites: DropoutSites | None = None
+    traced: ClassVar[bool] = False
     residual: Callable[..., Tensor]
+
+    @property
+    def title(self) -> str:
+        """Name of the network, for manifests."""
+        return type(self).__name__
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Type that `residual` takes: that of the first layer's weights."""
+        return next(self.parameters()).dtype
 
     def forward(self, x: Tensor, *signs: Tensor) -> Tensor:
         """Blurred (N, 3, H, W) in [-1, 1] to restored, same shape and range."""
