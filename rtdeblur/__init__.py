@@ -1,4 +1,4 @@
-"""Removes motion blur from video, and keeps every stream and timestamp.
+"""Remove motion blur from video, and keep every stream and timestamp.
 
     import rtdeblur
 
@@ -15,13 +15,13 @@
     ):
         Pipeline(reader, backend, writer, batch_size=4).run()
 
-The names in `__all__` are public; every other name of the package may change without notice. They load on
-first use: `import rtdeblur` costs next to nothing.
+The names in `__all__` are public; every other name of the package may change without notice. They are
+imported on first use, so `import rtdeblur` is cheap.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # importing it from `typing` takes longer than all else here
+TYPE_CHECKING = False  # importing it from `typing` would take longer than everything else here
 if TYPE_CHECKING:
     from rtdeblur.backends import open_backend
     from rtdeblur.backends.base import Backend, EngineOptions
@@ -226,7 +226,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name from its home on first use (PEP 562)."""
+    """Import a public name from its module on first use (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,11 +1,11 @@
-"""Frames a second of each stage alone and of the whole pipeline, in one run on one machine.
+"""Frame rates of each stage alone and of the whole pipeline, in one run on one machine.
 
-All stages share the cores. No stage can pass the rate at which it ran alone; together they cannot spend more
-core-seconds a second than there are cores. So the limit of the whole is
+All stages share the cores. No stage can exceed its rate when running alone, and together they cannot use more
+core-seconds per second than there are cores. So the limit of the whole pipeline is
 
-    min( fps of the slowest stage alone,  cores / sum of the core-seconds that each stage spends on a frame )
+    min( fps of the slowest stage alone,  cores / sum over the stages of core-seconds per frame )
 
-and the efficiency is the whole's rate over that limit. Compare figures of one run only.
+and the efficiency is the pipeline's rate divided by that limit. Compare only figures of the same run.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ from rtdeblur.media.writer import FileWriter
 from rtdeblur.pipeline import Batch, Pipeline, in_batches, submit
 
 WARM_UP = 2
-"""Batches before the clock starts: the first compiles, the second finds all caches warm."""
+"""Warm-up batches: the first one compiles, the second fills the caches."""
 LEAST_CALLS = 5
 
 
 @dataclass(frozen=True)
 class InferenceTimes:
-    """What a backend does with batches that lie in memory, planes in and planes out.
+    """Speed of a backend on batches in memory.
 
     Attributes:
         calls: batches timed.
-        median_ms: of a batch, from its planes to its restored planes, in milliseconds.
-        p95_ms: 19 of 20 batches took no longer.
-        fps: frames a second, with as many batches in flight as the backend has slots.
-        first_seconds: that the first batch took, with all that is done once: compiling, building an engine.
-        device: medians by the clock of the device alone; None of a backend that has none.
+        median_ms: median time per batch, from planes to restored planes, in milliseconds.
+        p95_ms: 95th percentile.
+        fps: frames per second, with as many batches in flight as the backend has slots.
+        first_seconds: time of the first batch, including one-time work such as compiling or building an
+            engine.
+        device: medians by the device's clock; None if the backend has no such clock.
     """
 
     calls: int
@@ -56,7 +57,7 @@ class InferenceTimes:
 
 @dataclass(frozen=True)
 class Stage:
-    """Frames a second of wall time, and core-seconds a frame, of one stage alone or of the whole."""
+    """Frames per second of wall time and core-seconds per frame, of one stage or of the whole pipeline."""
 
     fps: float
     core_seconds: float
@@ -64,17 +65,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """All stages over one file.
+    """Rates of all stages for one file.
 
     Attributes:
-        frames: of the file.
-        way: that they went: decoder, encoder, and in whose memory.
-        decode: frames to planes, alone.
-        inference: alone.
-        encode: planes to a file, alone.
-        whole: the three at once.
-        limit_fps: what the whole cannot pass.
-        efficiency: the whole's rate over that.
+        frames: number of frames.
+        way: path of the frames: decoder, encoder, and memory.
+        decode: decoding only.
+        inference: inference only.
+        encode: encoding only.
+        whole: all three at once.
+        limit_fps: upper limit for `whole`.
+        efficiency: rate of `whole` divided by the limit.
     """
 
     frames: int
@@ -87,12 +88,12 @@ class Run:
     efficiency: float
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def noise(batch: int, height: int, width: int) -> FrameBatch:
-    """A batch of random 4:2:0 pictures of 8 bits; what they show costs no backend anything."""
+    """Make a batch of random 8-bit 4:2:0 pictures; the content does not affect the speed."""
     rng = np.random.default_rng(0)
     sizes = (height, width), (-(-height // 2), -(-width // 2)), (-(-height // 2), -(-width // 2))
     y, u, v = (rng.integers(16, 236, (batch, 1, *size), np.uint8) for size in sizes)
@@ -100,14 +101,14 @@ def noise(batch: int, height: int, width: int) -> FrameBatch:
 
 
 def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> InferenceTimes:
-    """Time a backend on one batch again and again.
+    """Time a backend on the same batch repeatedly.
 
-    A call gives planes in the host's memory, so it ends after all that it started.
+    A call returns planes in host memory, so it ends only when the device has finished.
 
     Args:
-        backend: open; warmed up here.
-        batch: what to restore.
-        seconds: how long each of the two parts lasts at least; and at least LEAST_CALLS calls.
+        backend: an open backend; warmed up here.
+        batch: the batch.
+        seconds: least duration of each of the two parts, which also make at least LEAST_CALLS calls.
     """
 
     def call() -> float:
@@ -138,14 +139,14 @@ def time_inference(backend: Backend, batch: FrameBatch, seconds: float) -> Infer
 def time_pipeline(
     video: Path, backend: Backend, batch_size: int, folder: Path, cores: int, wanted: Wanted | None = None
 ) -> Run:
-    """Time every stage alone, then the whole; the frames are held in memory meanwhile.
+    """Time every stage alone, then the whole pipeline; keeps the frames in memory.
 
     Args:
-        video: what to restore.
-        backend: open.
-        batch_size: frames a batch.
-        folder: takes the outputs.
-        cores: that the process may use.
+        video: the video.
+        backend: an open backend.
+        batch_size: frames per batch.
+        folder: folder for the outputs.
+        cores: number of cores that the process may use.
         wanted: decoder and codec; by default auto.
     """
     wanted = wanted or Wanted(backend=backend.name)
@@ -174,14 +175,14 @@ def time_pipeline(
 
 
 def _measure(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall seconds, and processor seconds of all threads."""
+    """Return wall seconds, and CPU seconds of all threads."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _restored(backend: Backend, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Restore batches as the pipeline does, with all slots in flight."""
+    """Restore batches like the pipeline, with all slots in flight."""
     flying: deque[Pending | PendingDevice] = deque()
     for batch in batches:
         flying.append(submit(backend, batch))

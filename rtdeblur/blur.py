@@ -1,4 +1,4 @@
-"""How blurred a picture is, without a sharp one to compare with."""
+"""No-reference estimate of blur."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from rtdeblur.frames import Plane
 _TAPS = 9
 """Length of the low-pass filter in pixels (Crete et al., section 3)."""
 _LINES = 540
-"""Lines looked at in each direction; more tell nothing new and take longer."""
+"""Lines sampled in each direction; more would only take longer."""
 
 
 def blur_of(luma: Plane) -> float:
-    """Estimate blur from 0 (sharp) to 1, by blurring the picture again and seeing how little it loses.
+    """Estimate blur from 0 (sharp) to 1, by blurring the picture again and measuring how little it changes.
 
     Crete, Dolmiere, Ladret, Nicolas: "The blur effect: perception and estimation with a new no-reference
     perceptual blur metric", SPIE 6492 (2007), equations 1 to 8. The larger of the estimates along rows and
-    along columns counts, so blur of one direction is seen.
+    columns counts, so that blur in one direction is detected.
 
     Args:
         luma: (H, W), any unsigned integers.
 
     Returns:
-        The estimate; 0 for a picture without any detail, which says nothing about its sharpness.
+        The estimate; 0 for a picture without any detail, whose sharpness is unknown.
     """
     return max(_along_rows(luma), _along_rows(luma.T))
 
@@ -42,7 +42,7 @@ def _along_rows(lines: Plane) -> float:
 
 
 def _average(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of `_TAPS` neighbours along a row, the ends repeated."""
+    """Average `_TAPS` neighbours along a row, repeating the ends."""
     half = _TAPS // 2
     padded = np.pad(picture, ((0, 0), (half + 1, half)), mode="edge")
     sums = padded.cumsum(axis=1, dtype=np.float64)

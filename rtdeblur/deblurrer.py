@@ -6,7 +6,7 @@
         for frame in deblurrer.stream(frames):
             ...
 
-The logger "rtdeblur" takes what runs (info) and what an output does not keep (warning).
+The logger "rtdeblur" reports what runs (info) and what an output does not keep (warning).
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from rtdeblur.strength import FULL, StrengthBackend, checked
 Pictures = TypeVar("Pictures", bound=NDArray[Any])
 
 Progress = Callable[[int, int | None], object]
-"""Called with the frames done and their total, None if the file does not say."""
+"""Called with the number of frames done and their total (None if unknown)."""
 
 BATCH = 4
-"""Frames given to the model at once."""
+"""Frames per inference call."""
 
 log = logging.getLogger("rtdeblur")
 log.addHandler(logging.NullHandler())
 
 _CHANNELS = (1, 2, 0)
-"""Planes of Colour("rgb") are green, blue, red."""
+"""Channels in the order of the planes of Colour("rgb"): green, blue, red."""
 _FLOAT_PEAK = 65535
-"""Floating values are restored as 16-bit codes; what is added to them is the change."""
+"""Peak code value for floating-point input: it is restored as 16-bit codes, and the change is added to it."""
 
 
 class ModelOptions(TypedDict, total=False):
@@ -68,8 +68,8 @@ def restore(array: Pictures, **options: Unpack[ModelOptions]) -> Pictures:
     Each call loads a model; a `Deblurrer` loads it once for many calls.
 
     Args:
-        array: RGB, (H, W, 3) or (N, H, W, 3): uint8, uint16, or floating from 0 to 1; as displayed (sRGB or
-            the like), not linear light.
+        array: RGB, (H, W, 3) or (N, H, W, 3): uint8, uint16, or floating from 0 to 1; gamma-encoded (sRGB or
+            similar), not linear light.
         **options: arguments of `Deblurrer`, such as model="fast" or strength=0.5.
 
     Returns:
@@ -78,7 +78,7 @@ def restore(array: Pictures, **options: Unpack[ModelOptions]) -> Pictures:
     Raises:
         TypeError: another dtype.
         ValueError: another shape, or floating values outside 0 to 1.
-        RtdeblurError: a model, backend or option that does not work here.
+        RtdeblurError: a model, backend or option that does not work on this machine.
     """
     with Deblurrer(**options) as deblurrer:
         return deblurrer.restore(array)
@@ -98,22 +98,22 @@ def restore_file(
     max_pixels: int | None = None,
     **options: Unpack[ModelOptions],
 ) -> PipelineStats:
-    """Restore a video, a photo or an animation; sound, subtitles, tags and times stay as they are.
+    """Restore a video, a photo or an animation; sound, subtitles, tags and timestamps stay unchanged.
 
-    The output appears under its name when it is whole; an error leaves nothing behind.
+    The output appears under its name when it is complete; an error leaves nothing behind.
 
     Args:
-        input: the file; options of encoding and of a part have no effect on pictures.
-        output: file to write, in the format that its extension names.
-        progress: called after each batch with the frames done and their total (None if unknown); what it
-            raises stops the run and reaches the caller.
+        input: the file; options for encoding and for a part do not apply to pictures.
+        output: file to write; its extension determines the format.
+        progress: called after each batch with the frames done and their total (None if unknown); an exception
+            from it stops the run and is re-raised.
         overwrite: replace an existing output.
-        start: seconds from the beginning of the file to the first frame wanted.
+        start: seconds from the start of the file to the first frame wanted.
         duration: seconds to process from there.
         codec: FFmpeg's name of the encoder.
-        crf: quality, lower is better and larger; None for the encoder's default.
+        crf: quality number, lower is better and larger; None for the encoder's default.
         preset: encoder preset, such as "slow"; None for the encoder's default.
-        max_pixels: largest picture that is read; None for 8192 · 8192.
+        max_pixels: largest picture accepted; None for 8192 · 8192.
         **options: arguments of `Deblurrer`.
 
     Returns:
@@ -139,16 +139,16 @@ class Deblurrer:
             changes nothing.
         strength: scale of the change, out = in + strength · (restored − in), from 0 (the input, bit for bit)
             through 1 (the model's result) to 2.
-        backend: "tensorrt" runs on an NVIDIA GPU, "openvino" and "onnxruntime" on what they have drivers for;
-            "auto" prefers a GPU.
+        backend: "tensorrt" runs on an NVIDIA GPU, "openvino" and "onnxruntime" on the CPU and, with a driver, on
+            other devices; "auto" prefers a GPU.
         device: "auto", "cpu", "gpu", "gpu.1" (the second GPU) or "npu".
-        precision: "auto" is the fastest here, "fp32" exact.
-        dropout: "paper" (one mask throughout) or "off"; None leaves it to the model.
+        precision: "auto" is the fastest on this machine, "fp32" is exact.
+        dropout: "paper" (one mask throughout) or "off"; None for the model's default.
         seed: seed of the dropout mask.
         engine_dir: folder of TensorRT engines; None for the user's cache.
 
     Raises:
-        RtdeblurError: a model, backend or option that does not work here.
+        RtdeblurError: a model, backend or option that does not work on this machine.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Deblurrer:
 
     @property
     def description(self) -> str:
-        """What runs and why it was chosen, in one line."""
+        """One line on what runs and why it was chosen."""
         return self._opened().description
 
     @property
@@ -213,8 +213,8 @@ class Deblurrer:
         """Restore frames as they come.
 
         Args:
-            frames: RGB pictures, each (H, W, 3) of any size; dtypes and values as of `rtdeblur.restore`.
-            batch: frames given to the model at once. 4 is faster; 1 delays a live picture less.
+            frames: RGB pictures, each (H, W, 3) of any size; for dtypes and values see `rtdeblur.restore`.
+            batch: frames per inference call. 4 is faster; 1 has less latency for live video.
 
         Yields:
             Each frame restored, in order: a new array of its shape and dtype.
@@ -222,7 +222,7 @@ class Deblurrer:
         Raises:
             TypeError: another dtype.
             ValueError: another shape, or floating values outside 0 to 1.
-            BackendError: a frame smaller than the model can take, or a backend that failed.
+            BackendError: a frame is too small for the model, or the backend failed.
         """
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected 1 or more")
@@ -283,7 +283,7 @@ class Deblurrer:
         if damage.count:
             log.warning("%s is damaged: %s", input, damage)
         if stats.unrestored:
-            log.warning("%s: %d of %d frames were left as they were", output, stats.unrestored, stats.frames)
+            log.warning("%s: %d of %d frames were left unrestored", output, stats.unrestored, stats.frames)
         return stats
 
     def _restore_picture(
@@ -320,7 +320,7 @@ class Deblurrer:
 
 
 def _check(pictures: NDArray[Any], shapes: str, dimensions: tuple[int, ...]) -> None:
-    """Raise TypeError or ValueError for what is no picture."""
+    """Raise TypeError or ValueError for an array that is not a picture."""
     if pictures.ndim not in dimensions or pictures.shape[-1] != 3:
         hint = ""
         if pictures.ndim in (2, 3) and pictures.shape[-1] != 4:
@@ -340,7 +340,7 @@ def _check(pictures: NDArray[Any], shapes: str, dimensions: tuple[int, ...]) -> 
 
 
 def _frame(picture: NDArray[Any]) -> Frame:
-    """A frame of planes, with the picture as its carrier."""
+    """Make a frame of planes that carries the picture."""
     picture = np.asarray(picture)
     _check(picture, "(H, W, 3)", (3,))
     codes = _codes(picture)
@@ -363,13 +363,13 @@ def _landed(pending: Pending) -> Iterator[Any]:
 
 
 def _picture(planes: Planes, index: int, given: NDArray[Any]) -> NDArray[Any]:
-    """The planes of one frame as an array like the one given."""
+    """Convert the planes of a frame to an array like `given`."""
     restored = np.empty(given.shape, planes[0].dtype)
     for channel, plane in zip(_CHANNELS, planes, strict=True):
         restored[..., channel] = plane[index, 0]
     if given.dtype.kind != "f":
         return restored.astype(given.dtype, copy=False)
-    # The change is added to the values themselves, so that what is unchanged stays to the last bit.
+    # Add the change to the original values, so that unchanged ones stay exact.
     change = (restored.astype(np.float64) - _codes(given)) / _FLOAT_PEAK
     changed: NDArray[Any] = np.where(change == 0, given, np.clip(given + change, 0, 1))
     return changed.astype(given.dtype)
@@ -391,7 +391,7 @@ def _in_python(option: re.Match[str]) -> str:
 
 @contextmanager
 def _python_words() -> Iterator[None]:
-    """Name options in errors as arguments of this module: precision='fp32' for --precision fp32."""
+    """Rewrite command-line options in errors as Python arguments: precision='fp32' for --precision fp32."""
     try:
         yield
     except RtdeblurError as error:

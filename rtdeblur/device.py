@@ -1,4 +1,4 @@
-"""Frames that stay in a GPU's memory."""
+"""Frames in GPU memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rtdeblur.frames import Colour
 
 @dataclass(frozen=True, slots=True)
 class DevicePlane:
-    """Rows of bytes in a GPU's memory.
+    """Rows of bytes in GPU memory.
 
     Attributes:
-        address: of the first row.
+        address: address of the first row.
         pitch: bytes from one row to the next.
-        rows: how many.
-        width: bytes of a row.
+        rows: number of rows.
+        width: bytes per row.
     """
 
     address: int
@@ -26,24 +26,24 @@ class DevicePlane:
     width: int
 
     def each(self, step: int) -> DevicePlane:
-        """The first of every `step` rows."""
+        """Select the first of every `step` rows."""
         return DevicePlane(self.address, self.pitch * step, -(-self.rows // step), self.width)
 
 
 DevicePlanes = tuple[DevicePlane, DevicePlane]
-"""Y, then interleaved UV, of an 8-bit 4:2:0 picture of even size: NV12."""
+"""Planes of an NV12 picture (8-bit 4:2:0, even size): Y, then interleaved UV."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceFrame:
-    """One decoded picture that stays in the GPU's memory, and is restored there, in its place.
+    """A decoded picture in GPU memory, restored in place.
 
     Attributes:
-        planes: where it lies; the memory is the carrier's.
+        planes: its memory, owned by the carrier.
         pts: presentation time in units of `time_base`.
-        time_base: seconds a unit.
-        colour: what the code values mean.
-        carrier: as `Frame.carrier`.
+        time_base: seconds per unit.
+        colour: meaning of the code values.
+        carrier: see `Frame.carrier`.
     """
 
     planes: DevicePlanes
@@ -54,7 +54,7 @@ class DeviceFrame:
 
     @property
     def layout(self) -> tuple[tuple[int, int], Colour]:
-        """What must agree for frames to share a batch."""
+        """Properties that must be equal for frames to share a batch."""
         return (self.planes[0].rows, self.planes[0].width), self.colour
 
 
@@ -63,10 +63,10 @@ class DeviceBatch:
     """Consecutive device frames of one layout.
 
     Attributes:
-        planes: where each of N frames lies.
+        planes: memory of each of N frames.
         pts: N presentation times in units of `time_base`.
-        time_base: seconds a unit.
-        colour: what the code values mean.
+        time_base: seconds per unit.
+        colour: meaning of the code values.
         carriers: N opaque values, one per frame (see `Frame.carrier`).
     """
 
@@ -86,7 +86,7 @@ class DeviceBatch:
 
     @classmethod
     def of(cls, frames: list[DeviceFrame]) -> DeviceBatch:
-        """Take frames of one layout together; nothing is copied."""
+        """Combine frames of one layout into a batch, without copying."""
         first = frames[0]
         if any(f.layout != first.layout or f.time_base != first.time_base for f in frames):
             raise ValueError("frames of a batch differ in size, colour or time base")

@@ -1,18 +1,18 @@
-"""Every error that rtdeblur raises on purpose.
+"""Exceptions of rtdeblur.
 
 RtdeblurError
-├── UsageError           the request itself makes no sense
-│   └── FinishedError    what should be resumed is done
-├── InputError           the input cannot be read or holds no video
-│   ├── NoVideoError     it can be read, and holds none
-│   └── GpuDecodingError the GPU does not decode it
+├── UsageError           the request is invalid
+│   └── FinishedError    the run to resume has already finished
+├── InputError           the input cannot be read or contains no video
+│   ├── NoVideoError     it can be read, but contains no video
+│   └── GpuDecodingError the GPU cannot decode it
 ├── OutputError          the output cannot be written
-│   └── ClosedPipeError  who read it went away
+│   └── ClosedPipeError  its reader has gone
 ├── ModelError           a model bundle is missing, damaged or too new
 ├── BackendError         an inference backend cannot start or failed
-│   ├── EngineError      a TensorRT engine cannot be built, kept or loaded
-│   └── CudaError        the GPU's driver is missing or refuses
-│       └── GpuMemoryError  the GPU's memory is short
+│   ├── EngineError      a TensorRT engine cannot be built, stored or loaded
+│   └── CudaError        the GPU driver is missing or failed
+│       └── GpuMemoryError  the GPU is out of memory
 ├── DependencyError      an optional package is missing
 └── InterruptedRunError  a run was stopped before its end
 
@@ -45,15 +45,15 @@ class FinishedError(UsageError):
 
 
 class InputError(RtdeblurError):
-    """The input cannot be read or holds no video."""
+    """The input cannot be read or contains no video."""
 
 
 class NoVideoError(InputError):
-    """The input can be read and holds no video."""
+    """The input can be read, but contains no video."""
 
 
 class GpuDecodingError(InputError):
-    """The GPU does not decode the input; the processor may."""
+    """The GPU cannot decode the input; the CPU may."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, "try --decoder cpu")
@@ -64,7 +64,7 @@ class OutputError(RtdeblurError):
 
 
 class ClosedPipeError(OutputError):
-    """The program that read the output went away."""
+    """The program reading the output has gone."""
 
 
 class ModelError(RtdeblurError):
@@ -76,15 +76,15 @@ class BackendError(RtdeblurError):
 
 
 class EngineError(BackendError):
-    """A TensorRT engine cannot be built, kept or loaded."""
+    """A TensorRT engine cannot be built, stored or loaded."""
 
 
 class CudaError(BackendError):
-    """The GPU's driver is missing, or refuses a call; the message has CUDA's own name for it."""
+    """The GPU driver is missing, or a call failed; the message has CUDA's error name."""
 
 
 class GpuMemoryError(CudaError):
-    """The GPU's memory is short; less at once may fit."""
+    """The GPU is out of memory; smaller batches may fit."""
 
 
 class DependencyError(RtdeblurError):
@@ -98,4 +98,4 @@ class DependencyError(RtdeblurError):
 
 
 class InterruptedRunError(RtdeblurError):
-    """A run was stopped before its end; nothing of it is left behind."""
+    """A run was stopped before its end; it leaves nothing behind."""

@@ -1,8 +1,8 @@
-"""Files and folders that other users can neither redirect, replace nor write to.
+"""Files and folders that other users cannot redirect, replace or write to.
 
-A hidden file or folder has a name that others can guess. In a folder that others may write to, they can plant
-a link, a pipe or a file of theirs under it before it is made. So what is made here must be new, what is read
-must be a file of the user's own, and no link is followed to either.
+The name of a hidden file or folder can be guessed. In a folder that others may write to, they can plant a
+link, a pipe or a file under that name before it is created. So files created here must be new, files read
+must belong to the user, and links are not followed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# Windows has neither links that everyone may make, nor these flags, nor numbers for owners.
+# Windows has no links that any user may create, nor these flags, nor numeric owners.
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its writer
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block until it has a writer
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _HAS_DIR_FD = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd and os.listdir in os.supports_fd
 
 
 def create(path: Path | str, *, mode: int = 0o666, dir_fd: int | None = None) -> int:
-    """Make a new file, open for reading and writing.
+    """Create a new file, open for reading and writing.
 
     Args:
         path: the file; a link of that name is not followed.
-        mode: permissions, from which the umask is taken.
+        mode: permissions, subject to the umask.
         dir_fd: the open folder that `path` is relative to.
 
     Returns:
@@ -37,13 +37,13 @@ def create(path: Path | str, *, mode: int = 0o666, dir_fd: int | None = None) ->
 
     Raises:
         FileExistsError: the name exists.
-        OSError: the folder refuses.
+        OSError: the file cannot be created.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _PLAIN, mode, dir_fd=dir_fd)
 
 
 def read(path: Path, most: int) -> bytes:
-    """Read a file that the user named; links are followed.
+    """Read a file given by the user; links are followed.
 
     Args:
         path: the file.
@@ -58,7 +58,7 @@ def read(path: Path, most: int) -> bytes:
 
 
 def read_own(path: Path, most: int) -> bytes:
-    """Read a file of the user's own.
+    """Read a file that must belong to the user.
 
     Raises:
         OSError: it is missing, a link, not a regular file or too large, belongs to another user, or others
@@ -69,7 +69,7 @@ def read_own(path: Path, most: int) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears under its name when it is whole."""
+    """Write a file atomically."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(3)}.part")
     try:
         with os.fdopen(create(part, mode=0o600), "wb") as file:
@@ -80,10 +80,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def check_file(path: Path) -> os.stat_result:
-    """Check that a file is the user's own; errors as of `read_own`.
+    """Check that a file belongs to the user; raises like `read_own`.
 
     Returns:
-        What the system says of it.
+        The file's status.
     """
     facts = os.lstat(path)
     _check_kind(facts, path)
@@ -92,7 +92,7 @@ def check_file(path: Path) -> os.stat_result:
 
 
 def check_folder(path: Path) -> None:
-    """Check that a folder is the user's own; a link to one will do.
+    """Check that a folder, possibly through a link, belongs to the user.
 
     Raises:
         OSError: it is missing or not a folder, belongs to another user, or others may write to it; `strerror`
@@ -104,15 +104,15 @@ def check_folder(path: Path) -> None:
 
 
 class PrivateFolder:
-    """A folder for its owner only, held open.
+    """A folder accessible only to its owner, held open.
 
-    Names in it are relative to the open folder, so renaming it and planting a link redirects nothing.
+    Names are relative to the open folder, so renaming it and planting a link redirects nothing.
 
     Args:
-        path: the folder, made unless it exists.
+        path: the folder, created if missing.
 
     Raises:
-        OSError: it cannot be made, is a link or not a folder, belongs to another user, or others may write
+        OSError: it cannot be created, is a link or not a folder, belongs to another user, or others may write
             to it; `strerror` says which.
     """
 
@@ -131,48 +131,48 @@ class PrivateFolder:
                 raise PermissionError(errno.EPERM, "it was replaced just now", str(path))
 
     def names(self) -> list[str]:
-        """The names in it, sorted."""
+        """Return the names in it, sorted."""
         return sorted(os.listdir(self.path if self._fd is None else self._fd))  # noqa: PTH208 - it is open
 
     def create(self, name: str) -> BinaryIO:
-        """Make a file in place of what has its name, and open it for writing."""
+        """Create a file, replacing anything of that name, and open it for writing."""
         self.remove(name)
         return os.fdopen(create(self._at(name), mode=0o600, dir_fd=self._fd), "wb")
 
     def open_file(self, name: str) -> BinaryIO:
-        """Open a file for reading; errors as of `read_own`."""
+        """Open a file for reading; raises like `read_own`."""
         return _open_own(self._at(name), self.path, dir_fd=self._fd)
 
     def read(self, name: str, most: int) -> bytes:
-        """Read a file; errors as of `read_own`."""
+        """Read a file; raises like `read_own`."""
         with self.open_file(name) as file:
             return _read(file, name, most)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a whole file in place of what has its name."""
+        """Write a complete file, replacing anything of that name."""
         with self.create(name) as file:
             file.write(data)
 
     def rename(self, name: str, new: str) -> None:
-        """Rename a file, over what has the new name."""
+        """Rename a file, replacing anything of the new name."""
         os.replace(self._at(name), self._at(new), src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def remove(self, name: str) -> None:
-        """Remove a name, if it exists; what a link points to stays."""
+        """Remove a name, if it exists; the target of a link stays."""
         with suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self._fd)
 
     def stat(self, name: str) -> os.stat_result:
-        """The status of a name itself, not of what a link points to."""
+        """Return the status of a name itself, without following links."""
         return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
 
     def sync(self) -> None:
-        """Put the names on the disk, if the system has a way to ask for it."""
+        """Flush the directory entries to disk, if the system can."""
         if self._fd is not None:
             os.fsync(self._fd)
 
     def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Close it; may be called twice."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -185,7 +185,7 @@ def _open_own(path: Path | str, folder: Path, *, dir_fd: int | None = None) -> B
     try:
         descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | _NO_LINK | _PLAIN, dir_fd=dir_fd)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EMLINK):  # the latter on FreeBSD
+        if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK on FreeBSD
             raise PermissionError(errno.EPERM, "it is a symbolic link", str(path)) from None
         raise
     try:
@@ -201,7 +201,7 @@ def _open_own(path: Path | str, folder: Path, *, dir_fd: int | None = None) -> B
 def _read(file: BinaryIO, path: Path | str, most: int) -> bytes:
     data = file.read(most + 1)
     if len(data) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
     return data
 
 
@@ -217,7 +217,7 @@ def _check_owner(facts: os.stat_result, path: Path | str, folder: Path) -> None:
         return
     if facts.st_uid not in (os.geteuid(), 0):  # root could change this program itself
         raise PermissionError(errno.EPERM, f"it belongs to another user (uid {facts.st_uid})", str(path))
-    # Many systems give each user a group of the same number, and let it write by default.
+    # Many systems give each user a private group of the same number, with write access by default.
     others = stat.S_IWOTH if facts.st_gid == facts.st_uid else stat.S_IWOTH | stat.S_IWGRP
     if facts.st_mode & others and _keeps_modes(folder):
         mode = f"{stat.S_IMODE(facts.st_mode):04o}"
@@ -225,7 +225,7 @@ def _check_owner(facts: os.stat_result, path: Path | str, folder: Path) -> None:
 
 
 def _keeps_modes(folder: Path) -> bool:
-    """False on file systems such as FAT, where every file seems to be open to all."""
+    """False on file systems without permissions, such as FAT, where every file seems open to all."""
     probe = folder / f".rtdeblur-{secrets.token_hex(8)}"
     try:
         descriptor = create(probe, mode=0o600)

@@ -1,4 +1,4 @@
-"""The data that flows through a run: colour, frames, batches, and what is known of a video."""
+"""Data that flows through a run: colour, frames, batches, and facts about the video."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.unsignedinteger[Any]]
 Planes = tuple[Plane, Plane, Plane]
-"""y (H, W), u and v (Hc, Wc): uint8 for 8 bits a sample, uint16 (low bits used) for more."""
+"""y (H, W), u and v (Hc, Wc): uint8 for 8 bits per sample, uint16 (low bits used) for more."""
 
 Matrix = Literal["bt601", "bt709", "bt2020", "rgb"]
-"""What y, u, v are made of; under "rgb" they are green, blue and red (H.273, MatrixCoefficients 0)."""
+"""Colour matrix of y, u, v; with "rgb" they are green, blue and red (H.273, MatrixCoefficients 0)."""
 
 # Luma weights (Kr, Kb): ITU-T H.273 table 4.
 _LUMA_WEIGHTS: dict[str, tuple[float, float]] = {
@@ -30,8 +30,8 @@ class Colour:
 
     Attributes:
         matrix: the luma weights.
-        full_range: True where luma uses 0..peak, False where it uses 16..235 (scaled to the depth).
-        bit_depth: bits a sample, 8 to 16.
+        full_range: True if luma uses 0..peak, False if it uses 16..235 (scaled to the depth).
+        bit_depth: bits per sample, 8 to 16.
     """
 
     matrix: Matrix = "bt709"
@@ -46,22 +46,22 @@ class Colour:
 
     @property
     def name(self) -> str:
-        """The matrix and range in words."""
+        """Matrix and range in words."""
         return f"{self.matrix} {'full' if self.full_range else 'limited'} range"
 
     @property
     def peak(self) -> int:
-        """The largest code value: 255 for 8 bits."""
+        """Largest code value: 255 for 8 bits."""
         return (1 << self.bit_depth) - 1
 
     def yuv_to_rgb(self) -> NDArray[np.float32]:
-        """Code values to R'G'B' in [0, 1]: (3, 4) float32, the offset in the last column."""
+        """Matrix from code values to R'G'B' in [0, 1]: (3, 4) float32, offset in the last column."""
         forward = self._rgb_to_yuv()
         inverse = np.linalg.inv(forward[:, :3])
         return np.hstack([inverse, -inverse @ forward[:, 3:]]).astype(np.float32)
 
     def rgb_to_yuv(self) -> NDArray[np.float32]:
-        """R'G'B' in [0, 1] to code values: (3, 4) float32, the offset in the last column."""
+        """Matrix from R'G'B' in [0, 1] to code values: (3, 4) float32, offset in the last column."""
         return self._rgb_to_yuv().astype(np.float32)
 
     def _rgb_to_yuv(self) -> NDArray[np.float64]:
@@ -81,15 +81,15 @@ class Colour:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One decoded picture; its time in seconds is `pts * time_base`.
+    """A decoded picture; its time in seconds is `pts * time_base`.
 
     Attributes:
         planes: y, u, v (see `Matrix`); a grey picture has u and v of one neutral sample, shape (1, 1).
         pts: presentation time in units of `time_base`.
-        time_base: seconds a unit.
-        colour: what the code values mean.
-        carrier: what the source wants its sink to have back with the picture (the decoded frame
-            with its side data, packets of other streams); opaque to everything between them.
+        time_base: seconds per unit.
+        colour: meaning of the code values.
+        carrier: data from the source for its sink (the decoded frame with its side data, packets of other
+            streams); opaque to everything between them.
     """
 
     planes: Planes
@@ -112,16 +112,16 @@ class Frame:
 
     @property
     def layout(self) -> tuple[tuple[int, ...], tuple[int, ...], Colour]:
-        """What must agree for frames to share a batch."""
+        """Properties that must be equal for frames to share a batch."""
         return self.planes[0].shape, self.planes[1].shape, self.colour
 
 
 @dataclass(frozen=True, slots=True)
 class Interlude:
-    """A stretch without pictures, so long that what belongs to it cannot wait for the next one.
+    """A gap without frames, too long for packets of other streams to wait for the next frame.
 
     Attributes:
-        carrier: what the source wants its sink to have now (see `Frame.carrier`).
+        carrier: data from the source for its sink (see `Frame.carrier`).
     """
 
     carrier: Any
@@ -134,8 +134,8 @@ class FrameBatch:
     Attributes:
         planes: y (N, 1, H, W), u and v (N, 1, Hc, Wc), C-contiguous, uint8 or uint16.
         pts: N presentation times in units of `time_base`.
-        time_base: seconds a unit.
-        colour: what the code values mean.
+        time_base: seconds per unit.
+        colour: meaning of the code values.
         carriers: N opaque values, one per frame (see `Frame.carrier`).
     """
 
@@ -156,7 +156,7 @@ class FrameBatch:
 
     @classmethod
     def stack(cls, frames: list[Frame]) -> FrameBatch:
-        """Copy the planes of frames of one layout into one batch."""
+        """Copy the planes of frames of one layout into a batch."""
         first = frames[0]
         if any(f.layout != first.layout or f.time_base != first.time_base for f in frames):
             raise ValueError("frames of a batch differ in size, chroma, colour or time base")
@@ -169,15 +169,15 @@ class FrameBatch:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What is known of a video before its frames are.
+    """Facts about a video, known before its frames.
 
     Attributes:
         height: luma rows of the coded picture (before rotation).
         width: luma columns.
-        pix_fmt: FFmpeg's name of the source's sample format.
-        frame_rate: average frames a second, None where unknown.
-        duration_seconds: length of what will be read, None where unknown (pipes, live).
-        frame_count: an estimate for progress, None where unknown.
+        pix_fmt: FFmpeg's name of the source's pixel format.
+        frame_rate: average frames per second; None if unknown.
+        duration_seconds: length of the part to be read; None if unknown (pipes, live).
+        frame_count: estimated number of frames; None if unknown.
     """
 
     height: int

@@ -1,6 +1,6 @@
-"""Whether frames stay in the GPU's memory, from its decoder to its encoder: decided only here.
+"""Decision whether frames stay in GPU memory from decoder to encoder.
 
-NVDEC ──► engine ──► NVENC        each works where the picture lies; only some rows are looked at
+NVDEC ──► engine ──► NVENC        each works in place; only some rows are checked on the host
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from rtdeblur.backends.base import Backend
 from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import Device, is_seekable
 from rtdeblur.media import codecs
+from rtdeblur.media.encoder_traits import is_nvenc
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.source import Described, SourceInfo
 from rtdeblur.media.writer import FileWriter
 
 
 class HostReason(Enum):
-    """Why frames are in the host's memory; the value is the text for the user, `{}` for a name."""
+    """Reason why frames are in host memory; the value is the text for the user, `{}` for a name."""
 
-    BACKEND = "{} works there"
-    DEVICE = "--device {} takes them there"
-    ENCODER = "{} encodes there"
-    ENCODER_INPUT = "{} takes them there"
-    QUALITY = "--crf and --preset ask for the processor's encoder"
-    DEINTERLACING = "fields are made pictures there"
-    NO_ENCODER = "no GPU encodes here"
+    BACKEND = "required by {}"
+    DEVICE = "required by --device {}"
+    ENCODER = "{} encodes on the CPU"
+    ENCODER_INPUT = "required by encoder {}"
+    QUALITY = "--crf and --preset select a CPU encoder"
+    DEINTERLACING = "deinterlacing runs on the CPU"
+    NO_ENCODER = "no GPU encoder available"
     PIPE = "a pipe can be opened only once"
     NOT_DECODED = "{}"
-    DECODER = "the processor decodes"
-    DEINTERLACED = "fields are made pictures by the processor"
-    LAYOUT = "{} is no NV12 of even size"
+    DECODER = "decoded on the CPU"
+    DEINTERLACED = "deinterlaced on the CPU"
+    LAYOUT = "{} is not NV12 of even size"
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What keeps frames out of the GPU's memory.
+    """Obstacle that keeps frames out of GPU memory.
 
     Attributes:
         reason: the kind.
-        name: backend, encoder, sample format or error that the text names.
+        name: backend, encoder, pixel format or error for the text.
     """
 
     reason: HostReason
@@ -54,14 +55,14 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The request, as far as it bears on where frames lie.
+    """The part of a request that affects where frames are kept.
 
     Attributes:
         decoder: cpu, cuda, or auto: the GPU if frames can stay there.
         backend: as in `rtdeblur.backends.open_backend`.
         codec: FFmpeg's name of an encoder, or auto.
-        quality: whether crf or preset was given, which under auto mean the processor's encoders.
-        deinterlace: whether fields are to become pictures.
+        quality: whether crf or preset was given, which under auto select a CPU encoder.
+        deinterlace: whether to deinterlace.
         device: as in `rtdeblur.backends.open_backend`.
     """
 
@@ -74,14 +75,14 @@ class Wanted:
 
     @property
     def obstacle(self) -> Obstacle | None:
-        """Why frames cannot stay on the GPU, whatever the file; None if they may."""
+        """Obstacle that does not depend on the file; None if there is none."""
         if self.backend in ("openvino", "onnxruntime"):
             return Obstacle(HostReason.BACKEND, self.backend)
         if self.device not in ("auto", "gpu"):
             return Obstacle(HostReason.DEVICE, self.device)
         if self.codec == "auto" and self.quality:
             return Obstacle(HostReason.QUALITY)
-        if self.codec != "auto" and not codecs.is_nvenc(self.codec):
+        if self.codec != "auto" and not is_nvenc(self.codec):
             return Obstacle(HostReason.ENCODER, self.codec)
         if self.deinterlace:
             return Obstacle(HostReason.DEINTERLACING)
@@ -92,12 +93,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where frames go from decoder to encoder.
+    """Path of frames from decoder to encoder.
 
     Attributes:
         decoder: cpu or cuda.
         encoder: FFmpeg's name.
-        obstacle: why frames are in the host's memory; None if they stay in the GPU's.
+        obstacle: why frames are in host memory; None if they stay in GPU memory.
     """
 
     decoder: Device
@@ -105,23 +106,23 @@ class Way:
     obstacle: Obstacle | None
 
     def __str__(self) -> str:
-        memory = f"in the host's memory ({self.obstacle})" if self.obstacle else "stay in the GPU's memory"
+        memory = f"in host memory ({self.obstacle})" if self.obstacle else "stay in GPU memory"
         return f"decoded by {self.decoder}, encoded by {self.encoder}, frames {memory}"
 
 
 def open_reader(path: Path, wanted: Wanted, **options: Any) -> tuple[FileReader, Obstacle | None]:
-    """Open a file; under `auto` by the GPU if frames can stay there, else by the processor.
+    """Open a file; `auto` decodes on the GPU if frames can stay there, else on the CPU.
 
     Args:
         path: the file.
-        wanted: what was asked for.
-        options: of FileReader, except for the device.
+        wanted: the request.
+        options: options of FileReader, except the device.
 
     Returns:
-        The reader, and why its frames cannot stay in the GPU's memory; None if they can.
+        The reader, and the obstacle to keeping its frames in GPU memory; None if there is none.
 
     Raises:
-        InputError: as FileReader does.
+        InputError: see FileReader.
     """
     if wanted.decoder != "auto":
         reader = FileReader(path, device="cuda" if wanted.decoder == "cuda" else "cpu", **options)
@@ -130,7 +131,7 @@ def open_reader(path: Path, wanted: Wanted, **options: Any) -> tuple[FileReader,
     if obstacle is None:
         try:
             reader = FileReader(path, device="cuda", **options)
-        except InputError as error:  # of the GPU, or of the file: then the processor raises it too
+        except InputError as error:  # an error of the GPU, or of the file, which the CPU raises as well
             obstacle = Obstacle(HostReason.NOT_DECODED, error.problem)
         else:
             obstacle = obstacle_of(reader.source)
@@ -141,7 +142,7 @@ def open_reader(path: Path, wanted: Wanted, **options: Any) -> tuple[FileReader,
 
 
 def obstacle_of(source: SourceInfo) -> Obstacle | None:
-    """Why the frames of a source cannot stay in the GPU's memory; None if they can."""
+    """Return why the frames of a source cannot stay in GPU memory; None if they can."""
     if source.fits_device:
         return None
     if source.device == "cpu":
@@ -153,16 +154,16 @@ def obstacle_of(source: SourceInfo) -> Obstacle | None:
 
 
 def connect(reader: Described, backend: Backend, writer: FileWriter, obstacle: Obstacle | None) -> Way:
-    """Leave frames in the GPU's memory if all three can; before the first is read.
+    """Keep frames in GPU memory if reader, backend and writer can; call before reading.
 
     Args:
-        reader: as `open_reader` returned it.
-        backend: that restores.
-        writer: of the same reader.
-        obstacle: as `open_reader` returned it.
+        reader: reader from `open_reader`.
+        backend: the backend.
+        writer: writer of the same reader.
+        obstacle: obstacle from `open_reader`.
 
     Returns:
-        The way that frames go.
+        The path of the frames.
     """
     encoding = writer.encoding
     if obstacle is None and encoding.device != "cuda":

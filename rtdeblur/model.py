@@ -1,7 +1,7 @@
-"""Model bundles: `<name>.onnx`, the video graph, beside `<name>.json`, its manifest.
+"""Model bundles: `<name>.onnx`, the video graph, and `<name>.json`, its manifest.
 
-The bundle is the only contract between training and running. The graph takes planar code values and gives
-planar code values of the same shapes; everything between is inside it.
+The bundle is the only contract between training and running. The graph maps planar code values to planar code
+values of the same shapes; it contains everything in between.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 DEFAULT_MODEL = "fast"
 IDENTITY = "identity"
-"""The built-in model that changes nothing, for tests, benchmarks and plain re-encoding; it has no graph."""
+"""Built-in model without a graph that changes nothing, for tests, benchmarks and plain re-encoding."""
 
 Precision = Literal["auto", "fp16", "fp32"]
-"""Precision of a model's graph, or of what runs it.
+"""Precision of inference, or of a model's graph.
 
-auto is the fastest that is at hand: fp16 on a GPU, bfloat16 on a processor that is fast in it, else fp32. A
-graph itself is fp16 or fp32.
+auto is the fastest available: fp16 on a GPU, bfloat16 on a CPU that is fast in it, else fp32. A graph itself
+is fp16 or fp32.
 """
 
 INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
 """uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc);
 float32 matrices (3, 4), and peak (1,), the largest code value."""
 OUTPUTS = ("y_out", "u_out", "v_out")
-"""Shapes and types as y, u, v."""
+"""Same shapes and types as y, u, v."""
 
 _MOST_MANIFEST_BYTES = 16 << 20
 _MOST_MASKS = 1 << 16
-"""Sites times channels: what dropout's tables take grows with them (the paper's generator: 2304)."""
+"""Limit of sites times channels, which determine the size of the dropout tables (paper's generator: 2304)."""
 
 _FOLDER = Path(__file__).parent / "models"
 _HALF = "-fp16"
-"""Behind the name of a bundle of half precision."""
+"""Suffix of the name of a half precision bundle."""
 _NAME = re.compile(r"[\w][\w.+-]{0,79}", re.ASCII)
 
 FOLDER_VARIABLE = "RTDEBLUR_MODEL_DIR"
@@ -53,22 +53,22 @@ FOLDER_VARIABLE = "RTDEBLUR_MODEL_DIR"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `<name>.json` says.
+    """Contents of `<name>.json`.
 
     Attributes:
-        format_version: of the bundle; a newer one than FORMAT_VERSION is refused.
-        name: of the model.
-        sha256: of the ONNX file, hexadecimal.
-        architecture: `generator` (its class), `parameters` (how many), and what else is known of it.
-        stride: the picture is padded to a multiple of this inside the graph; also the smallest side.
-        precision: of the graph's weights and arithmetic: fp32 or fp16.
+        format_version: version of the bundle format; newer than FORMAT_VERSION is refused.
+        name: name of the model.
+        sha256: checksum of the ONNX file, hexadecimal.
+        architecture: `generator` (its class), `parameters` (their number), and further properties.
+        stride: pictures are padded to a multiple of this inside the graph; also the least side.
+        precision: precision of the graph's weights and arithmetic: fp32 or fp16.
         dropout: off, or paper (one mask from a seed for the whole stream).
-        licence: of the weights, an SPDX name.
+        licence: licence of the weights, an SPDX identifier.
         training: data, recipe, commit, time and hardware.
-        scores: measured values, data set to measure to number; `pictures` has them for each picture, and
-            `unharmed` is what becomes of pictures that need no restoring.
-        dropout_sites: `count` and `channels` of `rtdeblur.dropout.DropoutSites`, where the graph takes the
-            tables of a mask; None where it does not.
+        scores: measured values, by data set and metric; `pictures` has them per picture, and `unharmed` is
+            for pictures that need no restoration.
+        dropout_sites: `count` and `channels` of `rtdeblur.dropout.DropoutSites`, if the graph has dropout
+            tables as inputs; else None.
     """
 
     format_version: Positive
@@ -85,14 +85,14 @@ class Manifest:
 
     @property
     def sites(self) -> DropoutSites | None:
-        """Where the generator drops; None where the graph takes no tables."""
+        """Dropout layers of the generator; None if the graph has no dropout tables."""
         from rtdeblur.dropout import DropoutSites
 
         return DropoutSites(**self.dropout_sites, stride=self.stride) if self.dropout_sites else None
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read and check a manifest; ModelError says what is wrong with it."""
+        """Read and check a manifest; raise ModelError if it is invalid."""
         try:
             data: Any = from_json(object, files.read(path, _MOST_MANIFEST_BYTES))
         except FileNotFoundError:
@@ -101,10 +101,12 @@ class Manifest:
             ) from None
         except (OSError, DecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ModelError(f"cannot read the manifest {path}: {reason}; get the model again") from None
+            raise ModelError(f"cannot read the manifest {path}: {reason}; download the model again") from None
         version = data.get("format_version") if isinstance(data, dict) else None
         if type(version) is not int:
-            raise ModelError(f"{path} is no model manifest: it has no format_version; get the model again")
+            raise ModelError(
+                f"{path} is not a model manifest: it has no format_version; download the model again"
+            )
         if version > FORMAT_VERSION:
             raise ModelError(
                 f"model {path} has format {version}, this rtdeblur reads up to {FORMAT_VERSION}; "
@@ -113,27 +115,27 @@ class Manifest:
         optional = ("training", "scores", "dropout_sites")
         missing = [f.name for f in fields(cls) if f.name not in data and f.name not in optional]
         if missing:
-            raise ModelError(f"the manifest {path} lacks {', '.join(missing)}; get the model again")
+            raise ModelError(f"the manifest {path} is missing {', '.join(missing)}; download the model again")
         sites = data.get("dropout_sites")
         if sites is not None and not _are_sites(sites):
             raise ModelError(
                 f"the manifest {path} has dropout_sites {sites!r:.99}, expected count and channels "
-                f"of 1 or more, their product at most {_MOST_MASKS}; get the model again"
+                f"of 1 or more, their product at most {_MOST_MASKS}; download the model again"
             )
         try:
             return converted(cls, data)
         except DecodeError as error:
-            raise ModelError(f"the manifest {path} is wrong: {error}; get the model again") from None
+            raise ModelError(f"the manifest {path} is invalid: {error}; download the model again") from None
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded bundle whose sha256 was verified.
+    """A loaded bundle with a verified checksum.
 
     Attributes:
-        manifest: what the bundle says of itself.
-        onnx: the bytes of the video graph; empty for IDENTITY.
-        path: of the ONNX file.
+        manifest: its manifest.
+        onnx: bytes of the video graph; empty for IDENTITY.
+        path: path of the ONNX file.
     """
 
     manifest: Manifest
@@ -148,7 +150,7 @@ class Model:
             name: IDENTITY, a bundled model, one of the user's own, or the path of an `.onnx` or `.json`.
 
         Raises:
-            ModelError: unknown, incomplete or damaged, or of a newer format.
+            ModelError: it is unknown, incomplete, damaged or of a newer format.
         """
         if name == IDENTITY:
             nothing = hashlib.sha256(b"").hexdigest()
@@ -158,30 +160,32 @@ class Model:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise ModelError(f"cannot read the model {path}: {error.strerror}; get the model again") from None
+            raise ModelError(
+                f"cannot read the model {path}: {error.strerror}; download the model again"
+            ) from None
         if not data:
-            raise ModelError(f"model {path} is empty (0 bytes); get the model again")
+            raise ModelError(f"model {path} is empty (0 bytes); download the model again")
         digest = hashlib.sha256(data).hexdigest()
         if digest != manifest.sha256:
             raise ModelError(
                 f"model {path} is damaged: its sha256 is {digest[:12]}…, "
-                f"the manifest says {manifest.sha256[:12]}…; get the model again"
+                f"the manifest says {manifest.sha256[:12]}…; download the model again"
             )
         return cls(manifest, data, path)
 
     @property
     def has_graph(self) -> bool:
-        """Whether there is anything to run; False for IDENTITY."""
+        """Whether there is a graph to run; False for IDENTITY."""
         return bool(self.onnx)
 
     def variant(self, precision: Precision) -> Model:
-        """Return the same weights as a graph of another precision.
+        """Return the same weights in another precision.
 
-        `<name>.onnx` is float32, `<name>-fp16.onnx` next to it half precision; an export writes both, or only
-        the second.
+        `<name>.onnx` is float32, and `<name>-fp16.onnx` next to it is half precision; an export writes both,
+        or only the second.
 
         Args:
-            precision: fp32 or fp16; auto is fp16 if the bundle has it, else the precision of this graph.
+            precision: fp32 or fp16; auto is fp16 if available, else this graph's precision.
 
         Raises:
             ModelError: that file is missing or damaged, or the model has no graph.
@@ -197,7 +201,7 @@ class Model:
             return self
         if not path.is_file():
             raise ModelError(
-                f"model {self.manifest.name!r} has no {wanted} variant: there is no {path}; "
+                f"model {self.manifest.name!r} has no {wanted} variant ({path} is missing); "
                 "try without --precision, or export the model again, which writes both"
             )
         other = Model.load(str(path))
@@ -209,12 +213,12 @@ class Model:
 
 
 def bundled_models() -> list[str]:
-    """Names of the models that came with the package, the default first; not of their fp16 variants."""
+    """Return the names of the bundled models, the default first, without their fp16 variants."""
     return sorted(_names_in(_FOLDER), key=lambda name: (name != DEFAULT_MODEL, name))
 
 
 def user_folder() -> Path:
-    """Folder of the user's own models, which need not exist; RTDEBLUR_MODEL_DIR names another."""
+    """Return the folder of the user's own models, which may not exist; RTDEBLUR_MODEL_DIR overrides it."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -224,7 +228,7 @@ def user_folder() -> Path:
 
 
 def user_models() -> list[str]:
-    """Names of the models in `user_folder`, sorted; not of their fp16 variants, nor of the bundled models."""
+    """Return the names of the user's own models, sorted, without their fp16 variants."""
     return sorted(_names_in(user_folder()) - {*bundled_models(), IDENTITY})
 
 
@@ -232,7 +236,7 @@ def new_name(name: str) -> str:
     """Check the name of a new model for `user_folder`.
 
     Raises:
-        ModelError: it makes no file name, or is the name of a bundled model.
+        ModelError: it is not a valid file name, or the name of a bundled model.
     """
     if not _NAME.fullmatch(name) or name.endswith((_HALF, ".onnx", ".json")):
         raise ModelError(
@@ -245,7 +249,7 @@ def new_name(name: str) -> str:
 
 
 def files_of(folder: Path, name: str) -> list[Path]:
-    """The files of a model in a folder, both precisions, that exist."""
+    """Return the existing files of a model in a folder, in both precisions."""
     stems = (name, f"{name}{_HALF}")
     paths = [folder / f"{stem}{suffix}" for stem in stems for suffix in (".onnx", ".json")]
     return [path for path in paths if path.is_file()]
@@ -275,5 +279,7 @@ def _locate(name: str) -> Path:
         known = ", ".join([*bundled_models(), *user_models(), IDENTITY])
         raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of an .onnx file")
     if not path.with_suffix(".onnx").is_file():
-        raise ModelError(f"no model file {path.with_suffix('.onnx')}; expected .onnx and .json side by side")
+        raise ModelError(
+            f"no model file {path.with_suffix('.onnx')}; expected .onnx and .json next to each other"
+        )
     return path.with_suffix(".onnx")

@@ -1,4 +1,4 @@
-"""How near two results of one computation are, and how near half precision must come to float32."""
+"""PSNR between results, and the limit for half precision against float32."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_PSNR = 50.0
-"""dB of half precision against float32, the worst plane: a mean square error of 0.65 levels of 255, which no
-eye sees."""
+"""Least PSNR of half precision against float32 for the worst plane, in dB: a mean square error of 0.65 levels
+of 255, which is invisible."""
 
 
 def psnr(samples: NDArray[Any], reference: NDArray[Any], peak: int) -> float:
-    """Peak signal-to-noise ratio in dB; infinite if both are the same.
+    """Return the peak signal-to-noise ratio in dB; infinite if both are equal.
 
     Args:
         samples: code values, of any shape.
-        reference: of the same shape.
+        reference: code values of the same shape.
         peak: the largest code value, 255 for 8 bits.
     """
     error = np.square(samples.astype(np.float64) - reference).mean()
@@ -26,5 +26,5 @@ def psnr(samples: NDArray[Any], reference: NDArray[Any], peak: int) -> float:
 
 
 def worst_psnr(planes: Iterable[NDArray[Any]], reference: Iterable[NDArray[Any]], peak: int) -> float:
-    """`psnr` of the plane that is furthest from its reference."""
+    """Return `psnr` of the plane that differs most from its reference."""
     return min(psnr(a, b, peak) for a, b in zip(planes, reference, strict=True))

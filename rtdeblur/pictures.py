@@ -1,4 +1,4 @@
-"""Picture formats by extension, and what each can hold."""
+"""Picture formats by extension, and what each can store."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class PictureKind:
     Attributes:
         name: Pillow's name.
         endings: file extensions, the usual one first.
-        depth: most bits per sample that are written.
-        alpha: whether it holds transparency.
-        animated: whether it holds several pictures with times.
-        exif: whether it holds EXIF, the orientation included.
-        icc: whether it holds a colour profile.
-        xmp: whether it holds XMP.
-        dpi: whether it holds a resolution.
+        depth: most bits per sample written.
+        alpha: whether it can store transparency.
+        animated: whether it can store several pictures with timing.
+        exif: whether it can store EXIF, including the orientation.
+        icc: whether it can store a colour profile.
+        xmp: whether it can store XMP.
+        dpi: whether it can store a resolution.
     """
 
     name: str
@@ -45,19 +45,19 @@ KINDS = (
 )
 
 _BY_ENDING = {ending: kind for kind in KINDS for ending in kind.endings}
-_BY_NAME = {kind.name: kind for kind in KINDS} | {"MPO": KINDS[0]}  # JPEG with further pictures behind it
+_BY_NAME = {kind.name: kind for kind in KINDS} | {"MPO": KINDS[0]}  # JPEG followed by further pictures
 
 
 def kind_of(path: Path) -> PictureKind | None:
-    """The format that a file name's extension stands for; None if that is not a picture."""
+    """Return the format for a file name's extension; None if it is not a picture."""
     return _BY_ENDING.get(path.suffix.lower())
 
 
 def kind_named(name: str) -> PictureKind:
-    """The format by Pillow's name."""
+    """Return the format by Pillow's name."""
     return _BY_NAME[name]
 
 
 def names() -> tuple[str, ...]:
-    """Pillow's names of all formats that are read."""
+    """Return Pillow's names of all readable formats."""
     return tuple(_BY_NAME)

@@ -3,9 +3,9 @@
     source ──frames──► [decode] ──batches──► [infer] ──batches──► [encode] ──► sink
 
 The inference stage keeps as many batches in flight as its backend has slots, so that a GPU's copies overlap
-with its work. A full queue blocks the stage before it, so memory stays flat however long the video is. A
-stage that fails sends its exception forward and stops the ones before it; `run` joins every thread, closes
-both ends, and raises it.
+with its work. A full queue blocks the previous stage, so memory stays constant however long the video is. A
+stage that fails sends its exception forward and stops the previous ones; `run` joins all threads, closes both
+ends, and raises the exception.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from rtdeblur.media import FrameSink, FrameSource
 QUEUE_BATCHES = 2
 _POLL_SECONDS = 0.1
 _SILENCE_SECONDS = 1.0
-"""How long a stopped run waits for a decoder; one that waits for a silent pipe ends when its source does."""
+"""How long a stopped run waits for the decoder, which may be blocked on a silent pipe."""
 
 Progress = Callable[[int, float], None]
-"""Called from the encode thread with the frames done and the seconds of video that they span."""
+"""Called from the encode thread with the number of frames done and the seconds of video they span."""
 
 
 @dataclass(frozen=True)
 class PipelineStats:
-    """What a run did.
+    """Statistics of a run.
 
     Attributes:
-        frames: frames written.
-        wall_seconds: of the whole run.
-        decode_seconds: that the decode stage was busy, waiting for queues left out.
-        infer_seconds: that the inference stage was busy.
-        encode_seconds: that the encode stage was busy.
-        media_seconds: of video that the frames span.
-        unrestored: frames that came back from the backend as no pictures, and were left as they were.
+        frames: number of frames written.
+        wall_seconds: duration of the run.
+        decode_seconds: busy time of the decode stage, without waiting for queues.
+        infer_seconds: busy time of the inference stage.
+        encode_seconds: busy time of the encode stage.
+        media_seconds: length of video that the frames span.
+        unrestored: frames left unchanged because the model's output was broken.
     """
 
     frames: int
@@ -58,12 +58,12 @@ class PipelineStats:
 
     @property
     def fps(self) -> float:
-        """Frames a second of wall time."""
+        """Frames per second of wall time."""
         return self.frames / self.wall_seconds if self.wall_seconds else 0.0
 
 
 class _End:
-    """Marks the end of a stream of batches; `error` is what ended it, if not its own end."""
+    """Marks the end of a stream of batches; `error` is the reason if it ended early."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -75,7 +75,7 @@ _Flying = Pending | PendingDevice | Batch | Interlude
 
 
 class _StoppedError(Exception):
-    """A stage was told to stop while it waited."""
+    """A stage was stopped while waiting."""
 
 
 class Pipeline:
@@ -83,10 +83,10 @@ class Pipeline:
 
     Args:
         source: closed by `run`.
-        backend: left open, so that it can serve another run.
-        sink: committed by `run` when all went well, and closed.
-        batch_size: frames a batch; fewer at the end and where size or colour change.
-        on_progress: called after each batch was written.
+        backend: left open for further runs.
+        sink: committed by `run` on success, and closed.
+        batch_size: frames per batch; fewer at the end, or if size or colour change.
+        on_progress: called after each batch has been written.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Pipeline:
         self._frames, self._media_seconds = 0, 0.0
 
     def stop(self) -> None:
-        """End the run early: nothing is committed, `run` raises InterruptedRunError. From any thread."""
+        """End the run early: nothing is committed, and `run` raises InterruptedRunError. Thread-safe."""
         self._stop.set()
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class Pipeline:
 
         Raises:
             InterruptedRunError: `stop` was called.
-            RtdeblurError: what a stage raised, once all threads have ended.
+            RtdeblurError: a stage failed; raised once all threads have ended.
         """
         began, unrestored = time.perf_counter(), self._backend.unrestored
         decode, infer = (
@@ -150,7 +150,7 @@ class Pipeline:
             self._stop.set()
             if infer.ident is not None:
                 infer.join()
-            if decode.ident is not None:  # short of memory, a system starts no thread
+            if decode.ident is not None:  # the system is out of memory for threads
                 decode.join(_SILENCE_SECONDS)
             self.close()
         busy = self._busy
@@ -176,7 +176,7 @@ class Pipeline:
             if not isinstance(batch, Interlude):
                 indices = range(first, first + len(batch))
                 first = indices.stop
-                # Whole batches, as in an uninterrupted run: fewer frames may be other arithmetic.
+                # Full batches, as in an uninterrupted run: another batch size may change the arithmetic.
                 needed = any(map(self._sink.needs, indices))
                 flying.append(self._timed("infer", submit, self._backend, batch) if needed else batch)
             else:
@@ -204,13 +204,13 @@ class Pipeline:
                 self._on_progress(self._frames, self._media_seconds)
 
     def _guard(self, stage: Callable[[], None], after: queue.Queue[_Item]) -> None:
-        """Run a stage in its thread; its end, good or bad, goes to the queue after it."""
+        """Run a stage in its thread, and report its end or failure to the next queue."""
         end = _End()
         try:
             stage()
         except _StoppedError:
             return
-        except BaseException as error:  # a thread has nobody else to tell
+        except BaseException as error:  # must be passed on, since nothing else handles it in a thread
             end = _End(error)
         try:
             self._put(after, end)
@@ -248,14 +248,14 @@ class Pipeline:
 
 
 def submit(backend: Backend, batch: Batch) -> Pending | PendingDevice:
-    """Begin with a batch, wherever it lies."""
+    """Start a batch, in either memory."""
     if isinstance(batch, FrameBatch):
         return backend.submit(batch)
     return backend.submit_device(batch)
 
 
 def in_batches(frames: Iterator[Frame | DeviceFrame | Interlude], size: int) -> Iterator[Batch | Interlude]:
-    """Take consecutive frames of one layout together, up to `size`."""
+    """Group consecutive frames of one layout into batches of up to `size`."""
     waiting: list[Frame | DeviceFrame] = []
     for frame in frames:
         if waiting and (
@@ -275,7 +275,7 @@ def in_batches(frames: Iterator[Frame | DeviceFrame | Interlude], size: int) -> 
 
 
 def _batch_of(frames: list[Frame | DeviceFrame]) -> Batch:
-    """Frames of one layout, which tells those on the device from the others."""
+    """Make a batch of frames of one layout, in host or device memory."""
     on_device = [frame for frame in frames if isinstance(frame, DeviceFrame)]
     return (
         DeviceBatch.of(on_device)

@@ -1,4 +1,4 @@
-"""A look at a video before it is restored: how blurred it is, what would change, how long it would take."""
+"""Preview of a restoration: how blurred a video is, what would change, how long it would take."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from rtdeblur.media.writer import FileWriter
 from rtdeblur.pipeline import Pipeline
 
 SAMPLES = 24
-"""Pictures looked at, evenly over the whole file."""
-# Reading a short file from end to end is faster than looking for so many places in it.
+"""Number of pictures sampled, evenly over the whole file."""
+# Reading a short file in full is faster than so many seeks.
 _READ_THROUGH = 40 * SAMPLES
 _WIDEST = 1920
 _SECTIONS = (0.15, 0.5, 0.8)
-"""Where the estimate restores a few frames, as shares of the length."""
+"""Positions at which the estimate restores a few frames, as fractions of the length."""
 _SECTION_FRAMES = (6, 48)
 _SECTION_SECONDS = 3.0
 _KEY_FRAMES = 250
-"""Frames from one key frame to the next, as x264 and x265 place them."""
+"""Frames between key frames, as in x264 and x265."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Sample:
     """A frame of a video.
 
     Attributes:
-        seconds: from the beginning of the video.
-        frame: as it was read; its carrier is the reader's.
-        blur: as of `rtdeblur.blur.blur_of`.
+        seconds: time from the start of the video.
+        frame: the frame, with the reader's carrier.
+        blur: estimate by `rtdeblur.blur.blur_of`.
     """
 
     seconds: float
@@ -52,13 +52,13 @@ class Sample:
 
     @property
     def picture(self) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB as a player shows it, at most 1920 wide."""
+        """Picture as a player shows it, at most 1920 wide: RGB (H, W, 3)."""
         height, width = self._upright().planes[0].shape
         scale = min(1.0, _WIDEST / width)
         return self.picture_of((max(1, round(height * scale)), max(1, round(width * scale))))
 
     def picture_of(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB as a player shows it.
+        """Return the picture as a player shows it: RGB (H, W, 3).
 
         Args:
             size: (height, width) to scale to.
@@ -71,11 +71,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A sample and what the model makes of it.
+    """A sample and its restoration.
 
     Attributes:
-        before: as it was read.
-        after: restored.
+        before: the original.
+        after: the restored sample.
     """
 
     before: Sample
@@ -83,19 +83,19 @@ class Moment:
 
     @property
     def change(self) -> float:
-        """Mean change of luma, as a share of the full scale."""
+        """Mean change of luma, as a fraction of full scale."""
         old, new = (sample.frame.planes[0].astype(np.float32) for sample in (self.before, self.after))
         return float(np.abs(new - old).mean()) / self.before.frame.colour.peak
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What restoring a whole file would take on this machine.
+    """Estimated cost of restoring the whole file on this machine.
 
     Attributes:
-        frames: of the file.
-        fps: restored per second, decoding and encoding included.
-        size_bytes: of the output.
+        frames: number of frames.
+        fps: frames per second, including decoding and encoding.
+        size_bytes: size of the output.
     """
 
     frames: int
@@ -110,13 +110,13 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What was seen of a video.
+    """Result of a preview.
 
     Attributes:
         info: size, rate and length.
-        blurs: of the samples, over the whole file.
-        moments: the most blurred samples, in order of time, restored.
-        estimate: of the whole file; None if its length is not known.
+        blurs: blur of the samples, over the whole file.
+        moments: the most blurred samples and their restorations, in order of time.
+        estimate: cost of the whole file; None if its length is unknown.
     """
 
     info: VideoInfo
@@ -137,22 +137,22 @@ def look(
 
     Args:
         path: the video.
-        backend: restores.
-        moments: how many to restore.
-        max_pixels: the largest picture that is read.
-        tell: takes a line as each part begins.
+        backend: the backend.
+        moments: number of moments to restore.
+        max_pixels: the largest picture accepted.
+        tell: called with a line as each part starts.
 
     Raises:
-        InputError: it is no video that can be read.
+        InputError: it is not a readable video.
     """
     with FileReader(path, max_pixels=max_pixels) as reader:
         info = reader.info
-    tell("looking over the whole file")
+    tell("sampling the whole file")
     taken = list(samples(path, info, max_pixels))
     chosen = most_blurred(taken, moments)
     tell("restoring the most blurred moments")
     restored = tuple(Moment(sample, _restored(sample, backend)) for sample in chosen)
-    tell("measuring how fast this machine is")
+    tell("measuring the speed of this machine")
     return Preview(info, tuple(sample.blur for sample in taken), restored, _estimate(path, info, backend))
 
 
@@ -161,8 +161,8 @@ def samples(path: Path, info: VideoInfo, max_pixels: int = MAX_PIXELS) -> Iterat
 
     Args:
         path: the video.
-        info: of it.
-        max_pixels: the largest picture that is read.
+        info: its info.
+        max_pixels: the largest picture accepted.
     """
     length = info.duration_seconds
     if not length or not is_seekable(path) or (info.frame_count or 0) <= _READ_THROUGH:
@@ -174,21 +174,21 @@ def samples(path: Path, info: VideoInfo, max_pixels: int = MAX_PIXELS) -> Iterat
 
 
 def sample_at(path: Path, seconds: float, max_pixels: int = MAX_PIXELS) -> Sample | None:
-    """The first frame of a video at a time or after it; None if there is none."""
+    """Return the first frame at or after a time; None if there is none."""
     try:
         with FileReader(path, start=seconds, max_pixels=max_pixels) as reader:
             frame = next((item for item in reader if isinstance(item, Frame)), None)
-    except InputError:  # no frame so late: lengths are not exact
+    except InputError:  # no frame that late: lengths are not exact
         return None
     return None if frame is None else Sample(seconds, frame, blur_of(frame.planes[0]))
 
 
 def most_blurred(taken: list[Sample], count: int) -> list[Sample]:
-    """The most blurred samples, in order of time; neighbours of one that was chosen wait for others.
+    """Return the most blurred samples, in order of time, preferring those not next to each other.
 
     Args:
-        taken: in order of time.
-        count: how many.
+        taken: samples in order of time.
+        count: number to choose.
     """
     ranked = sorted(range(len(taken)), key=lambda index: -taken[index].blur)
     chosen: list[int] = []
@@ -217,7 +217,7 @@ def _restored(sample: Sample, backend: Backend) -> Sample:
 
 
 def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
-    """Restore a few frames from several places, from file to file."""
+    """Restore a few frames from several places, including decoding and encoding."""
     length, rate = info.duration_seconds, info.frame_rate
     if not length or not rate or not is_seekable(path):
         return None

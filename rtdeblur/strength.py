@@ -17,13 +17,13 @@ from rtdeblur.errors import UsageError
 from rtdeblur.frames import FrameBatch, Plane, Planes
 
 FULL = 1.0
-"""The model's own result."""
+"""The model's own result, unscaled."""
 HIGHEST = 2.0
 """Twice the model's change; beyond it, ringing outweighs detail."""
 
 
 def checked(strength: float) -> float:
-    """The strength itself.
+    """Check a strength and return it.
 
     Raises:
         UsageError: it is not a number from 0 to HIGHEST.
@@ -36,11 +36,11 @@ def checked(strength: float) -> float:
 
 
 def scale_change(before: Planes, after: Planes, strength: float, peak: int) -> Planes:
-    """Scale what a model changed, `before + strength · (after − before)`, rounded and clipped to 0..peak.
+    """Scale a model's change: `before + strength · (after − before)`, rounded and clipped to 0..peak.
 
     Args:
-        before: planes as the model got them, of any shape.
-        after: planes as it returned them, of the same shapes and dtype.
+        before: the model's input planes, of any shape.
+        after: its output planes, of the same shapes and dtype.
         strength: 0 returns `before` and 1 returns `after`, bit for bit.
         peak: largest code value.
 
@@ -51,7 +51,7 @@ def scale_change(before: Planes, after: Planes, strength: float, peak: int) -> P
         return after if strength else before
 
     def scaled(old: Plane, new: Plane) -> Plane:
-        # float32 holds every code value of 16 bits and leaves 8 bits for the fraction.
+        # float32 represents every 16-bit code value and leaves 8 bits for the fraction.
         change = np.subtract(new, old, dtype=np.float32)
         change *= np.float32(strength)
         change += old
@@ -63,11 +63,11 @@ def scale_change(before: Planes, after: Planes, strength: float, peak: int) -> P
 
 
 class StrengthBackend(Backend):
-    """A backend whose change is scaled.
+    """Backend wrapper that scales the change.
 
     Args:
-        inner: restores; closed by `close`.
-        strength: 0 to HIGHEST; may be set anew between batches.
+        inner: the wrapped backend; closed by `close`.
+        strength: 0 to HIGHEST; may be changed between batches.
 
     Raises:
         UsageError: the strength is out of range.
@@ -80,7 +80,7 @@ class StrengthBackend(Backend):
 
     @property
     def strength(self) -> float:
-        """Scale of the change; 0 leaves pictures as they are and runs no model."""
+        """Scale of the change; 0 leaves pictures unchanged without running the model."""
         return self._strength
 
     @strength.setter
@@ -89,18 +89,18 @@ class StrengthBackend(Backend):
 
     @property
     def description(self) -> str:  # type: ignore[override]
-        """The inner backend's, and the strength unless it is 1."""
+        """The inner backend's description, plus the strength unless it is 1."""
         note = "" if self._strength == FULL else f", strength {self._strength:g}"
         return self._inner.description + note
 
     @property
     def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
-        """The inner backend's, and the strength."""
+        """The inner backend's fingerprint, plus the strength."""
         return {**self._inner.fingerprint, "strength": f"{self._strength:g}"}
 
     @property
     def unrestored(self) -> int:  # type: ignore[override]
-        """Frames that the inner backend left as they were."""
+        """Frames that the inner backend left unrestored."""
         return self._inner.unrestored
 
     @property
@@ -110,7 +110,7 @@ class StrengthBackend(Backend):
 
     @property
     def takes_device_frames(self) -> bool:  # type: ignore[override]
-        """True only at full strength: a frame that is restored in place leaves no input to scale from."""
+        """True only at full strength: restoring in place overwrites the input needed for scaling."""
         return self._inner.takes_device_frames and self._strength == FULL
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
@@ -118,7 +118,7 @@ class StrengthBackend(Backend):
         return self.submit(batch)()
 
     def submit(self, batch: FrameBatch) -> Pending:
-        """Start on a batch; the call returned waits for it and scales the change."""
+        """Start a batch; the returned callable waits for it and scales the change."""
         strength = self._strength
         if not strength:
             return lambda: batch
@@ -132,7 +132,7 @@ class StrengthBackend(Backend):
         return landed
 
     def submit_device(self, batch: DeviceBatch) -> PendingDevice:
-        """Start on a batch in the GPU's memory, at full strength."""
+        """Start a batch in GPU memory, at full strength."""
         return self._inner.submit_device(batch)
 
     def close(self) -> None:
@@ -141,5 +141,5 @@ class StrengthBackend(Backend):
 
 
 def with_strength(backend: Backend, strength: float) -> Backend:
-    """The backend itself at full strength, else one whose change is scaled."""
+    """Return the backend itself at full strength, else one that scales its change."""
     return backend if strength == FULL else StrengthBackend(backend, strength)

@@ -1,4 +1,4 @@
-"""What this machine has: processor, cores, memory, GPUs. Needs none of the libraries that use them."""
+"""Facts about this machine: CPU, cores, memory, GPUs; without the libraries that use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI: the vendor, and the first byte of a
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU, as its driver describes it."""
+    """An NVIDIA GPU, as described by its driver."""
 
     name: str
     compute_capability: str
@@ -28,15 +28,17 @@ class Gpu:
 
 
 def nvidia_gpus() -> list[Gpu]:
-    """Ask the CUDA driver, by ctypes, for its devices; none where it finds none.
+    """List the CUDA driver's devices, through ctypes.
 
     Raises:
-        OSError: there is no driver, or it does not start.
+        OSError: there is no driver, or it fails to start.
     """
     cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
     def number(function: str, *args: object) -> int:
-        value = ctypes.c_size_t(0)  # wide enough for each of these calls, zero above a 32-bit answer
+        value = ctypes.c_size_t(
+            0
+        )  # wide enough for all of these calls; the upper half stays zero for 32-bit results
         code = getattr(cuda, function)(ctypes.byref(value), *args)
         if code:
             raise OSError(f"the CUDA driver's {function} failed with code {code}")
@@ -46,7 +48,7 @@ def nvidia_gpus() -> list[Gpu]:
     if code == _NO_DEVICE:
         return []
     if code:
-        raise OSError(f"the CUDA driver does not start: cuInit failed with code {code}")
+        raise OSError(f"the CUDA driver cannot start: cuInit failed with code {code}")
     version = number("cuDriverGetVersion")
     gpus = []
     for index in range(number("cuDeviceGetCount")):
@@ -61,7 +63,7 @@ def nvidia_gpus() -> list[Gpu]:
 
 
 def first_gpu() -> Gpu | None:
-    """The GPU that CUDA takes by default; None if there is none, whatever the reason."""
+    """Return CUDA's default GPU; None if there is none for any reason."""
     try:
         return next(iter(nvidia_gpus()), None)
     except (OSError, AttributeError):  # no driver, or one without these functions
@@ -69,7 +71,7 @@ def first_gpu() -> Gpu | None:
 
 
 def has_nvidia_card() -> bool:
-    """Whether the machine's bus shows an NVIDIA GPU, driver or not; False too where the system hides it."""
+    """Whether the PCI bus lists an NVIDIA GPU, with or without a driver; False if the system hides it."""
     for device in Path("/sys/bus/pci/devices").glob("*"):
         with suppress(OSError):
             vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
@@ -79,7 +81,7 @@ def has_nvidia_card() -> bool:
 
 
 def nvidia_driver() -> str | None:
-    """Version of NVIDIA's driver, as 580.95.05; None where its management library is not there."""
+    """Return the version of NVIDIA's driver, such as 580.95.05; None if its management library is missing."""
     text = ctypes.create_string_buffer(96)
     with suppress(OSError, AttributeError):
         nvml = _nvml()
@@ -95,7 +97,7 @@ class _NvmlMemory(ctypes.Structure):
 
 
 def gpu_memory_used_mib(index: int = 0) -> int | None:
-    """Memory in use on a GPU, by all programs together; None where the driver does not say."""
+    """Return the memory in use on a GPU by all programs; None if the driver does not report it."""
     memory, device = _NvmlMemory(), ctypes.c_void_p()
     with suppress(OSError, AttributeError):
         nvml = _nvml()
@@ -108,7 +110,7 @@ def gpu_memory_used_mib(index: int = 0) -> int | None:
 def _nvml() -> ctypes.CDLL:
     nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
     if code := nvml.nvmlInit_v2():
-        raise OSError(f"NVIDIA's management library does not start: code {code}")
+        raise OSError(f"NVIDIA's management library cannot start: code {code}")
     return nvml
 
 
@@ -122,17 +124,17 @@ def _linux_cpuinfo() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Give the processor's name, as well as the system knows it."""
+    """Return the CPU's name, as far as the system knows it."""
     return _linux_cpuinfo().get("model name") or platform.processor() or platform.machine() or "unknown"
 
 
 def cpu_vendor() -> str | None:
-    """The processor's maker, such as GenuineIntel; None if the system does not list it."""
+    """Return the CPU's vendor, such as GenuineIntel; None if unknown."""
     return _linux_cpuinfo().get("vendor_id")
 
 
 def cpu_flags() -> frozenset[str] | None:
-    """Give the kernel's names of the processor's features; None where the kernel lists none."""
+    """Return the kernel's names of CPU features; None if it lists none."""
     cpuinfo = _linux_cpuinfo()
     flags = cpuinfo.get("flags") or cpuinfo.get("Features")
     return frozenset(flags.split()) if flags else None
@@ -146,7 +148,7 @@ def usable_cores() -> int:
 
 
 def address_space_left_mib() -> int | None:
-    """Address space that the limit of this process leaves; None without a limit, or if it is not known."""
+    """Return the address space left below this process's limit; None if unlimited or unknown."""
     if sys.platform == "win32":
         return None
     import resource
@@ -160,7 +162,7 @@ def address_space_left_mib() -> int | None:
 
 
 def memory_mib() -> int | None:
-    """Give the machine's memory; None where the system does not say."""
+    """Return the machine's memory; None if unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
     except (AttributeError, ValueError, OSError):
@@ -177,7 +179,7 @@ def _windows_memory_mib() -> int | None:
 
 
 def reset_peak_memory() -> bool:
-    """Forget the process's peak of memory, where the system can."""
+    """Reset the process's peak memory, if the system can."""
     try:
         (_PROC / "self/clear_refs").write_text("5")
     except OSError:
@@ -186,7 +188,7 @@ def reset_peak_memory() -> bool:
 
 
 def peak_memory_mib() -> float | None:
-    """The most memory the process had, since its begin or `reset_peak_memory`; None where unknown."""
+    """Return the process's peak memory since its start or `reset_peak_memory`; None if unknown."""
     try:
         lines = (_PROC / "self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Time the network of a configuration in PyTorch, eager and compiled: what `rtdeblur bench` is compared with.
+"""Time a configuration's network in PyTorch, eager and compiled, to compare with `rtdeblur bench`.
 
     scripts/bench_torch.py train/configs/paper.toml --size 720p --batch 1
 
-On a GPU in half precision, on a processor in bfloat16. Random weights: they cost the same time. The whole
-video graph runs, planes in and planes out, as in an engine; the planes stay on the device.
+Uses half precision on a GPU and bfloat16 on a CPU. Weights are random, which does not affect the time. The
+whole video graph runs, planes in and planes out, as in an engine; the planes stay on the device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WARM_UP = 3
 
 
 def milliseconds(call: Callable[[], object], device: str, seconds: float) -> list[float]:
-    """Times of calls after a warm-up; each ends when the device has finished it."""
+    """Times of calls after a warm-up, each until the device has finished."""
 
     def timed() -> float:
         began = time.perf_counter()
@@ -52,7 +52,7 @@ def milliseconds(call: Callable[[], object], device: str, seconds: float) -> lis
 @click.option("--seconds", default=3.0, show_default=True)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def main(config: Path, size: str, batch: int, seconds: float, device: str) -> None:
-    """Measure and print one JSON object a way of running."""
+    """Measure and print one JSON object per way of running."""
     height, width = parse_size(size)
     dtype = torch.float16 if device == "cuda" else torch.bfloat16
     generator = load_config(config).generator.build().eval()

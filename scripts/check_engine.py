@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Runs engines on the GPU at hand and holds them against the processor's float32 result.
+"""Run engines on this machine's GPU and compare them with the CPU's float32 result.
 
     scripts/check_engine.py [VIDEO]
 
-For each TensorRT that is installed: the engine of its default targets, and, where the GPU is not among them,
-one for the GPU at hand; fp16 and fp32, at 8 and 10 bits, with a generated picture and frames of VIDEO. Prints
-what the flavour says where it refuses. Ends with 1 where an engine that runs is below 50 dB, or none runs.
+For each installed TensorRT flavour: the engine for its default targets and, if the GPU is not among them, one
+for this GPU; fp16 and fp32, at 8 and 10 bits, with a generated picture and frames of VIDEO. Prints TensorRT's
+message if it refuses. Exits with 1 if an engine is below 50 dB, or if none runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 
 
 def pictures(video: Path | None) -> Iterator[tuple[str, FrameBatch]]:
-    """What is restored: generated pictures by size and depth, and a few frames of a real video."""
+    """Test inputs: generated pictures of several sizes and depths, and a few frames of a real video."""
     for height, width in SIZES:
         for depth in (8, 10):
             chroma = (-(-height // 2), -(-width // 2))
@@ -56,7 +56,7 @@ def pictures(video: Path | None) -> Iterator[tuple[str, FrameBatch]]:
 
 
 def targets(flavour: Flavour, device: DeviceInfo) -> list[Target]:
-    """The rule's for this GPU; the default ones; the GPU at hand, where the flavour has no name for it."""
+    """Targets to try: the default rule's for this GPU, the portable set, and the GPU itself if not in it."""
     found = [Target.of(flavour, device.name, device.compute_capability)]
     if flavour.portable:
         found.append(Target(flavour.name, flavour.version))
@@ -68,7 +68,7 @@ def targets(flavour: Flavour, device: DeviceInfo) -> list[Target]:
 def check(
     model: Model, flavour: Flavour, target: Target, folder: Path, video: Path | None
 ) -> Iterator[float]:
-    """Restore every picture on the GPU; give how near it came to the processor, dB."""
+    """Restore every picture on the GPU; return the PSNR against the CPU's result, in dB."""
     options = EngineOptions(flavour.name, folder, notice=lambda text: click.echo(f"    {text}"))
     driver = open_driver()
     backend = TensorRTBackend(model, driver, flavour, slots=SLOTS, options=options, target=target)
@@ -86,8 +86,8 @@ def check(
             )
             click.echo(
                 f"    {name}: {likeness:.1f} dB; first in {seconds:.2f} s; changed by {changed:.2f} levels; "
-                f"{'the same bytes again' if again else 'OTHER BYTES the second time'}; "
-                f"{backend.unrestored} left as they were"
+                f"{'the same bytes again' if again else 'DIFFERENT BYTES the second time'}; "
+                f"{backend.unrestored} left unrestored"
             )
             yield likeness
     finally:
@@ -106,7 +106,7 @@ def _exact(model: Model) -> Model:
 @click.command()
 @click.argument("video", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(video: Path | None) -> None:
-    """Check every engine that can be had here."""
+    """Check every engine that can be built here."""
     driver = open_driver()
     device, (free, total) = driver.device, driver.memory()
     click.echo(f"{device}; {free >> 20} of {total >> 20} MiB free; by {driver.name}")
@@ -128,8 +128,8 @@ def main(video: Path | None) -> None:
                     except RtdeblurError as error:
                         click.echo(f"    REFUSED: {error}")
     if not results or min(results) < LEAST_PSNR:
-        sys.exit("an engine is too far from the processor's result, or none ran")
-    click.echo(f"{len(results)} results, the worst {min(results):.1f} dB (expected {LEAST_PSNR:.0f} dB)")
+        sys.exit("an engine differs too much from the CPU's result, or none ran")
+    click.echo(f"{len(results)} results, worst {min(results):.1f} dB (expected {LEAST_PSNR:.0f} dB)")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Restores a clip in the GPU's memory and holds it against the way through the host's memory.
+"""Restore a clip in GPU memory and compare it with the path through host memory.
 
     scripts/check_zerocopy.py [VIDEO] [--model NAME]
 
-Frame by frame: NVDEC's frames as they are, then restored, against what the processor decodes, restored by the
-engine for planes in the host's memory. Then the whole, to a file, by NVENC: as many pictures, at the same
-times, near what it was given; and how fast that is beside the engine alone. Ends with 1 where pictures or
-the file differ. A GPU without an encoder (A100, H100, H200) shows the first part.
+Frame by frame: NVDEC's frames, plain and restored, against those that the CPU decodes, restored by the engine
+for host memory. Then end to end, encoded to a file by NVENC: the number of frames, their timestamps and their
+PSNR; and the speed relative to the engine alone. Exits with 1 if frames or the file differ. A GPU without an
+encoder (A100, H100, H200) runs only the first part.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rtdeblur.ffmpeg.test_clip import write_test_clip
 from rtdeblur.frames import Frame, FrameBatch, Interlude, Planes
 from rtdeblur.gpu_path import Wanted, connect, obstacle_of
 from rtdeblur.media import codecs
+from rtdeblur.media.encoder_traits import NVENC
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 from rtdeblur.model import DEFAULT_MODEL, Model
@@ -37,13 +38,13 @@ from rtdeblur.pipeline import Pipeline, in_batches, submit
 
 BATCH, FRAMES = 4, 24
 LEAST_ENCODED_PSNR = 30.0
-"""dB of what NVENC made of a picture, against the picture: another one would be far below."""
+"""Least PSNR of NVENC's encoding of a picture, in dB; a wrong picture would be far below."""
 WANTED_SHARE = 0.9
-"""Of the engine's rate that the whole should reach."""
+"""Share of the engine's frame rate that the whole pipeline should reach."""
 
 
 def restored(reader: FileReader, backend: Backend, frames: int) -> Iterator[Planes]:
-    """The first frames of a reader, restored, wherever they lie, as planes in the host's memory."""
+    """Restore the first frames of a reader, in either memory, and return their planes in host memory."""
     pictures = (frame for frame in reader if not isinstance(frame, Interlude))
     for batch in in_batches(islice(pictures, frames), BATCH):
         assert not isinstance(batch, Interlude)
@@ -57,7 +58,7 @@ def restored(reader: FileReader, backend: Backend, frames: int) -> Iterator[Plan
 
 
 def likeness(video: Path, backend: Backend) -> list[float]:
-    """Of each frame that stays on the GPU to the same by way of the host's memory, dB, the worst plane."""
+    """PSNR of each frame that stays on the GPU against the host path, for its worst plane, in dB."""
     host, device = FileReader(video), FileReader(video, device="cuda")
     if obstacle := obstacle_of(device.source):
         sys.exit(f"frames cannot stay on the GPU: {obstacle}")
@@ -70,9 +71,9 @@ def likeness(video: Path, backend: Backend) -> list[float]:
 
 
 def whole(video: Path, backend: Backend, output: Path) -> list[float]:
-    """Restore a file to a file on the GPU; how near its pictures are to those of the host's way, dB."""
+    """Restore a file to a file on the GPU; return the PSNR of its frames against the host path, in dB."""
     reader = FileReader(video, device="cuda")
-    writer = FileWriter(reader, output, codec=codecs.NVENC, overwrite=True)
+    writer = FileWriter(reader, output, codec=NVENC, overwrite=True)
     click.echo(f"  {connect(reader, backend, writer, obstacle_of(reader.source))}")
     if not reader.keeps:
         sys.exit("frames did not stay on the GPU")
@@ -86,9 +87,9 @@ def whole(video: Path, backend: Backend, output: Path) -> list[float]:
         for a, b in zip(before, after, strict=False)
     ]
     source.close()
-    click.echo(f"  {stats.frames} frames at {stats.fps:.1f} fps; {stats.unrestored} left as they were")
+    click.echo(f"  {stats.frames} frames at {stats.fps:.1f} fps; {stats.unrestored} left unrestored")
     if len(before) != len(after) or max(times) > made.source.time_base:
-        sys.exit(f"the file holds {len(after)} frames of {len(before)}, or at other times")
+        sys.exit(f"the file holds {len(after)} frames of {len(before)}, or their timestamps differ")
     host = FileReader(video)
     expected = restored(host, backend, len(before))
     found = [worst_psnr(frame.planes, planes, 255) for frame, planes in zip(after, expected, strict=True)]
@@ -98,11 +99,11 @@ def whole(video: Path, backend: Backend, output: Path) -> list[float]:
 
 
 def tell(what: str, found: list[float], least: float) -> bool:
-    """Print the worst and the mean; whether all are well."""
+    """Print the worst and the mean; return whether all are good enough."""
     exact = sum(np.isinf(found))
     capped = np.minimum(found, 99.0)
     click.echo(
-        f"  {what}: {len(found)} frames, {exact} identical, the worst {capped.min():.1f} dB, the mean "
+        f"  {what}: {len(found)} frames, {exact} identical, worst {capped.min():.1f} dB, mean "
         f"{capped.mean():.1f} dB (expected {least:.0f} dB)"
     )
     return bool(capped.min() >= least)
@@ -112,7 +113,7 @@ def tell(what: str, found: list[float], least: float) -> bool:
 @click.argument("video", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", default=DEFAULT_MODEL, metavar="NAME|PATH")
 def main(video: Path | None, model: str) -> None:
-    """Check the way that frames go where they stay on the GPU."""
+    """Check the path of frames that stay on the GPU."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = video or folder / "clip.mp4"
@@ -122,14 +123,14 @@ def main(video: Path | None, model: str) -> None:
         backend = open_backend("tensorrt", Model.load(model), engines=options)
         click.echo(backend.description)
         try:
-            # Decoders are exact by their standards: not one sample may differ.
+            # Decoding is bit-exact by the codecs' standards: no sample may differ.
             good = tell("decoded", likeness(clip, IdentityBackend()), 99.0)
             good &= tell("restored", likeness(clip, backend), LEAST_PSNR)
             if codecs.nvenc_opens():
                 good &= tell("encoded", whole(clip, backend, folder / "out.mp4"), LEAST_ENCODED_PSNR)
                 compare_speed(clip, backend, folder)
             else:
-                click.echo("  this GPU has no encoder (NVENC), or its driver none: no whole to show")
+                click.echo("  this GPU or its driver has no encoder (NVENC): skipping the end-to-end check")
         finally:
             backend.close()
     if not good:
@@ -137,10 +138,10 @@ def main(video: Path | None, model: str) -> None:
 
 
 def compare_speed(clip: Path, backend: Backend, folder: Path) -> None:
-    """Print frames a second of the engine alone and of the whole."""
+    """Print the frame rates of the engine alone and of the whole pipeline."""
     run = time_pipeline(clip, backend, BATCH, folder, 1, Wanted("cuda", "tensorrt"))
     share = run.whole.fps / run.inference.fps
-    verdict = "as wanted" if share >= WANTED_SHARE else f"below the {WANTED_SHARE:.0%} that is wanted"
+    verdict = "as expected" if share >= WANTED_SHARE else f"below the {WANTED_SHARE:.0%} expected"
     click.echo(
         f"  engine alone {run.inference.fps:.1f} fps, whole {run.whole.fps:.1f} fps: {share:.0%}, {verdict}; "
         f"decode alone {run.decode.fps:.1f}, encode alone {run.encode.fps:.1f}; {run.way}"

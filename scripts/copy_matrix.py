@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Compare what we keep of sound and subtitles with a plain copy by FFmpeg, over all codecs and containers.
+"""Compare the audio and subtitles that we keep with a plain FFmpeg copy, for all codecs and containers.
 
     scripts/copy_matrix.py [--codec NAME ...] [--container ENDING ...] [--write docs/formats.md]
 
-For each audio and subtitle encoder of the `ffmpeg` program a short clip is made, in the first container that
-holds it. It is written into each container twice, by `ffmpeg -map 0 -c:a copy -c:s copy` (the pictures are
-encoded anew, as ours are), and by our reader and writer. A stream counts as kept if `ffprobe` and PyAV both
-see its codec there, with as many bytes. `--write` replaces the table between the markers of a document.
+For each audio and subtitle encoder of `ffmpeg`, make a short clip in the first container that takes it, then
+write it to each container twice: with `ffmpeg -map 0 -c:a copy -c:s copy` (video is re-encoded, as ours is),
+and with our reader and writer. A stream counts as kept if `ffprobe` and PyAV both find its codec there, with
+the same number of bytes. `--write` replaces the table between the markers of a document.
 
 | cell | kept by |
 |------|---------|
 | ●    | both    |
 | ○    | only us |
 | –    | neither |
-| ✗    | only the plain copy, which is a fault |
+| ✗    | only FFmpeg: a bug |
 
 Exit status: 0 if there is no ✗.
 """
@@ -38,12 +38,12 @@ CONTAINERS = (
     "mkv", "mp4", "mov", "m4v", "3gp", "3g2", "ts", "m2ts", "webm", "avi", "wmv", "flv", "f4v", "nut", "mpg",
     "vob", "ogv", "mxf", "gxf", "rm", "wtv", "swf", "dv",
 )  # fmt: skip
-"""By ending of the file; also where a clip may come from, the first that holds its codec."""
+"""File extensions; a clip is made in the first one that takes its codec."""
 
 _PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.48")
-# The first combination that an encoder takes.
+# The first combination that the encoder accepts is used.
 _RATES, _CHANNELS = (48000, 44100, 32000, 16000, 8000), (2, 1)
-# Made of nothing, or not for files.
+# Encoders without a real source, or not meant for files.
 _NOT_TRIED = {"sonic", "sonicls", "comfortnoise", "anull", "dfpwm", "s302m"}
 _NAMES = {"srt": "subrip", "ssa": "ass"}
 _TEXT = "1\n00:00:00,050 --> 00:00:00,200\none\n\n2\n00:00:00,250 --> 00:00:00,400\ntwo\n"
@@ -53,7 +53,7 @@ _MARKS = {(True, True): "●", (False, True): "○", (False, False): "–", (Tru
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one codec: a mark for each container."""
+    """Result for one codec: a mark per container."""
 
     codec: str
     kind: str
@@ -61,7 +61,7 @@ class Row:
 
 
 def ffmpeg(*words: object) -> bool:
-    """True if the program is content."""
+    """Return whether the program succeeds."""
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-strict", "-2", *map(str, words)]
     try:
         return not subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
@@ -70,7 +70,7 @@ def ffmpeg(*words: object) -> bool:
 
 
 def held(path: Path, kind: str) -> tuple[str, int] | None:
-    """Codec and bytes of the first stream of a kind; None if one of two programs finds none."""
+    """Codec and bytes of the first stream of a kind; None if ffprobe or PyAV finds none."""
     entries = "stream=codec_name:packet=size"
     command = ["ffprobe", "-v", "error", "-select_streams", kind[0], "-show_entries", entries, "-of", "csv"]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=60, check=False)
@@ -89,7 +89,7 @@ def held(path: Path, kind: str) -> tuple[str, int] | None:
 
 
 def encoders(kind: str) -> list[str]:
-    """Encoders of the program, one for each codec."""
+    """The program's encoders, one per codec."""
     listed = subprocess.run(
         ["ffmpeg", "-v", "error", "-encoders"], capture_output=True, text=True, check=True
     )
@@ -103,7 +103,7 @@ def encoders(kind: str) -> list[str]:
 
 
 def make(kind: str, encoder: str, folder: Path) -> Path | None:
-    """A clip with a stream of an encoder; None if no container of the list holds it."""
+    """Make a clip with a stream from an encoder; None if no listed container takes it."""
     sources: list[tuple[object, ...]]
     if kind == "audio":
         sources = [
@@ -173,7 +173,7 @@ def compare(kind: str, encoder: str, containers: tuple[str, ...]) -> Row | None:
 
 
 def _same(found: tuple[str, int] | None, whole: tuple[str, int]) -> bool:
-    """Whether a stream came back: another framing may add or save some bytes, as of text or AAC."""
+    """Whether a stream was kept; framing may change its size by a few bytes (text, AAC)."""
     texts = ({"subrip", "mov_text", "text", "webvtt"}, {"ass", "ssa"})
     if found is None:
         return False
@@ -207,7 +207,7 @@ def table(rows: list[Row], containers: tuple[str, ...]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Run it; 1 if a plain copy keeps what we drop."""
+    """Run it; return 1 if a plain copy keeps something that we drop."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Fuzz the whole command: damaged files through `rtdeblur --model identity`, each in a process of its own.
+"""Fuzz the whole command: run `rtdeblur --model identity` on damaged files, each in its own process.
 
     scripts/fuzz.py --count 2000 --videos FOLDER
     scripts/fuzz.py --parsers 20000
 
-Small clips of every common container are generated with `ffmpeg`, and cut from the videos of a folder if one
-is given. Each input is one of them with flipped bits, lost, doubled or zeroed pieces, edited numbers near its
-header or its end, a cut, or a piece of another file in its middle. A run must end with 0 and a readable
-output, or with 1, one line, and nothing left behind; it must not crash, hang or show a traceback. Exit
+Small clips in every common container are generated with `ffmpeg`, and cut from the videos of a folder if one
+is given. Each input is one of them with flipped bits, missing, repeated or zeroed blocks, changed numbers
+near its header or end, a truncation, or a block of another file inserted. A run must exit with 0 and a
+readable output, or with 1, a one-line error and no files left behind; it must not crash, hang or print a
+traceback. Exit
 status: 0 if all runs do.
 
-With --parsers, so many inputs go to each of the package's own parsers instead: manifest, job file, segment,
-sidecar, parity record, build profile, message of the page (tests/test_parsers.py).
+With --parsers, fuzz each of the package's own parsers with that many inputs instead: manifest, job file,
+segment, sidecar, parity record, build profile, message from the live page (tests/test_parsers.py).
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CPU_SECONDS = 60  # undamaged, each takes less than one
+CPU_SECONDS = 60  # undamaged files take less than one
 WALL_SECONDS = 300
 MEMORY_BYTES = 6 << 30
-TINY_TS_BYTES = 4096  # FFmpeg itself opens no transport stream of one or two small frames
+TINY_TS_BYTES = 4096  # FFmpeg cannot open a transport stream of one or two small frames
 OUTPUTS = (".mp4", ".mkv", ".mkv", ".mov", ".ts")
 
 _X264 = "-c:v libx264 -preset ultrafast -bf 2 -g 6"
@@ -62,7 +63,7 @@ SUBTITLE = "1\n00:00:00,100 --> 00:00:00,300\nword\n"
 
 
 def ffmpeg(*words: object) -> bool:
-    """True where the program is content; a build that lacks an encoder makes fewer clips."""
+    """Return whether the program succeeds; a build that lacks an encoder makes fewer clips."""
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, words)]
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
@@ -135,7 +136,7 @@ MUTATIONS: tuple[Callable[[bytearray, random.Random, bytes], None], ...] = (
 
 
 def mutate(seeds: list[Path], rng: random.Random) -> tuple[bytes, str, str]:
-    """A damaged file, its ending, and what was done to it."""
+    """A damaged file, its extension, and the damage done to it."""
     seed = rng.choice(seeds)
     data = bytearray(seed.read_bytes())
     changes = rng.choices(MUTATIONS, k=rng.choice((1, 1, 2, 3)))
@@ -147,7 +148,7 @@ def mutate(seeds: list[Path], rng: random.Random) -> tuple[bytes, str, str]:
 
 @dataclass
 class Run:
-    """One input on its way through the command, in a child process."""
+    """A run of the command on one input, in a child process."""
 
     number: int
     told: str
@@ -178,7 +179,7 @@ class Run:
             os._exit(99)
 
     def fault(self, status: int) -> str | None:
-        """What is wrong with how it ended; None if nothing is."""
+        """Return what is wrong with the way the run ended; None if nothing is."""
         said = (self.folder / "said").read_text(errors="replace")
         left = sorted(p.name for p in (self.folder / "out").iterdir())
         output = Path(self.words[2]).name
@@ -193,7 +194,7 @@ class Run:
         if code == 1 and left:
             return f"left behind {left}"
         if code == 1 and said.count("rtdeblur: error: ") != 1:
-            return "not one line of error"
+            return "not a one-line error"
         if code == 0 and left != [output]:
             return f"success, but the folder holds {left}"
         return (
@@ -219,7 +220,7 @@ def _readable(path: Path) -> bool:
 
 
 class Fuzzer:
-    """Keeps a number of runs going and counts how they end."""
+    """Keeps a number of runs in progress and counts how they end."""
 
     def __init__(self, seeds: list[Path], work: Path, keep: Path | None, seed: int) -> None:
         self.seeds, self.work, self.keep, self.seed = seeds, work, keep, seed
@@ -228,8 +229,8 @@ class Fuzzer:
         self.running: dict[int, Run] = {}
 
     def start(self, number: int) -> None:
-        """Make an input, and start the command on it."""
-        rng = random.Random(f"{self.seed}:{number}")  # so that one input can be made again alone
+        """Make an input and start the command on it."""
+        rng = random.Random(f"{self.seed}:{number}")  # so that a single input can be reproduced
         data, ending, told = mutate(self.seeds, rng)
         folder = self.work / str(number)
         (folder / "out").mkdir(parents=True)
@@ -243,7 +244,7 @@ class Fuzzer:
         self.running[run.pid] = run
 
     def collect(self) -> None:
-        """Wait for one run to end, and judge it."""
+        """Wait for one run to end and check it."""
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid:
@@ -266,28 +267,28 @@ class Fuzzer:
 
 
 def fuzz_parsers(count: int) -> int:
-    """Draw inputs for the package's own parsers; the exit status."""
+    """Fuzz the package's own parsers; return the exit status."""
     words = [sys.executable, "-m", "pytest", "-q", "--hypothesis-show-statistics", "tests/test_parsers.py"]
     environment = os.environ | {"RTDEBLUR_EXAMPLES": str(count)}
     return subprocess.run(words, cwd=Path(__file__).parent.parent, env=environment, check=False).returncode
 
 
 def main() -> int:
-    """Run, and print how all ended."""
+    """Run, and print how the runs ended."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=2000, help="inputs (2000)")
     parser.add_argument("--first", type=int, default=0, help="number of the first input (0)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once (2)")
     parser.add_argument("--videos", type=Path, help="folder of real videos to cut pieces from")
-    parser.add_argument("--keep", type=Path, help="folder for the inputs of faults, and what was said")
-    parser.add_argument("--parsers", type=int, metavar="N", help="draw N inputs for each parser instead")
+    parser.add_argument("--keep", type=Path, help="folder for inputs that failed, with the program's output")
+    parser.add_argument("--parsers", type=int, metavar="N", help="fuzz each parser with N inputs instead")
     words = parser.parse_args()
     if words.parsers:
         return fuzz_parsers(words.parsers)
-    import av  # noqa: F401  each run is a fork that has it already
+    import av  # noqa: F401  imported once, before the forks
 
     import rtdeblur.media.writer  # noqa: F401
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Kill real runs with SIGKILL at random moments, resume them, and compare with a run that nobody killed.
+"""Kill real runs with SIGKILL at random moments, resume them, and compare with an uninterrupted run.
 
     scripts/kill_test.py [--kills N] [--seed N] [--case NAME] [--seconds N] [--folder DIR]
 
-Each job is killed one to three times and then left to end. Every fourth kill waits for the commit, when the
-whole output is renamed and the work cleaned away. After most kills that left work, something hostile is done
-to it: links to a victim, pipes and damage among it, or a folder that is a link or open to all, which must be
-refused. The bytes of every job must be those of the first run, and the victim must stay as it was.
+Each job is killed one to three times and then allowed to finish. Every fourth kill waits for the commit, when
+the finished output is renamed and the unfinished work removed. After most kills that left work behind, it is
+tampered with: links to a victim file, pipes or damage inside it, or a folder that is a link or writable by
+all, which must be refused. Every job must give the bytes of the first run, and the victim file must stay
+unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _VARIABLE = "setpts='(N+0.4*mod(N,3))/25/TB'"
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of work: how ffmpeg makes its input, and what the program is asked for."""
+    """A kind of job: the ffmpeg options of its input, and the options of the program."""
 
     name: str
     ending: str
@@ -60,7 +61,7 @@ _CASES = (
 
 @dataclass
 class Tally:
-    """What came of the jobs of a case."""
+    """Results of a case's jobs."""
 
     jobs: int = 0
     kills: int = 0
@@ -77,7 +78,7 @@ def digest(path: Path) -> str:
 
 
 def make_source(case: Case, folder: Path) -> Path:
-    """Make the input of a case: a moving picture, with sound and B-frames."""
+    """Make the input of a case: a moving picture with audio and B-frames."""
     path = folder / "in.mkv"
     picture = f"testsrc2=s={case.size}:r=25:d={case.seconds},{case.filters}"
     words = ["-f", "lavfi", "-i", picture, *_SOUND, *case.source, "-bf", "2", "-c:a", "libopus", "-shortest"]
@@ -95,7 +96,7 @@ def start(case: Case, source: Path, target: Path, *more: str) -> subprocess.Pope
 
 
 def kill_in_commit(process: subprocess.Popen[str], target: Path) -> None:
-    """Kill a run as soon as it is about to give the output its name."""
+    """Kill a run just before it renames the output."""
     mark = work_of(target) / "committed"
     while process.poll() is None and not mark.exists():
         time.sleep(0.0005)
@@ -103,7 +104,7 @@ def kill_in_commit(process: subprocess.Popen[str], target: Path) -> None:
 
 
 def work_of(target: Path) -> Path:
-    """The folder of unfinished work."""
+    """Path of the folder of unfinished work."""
     return target.with_name(f".{target.name}.rtdeblur")
 
 
@@ -132,7 +133,7 @@ PLANTS: tuple[Plant, ...] = (_link, _hard_link, _pipe, _noise)
 
 
 def is_own(path: Path, ending: bytes = b"") -> bool:
-    """Whether a file of the work is still one that the program wrote."""
+    """Whether a file of the unfinished work is still as the program wrote it."""
     facts = os.lstat(path) if os.path.lexists(path) else None
     if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
         return False
@@ -141,10 +142,10 @@ def is_own(path: Path, ending: bytes = b"") -> bool:
 
 
 def harm_inside(work: Path, victim: Path, draw: random.Random) -> None:
-    """Put something in place of a file of the work, or of one that comes next."""
+    """Replace a file of the unfinished work, or one that the program is about to write."""
     segments = sorted(path for path in work.glob("*.segment") if is_own(path, b"seal"))
     names = ["lock", "committed", f"{250 * len(segments):08d}.part"]
-    # The job is known by its description or by a whole segment: one of them must stay.
+    # A job is recognised by its description or by a complete segment: one of them must stay.
     if segments:
         names += ["job.json"] * 2
     if is_own(work / "job.json"):
@@ -155,7 +156,7 @@ def harm_inside(work: Path, victim: Path, draw: random.Random) -> None:
 
 
 def harm_folder(work: Path, victim: Path, draw: random.Random) -> Callable[[], None]:
-    """Make the folder one that must be refused; the call that is returned makes it good again."""
+    """Make the folder one that must be refused; the returned call undoes it."""
     if draw.random() < 0.5:
         work.chmod(0o777)
         return lambda: work.chmod(0o700)
@@ -171,7 +172,7 @@ def harm_folder(work: Path, victim: Path, draw: random.Random) -> Callable[[], N
 
 
 def harm(case: Case, source: Path, target: Path, victim: Path, draw: random.Random, tally: Tally) -> None:
-    """Do something hostile to what a killed run left, if it left anything."""
+    """Tamper with the unfinished work of a killed run, if there is any."""
     work = work_of(target)
     if not any(work.glob("*.segment")):
         return
@@ -183,12 +184,12 @@ def harm(case: Case, source: Path, target: Path, victim: Path, draw: random.Rand
     said = process.communicate()[1]
     undo()
     tally.refused += 1
-    if process.returncode != 1 or "cannot keep the work" not in said:
-        tally.faults.append(f"a hostile folder was not refused: {said.strip()}")
+    if process.returncode != 1 or "cannot hold the unfinished work" not in said:
+        tally.faults.append(f"an unsafe folder was not refused: {said.strip()}")
 
 
 def one_job(case: Case, folder: Path, source: Path, wall: float, draw: random.Random, tally: Tally) -> None:
-    """Kill a job some times, let it end, and compare."""
+    """Kill a job a few times, let it finish, and compare."""
     target = folder / f"out{case.ending}"
     target.unlink(missing_ok=True)
     victim = folder / "elsewhere" / "victim"
@@ -211,26 +212,26 @@ def one_job(case: Case, folder: Path, source: Path, wall: float, draw: random.Ra
     said = process.communicate()[1]
     tally.jobs += 1
     for line in said.splitlines():
-        if "frames are done already" in line:
+        if "frames already done" in line:
             tally.resumed_frames.append(int(line.rpartition(":")[2].split()[0]))
     if process.returncode:
         tally.faults.append(said.strip())
     elif digest(target) != digest(folder / f"whole{case.ending}"):
-        tally.faults.append(f"job {tally.jobs} gave other bytes")
+        tally.faults.append(f"job {tally.jobs} produced different bytes")
     if victim.read_bytes() != VICTIM or list(victim.parent.iterdir()) != [victim]:
-        tally.faults.append("the file elsewhere was changed")
+        tally.faults.append("the victim file was changed")
     if left := [path.name for path in folder.iterdir() if path.name.startswith(".")]:
         tally.faults.append(f"left behind: {left}")
 
 
 def test_case(case: Case, kills: int, draw: random.Random, folder: Path) -> Tally:
-    """Kill jobs of one case until there were enough kills."""
+    """Kill jobs of one case until the number of kills is reached."""
     folder.mkdir(parents=True)
     source, whole, tally = make_source(case, folder), folder / f"whole{case.ending}", Tally()
     began = time.monotonic()
     process = start(case, source, whole)
     if process.communicate()[1] and process.returncode:
-        raise SystemExit(f"{case.name}: the run that nobody killed failed")
+        raise SystemExit(f"{case.name}: the uninterrupted run failed")
     wall = time.monotonic() - began
     while tally.kills < kills and not tally.faults:
         one_job(case, folder, source, wall, draw, tally)
@@ -238,11 +239,11 @@ def test_case(case: Case, kills: int, draw: random.Random, folder: Path) -> Tall
 
 
 @click.command()
-@click.option("--kills", default=7, show_default=True, help="Of each case, at least.")
+@click.option("--kills", default=7, show_default=True, help="Least number of kills per case.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--case", "names", multiple=True, type=click.Choice([case.name for case in _CASES]))
-@click.option("--seconds", type=int, help="Of video, instead of those of the case.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to work; a temporary one by default.")
+@click.option("--seconds", type=int, help="Length of the video, instead of the case's own.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Working folder; a temporary one by default.")
 def main(kills: int, seed: int, names: tuple[str, ...], seconds: int | None, folder: Path | None) -> None:
     """Kill real runs at random moments, resume them, and compare bytes."""
     draw = random.Random(seed)

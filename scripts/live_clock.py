@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Latency of `rtdeblur live`, glass to glass: a stream with a clock in its picture, and a reader of it.
+"""Measure the glass-to-glass latency of `rtdeblur live` with a clock drawn into the pictures of a stream.
 
     python scripts/live_clock.py send udp://127.0.0.1:5700 [--size 640x360] [--rate 30] [--seconds 60]
     python scripts/live_clock.py watch udp://127.0.0.1:5700 [--seconds 20] [--model auto]
     python scripts/live_clock.py read SCREENSHOT.png [--crop X,Y,WIDTH,HEIGHT]
 
-The clock is `time.monotonic()` in milliseconds, which all programs of one machine share (on Linux it counts
-from boot), as 24 bits along the top edge: a row of black and white blocks, and below it the same inverted. A
-bit is one where the upper block is lighter than the lower, so that brightness, compression and the model's
-changes do not matter; where two blocks hardly differ, the clock counts as not readable.
+The clock is `time.monotonic()` in milliseconds, which all programs on a machine share (on Linux it counts
+from boot), as 24 bits along the top edge: a row of black and white blocks, and below it the same row
+inverted. A bit is one if the upper block is lighter than the lower, so that brightness, compression and the
+model's changes do not matter; if two blocks hardly differ, the clock is unreadable.
 
-`watch` runs a session with a display that reads the clock in each restored picture: the latency from the
-moment when a picture was drawn to the moment when it was restored and handed over. What a window adds is read
-from screenshots: the clock in the picture against the clock when the screenshot was taken.
+`watch` runs a session with a display that reads the clock in each restored picture: the latency from
+drawing a picture to handing it over restored. The latency that a window adds is read from screenshots: the
+clock in the picture against the clock when the screenshot was taken.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from rtdeblur.model import DEFAULT_MODEL, Model
 
 BITS = 24
 _ROWS = 16
-"""The height of a row of blocks is this part of the picture's."""
+"""Height of a row of blocks: the picture's height divided by this."""
 _CONTRAST = 40
-"""Code values by which the two blocks of a bit must differ."""
+"""Least difference between the two blocks of a bit, in code values."""
 
 
 def milliseconds() -> int:
-    """The clock: milliseconds of `time.monotonic()`, of which `BITS` bits are drawn."""
+    """The clock: milliseconds of `time.monotonic()`, reduced to the `BITS` bits that are drawn."""
     return round(time.monotonic() * 1000) % (1 << BITS)
 
 
@@ -66,7 +66,7 @@ def draw_clock(luma: NDArray[np.uint8], value: int) -> None:
 
 
 def read_clock(grey: NDArray[Any]) -> int | None:
-    """Read the clock of (H, W) brightness of any size; None where it is not readable."""
+    """Read the clock of (H, W) brightness of any size; None if it is unreadable."""
     height, width = grey.shape
     row = height / _ROWS
     edges = np.linspace(0, width, BITS + 1)
@@ -82,12 +82,12 @@ def read_clock(grey: NDArray[Any]) -> int | None:
 
 
 def age(value: int, now: int) -> int:
-    """Milliseconds from a clock read to another."""
+    """Milliseconds between two readings of the clock."""
     return (now - value) % (1 << BITS)
 
 
 def scene(index: int, height: int, width: int) -> NDArray[np.uint8]:
-    """A picture that moves: a scrolling pattern of bars and rings."""
+    """A moving picture: a scrolling pattern of bars and rings."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x += 4 * index
     rings = np.sin(np.hypot(x % 320 - 160, y - height / 2) / 6)
@@ -108,7 +108,7 @@ def main() -> None:
 def send(url: str, size: str, rate: int, seconds: float) -> None:
     """Send the clock."""
     width, height = (int(side) for side in size.split("x"))
-    scenes = [scene(i, height, width) for i in range(80)]  # after which the pattern repeats
+    scenes = [scene(i, height, width) for i in range(80)]  # frames until the pattern repeats
     chroma = np.full((height // 2, width // 2), 128, np.uint8)
     began = time.monotonic()
     sink = None
@@ -124,7 +124,7 @@ def send(url: str, size: str, rate: int, seconds: float) -> None:
 
 
 class Watch:
-    """A display that reads the clock in each picture it is shown."""
+    """A display that reads the clock in each picture."""
 
     def __init__(self) -> None:
         self.ages: list[int] = []
@@ -148,7 +148,9 @@ class Watch:
 @click.argument("url")
 @click.option("--seconds", default=20.0, show_default=True)
 @click.option("--model", "name", default=AUTO, show_default=True)
-@click.option("--rate", default=30, show_default=True, help="Of the sender, to express latency in intervals.")
+@click.option(
+    "--rate", default=30, show_default=True, help="Frame rate of the sender, for latency in frame intervals."
+)
 def watch(url: str, seconds: float, name: str, rate: int) -> None:
     """Run a session and print its latency."""
 
@@ -167,7 +169,7 @@ def watch(url: str, seconds: float, name: str, rate: int) -> None:
     summary = session.run()
     for line in summary.lines():
         click.echo(line)
-    settled = sorted(display.ages[len(display.ages) // 4 :])  # after compiling and finding the rung
+    settled = sorted(display.ages[len(display.ages) // 4 :])  # once the ladder has settled
     if not settled or summary.restore_ms is None:
         raise click.ClickException(f"no clock could be read in {summary.shown} pictures")
     median, p95 = statistics.median(settled), settled[int(0.95 * (len(settled) - 1))]

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Screens of `rtdeblur live` for the docs: the window, its help, the page on a wide screen and on a phone.
+"""Take the docs' screenshots of `rtdeblur live`: the window, its help, the page on a wide screen and a phone.
 
     python scripts/live_images.py [FOLDER]
 
-Shows a generated street that moves past a camera with an open shutter. Needs opencv-python (with windows),
-selenium, chromium, chromedriver, Xvfb and xdotool. FOLDER is docs/images unless named.
+Shows a generated street moving past a camera with a slow shutter. Needs opencv-python (with windows),
+selenium, chromium, chromedriver, Xvfb and xdotool. FOLDER defaults to docs/images.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 _SIZE = (360, 640)
 _STEP = 1
-"""Columns that the street moves while the shutter is open, `_EXPOSURES` times per picture."""
+"""Columns that the street moves while the shutter is open, in `_EXPOSURES` steps per picture."""
 _EXPOSURES = 10
 _PORT = 18765
 _SETTLE_SECONDS = 12
@@ -166,7 +166,7 @@ def shoot_page(clip: Path, folder: Path) -> None:
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="docs/images")
 def main(folder: Path) -> None:
-    """Make the screens."""
+    """Take the screenshots."""
     with tempfile.TemporaryDirectory() as scratch:
         clip = Path(scratch) / "street.mkv"
         write_clip(clip)

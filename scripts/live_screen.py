@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Latency of `rtdeblur live` glass to glass: the clock in the window against the time of reading it.
+"""Measure the glass-to-glass latency of `rtdeblur live`: the clock in the window against the time of reading.
 
     python scripts/live_screen.py [--seconds 40] [--shots 150] [--model auto] [--rate 30] [--size 640x360]
 
-Sends the clock of `live_clock.py` over loopback (UDP), shows it under Xvfb, and reads Xvfb's screen. Needs
-Xvfb and xdotool. Two ages are told: of what the screen shows at any moment (as a screenshot, which holds half
-a frame interval of waiting on average), and of each picture when it appears.
+Sends the clock of `live_clock.py` over loopback (UDP), shows it under Xvfb and reads Xvfb's screen. Needs
+Xvfb and xdotool. Prints two ages: of the picture on the screen at any moment (as in a screenshot; half a
+frame interval more on average), and of each picture when it appears.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SETTLE_SECONDS = 15
 
 @contextmanager
 def running(*command: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A program that is ended with the block."""
+    """A program that is terminated when the block ends."""
     words = [str(word) for word in command]
     with subprocess.Popen(words, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as program:
         try:
@@ -45,7 +45,7 @@ def running(*command: object, **environment: str) -> Iterator[subprocess.Popen[s
 
 
 class Screen:
-    """The screen of an Xvfb, which it draws on a file (XWD, 32 bits a pixel).
+    """The screen of an Xvfb server, memory-mapped from its file (XWD, 32 bits per pixel).
 
     Args:
         path: the file.
@@ -65,7 +65,7 @@ class Screen:
         self._xdotool("windowfocus", window, "key", key)
 
     def shot(self) -> NDArray[np.uint8]:
-        """A live view on the window's picture: (720, 1280, 3), BGR."""
+        """A live view of the window's picture: (720, 1280, 3), BGR."""
         rows, columns, _ = self._shape
         pixels = self._pixels[self._start : self._start + rows * columns * 4].reshape(self._shape)
         return pixels[:720, :1280, :3]
@@ -76,7 +76,7 @@ class Screen:
 
 
 def clock_of(shot: NDArray[np.uint8]) -> int | None:
-    """The clock in a shot; None where it is not readable."""
+    """The clock in a screenshot; None if unreadable."""
     return read_clock(shot[..., 1])
 
 
@@ -95,7 +95,7 @@ def told(name: str, ages: list[int]) -> str:
 @click.option("--model", default="auto", show_default=True)
 @click.option("--rate", default=30, show_default=True)
 @click.option("--size", default="640x360", show_default=True)
-@click.option("--save", type=click.Path(path_type=Path), help="Keep the last shot as PNG.")
+@click.option("--save", type=click.Path(path_type=Path), help="Save the last screenshot as PNG.")
 def main(seconds: float, shots: int, model: str, rate: int, size: str, save: Path | None) -> None:
     """Measure."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -132,8 +132,8 @@ def main(seconds: float, shots: int, model: str, rate: int, size: str, save: Pat
     beyond = (statistics.median(appeared) - restore[0]) * rate / 1000
     click.echo(
         f"model {summary['model']} at {summary['working_size']}: median {restore[0]:.0f} ms, 95th percentile "
-        f"{restore[1]:.0f} ms; shown {summary['fps']:.1f} a second, dropped {summary['dropped']}; the screen "
-        f"is {beyond:.1f} frame intervals behind it"
+        f"{restore[1]:.0f} ms; shown {summary['fps']:.1f} per second, dropped {summary['dropped']}; the "
+        f"screen is {beyond:.1f} frame intervals behind it"
     )
     click.echo(f"the session's own capture to display: {summary['latency_ms']}")
     if save:
@@ -144,7 +144,7 @@ def main(seconds: float, shots: int, model: str, rate: int, size: str, save: Pat
 
 
 def _watch(screen: Screen, seconds: float, shots: int) -> tuple[list[int], list[int]]:
-    """Ages of what the screen shows: at random moments, and of each picture when it appears."""
+    """Ages of the picture on the screen: at random moments, and of each picture when it appears."""
     at_any_time: list[int] = []
     appeared: list[int] = []
     previous: int | None = None

@@ -1,4 +1,4 @@
-"""Write the man page, docs/rtdeblur.1, from the options of the program; `--check` only compares."""
+"""Generate the man page, docs/rtdeblur.1, from the program's options; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def page() -> str:
     lines.append(".SH COMMANDS")
     found = ((name, root.get_command(ctx, name)) for name in COMMANDS)
     lines += _definitions((name, command.get_short_help_str(200)) for name, command in found if command)
-    lines += [".SH EXIT STATUS", "0 for success, 1 for a failed job, 2 for a request that makes no sense,"]
+    lines += [".SH EXIT STATUS", "0 for success, 1 for a failed job, 2 for a usage error,"]
     lines += ["128 + n for signal n."]
     return "\n".join(lines) + "\n"
 
@@ -50,7 +50,7 @@ def _definitions(records: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text for roff: hyphens that can be copied, and no command at the start of a line."""
+    """Text for roff: hyphens that can be copied, and no roff command at the start of a line."""
     text = re.sub(r"\s+", " ", text).replace("\\", r"\e").replace("-", r"\-")
     return rf"\&{text}" if text[:1] in "'." else text
 

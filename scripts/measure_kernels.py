@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Measure the blur kernels of real PAIRS next to those of the training blur, and print a Markdown table.
+"""Measure the blur kernels of real PAIRS and of the training blur, and print a Markdown table.
 
-The training blur is put on the sharp pictures of the same pairs and estimated in the same way, so that faults
-of the estimate are the same on both sides.
+The training blur is applied to the sharp pictures of the same pairs and estimated in the same way, so that
+errors of the estimate affect both sides alike.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from train.data.blur import MotionBlur
 from train.measure.kernels import measure_blur, measure_pairs, sheet_of, table
 
 WILD = MotionBlur(wild=1.0, frames=0.4, duty=(0.2, 1.0))
-"""The motion that was drawn before it was fitted to these measurements."""
+"""Motion parameters before they were fitted to these measurements."""
 
 
 @click.command(help=__doc__)
 @click.argument("pairs", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Draw some of the kernels too."
+    "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Also draw some of the kernels."
 )
 def main(pairs: Path, sheet: Path | None) -> None:
     """Print the table."""

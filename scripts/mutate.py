@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Prove `rtdeblur verify` by mutation: every change made to a copy must be found, and no copy may be accused.
+"""Prove `rtdeblur verify` by mutation: every change to a copy must be found, and no faithful copy may fail.
 
     scripts/mutate.py [--container mkv ...] [--mutation NAME ...] [--show]
 
-For each container a clip with some of everything that it holds is made with `ffmpeg`. Copies of it, packet by
-packet, are changed in one place: a picture dropped, doubled, moved or swapped, a sound muted, a tag rewritten
-and so on. A change counts when `ffprobe` and `ffmpeg -f framemd5` see one in the file (a container may be
-unable to hold it); then `verify` must call the copy different. The unchanged copy, one made by
+For each container, make a clip with `ffmpeg` that contains every kind of content it supports.
+Packet-by-packet copies are changed in one place: a picture dropped, duplicated, moved or swapped, audio
+muted, a tag rewritten and so on. A change counts if `ffprobe` or `ffmpeg -f framemd5` see it in the file (a
+container may be unable to store it); then `verify` must report a difference. The unchanged copy, one made by
 `ffmpeg -c copy` and the output of `rtdeblur --model identity`, in each of these containers, must pass.
 
 Exit status: 0 if all do.
@@ -61,7 +61,7 @@ CONTAINERS: dict[str, str] = {
     "m4v": f"{_X264} -c:a:0 aac -c:a:1 alac",
 }
 _ONE_SOUND = ("flv",)
-_MOVED_BY_FFMPEG = ("webm",)  # FFmpeg 5 moves the sound by the priming of Opus
+_MOVED_BY_FFMPEG = ("webm",)  # FFmpeg 5 shifts audio by the Opus priming
 FRAMES, RATE = 30, 25
 _SECONDS = FRAMES / RATE
 _SUBTITLES = "1\n00:00:00,100 --> 00:00:00,400\none\n\n2\n00:00:00,500 --> 00:00:00,900\ntwo\n"
@@ -74,7 +74,7 @@ _ABOUT = (
 
 @dataclass
 class Track:
-    """A stream to write: the one that it copies, what is changed about it, its packets."""
+    """A stream to write: its original, its changed properties, and its packets."""
 
     stream: Any
     kind: str
@@ -84,13 +84,13 @@ class Track:
 
     @property
     def tick(self) -> Fraction:
-        """Seconds a unit of its times."""
+        """Seconds per unit of its timestamps."""
         return Fraction(self.stream.time_base)
 
 
 @dataclass
 class Film:
-    """A whole file in memory; what a mutation changes."""
+    """A whole file in memory, for a mutation to change."""
 
     tracks: list[Track]
     tags: dict[str, str]
@@ -100,13 +100,13 @@ class Film:
         """A track of a kind.
 
         Raises:
-            LookupError: there are not so many.
+            LookupError: there are fewer.
         """
         return [track for track in self.tracks if track.kind == kind][number]
 
 
 class NotApplicableError(Exception):
-    """The file has nothing that this mutation changes."""
+    """The file has nothing for this mutation to change."""
 
 
 Mutation = Callable[[Film], None]
@@ -137,13 +137,13 @@ def _move(packets: list[Any], seconds: Fraction) -> None:
 
 
 def _swap(track: Track, a: int, b: int) -> None:
-    """Exchange what two packets hold; each keeps its place and time."""
+    """Exchange the payloads of two packets; each keeps its position and timestamp."""
     x, y = track.packets[a], track.packets[b]
     track.packets[a], track.packets[b] = _clone(x, bytes(y)), _clone(y, bytes(x))
 
 
 def drop(kind: str, number: int, where: Callable[[Track], slice]) -> Mutation:
-    """Leave out packets; those after them keep their times."""
+    """Drop packets; those after them keep their timestamps."""
 
     def mutate(film: Film) -> None:
         track = film.of(kind, number)
@@ -153,7 +153,7 @@ def drop(kind: str, number: int, where: Callable[[Track], slice]) -> Mutation:
 
 
 def close_gap(film: Film) -> None:
-    """Leave out a picture, and let all that follow come earlier."""
+    """Drop a picture and move all later ones forward to close the gap."""
     track = film.of("video")
     index = _middle(track)
     for later, earlier in zip(track.packets[:index:-1], track.packets[-2 : index - 1 : -1], strict=True):
@@ -162,7 +162,7 @@ def close_gap(film: Film) -> None:
 
 
 def double(kind: str, number: int, where: Callable[[Track], int]) -> Mutation:
-    """Repeat a packet: all that follow come later by its length."""
+    """Repeat a packet, delaying all later ones by its duration."""
 
     def mutate(film: Film) -> None:
         track = film.of(kind, number)
@@ -177,7 +177,7 @@ def double(kind: str, number: int, where: Callable[[Track], int]) -> Mutation:
 
 
 def shift(kind: str, number: int, seconds: Fraction, start: float = 0, stop: float = 1) -> Mutation:
-    """Move a stretch of a track, given in parts of its length."""
+    """Shift a section of a track, given as fractions of its length."""
 
     def mutate(film: Film) -> None:
         track = film.of(kind, number)
@@ -189,7 +189,7 @@ def shift(kind: str, number: int, seconds: Fraction, start: float = 0, stop: flo
 
 
 def stretch(kind: str, number: int) -> Mutation:
-    """Let a track run slower by a tenth."""
+    """Slow a track down by a tenth."""
 
     def mutate(film: Film) -> None:
         packets = film.of(kind, number).packets
@@ -201,7 +201,7 @@ def stretch(kind: str, number: int) -> Mutation:
 
 
 def swap(kind: str, number: int, distance: int) -> Mutation:
-    """Exchange what two packets hold."""
+    """Exchange the payloads of two packets."""
 
     def mutate(film: Film) -> None:
         track = film.of(kind, number)
@@ -216,7 +216,7 @@ def swap(kind: str, number: int, distance: int) -> Mutation:
 def replace(
     kind: str, number: int, make: Callable[[list[bytes], int], bytes], whole: bool = False
 ) -> Mutation:
-    """Give packets another content, the middle one or all; they keep their times."""
+    """Change the payload of the middle packet or of all; timestamps stay."""
 
     def mutate(film: Film) -> None:
         track = film.of(kind, number)
@@ -229,7 +229,7 @@ def replace(
 
 
 def reverse(film: Film) -> None:
-    """Show the pictures backwards."""
+    """Reverse the pictures."""
     track = film.of("video")
     _middle(track)
     held = [bytes(packet) for packet in track.packets]
@@ -237,7 +237,7 @@ def reverse(film: Film) -> None:
 
 
 def everywhere(name: str, kind: str, number: int) -> dict[str, Mutation]:
-    """Drop and double a packet at the beginning, in the middle and at the end of a track."""
+    """Drop and duplicate a packet at the start, in the middle and at the end of a track."""
     mutations = {}
     for where, place in _PLACES.items():
         mutations[f"drop {where} {name}"] = drop(
@@ -250,25 +250,25 @@ def everywhere(name: str, kind: str, number: int) -> dict[str, Mutation]:
 
 
 def remove(kind: str, number: int) -> Mutation:
-    """Leave out a track."""
+    """Drop a track."""
     return lambda film: film.tracks.remove(film.of(kind, number))
 
 
 def exchange_sounds(film: Film) -> None:
-    """Put the first sound's packets under the second sound's name, and the reverse."""
+    """Swap the packets of the first and the second audio track."""
     first, second = film.of("audio", 0), film.of("audio", 1)
     first.stream, second.stream = second.stream, first.stream
     first.packets, second.packets = second.packets, first.packets
 
 
 def add_sound(film: Film) -> None:
-    """Add a copy of a sound."""
+    """Add a copy of an audio track."""
     track = film.of("audio", 0)
     film.tracks.append(deepcopy_track(track))
 
 
 def deepcopy_track(track: Track) -> Track:
-    """The same track once more."""
+    """Return a copy of a track."""
     packets = [_clone(packet) for packet in track.packets]
     return Track(track.stream, track.kind, dict(track.tags), track.disposition, packets)
 
@@ -302,7 +302,7 @@ def _set(tags: dict[str, str], key: str, value: str) -> None:
 
 
 def dispose(kind: str, number: int, disposition: int) -> Mutation:
-    """Say that a track is for something else."""
+    """Change a track's disposition."""
 
     def mutate(film: Film) -> None:
         film.of(kind, number).disposition = disposition
@@ -331,7 +331,7 @@ def _postpone(chapters: list[Any]) -> None:
 
 
 def lengthen(film: Film) -> None:
-    """Show a subtitle for longer."""
+    """Extend the duration of a subtitle."""
     packet = film.of("subtitle").packets[-1]
     packet.duration = packet.duration + round(Fraction(1, 2) / Fraction(packet.time_base))
 
@@ -422,13 +422,13 @@ MUTATIONS |= {
 
 
 def ffmpeg(*words: object) -> None:
-    """Run it quietly."""
+    """Run a program quietly."""
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, words)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def make(folder: Path, ending: str) -> Path:
-    """A clip with some of everything that a container holds."""
+    """Make a clip with every kind of content that a container supports."""
     words = CONTAINERS[ending]
     (folder / "s.srt").write_text(_SUBTITLES)
     (folder / "about.txt").write_text(_ABOUT)
@@ -478,7 +478,7 @@ def make(folder: Path, ending: str) -> Path:
 
 
 def read(path: Path) -> tuple[Film, Any]:
-    """A file in memory, and the open input that its tracks belong to."""
+    """Read a file into memory; also return the open input that its tracks belong to."""
     source = open_input(path)
     tracks = [Track(s, s.type, dict(s.metadata), int(s.disposition)) for s in source.streams]
     for packet in source.demux():
@@ -490,7 +490,7 @@ def read(path: Path) -> tuple[Film, Any]:
 
 
 def write(film: Film, path: Path) -> None:
-    """Write a film to a file, in the order of decoding."""
+    """Write a film to a file in decoding order."""
     name = format_of(path)
     options = {"fflags": "+bitexact"}
     if name in ("mp4", "mov", "3gp", "ipod"):
@@ -503,7 +503,7 @@ def write(film: Film, path: Path) -> None:
             copy = target.add_stream_from_template(track.stream, opaque=True)
             copy.metadata.clear()
             copy.metadata.update(track.tags)
-            if "name" in track.tags:  # as mov's demuxer calls what its muxer takes as the title
+            if "name" in track.tags:  # mov's demuxer reads the muxer's title as this key
                 copy.metadata["title"] = track.tags["name"]
             copy.disposition = track.disposition
             for place, packet in enumerate(track.packets):
@@ -514,13 +514,13 @@ def write(film: Film, path: Path) -> None:
         last: dict[int, int] = {}
         for clock, index, _, packet in sorted(queue, key=lambda entry: entry[:3]):
             packet.dts = round(clock / Fraction(packet.time_base))
-            packet.dts = max(packet.dts, last.get(index, packet.dts - 1) + 1)  # of several in one PES packet
+            packet.dts = max(packet.dts, last.get(index, packet.dts - 1) + 1)  # frames of one PES packet
             last[index] = packet.dts
             target.mux(packet)
 
 
 def fingerprint(path: Path) -> str:
-    """All that other programs see of a file; empty if they cannot read it."""
+    """Everything other programs see in a file; empty if they cannot read it."""
     entries = (
         "packet=stream_index,pts_time,dts_time,data_hash:stream=index,codec_name:stream_tags:"
         "stream_disposition:format_tags:packet_side_data=skip_samples,discard_padding"
@@ -528,18 +528,18 @@ def fingerprint(path: Path) -> str:
     command = ["ffprobe", "-v", "error", "-show_data_hash", "md5", "-show_chapters", "-show_entries", entries]
     probed = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, timeout=120)
     held = json.loads(probed.stdout or b"{}")
-    held.get("packets", []).sort(key=lambda packet: packet["stream_index"])  # however they are interleaved
+    held.get("packets", []).sort(key=lambda packet: packet["stream_index"])  # regardless of interleaving
     return hashlib.md5(json.dumps(held, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 
 def differences(before: Path, after: Path) -> list[str]:
-    """What `verify` calls different."""
+    """Differences that `verify` reports."""
     checks = compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
     return [f"{c.name}: {c.before} → {c.after}" for c in checks if c.status == "different"]
 
 
 def restore(source: Path, output: Path) -> None:
-    """Send a file through reader and writer, its pictures unchanged."""
+    """Pass a file through reader and writer with its pictures unchanged."""
     with FileReader(source) as reader, FileWriter(reader, output) as writer:
         for frame in reader:
             assert not isinstance(frame, DeviceFrame)
@@ -549,7 +549,7 @@ def restore(source: Path, output: Path) -> None:
 
 @dataclass
 class Outcome:
-    """What became of one case."""
+    """Result of one case."""
 
     name: str
     failed: bool
@@ -557,7 +557,7 @@ class Outcome:
 
 
 def mutated(ending: str, folder: Path, names: list[str]) -> Iterator[Outcome]:
-    """Yield an outcome for each mutation that applies to a container, and for the copies without any."""
+    """Yield an outcome per applicable mutation of a container, and for the unchanged copies."""
     clip = make(folder, ending)
     plain = folder / f"plain.{ending}"
     film, source = read(clip)
@@ -565,7 +565,7 @@ def mutated(ending: str, folder: Path, names: list[str]) -> Iterator[Outcome]:
     source.close()
     yield _accused(f"{ending}: unchanged copy", clip, plain)
     cli = folder / f"cli.{ending}"
-    # It forgets the titles of the tracks of mov.
+    # FFmpeg drops the track titles of mov.
     is_mov = ending in ("mov", "mp4", "m4v", "3gp")
     titles = ["-metadata:s:a:0", "title=First", "-metadata:s:a:1", "title=Second"] if is_mov else []
     ffmpeg("-i", clip, "-map", 0, "-dn", "-c", "copy", *titles, cli)
@@ -580,9 +580,9 @@ def mutated(ending: str, folder: Path, names: list[str]) -> Iterator[Outcome]:
                 MUTATIONS[name](film)
                 write(film, path)
             except (NotApplicableError, LookupError, av.error.FFmpegError, ValueError):
-                continue  # there is no such thing in this file, or the muxer refuses it
+                continue  # not applicable to this file, or refused by the muxer
         if fingerprint(path) in (unchanged, ""):
-            continue  # the container does not hold what was changed
+            continue  # the container cannot store the change
         try:
             found = differences(clip, path)
         except RtdeblurError as error:
@@ -611,13 +611,13 @@ def restored(ending: str, folder: Path, targets: list[str]) -> Iterator[Outcome]
 
 
 def main() -> int:
-    """Run it; 1 where a mutation is not found, or a copy is accused."""
+    """Run it; return 1 if a mutation is missed or a faithful copy fails."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--container", action="append", choices=CONTAINERS, metavar="NAME")
     parser.add_argument("--mutation", action="append", metavar="PATTERN", help="a regular expression")
-    parser.add_argument("--show", action="store_true", help="print every case, and what verify said")
+    parser.add_argument("--show", action="store_true", help="print every case and the output of verify")
     words = parser.parse_args()
     names = [n for n in MUTATIONS if not words.mutation or any(re.search(m, n) for m in words.mutation)]
     chosen = words.container or list(CONTAINERS)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Screens of the pages that `rtdeblur preview` and `rtdeblur compare` write, for the docs.
+"""Take the docs' screenshots of the pages written by `rtdeblur preview` and `rtdeblur compare`.
 
     python scripts/page_images.py [FOLDER]
 
 Blurs the drawn street of the model's card by 4 to 12 pixels. Needs chromium and the trainer's packages.
-FOLDER is docs/images unless named.
+FOLDER defaults to docs/images.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from PIL import Image
 from train.measure.demo_scene import blurred_scene
 
 _LENGTHS = (4.0, 12.0, 8.0)
-"""Blur of each second, in pixels."""
+"""Blur length for each second, in pixels."""
 _RATE = 10
 _SIZES = {"": "1100,900", "-phone": "500,900"}
-"""Width and height of the browser's window in pixels, by the end of the picture's name."""
+"""Size of the browser window, (width, height) in pixels, by suffix of the image name."""
 
 
 def write_clip(path: Path) -> None:
-    """Write a video of the street, a second per blur."""
+    """Write a video of the street, one second per blur length."""
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=_RATE, options={"crf": "12"})
         scenes = [blurred_scene(length) for length in _LENGTHS]
@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
             ("street.mp4", "-o", "sharp.mp4", "-q"),
             ("preview", "street.mp4", "-o", "preview.html"),
             ("compare", "street.mp4", "sharp.mp4", "-o", "compare.html"),
-        ):  # there, so that the pages show plain names
+        ):  # so that the pages show file names without folders
             subprocess.run([sys.executable, "-m", "rtdeblur", *words], check=True, cwd=work)
         for page in ("preview.html", "compare.html"):
             shoot(work / page, folder)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Keep the photographs below SOURCE that can teach, in FOLDER: readable, large, sharp, each once."""
+"""Collect the photographs in SOURCE that suit training into FOLDER: readable, large, sharp, no duplicates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from train.data.prepare import prepare_photos
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--least-side", default=400, show_default=True, help="Pixels.")
-@click.option("--least-sharpness", default=100.0, show_default=True, help="Variance of the Laplacian.")
+@click.option(
+    "--least-sharpness", default=100.0, show_default=True, help="Least sharpness (variance of the Laplacian)."
+)
 def main(source: Path, folder: Path, least_side: int, least_sharpness: float) -> None:
-    """Print a line on what was kept."""
+    """Print how many were kept."""
     try:
         print(prepare_photos(source, folder, least_side, least_sharpness))
     except RtdeblurError as error:

@@ -15,7 +15,7 @@ from train.data.prepare import prepare_reds
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def main(source: Path, folder: Path) -> None:
-    """Print a line on each part."""
+    """Print a line per part."""
     try:
         print(*prepare_reds(source, folder), sep="\n")
     except RtdeblurError as error:

@@ -24,12 +24,14 @@ def release_notes(version: str) -> str:
     """
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     if version != declared:
-        raise ValueError(f"version {version} is not that of pyproject.toml, {declared}; tag the right commit")
+        raise ValueError(f"version {version} differs from pyproject.toml ({declared}); tag the right commit")
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n"
     section = re.search(heading + r"(.*?)(?=^## |^\[|\Z)", changelog, re.MULTILINE | re.DOTALL)
     if section is None or not section[1].strip():
-        raise ValueError(f"CHANGELOG.md has no section '## [{version}] - YYYY-MM-DD'; move Unreleased to one")
+        raise ValueError(
+            f"CHANGELOG.md has no section '## [{version}] - YYYY-MM-DD'; rename the Unreleased section"
+        )
     return section[1].strip()
 
 

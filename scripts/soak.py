@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A live session for half an hour, whose source is killed and started again, watched from outside.
+"""Soak test: a long live session whose source is killed and restarted, observed from outside.
 
     python scripts/soak.py [--minutes 30] [--kills 20] [--size 320x180] [--rate 30]
 
 The session is the program as users run it: it reads a stream over HTTP from an `ffmpeg` that is killed
-(SIGKILL) and started again after one to eight seconds, restores it by the bundled model, records it, and
-sends it on by UDP. Memory, threads and open files are read from /proc. Exit code 0 says that the session
-outlived every kill, that its memory after the warm-up stayed within 5 %, and that nothing was left over.
+(SIGKILL) and restarted after one to eight seconds, restores it with the bundled model, records it, and sends
+it out over UDP. Memory, threads and open files are read from /proc. Exit code 0 means that the session
+survived every kill, memory stayed within 5 % after the warm-up, and nothing leaked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MEMORY_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Sample:
-    """The session's process at one moment."""
+    """Resource use of the session's process at one moment."""
 
     seconds: float
     kills: int
@@ -51,7 +51,7 @@ class Sample:
         )
 
     def row(self) -> str:
-        """For the table."""
+        """Format as a table row."""
         return (
             f"| {self.seconds / 60:7.1f} | {self.kills:5} | {self.rss_mib:9.1f} | {self.threads:7} "
             f"| {self.files:5} |"
@@ -59,7 +59,7 @@ class Sample:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of this machine that nobody uses."""
+    """Return an unused local port."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -67,14 +67,14 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 def start_source(port: int, size: str, rate: int) -> subprocess.Popen[bytes]:
-    """Serve a moving picture to the first who asks."""
+    """Serve a moving picture to the first client."""
     words = ["ffmpeg", "-nostdin", "-v", "quiet", "-re", "-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}"]
     words += ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", str(rate)]
     return subprocess.Popen([*words, "-f", "mpegts", "-listen", "1", f"http://127.0.0.1:{port}"])
 
 
 def start_session(port: int, folder: Path) -> subprocess.Popen[str]:
-    """The program as users run it."""
+    """Start the program as users do."""
     words = [sys.executable, "-m", "rtdeblur", "live", f"http://127.0.0.1:{port}", "--wait", "--no-window"]
     words += ["-o", str(folder / "soak.mkv"), "--json"]
     words += ["--send", f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"]
@@ -82,7 +82,7 @@ def start_session(port: int, folder: Path) -> subprocess.Popen[str]:
 
 
 def soak(minutes: float, kills: int, size: str, rate: int) -> tuple[list[Sample], dict[str, object]]:
-    """Run it; give the samples, taken while pictures flow, and the session's own summary."""
+    """Run the session; return samples taken while pictures flow, and its own summary."""
     samples: list[Sample] = []
     port, began, done = free_port(), time.monotonic(), 0
     period = minutes * 60 / (kills + 1)
@@ -99,7 +99,7 @@ def soak(minutes: float, kills: int, size: str, rate: int) -> tuple[list[Sample]
                     done += 1
                     time.sleep(1 + done % 8)
                     source = start_source(port, size, rate)
-                    time.sleep(min(12, period / 4))  # until it is back
+                    time.sleep(min(12, period / 4))  # until it has reconnected
             session.send_signal(signal.SIGINT)
             summary = json.loads(session.communicate(timeout=60)[0])
         finally:
@@ -110,7 +110,7 @@ def soak(minutes: float, kills: int, size: str, rate: int) -> tuple[list[Sample]
 
 
 def faults(samples: list[Sample], summary: dict[str, object], kills: int) -> list[str]:
-    """What is wrong, one line each."""
+    """Return the failures, one line each."""
     steady = samples[len(samples) // 10 :]  # the first tenth is warm-up
     first, last = steady[0], steady[-1]
     found = []
@@ -119,7 +119,7 @@ def faults(samples: list[Sample], summary: dict[str, object], kills: int) -> lis
             found.append(f"memory {sample.rss_mib:.1f} MiB after {first.rss_mib:.1f} MiB")
             break
     if last.threads > first.threads or last.files > first.files:
-        found.append(f"left over: {last.threads - first.threads} threads, {last.files - first.files} files")
+        found.append(f"leaked: {last.threads - first.threads} threads, {last.files - first.files} files")
     if summary["reconnects"] != kills:
         found.append(f"{summary['reconnects']} reconnects after {kills} kills")
     return found
@@ -131,7 +131,7 @@ def faults(samples: list[Sample], summary: dict[str, object], kills: int) -> lis
 @click.option("--size", default="320x180", show_default=True)
 @click.option("--rate", default=30, show_default=True)
 def main(minutes: float, kills: int, size: str, rate: int) -> None:
-    """Run, print the table, judge."""
+    """Run, print the table and report failures."""
     print("| minutes | kills | RSS (MiB) | threads | files |")
     print("|--------:|------:|----------:|--------:|------:|")
     samples, summary = soak(minutes, kills, size, rate)

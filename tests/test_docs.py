@@ -87,7 +87,7 @@ def test_the_changelog_has_a_section_for_the_version_of_the_project() -> None:
 def test_release_notes_of_another_version_are_refused() -> None:
     refused = release_notes("0.0.0")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("version 0.0.0 is not that of pyproject.toml")
+    assert refused.stderr.startswith("version 0.0.0 differs from pyproject.toml")
     assert not refused.stdout
 
 

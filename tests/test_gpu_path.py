@@ -24,7 +24,7 @@ from rtdeblur.pipeline import Pipeline
 
 MakeClip = Callable[..., Path]
 SIZE = "192x128"
-ON_DEVICE = "decoded by cuda, encoded by h264_nvenc, frames stay in the GPU's memory"
+ON_DEVICE = "decoded by cuda, encoded by h264_nvenc, frames stay in GPU memory"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_frames_never_leave_the_gpu(
     assert sum(n >= 192 * 128 for n in copies) in (0, 2)  # of the test picture, where the engine is new
     host = tmp_path / "host.mkv"
     way = restore(gpu, clip, host, Wanted("cpu", codec="libx264"))
-    assert way == "decoded by cpu, encoded by libx264, frames in the host's memory (the processor decodes)"
+    assert way == "decoded by cpu, encoded by libx264, frames in host memory (decoded on the CPU)"
     assert packets(output) == packets(host)
     with av.open(str(output)) as ours, av.open(str(host)) as theirs:
         assert ours.metadata["title"] == theirs.metadata["title"] == "kept"
@@ -151,13 +151,13 @@ def test_damage_is_counted_and_the_rest_restored(
 @pytest.mark.parametrize(
     ("wanted", "options", "why"),
     [
-        (Wanted("cpu"), {}, "the processor decodes"),
-        (Wanted(backend="openvino"), {}, "openvino works there"),
-        (Wanted(codec="ffv1"), {}, "ffv1 encodes there"),
-        (Wanted(quality=True), {}, "--crf and --preset ask for the processor's encoder"),
-        (Wanted(deinterlace=True), {"deinterlace": "frame"}, "fields are made pictures there"),
-        (Wanted("cuda", deinterlace=True), {"deinterlace": "frame"}, "fields are made pictures by the"),
-        (Wanted("cuda", codec="ffv1"), {}, "ffv1 takes them there"),
+        (Wanted("cpu"), {}, "decoded on the CPU"),
+        (Wanted(backend="openvino"), {}, "required by openvino"),
+        (Wanted(codec="ffv1"), {}, "ffv1 encodes on the CPU"),
+        (Wanted(quality=True), {}, "--crf and --preset select a CPU encoder"),
+        (Wanted(deinterlace=True), {"deinterlace": "frame"}, "deinterlacing runs on the CPU"),
+        (Wanted("cuda", deinterlace=True), {"deinterlace": "frame"}, "deinterlaced on the CPU"),
+        (Wanted("cuda", codec="ffv1"), {}, "required by encoder ffv1"),
     ],
     ids=["asked", "openvino", "codec", "quality", "fields", "fields, asked", "codec, asked"],
 )
@@ -167,7 +167,7 @@ def test_the_reason_for_using_host_memory_is_reported(
 ) -> None:  # fmt: skip
     taken = fake_nvcodec.install(monkeypatch, gpu.driver)
     way = restore(gpu, make_clip(".mkv", size=SIZE), tmp_path / "out.mkv", wanted, **options)
-    assert f"frames in the host's memory ({why}" in way
+    assert f"frames in host memory ({why}" in way
     assert way.startswith("decoded by cuda" if wanted.decoder == "cuda" else "decoded by cpu")
     assert "cuda" not in taken
     if not wanted.deinterlace and not wanted.quality:
@@ -180,12 +180,12 @@ def test_ten_bits_and_undecodable_files_are_reported(
     fake_nvcodec.install(monkeypatch, gpu.driver, lambda _: "p010le")
     clip = make_clip(".mkv", size=SIZE)
     reader, obstacle = open_reader(clip, Wanted())
-    assert (reader.source.device, str(obstacle)) == ("cpu", "p010le of 192x128 is no NV12 of even size")
+    assert (reader.source.device, str(obstacle)) == ("cpu", "p010le of 192x128 is not NV12 of even size")
     reader.close()
     monkeypatch.setattr(fake_nvcodec.FakeNvdec, "is_hwaccel", False)
     reader, obstacle = open_reader(clip, Wanted())
     assert reader.source.device == "cpu"
-    assert str(obstacle).startswith("the GPU decodes no h264")
+    assert str(obstacle).startswith("the GPU cannot decode h264")
     reader.close()
 
 
@@ -196,7 +196,7 @@ def test_a_backend_without_device_frames_gets_host_frames(
     monkeypatch.setattr("rtdeblur.backends.tensorrt.TensorRTBackend.takes_device_frames", False)
     clip = make_clip(".mkv", size=SIZE)
     way = restore(gpu, clip, tmp_path / "out.mkv")
-    assert way.endswith("frames in the host's memory (tensorrt works there)")
+    assert way.endswith("frames in host memory (required by tensorrt)")
     assert taken == ["cpu"] * 12  # the encoder copies them itself
     assert_brighter(tmp_path / "out.mkv", clip)
 
@@ -243,5 +243,5 @@ def test_a_surface_of_the_decoder_is_free_once_its_frame_is_gone(
 @pytest.mark.skipif(codecs.nvenc_opens(), reason="there is a GPU that encodes")
 def test_a_missing_gpu_is_the_reported_reason(make_clip: MakeClip) -> None:
     reader, obstacle = open_reader(make_clip(".mkv", size=SIZE), Wanted())
-    assert (reader.source.device, str(obstacle)) == ("cpu", "no GPU encodes here")
+    assert (reader.source.device, str(obstacle)) == ("cpu", "no GPU encoder available")
     reader.close()

@@ -1,4 +1,4 @@
-"""Backends, which run a model: one file each, loaded on first use."""
+"""Backends that run a model, one file each, imported on first use."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def open_backend(
     """Start a backend.
 
     Args:
-        name: one of BACKENDS; auto takes tensorrt, then onnxruntime, if they start on a GPU, else openvino.
-        model: what to run; None and the model identity pass frames through, whatever the name.
-        precision: auto is the fastest here; fp32 is exact; fp16 needs a GPU or NPU.
+        name: one of BACKENDS; auto is tensorrt, or else onnxruntime, if it starts on a GPU, else openvino.
+        model: model to run; None and the model identity pass frames through, whatever the name.
+        precision: auto is the fastest on this machine; fp32 is exact; fp16 needs a GPU or NPU.
         device: auto, cpu, gpu, gpu.1 (the second GPU) or npu.
-        mode: throughput for files, latency for live pictures.
-        dropout: paper keeps one mask for the whole stream, off has none; None leaves it to the manifest.
-        seed: that the mask is drawn from, 0 or more.
-        engines: how tensorrt goes about its engines.
+        mode: throughput for files, latency for live video.
+        dropout: paper keeps one mask for the whole stream, off disables it; None uses the manifest's default.
+        seed: seed of the dropout mask, 0 or more.
+        engines: options for building and caching TensorRT engines.
 
     Raises:
-        BackendError: unknown, or it cannot start here.
-        DependencyError: an optional package that it needs is not installed.
-        ModelError: the bundle lacks a graph of that precision.
-        UsageError: no device is called so, or dropout is asked of a model that has none.
+        BackendError: the name is unknown, or the backend cannot start on this machine or device.
+        DependencyError: an optional package is not installed.
+        ModelError: the bundle has no graph of that precision.
+        UsageError: the device's name is unknown, or dropout is requested of a model without it.
     """
     if name not in BACKENDS:
         raise BackendError(f"no backend is called {name!r}; try one of {', '.join(BACKENDS)}")

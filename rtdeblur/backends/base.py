@@ -1,4 +1,4 @@
-"""The protocol of a backend, and the options of those that build engines."""
+"""Backend protocol, and the options of backends that build engines."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ Mode = Literal["throughput", "latency"]
 
 
 Pending = Callable[[], FrameBatch]
-"""A batch in flight: the call waits for it and gives it restored. Called once, in the order of submission."""
+"""A batch in flight: calling it waits and returns the restored batch. Call once, in order of submission."""
 PendingDevice = Callable[[], DeviceBatch]
-"""The same of a batch in the GPU's memory."""
+"""Same for a batch in GPU memory."""
 Notice = Callable[[str], None]
-"""Takes one line for the user."""
+"""Callback for one line to show to the user."""
 BuildProgress = Callable[[float, str], None]
-"""Takes the share of an engine build that is done, 0 to 1, and the name of the phase."""
+"""Callback for the progress of an engine build: share done (0 to 1) and name of the phase."""
 
 
 class Backend(Protocol):
-    """Restores batches; batches may come from one thread only, one at a time."""
+    """Restores batches, submitted one at a time from a single thread."""
 
     name: str
     description: str
-    """One line for the user: what runs and why it was chosen."""
+    """One line for the user: what runs, and why it was chosen."""
     fingerprint: Mapping[str, str]
-    """What decides the bytes of restored frames besides the model's graph: names and values for programs."""
+    """Everything besides the model's graph that affects the restored bytes, as machine-readable values."""
     device: str = "CPU"
     """Where it runs, for people: CPU, or the name of a GPU or NPU."""
     slots: int = 1
     """Batches that `submit` may have in flight."""
     unrestored: int = 0
-    """Frames so far that came back as no pictures, and were left as they were."""
+    """Number of frames so far left unchanged because the model's output was broken."""
     device_times: DeviceTimes | None = None
-    """Of the batch that came back last; None where no clock but the processor's is known."""
+    """Device times of the last completed batch; None if the backend has no device clock."""
     takes_device_frames: bool = False
-    """Whether `submit_device` may be called."""
+    """Whether `submit_device` is supported."""
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
-        """Give a batch of the same layout, times and carriers, with restored planes."""
+        """Return a batch of the same layout, times and carriers, with restored planes."""
 
     def submit(self, batch: FrameBatch) -> Pending:
-        """Begin with a batch; by default the call that is given does all of it."""
+        """Start a batch; by default, the returned call does all the work."""
         return partial(self.infer, batch)
 
     def submit_device(self, batch: DeviceBatch) -> PendingDevice:
-        """Begin with a batch in the GPU's memory, which is restored in place."""
-        raise BackendError(f"the backend {self.name} restores no frames in the GPU's memory")
+        """Start a batch in GPU memory, restored in place."""
+        raise BackendError(f"backend {self.name} cannot restore frames in GPU memory")
 
     def close(self) -> None:
         """Release everything; may be called twice."""
@@ -75,15 +75,15 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the backend tensorrt goes about its engines.
+    """How the backend tensorrt builds and caches engines.
 
     Attributes:
         flavour: rtx, tensorrt, or auto (`rtdeblur.backends.tensorrt.flavours.choose`).
-        folder: where engines lie; None is the user's cache.
-        driver: of CUDA: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
+        folder: engine folder; None is the user's cache.
+        driver: CUDA driver package: cuda-bindings, pycuda, or auto (`rtdeblur.cuda.open_driver`).
         notice: called with a message about a build, a rebuild, or low memory.
-        on_progress: called with the progress of a build.
-        stopped: polled during a build, and during inference on the CPU; True gives it up, and raises
+        on_progress: called during a build.
+        stopped: polled during a build and during inference on the CPU; True abandons the work and raises
             InterruptedRunError.
     """
 
@@ -110,12 +110,12 @@ def check_size(size: tuple[int, ...], model: Model) -> None:
 
 
 def fingerprint_of(dropout: Dropout | None) -> str:
-    """The dropout mask in a backend's fingerprint."""
+    """Value of the dropout mask in a backend's fingerprint."""
     return "off" if dropout is None or dropout.seed is None else f"seed {dropout.seed}"
 
 
 def colour_inputs(colour: Colour) -> dict[str, NDArray[Any]]:
-    """The inputs of a video graph that say what its code values mean."""
+    """Inputs of a video graph that describe its code values: colour matrices and peak."""
     import numpy as np
 
     return {

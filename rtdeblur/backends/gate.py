@@ -1,6 +1,6 @@
-"""Guards results: each device must restore a test picture as the processor does in float32, once per layout.
+"""Parity gate: compares each device's result on a test picture with the CPU's in float32, once per layout.
 
-What passed is kept in a file, so the test takes time on first use only.
+Passed tests are recorded in a file, so only the first use of a device takes longer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_BYTES = 1 << 20
 
 
 def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour) -> FrameBatch:
-    """A picture with ramps, edges, fine texture and noise, the same on every machine; a batch of one."""
+    """Return a batch of one picture with ramps, edges, fine texture and noise, identical on every machine."""
     rng = np.random.default_rng(0)
 
     def plane(size: tuple[int, ...], low: float, high: float) -> Plane:
@@ -43,10 +43,10 @@ def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour)
 
 
 class Record:
-    """The devices and layouts for which a test passed, in a file; what is lost is tested again.
+    """Record of the devices and layouts for which a test passed, in a file; safe to lose.
 
     Args:
-        path: of the file; None keeps nothing.
+        path: the file; None stores nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -60,7 +60,7 @@ class Record:
         return case in self._passed
 
     def add(self, case: str, likeness: float) -> None:
-        """Note that a case passed, with so many dB."""
+        """Record that a case passed, with its PSNR in dB."""
         self._passed[case] = min(round(likeness, 1), 99.0)
         with suppress(OSError):
             if self._path:
@@ -74,17 +74,17 @@ def check(
     model: Model,
     where: str,
 ) -> None:
-    """Test a device once for each layout of planes; what passed is kept in the user's cache.
+    """Test a device once per layout of planes; passed tests are recorded in the user's cache.
 
     Args:
-        restore: runs the model there on a batch of one.
-        exact: runs it on the processor in float32 (`rtdeblur.backends.openvino.exact_result`).
-        like: a batch of the layout and colour.
-        model: what runs.
-        where: backend, version, device and precision, as one name.
+        restore: runs the model on the device, on a batch of one.
+        exact: runs it on the CPU in float32 (`rtdeblur.backends.openvino.exact_result`).
+        like: a batch with the layout and colour to test.
+        model: the model.
+        where: name for messages and the record: backend, version, precision and device.
 
     Raises:
-        BackendError: the device's result differs too much from the processor's.
+        BackendError: the device's result differs too much from the CPU's.
     """
     luma, chroma = (plane.shape[2:] for plane in like.planes[:2])
     passed = Record(_folder() / f"{model.manifest.sha256[:16]}.json")
@@ -95,7 +95,7 @@ def check(
     parity = worst_psnr(restore(picture).planes, exact(picture).planes, like.colour.peak)
     if not parity >= LEAST_PSNR:
         raise BackendError(
-            f"{where} restores the test picture at {parity:.1f} dB of the processor's float32 result, "
+            f"{where} restores the test picture at {parity:.1f} dB of the CPU's float32 result, "
             f"expected {LEAST_PSNR:.0f} dB or more",
             "try --precision fp32, or --device cpu",
         )
@@ -103,7 +103,7 @@ def check(
 
 
 def _folder() -> Path:
-    """Where it is kept what passed; made for the user only."""
+    """Return the folder of the records, readable by the user only."""
     from platformdirs import user_cache_path
 
     folder = user_cache_path("rtdeblur", appauthor=False) / "parity"

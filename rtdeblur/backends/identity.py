@@ -1,4 +1,4 @@
-"""The backend that gives back what it gets: for tests, benchmarks and plain re-encoding."""
+"""Backend that returns its input unchanged: for tests, benchmarks and plain re-encoding."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class IdentityBackend(Backend):
     takes_device_frames = True
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
-        """Give the batch itself."""
+        """Return the batch itself."""
         return batch
 
     def submit_device(self, batch: DeviceBatch) -> PendingDevice:
-        """Give the batch itself."""
+        """Return the batch itself."""
         return lambda: batch
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Inference by OpenVINO: on the processor, or on a GPU or NPU that it has a driver for."""
+"""OpenVINO backend: inference on the CPU, or on a GPU or NPU that OpenVINO has a driver for."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 _POLL_MS = 50
 _LEAST_ROOM_MIB = 300
 _ROOM_PER_THREAD_MIB = 72
-"""The stack and the heap that the C library reserves for a thread.
+"""Stack and heap that the C library reserves per thread.
 
 With less room, OpenVINO's own threads run out of memory while it compiles a model. That aborts the process:
 there is no error to catch."""
 _MAX_COMPILED = 2
-"""Compiled sizes kept: a stream that alternates between two does not compile again."""
+"""Number of compiled sizes kept, so that a stream alternating between two does not recompile."""
 
 
 class OpenVINOBackend(Backend):
-    """Runs a video graph with static shapes, compiled for each size met.
+    """Runs a video graph with static shapes, compiled once per frame size.
 
-    Frames of a batch are independent requests, so a batch gives the same bytes as its frames one by one.
-    More than 8 bits run the same graph with uint16 planes. A device other than the processor must restore a
-    test picture like it before its first frame of a size (`rtdeblur.backends.gate`).
+    The frames of a batch are independent requests, so batching does not change the output bytes. Video of
+    more than 8 bits runs the same graph with uint16 planes. Before its first frame of a size, a device other
+    than the CPU must restore a test picture like the CPU (`rtdeblur.backends.gate`).
 
     Args:
         model: the bundle.
-        precision: on the processor auto takes bf16 where that is fast, else fp32; elsewhere the fp16 graph.
-        device: auto takes a discrete GPU, else the processor.
-        mode: throughput lets several frames share the cores; latency gives one frame all of them.
-        dropout: the stream's mask, for a graph that takes its tables.
-        stopped: polled while frames are restored; True gives them up, and raises InterruptedRunError.
+        precision: on the CPU, auto is bf16 if that is fast, else fp32; on other devices, the fp16 graph.
+        device: auto is a discrete GPU if there is one, else the CPU.
+        mode: throughput runs several frames in parallel; latency uses all cores for one frame.
+        dropout: the stream's mask, for a graph with dropout tables as inputs.
+        stopped: polled during inference; True abandons it and raises InterruptedRunError.
 
     Raises:
         BackendError: there is no such device, precision is fp16 on the processor, OpenVINO cannot read the
@@ -69,7 +69,7 @@ class OpenVINOBackend(Backend):
         room, least = system.address_space_left_mib(), _least_room_mib()
         if room is not None and room < least:
             raise BackendError(
-                f"OpenVINO needs at least {least} MiB of address space, and the limit of this process "
+                f"OpenVINO needs at least {least} MiB of address space, but the limit of this process "
                 f"leaves {room}; raise it (ulimit -v)"
             )
         try:
@@ -80,7 +80,7 @@ class OpenVINOBackend(Backend):
             threads = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1] if on_cpu else 0
             bf16 = on_cpu and precision == "auto" and is_fast_in_bf16(self._core)
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO does not start: {_last_line(error)}; free memory") from error
+            raise BackendError(f"OpenVINO cannot start: {_last_line(error)}; free memory") from error
         if on_cpu and precision == "fp16":
             raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
         self._model = model if on_cpu else model.variant(precision)
@@ -180,12 +180,12 @@ class OpenVINOBackend(Backend):
         except (RuntimeError, BackendError) as error:
             raise BackendError(
                 f"OpenVINO cannot run {self._model.path}: {_last_line(error)}; "
-                "get the model again, or free memory"
+                "download the model again, or free memory"
             ) from error
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         requests = [compiled.create_infer_request() for _ in range(count)]
         for name, table in tables.items():
-            tensor = ov.Tensor(table)  # a copy that the requests keep
+            tensor = ov.Tensor(table)  # a copy, owned by the requests
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
@@ -207,11 +207,11 @@ def exact_result(
 
 
 def _cancel(requests: list[ov.InferRequest]) -> None:
-    """Give up what runs, and wait for it: the frames that it reads are about to go."""
+    """Cancel running requests and wait for them, since the frames they read are about to be freed."""
     for request in requests:
         request.cancel()
     for request in requests:
-        with suppress(RuntimeError):  # that it was cancelled
+        with suppress(RuntimeError):  # raised because it was cancelled
             request.wait()
 
 
@@ -264,14 +264,14 @@ def _is_discrete(core: ov.Core, name: str) -> bool:
 
 
 def runs_in_bf16() -> bool:
-    """Whether precision auto means bfloat16 on this machine."""
+    """Whether `precision="auto"` selects bfloat16 on this machine."""
     return is_fast_in_bf16(core())
 
 
 def is_fast_in_bf16(core: ov.Core) -> bool:
-    """Whether the processor computes in bfloat16, and faster than in float32.
+    """Whether the CPU supports bfloat16 and is faster in it than in float32.
 
-    Intel's are slower in it (by 1.6 times, measured) where their matrix unit AMX is missing or hidden by a
+    Intel CPUs are slower in it (1.6 times, measured) if their matrix unit AMX is missing or hidden by a
     virtual machine.
     """
     hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
@@ -279,26 +279,26 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
 
 
 def _check_names(graph: ov.Model, known: set[str]) -> None:
-    """Refuse a graph that is no video graph."""
+    """Refuse a graph that is not a video graph."""
     inputs, outputs = ({port.any_name for port in ports} for ports in (graph.inputs, graph.outputs))
     if unknown := inputs - known:
-        raise BackendError(f"it asks for inputs that a video graph lacks: {', '.join(sorted(unknown))}")
+        raise BackendError(f"it has inputs that a video graph does not have: {', '.join(sorted(unknown))}")
     if missing := {*INPUTS, *OUTPUTS} - inputs - outputs:
-        raise BackendError(f"it is not a video graph, which has {', '.join(sorted(missing))}")
+        raise BackendError(f"it is not a video graph; missing: {', '.join(sorted(missing))}")
 
 
 def _check_outputs(graph: ov.Model, shapes: dict[str, list[int]]) -> None:
-    """Refuse a graph whose planes come out in other shapes."""
+    """Refuse a graph whose output planes differ in shape from its inputs."""
     for name, output in zip(INPUTS, OUTPUTS, strict=False):
         shape, expected = graph.output(output).partial_shape, shapes[name]
         if shape.is_dynamic or list(shape.to_shape()) != expected:
-            raise BackendError(f"its output {output} has the shape {shape}, expected {expected} as {name}")
+            raise BackendError(f"its output {output} has shape {shape}, expected {expected} like {name}")
 
 
 def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:
-    """Make the graph take and give planes of another integer type.
+    """Change the integer type of the graph's input and output planes.
 
-    Its arithmetic is float32 between a cast from and a cast to the planes' type, so only the casts change.
+    Only the first and the last cast change: the arithmetic between them is float32.
     """
     for name in INPUTS[:3]:
         graph.input(name).get_node().set_element_type(dtype)

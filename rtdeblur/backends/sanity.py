@@ -1,7 +1,7 @@
-"""Notices frames that a model returned as no pictures: constant, saturated, or once not a number.
+"""Detect broken model output: constant or saturated frames, or NaN.
 
-Every backend looks at some samples of each frame, before and after. A broken frame is replaced by its input,
-and counted.
+Every backend compares a few samples of each frame before and after inference. A broken frame is replaced by
+its input and counted.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import numpy as np
 from rtdeblur.frames import Plane, Planes
 
 _STEP = 5
-"""Every fifth sample of every fifth row is looked at; odd, since networks fail in even patterns too."""
+"""Check every fifth sample of every fifth row; odd, because networks also fail in even patterns."""
 _BROKEN_SHARE = 0.01
-"""Chroma samples that jumped to an end of their range, of all that were looked at."""
+"""Share of the checked chroma samples that jumped to an end of their range."""
 _FLAT, _NOT_FLAT = 1 / 64, 1 / 8
-"""Ranges of luma, of the peak."""
+"""Range of luma in a flat and in a textured picture, relative to the peak."""
 _MOST_CHANGE = 1 / 5
-"""Mean change of luma, of the peak: sharp and blurred frames differ by a tenth of that."""
+"""Mean change of luma relative to the peak; sharp and blurred frames differ by a tenth of that."""
 
 
 def put_back_broken(before: Planes, after: Planes, peak: int) -> int:
-    """Replace frames that came back broken by those that went in.
+    """Replace broken output frames with their inputs.
 
     Args:
-        before: planes of the batch, each (N, 1, H, W), as they went in.
-        after: as they came out; changed in place.
+        before: input planes of the batch, each (N, 1, H, W).
+        after: output planes; changed in place.
         peak: the largest code value.
 
     Returns:
-        How many were replaced.
+        Number of frames replaced.
     """
     count = 0
     for i in range(len(before[0])):
@@ -44,14 +44,14 @@ def put_back_broken(before: Planes, after: Planes, peak: int) -> int:
 
 
 def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
-    """Whether a restored frame is no picture.
+    """Whether a restored frame is broken.
 
-    A NaN leaves the graph as the lowest or the highest code, in all planes. Luma may be there; chroma, which
-    lies around the middle, never jumps there in a picture.
+    A NaN leaves the graph as the lowest or highest code value in all planes. Luma may legitimately have that
+    value; chroma, which lies around the middle of its range, never jumps there in a real picture.
 
     Args:
-        before: the frame's planes, each (1, H, W), as they went in.
-        after: as they came out.
+        before: input planes of the frame, each (1, H, W).
+        after: output planes.
         peak: the largest code value.
     """
     old, new = ([plane[..., ::_STEP, ::_STEP].copy() for plane in planes] for planes in (before, after))
@@ -59,7 +59,7 @@ def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
 
 
 def rows_look_broken(before: Sequence[Plane], after: Sequence[Plane]) -> bool:
-    """The same of some rows of an NV12 picture: y (n, W), and interleaved u and v (m, W)."""
+    """Same check on some rows of an NV12 picture: y (n, W), and interleaved u and v (m, W)."""
     old, new = ([y[:, ::_STEP], uv[:, :: 2 * _STEP], uv[:, 1 :: 2 * _STEP]] for y, uv in (before, after))
     return _look_broken(old, new, peak=255)
 

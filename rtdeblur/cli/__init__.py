@@ -1,11 +1,11 @@
-"""The command line: one small file per command.
+"""Command line: one small file per command.
 
 Nothing here loads numpy, av, openvino or rich before a command needs it.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # what `signal` is made of, without the time that its enums take
+import _signal  # type: ignore[import-not-found]  # the core of `signal`, without its slow enums
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        args: the words after the program's name; those of the process by default.
+        args: arguments after the program name; those of the process by default.
 
     Returns:
-        The exit code: 0, 1 for a failed job, 2 for a request that makes no sense, 128 + n for signal n.
+        The exit code: 0, 1 for a failed job, 2 for a usage error, 128 + n for signal n.
     """
     # While modules load there is nothing to clean up: Ctrl-C ends the program at once, without a traceback.
     earlier = _signal.getsignal(_signal.SIGINT)

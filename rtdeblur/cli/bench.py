@@ -1,4 +1,4 @@
-"""`rtdeblur bench`: how fast this machine is, stage by stage."""
+"""`rtdeblur bench`: speed of this machine, stage by stage."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _HEADERS = (
 
 @dataclass(frozen=True)
 class Case:
-    """What was measured of one size and batch.
+    """Measurements of one size and batch.
 
     Attributes:
-        runtime: backend and device, for a table with several; '-' in one with a single one.
-        height: of the frames.
-        width: of the frames.
-        batch: frames at once.
-        inference: of the backend alone.
-        run: of all stages over a file; None where it was left out.
-        memory_mib: the process's most, None where the system does not say.
-        gpu_memory_mib: in use on the whole GPU afterwards, None without one.
+        runtime: backend and device; '-' unless several are compared.
+        height: frame height.
+        width: frame width.
+        batch: frames per inference call.
+        inference: rates of the backend only.
+        run: rates of all stages over a file; None if skipped.
+        memory_mib: peak memory of the process; None if the system does not report it.
+        gpu_memory_mib: memory in use on the whole GPU afterwards; None without a GPU.
     """
 
     runtime: str
@@ -53,7 +53,7 @@ class Case:
     gpu_memory_mib: int | None
 
     def as_row(self) -> tuple[str, ...]:
-        """Say it in a table."""
+        """Format as a row of the table."""
         inference, run, device = self.inference, self.run, self.inference.device
         on_device = (device.upload, device.inference, device.download) if device else (None,) * 3
         stages = (run.decode.fps, run.encode.fps, run.whole.fps, run.limit_fps) if run else (None,) * 4
@@ -74,7 +74,7 @@ class Case:
 
 
 def _table(cases: list[Case]) -> str:
-    """Leave out what was measured of no case."""
+    """Drop columns without any measurement."""
     columns = zip(_HEADERS, *(case.as_row() for case in cases), strict=True)
     return table([*zip(*(cells for cells in columns if {*cells[1:]} != {"-"}), strict=True)])
 
@@ -84,7 +84,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _machine(backend: Backend, model: str) -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return facts about the machine that the figures depend on."""
     gpu = system.first_gpu() if backend.name == "tensorrt" else None
     return {
         "model": model,
@@ -126,13 +126,13 @@ class BenchRequest(Request):
     seconds: float
 
     def resolutions(self) -> list[tuple[int, int]]:
-        """(height, width) of each case: the video's own, or those named."""
+        """Sizes (height, width) to measure: the video's own, or those given."""
         from rtdeblur.backends.tensorrt.profiles import parse_size
 
         if self.video is None:
             return [parse_size(size) for size in self.sizes or ("720p",)]
         if self.sizes:
-            raise click.UsageError("VIDEO has a size of its own; leave out --size or VIDEO.")
+            raise click.UsageError("VIDEO already has a size; leave out --size or VIDEO.")
         from rtdeblur.media.reader import FileReader
 
         with FileReader(self.video) as reader:

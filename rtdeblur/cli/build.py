@@ -1,4 +1,4 @@
-"""`rtdeblur build`: TensorRT engines ahead of time."""
+"""`rtdeblur build`: build TensorRT engines ahead of time."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ENGINE_DIR = click.Option(
 
 _PARAMS: list[click.Parameter] = [
     click.Option(["--model"], metavar="NAME|PATH", help="A bundled model or a .onnx file."),
-    click.Option(["--profile"], metavar="NAME|PATH", help="A class of GPUs (ada, hopper …) or a TOML file."),
+    click.Option(["--profile"], metavar="NAME|PATH", help="Build profile (ada, hopper …) or a TOML file."),
     click.Option(
         ["--precision"], type=click.Choice(get_args(Precision)),
         help="Precision of the engine; auto is fp16 if the model has it.  [default: auto]",
     ),
     click.Option(
         ["--flavour"], type=click.Choice(["auto", "rtx", "tensorrt"]),
-        help="rtx builds without a GPU, tensorrt for the GPU at hand.  [default: auto]",
+        help="rtx builds without a GPU, tensorrt for this machine's GPU.  [default: auto]",
     ),
     click.Option(
         ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
@@ -62,7 +62,7 @@ _PARAMS: list[click.Parameter] = [
     ),
     click.Option(
         ["--optimization-level"], type=click.IntRange(0, 5), metavar="N",
-        help="0 builds quickly, 5 runs quickly.  [default: TensorRT's, 3]",
+        help="0 is the fastest build, 5 the fastest engine.  [default: TensorRT's, 3]",
     ),
     click.Option(
         ["--workspace", "workspace_mib"], type=click.IntRange(1), metavar="MIB",
@@ -76,7 +76,7 @@ _PARAMS: list[click.Parameter] = [
 
 
 def _options(profile: str | None, words: dict[str, Any]) -> BuildProfile:
-    """The options of a profile, or the usual ones, under those that were given."""
+    """Return the profile's options, or the defaults, overridden by the given options."""
     from rtdeblur.backends.tensorrt.profiles import BuildProfile, load_profile
 
     base = load_profile(profile) if profile else BuildProfile("default", "any")
@@ -96,13 +96,13 @@ def _target(options: BuildProfile) -> Target:
         return Target.of(flavour, compute_capability=gpu.compute_capability if gpu else None)
     if gpu is None:
         raise EngineError(
-            f"{flavour.title} builds for the GPU at hand and finds none; "
+            f"{flavour.title} builds for this machine's GPU, but found none; "
             "try --flavour rtx, which builds on any machine, and `rtdeblur doctor`"
         )
     if wanted and gpu.compute_capability not in wanted:
         raise EngineError(
-            f"{flavour.title} builds for the GPU at hand, {gpu.name} of compute capability "
-            f"{gpu.compute_capability}; asked for was {', '.join(wanted)}"
+            f"{flavour.title} builds only for this machine's GPU, {gpu.name} (compute capability "
+            f"{gpu.compute_capability}), not for {', '.join(wanted)}"
         )
     return Target.of(flavour, gpu.name, gpu.compute_capability)
 
@@ -118,14 +118,14 @@ def _profiles(options: BuildProfile, dynamic: bool) -> list[ShapeProfile]:
     ]
     if dynamic:
         if len({*shapes}) == 1:
-            raise click.UsageError("--dynamic needs two sizes or batches at least, the ends of its range.")
+            raise click.UsageError("--dynamic needs at least two sizes or batches, the ends of its range.")
         return [ShapeProfile.spanning(shapes)]
     return [ShapeProfile.static(shape) for shape in dict.fromkeys(shapes)]
 
 
 @contextmanager
 def _progress(name: str, shown: bool) -> Iterator[Callable[[float, str], None] | None]:
-    """A bar where stderr is a terminal, lines elsewhere; gives None where nothing is to be shown."""
+    """Yield a progress callback: a bar on a terminal, lines elsewhere; None if quiet."""
     if not (shown and sys.stderr.isatty()):
         yield at_times(partial(say, "info")) if shown else None
         return
@@ -153,7 +153,7 @@ def _build(model: Model, spec: EngineSpec, folder: Path | None, force: bool, qui
     with _progress(str(spec.profile), shown=not quiet) as on_progress:
         engine = cache.get_or_build(spec, lambda: build(model.onnx, spec, on_progress))
     if engine.path is None:
-        raise EngineError(f"the engine {spec.stem} was built and could not be kept in {cache.folder}")
+        raise EngineError(f"the engine {spec.stem} was built but could not be stored in {cache.folder}")
     return engine
 
 
@@ -177,7 +177,7 @@ def _command(
 ) -> None:
     """Build TensorRT engines ahead of time.
 
-    A run builds the engines it needs; this command builds them earlier, or on another machine. The RTX
+    A run builds the engines it needs; this command builds them in advance, or on another machine. The RTX
     flavour needs no GPU to build.
     """
     from rtdeblur.backends.tensorrt.spec import EngineSpec

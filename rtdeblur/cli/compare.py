@@ -1,4 +1,4 @@
-"""`rtdeblur compare A B`: two files next to each other, on a page or as a video."""
+"""`rtdeblur compare A B`: two files side by side, on a page or as a video."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from rtdeblur.cli.options import QUIET, as_path
-from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
-from rtdeblur.cli.preview import moment_of, pair, size
+from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
+from rtdeblur.cli.preview import moment_of, pair
 from rtdeblur.cli.progress import progress
-from rtdeblur.cli.report import clock, echo, say
+from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _moments(first: Path, second: Path, count: int) -> tuple[list[tuple[Sample, Sample]], list[VideoInfo]]:
-    """The most blurred moments of the first file, with those of the second at the same times."""
+    """Find the most blurred moments of the first file, and those of the second at the same times."""
     from rtdeblur.media.reader import FileReader
     from rtdeblur.preview import most_blurred, sample_at, samples
 
@@ -41,7 +41,7 @@ def _moments(first: Path, second: Path, count: int) -> tuple[list[tuple[Sample, 
             found.append((before, after))
     if not found:
         raise InputError(
-            f"{str(second)!r} has no picture at the times of {str(first)!r}; are they one video?"
+            f"{str(second)!r} has no picture at the times of {str(first)!r}; do they show the same video?"
         )
     return found, infos
 
@@ -114,8 +114,8 @@ def _command(
 ) -> None:  # fmt: skip
     """Compare two files, such as a video and the restored one, on a page with a slider per moment.
 
-    The moments are the most blurred ones of A. --video writes a video of both instead: next to each other, or
-    with a line that wanders between them. Its sound is that of A.
+    The page shows the most blurred moments of A. --video writes a video of both instead: side by side, or
+    with a moving line between them. Its sound is A's.
     """
     check_output(output, overwrite)
     if video is not None:
@@ -147,17 +147,14 @@ command = click.Command(
         OUTPUT,
         OVERWRITE,
         OPEN,
-        click.Option(
-            ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
-            help="How many moments to show.",
-        ),
+        MOMENTS,
         click.Option(
             ["--video"], type=click.Path(path_type=Path), metavar="FILE",
-            help="Write a video of both; the page too if -o is given.",
+            help="Write a video of both (and the page only with -o).",
         ),
         click.Option(
             ["--layout"], type=click.Choice(("side", "wipe")), default="side", show_default=True,
-            help="Of --video: next to each other, or divided by a line that wanders.",
+            help="Layout of --video: side by side, or divided by a moving line.",
         ),
         QUIET,
         click.Option(["--json", "as_json"], is_flag=True, help="Print the figures as JSON."),

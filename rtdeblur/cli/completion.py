@@ -1,4 +1,4 @@
-"""`rtdeblur completion SHELL`: completing words with the Tab key."""
+"""`rtdeblur completion SHELL`: completion with the Tab key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    r"""Print a script that completes words with the Tab key.
+    r"""Print a shell script for completion with the Tab key.
 
     \b
     bash:  eval "$(rtdeblur completion bash)"       in ~/.bashrc

@@ -1,4 +1,4 @@
-"""`rtdeblur config`: where the user's settings are, and what they are."""
+"""`rtdeblur config`: location and values of the user's settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ web = "8765"
 @click.option("--json", "as_json", is_flag=True, help="Print path and settings as JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Show where your settings are read from, and what they are."""
+    """Show your settings and the file they are read from."""
     file = settings.path()
     found = _checked(ctx, file) if file else {}
     if as_json:
@@ -43,7 +43,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _checked(ctx: click.Context, file: Path) -> dict[str, dict[str, object]]:
-    """The settings by command, as they are written; errors as of `settings.defaults`."""
+    """Return the settings by command, as written in the file; raises like `settings.defaults`."""
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)
     commands = {name: found for name in COMMANDS if (found := root.command.get_command(root, name))}
@@ -66,11 +66,11 @@ def _show(file: Path, found: dict[str, dict[str, object]]) -> None:
 
 
 def _show_example(file: Path) -> None:
-    echo("No configuration file yet. Settings for every run would be read from\n")
+    echo("No configuration file yet. Settings for every run are read from\n")
     echo(f"  {file}\n")
     echo("as TOML, for example:\n")
     for line in _EXAMPLE.splitlines():
         echo(f"  {line}".rstrip())
-    echo("\nKeys of the main command; commands have tables of their own:\n")
+    echo("\nThese keys are for the main command; each other command has its own table:\n")
     names = ", ".join(settings.keys(PARAMS))
     echo(click.formatting.wrap_text(names, 78, initial_indent="  ", subsequent_indent="  "))

@@ -1,4 +1,4 @@
-"""`rtdeblur INPUT...`: the main job."""
+"""`rtdeblur INPUT...`: the main command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
         except FinishedError as error:
             yield Skipped(job, error)
         except (click.ClickException, ModelError, DependencyError):
-            raise  # no other file would fare better
+            raise  # every other file would fail as well
         except Exception as error:
             if not planned.many or (isinstance(error, BackendError) and restorer.backend is None):
                 raise
@@ -64,8 +64,8 @@ def _tell(outcome: Outcome) -> None:
 def _skipped(paths: tuple[Path, ...]) -> str:
     names = ", ".join(str(path) for path in paths[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    hint = "; --recursive searches folders" if any(path.is_dir() for path in paths) else ""
-    return f"no videos, skipped: {names}{more}{hint}"
+    hint = "; --recursive includes subfolders" if any(path.is_dir() for path in paths) else ""
+    return f"skipped: {names}{more}{hint}"
 
 
 def _command(**words: Any) -> None:

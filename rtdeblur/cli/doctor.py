@@ -1,4 +1,4 @@
-"""`rtdeblur doctor`: what was found, and what to install for more."""
+"""`rtdeblur doctor`: whether this machine is ready, and what to install for more."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16"
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "h264_nvenc", "hevc_nvenc")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "ffv1")
 _SECONDS = 0.3
-"""How long inference is measured, at least."""
+"""Least time to measure inference for."""
 _LEAST_CAPABILITY = 7.5
 """Turing; neither flavour supports an older GPU (support matrices of TensorRT 11 and TensorRT-RTX 1.7)."""
 _LEAST_CUDA = 13.0
-"""What the wheels of the extras are built for; drivers know it from 580 on."""
+"""CUDA version that the extras' wheels are built for, supported by drivers from 580 on."""
 _DRIVER = (
     "install NVIDIA's driver 580 or later from https://www.nvidia.com/drivers"
     if sys.platform == "win32"
@@ -37,13 +37,13 @@ _DRIVER = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked for.
+    """Result of one check.
 
     Attributes:
-        name: what was looked for.
-        ok: whether it is there and works.
+        name: what was checked.
+        ok: whether it is present and works.
         value: what was found.
-        advice: what to do where it is not ok.
+        advice: what to do if not ok.
         needed: whether nothing can be deblurred without it.
     """
 
@@ -69,7 +69,7 @@ def _package(name: str) -> Finding:
 def _ffmpeg() -> Iterator[Finding]:
     from rtdeblur.ffmpeg.formats import ffmpeg_version
 
-    yield Finding("FFmpeg", True, f"{ffmpeg_version()} (the one inside av)")
+    yield Finding("FFmpeg", True, f"{ffmpeg_version()} (bundled with av)")
     for name in _ENCODERS:
         yield _codec("encoder", name, "w")
     for name in _DECODERS:
@@ -90,7 +90,7 @@ def _processor() -> Iterator[Finding]:
     flags = system.cpu_flags()
     if flags is not None and platform.machine().lower() in ("x86_64", "amd64"):
         for name, flag in _FEATURES.items():
-            yield Finding(name, flag in flags, "yes" if flag in flags else "not in this processor")
+            yield Finding(name, flag in flags, "yes" if flag in flags else "not supported by this CPU")
     memory_mib = system.memory_mib()
     yield Finding(
         "memory", memory_mib is not None, f"{memory_mib / 1024:.1f} GiB" if memory_mib else "unknown"
@@ -102,7 +102,7 @@ def _openvino() -> Iterator[Finding]:
 
     for name, what in devices().items():
         yield Finding(f"--device {name}", True, what, needed=name == "cpu")
-    precision = "bf16" if runs_in_bf16() else "fp32 (no fast bfloat16 in this processor)"
+    precision = "bf16" if runs_in_bf16() else "fp32 (this CPU has no fast bfloat16)"
     yield Finding("--precision auto", True, precision)
 
 
@@ -110,28 +110,28 @@ def _gpu() -> Iterator[Finding]:
     """Look for GPUs that TensorRT can use."""
     try:
         gpus = system.nvidia_gpus()
-    except (OSError, AttributeError) as error:  # no library, or one that does not start
+    except (OSError, AttributeError) as error:  # library missing or not working
         if not system.has_nvidia_card():
-            yield Finding("NVIDIA GPU", False, str(error), f"on a machine that has one: {_DRIVER}")
+            yield Finding("NVIDIA GPU", False, str(error), f"if this machine has one: {_DRIVER}")
         else:
-            yield Finding("NVIDIA GPU", False, f"there is one, and its driver is not: {error}", _DRIVER)
+            yield Finding("NVIDIA GPU", False, f"found, but its driver does not work: {error}", _DRIVER)
         return
     if not gpus:
-        advice = "look at nvidia-smi and CUDA_VISIBLE_DEVICES; a container wants --gpus all"
-        yield Finding("NVIDIA GPU", False, "there is a driver, and it finds none", advice)
+        advice = "check nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, use --gpus all"
+        yield Finding("NVIDIA GPU", False, "the driver finds none", advice)
     for one in gpus:
         what = f"{one.name}, compute capability {one.compute_capability}, {one.memory_mib / 1024:.0f} GiB"
         yield Finding("NVIDIA GPU", True, f"{what}, driver for CUDA {one.driver_cuda}")
         if float(one.compute_capability) < _LEAST_CAPABILITY:
-            low = f"compute capability {one.compute_capability} is too low, {_LEAST_CAPABILITY} is the least"
-            yield Finding(one.name, False, low, "--backend openvino runs on the processor")
+            low = f"compute capability {one.compute_capability} is too low, needs {_LEAST_CAPABILITY} or more"
+            yield Finding(one.name, False, low, "use the CPU with --backend openvino")
         if float(one.driver_cuda) < _LEAST_CUDA:
-            old = f"knows CUDA {one.driver_cuda}, TensorRT's packages need {_LEAST_CUDA}"
+            old = f"supports CUDA {one.driver_cuda}; TensorRT's packages need {_LEAST_CUDA}"
             yield Finding("NVIDIA driver", False, old, _DRIVER)
 
 
 def _tensorrt() -> Iterator[Finding]:
-    """Look for all that running an engine needs besides a GPU."""
+    """Check everything besides a GPU that an engine needs."""
     from rtdeblur.backends.tensorrt.flavours import ENTERPRISE, FLAVOURS, choose
 
     flavours = list(FLAVOURS.values())
@@ -144,7 +144,7 @@ def _tensorrt() -> Iterator[Finding]:
             if present:
                 yield Finding(flavour.title, True, f"optional ({present[0].title} is used)")
             elif flavour.portable and platform.machine().lower() not in ("x86_64", "amd64"):
-                yield Finding(flavour.title, False, f"not made for {platform.machine()}")
+                yield Finding(flavour.title, False, f"not available for {platform.machine()}")
             else:
                 yield Finding(flavour.title, False, "not installed", install)
         except EngineError as error:
@@ -172,7 +172,7 @@ def _cuda_from_python() -> Finding:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that should hold it
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
@@ -194,7 +194,7 @@ def _engine_folder() -> Finding:
 def _backends() -> Iterator[Finding]:
     yield Finding("openvino", *_found("openvino"), _REINSTALL)
     missing = [f.name for probe in (_gpu, _tensorrt) for f in probe() if not f.ok]
-    lacks = f"lacks: {', '.join(dict.fromkeys(missing))}; see GPU and TensorRT"
+    lacks = f"missing: {', '.join(dict.fromkeys(missing))}; see GPU and TensorRT"
     yield Finding("tensorrt", not missing, lacks if missing else "ready")
     yield _onnxruntime()
 
@@ -220,7 +220,7 @@ def _found(module: str) -> tuple[bool, str]:
 def _live() -> Iterator[Finding]:
     install = "pip install 'rtdeblur[live]'"
     yield _module("cameras", "cv2", install)
-    # They share one folder: what was installed last overwrites the other, and headless has no windows.
+    # Both install into the same folder: the last one wins, and headless has no windows.
     packages = [name for name in ("opencv-python", "opencv-python-headless") if _is_installed(name)]
     if "opencv-python-headless" in packages:
         advice = f"pip uninstall -y {' '.join(packages)} && pip install opencv-python"
@@ -247,7 +247,7 @@ def _models() -> Iterator[Finding]:
 
     names = bundled_models()
     if not names:
-        yield Finding("bundled models", False, "none", f"{_REINSTALL}, or name one by --model PATH")
+        yield Finding("bundled models", False, "none", f"{_REINSTALL}, or choose one with --model PATH")
     yield from (_model(name, _REINSTALL, needed=True) for name in names)
     yield from (_model(name, f"rtdeblur models remove {name}") for name in user_models())
 
@@ -276,13 +276,13 @@ _PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
 
 
 def examine() -> dict[str, list[Finding]]:
-    """Look for everything; a probe that fails is itself a finding."""
+    """Run all checks; a check that fails is itself a finding."""
     report: dict[str, list[Finding]] = {}
     for title, probe in _PROBES.items():
         findings = report.setdefault(title, [])
         try:
             findings.extend(probe())
-        except Exception as error:  # the doctor's own legs must not break
+        except Exception as error:  # doctor itself must not fail
             findings.append(
                 Finding(title, False, f"{type(error).__name__}: {error}", _REINSTALL, needed=True)
             )
@@ -299,24 +299,24 @@ def _marks() -> tuple[str, str]:
 
 
 def _verdict(broken: list[Finding]) -> str:
-    """The first line: whether videos can be restored here, on what, and how fast."""
+    """Return the verdict: whether videos can be restored here, on what device, and how fast."""
     if broken:
         names = ", ".join(dict.fromkeys(finding.name for finding in broken))
         return f"Not ready: {names}; see below."
     try:
         return f"Ready: {_speed_here()}"
-    except Exception as error:  # the findings below may say why
-        return f"Not ready: the default model does not run: {line_of(error)}"
+    except Exception as error:  # the findings below may explain it
+        return f"Not ready: the default model fails: {line_of(error)}"
 
 
 def _speed_here() -> str:
-    """Where the default model runs, and how fast: a part of a second is measured."""
+    """Return the device of the default model and its speed, measured briefly."""
     from rtdeblur import bench
     from rtdeblur.backends import open_backend
     from rtdeblur.backends.base import EngineOptions
     from rtdeblur.model import DEFAULT_MODEL, Model
 
-    # An engine is built for one size, so on a GPU that of the answer; elsewhere a quarter is quicker.
+    # A GPU engine is built for one size, so measure at 720p; on the CPU, a quarter of it is faster.
     with open_backend("auto", Model.load(DEFAULT_MODEL), engines=EngineOptions()) as backend:
         if backend.device != "CPU":
             height, width, scale = 720, 1280, 1

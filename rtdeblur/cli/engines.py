@@ -1,4 +1,4 @@
-"""`rtdeblur engines`: the cache of TensorRT engines."""
+"""`rtdeblur engines`: cache of TensorRT engines."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def _row(entry: Entry, stale: str) -> tuple[str, ...]:
 
 
 def _stale(spec: EngineSpec) -> str:
-    """Why an engine is of no use here any more; empty where it is, or may be."""
+    """Return why an engine can no longer be used here; empty if it can, or may again."""
     from rtdeblur.backends.tensorrt.flavours import FLAVOURS
     from rtdeblur.backends.tensorrt.spec import Target
 
     flavour = FLAVOURS.get(spec.target.flavour)
     if flavour is None or not flavour.installed:
-        return ""  # it may come back
+        return ""  # it may be installed again
     if flavour.version != spec.target.version:
-        return f"stale: {flavour.title} is {flavour.version} now"
+        return f"stale: the installed {flavour.title} is {flavour.version}"
     here = Target(flavour.name, flavour.version).platform
-    return f"stale: for {spec.target.platform}, this is {here}" if spec.target.platform != here else ""
+    return f"stale: built for {spec.target.platform}, this is {here}" if spec.target.platform != here else ""
 
 
 def _summary(entry: Entry) -> dict[str, Any]:

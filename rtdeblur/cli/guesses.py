@@ -1,4 +1,4 @@
-"""What words that name no file may have been meant as, and what to write instead."""
+"""Suggestions for arguments that are not existing files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _WILD = re.compile(r"[*?]|\[.+\]")
 
 
 def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[str]) -> None:
-    """Refuse words that cannot be meant as they were typed.
+    """Refuse arguments that are probably mistakes.
 
     Args:
-        inputs: files and folders as they were named; `-` is standard input.
-        output: the word after -o, if any.
+        inputs: files and folders as given; `-` is standard input.
+        output: argument of -o, if any.
         commands: names of the program's commands.
 
     Raises:
-        click.UsageError: other words were meant, or a word names no single file.
+        click.UsageError: something else was probably meant, or an argument is not a single file.
         InputError: the only input does not exist.
     """
     if output is not None and _ADDRESS.match(output):
@@ -62,7 +62,7 @@ def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[s
 
 
 def _name_with_spaces(words: list[str]) -> str:
-    """The existing file whose name was typed without quotes; '' if there is none."""
+    """Return the existing file whose name was typed without quotes; '' if there is none."""
     for begin in range(len(words)):
         for end in range(begin + 2, len(words) + 1):
             name = " ".join(words[begin:end])
@@ -72,21 +72,21 @@ def _name_with_spaces(words: list[str]) -> str:
 
 
 def _check_kind(word: str) -> None:
-    """Refuse what names no single file."""
+    """Refuse arguments that do not name a single file."""
     if _NUMBERED.search(word):
         raise click.UsageError(
-            f"{word!r} is a pattern of numbered pictures, expected a video; make one first: "
+            f"{word!r} is a pattern of numbered pictures, expected a video; create one first: "
             f"ffmpeg -framerate 30 -i {shlex.quote(word)} -c:v ffv1 frames.mkv"
         )
     if _WILD.search(word):
         from glob import glob
 
-        advice = "leave out the quotes around it" if glob(word) else "no file here matches it"  # noqa: PTH207
+        advice = "remove the quotes around it" if glob(word) else "no file here matches it"  # noqa: PTH207
         raise click.UsageError(f"{word!r} is a pattern, expected a file; {advice}.")
 
 
 def _advice(path: Path) -> str:
-    """What may have been meant by the name of a missing file."""
+    """Return a hint about the name of a missing file."""
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
@@ -96,11 +96,11 @@ def _advice(path: Path) -> str:
 
 
 def _exists(word: str) -> bool:
-    return word == "-" or os.path.exists(word)  # noqa: PTH110 - no name, however odd, raises
+    return word == "-" or os.path.exists(word)  # noqa: PTH110 - never raises, whatever the name
 
 
 def _ending(word: str) -> str:
-    """What follows the last dot of a name; a folder's slash counts."""
+    """Return the part after the last dot of a name, including a folder's slash."""
     return "/" if word.endswith(("/", os.sep)) else Path(word).suffix
 
 

@@ -1,4 +1,4 @@
-"""The help of the program: one screen of everyday options, and all of them."""
+"""Help of the program: one screen of everyday options, and a complete list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMANDS = (
     "preview", "compare", "live", "verify", "models", "doctor", "bench", "build", "engines", "config",
     "completion",
 )  # fmt: skip
-"""Names of the commands besides the bare form, in the order that help shows."""
+"""Names of the commands, in the order shown by help."""
 
 _WIDTH = 80
 _ABOUT = "Remove motion blur from videos; sound, subtitles and timing stay as they are."
@@ -24,19 +24,19 @@ _EXAMPLES = (
 )
 _INPUTS = """
 INPUT is a file, a folder of videos, or - for standard input. Without -o, video.mp4 becomes
-video.deblurred.mp4, and clips/ becomes clips.deblurred/. A file with the name of a command needs its folder:
-./models. Settings that you want every time go into a file: see `rtdeblur config`.
+video.deblurred.mp4, and clips/ becomes clips.deblurred/. Write ./models for a file named like a command. Put
+settings for every run into a file: see `rtdeblur config`.
 """
 
 
 def write_usage(formatter: click.HelpFormatter) -> None:
-    """Write both forms of the command line."""
+    """Write both usage lines."""
     formatter.write_usage("rtdeblur", "INPUT... [-o OUTPUT] [OPTIONS]")
     formatter.write_usage("rtdeblur", "COMMAND [OPTIONS]", prefix="       ")
 
 
 def everyday(root: click.Context) -> str:
-    """Help of one screen: 24 lines of 80 columns."""
+    """Write the short help: 24 lines of 80 columns."""
     formatter = click.HelpFormatter(width=_WIDTH)
     write_usage(formatter)
     formatter.write(f"\n{_ABOUT}\n\n")
@@ -48,7 +48,7 @@ def everyday(root: click.Context) -> str:
         formatter.write_dl(records)
     formatter.write("\n")
     formatter.write_text(f"Commands: {', '.join(COMMANDS)}")
-    formatter.write("All options: rtdeblur --help-all. Of a command: rtdeblur COMMAND --help.\n")
+    formatter.write("All options: rtdeblur --help-all. Help on a command: rtdeblur COMMAND --help.\n")
     return formatter.getvalue().rstrip("\n")
 
 
@@ -67,10 +67,10 @@ def _short(option: click.Option) -> tuple[str, str]:
 
 
 def complete(root: click.Context, commands: Sequence[tuple[str, str]]) -> str:
-    """Help on every option.
+    """Write help on every option.
 
     Args:
-        root: the context of the program.
+        root: context of the program.
         commands: names and summaries of the commands.
     """
     formatter = root.make_formatter()
@@ -106,14 +106,14 @@ HELP_ALL = click.Option(
 
 
 class Bare(click.Command):
-    """The bare form, whose help is the program's."""
+    """The main command, whose help is the program's."""
 
     def get_help(self, ctx: click.Context) -> str:
-        """The help of the whole program."""
+        """Return the help of the whole program."""
         return everyday(ctx.find_root())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse options of FFmpeg that have other names here."""
+        """Suggest our options for those of FFmpeg."""
         known = {name for param in self.params for name in param.opts}
         for word in args[: args.index("--")] if "--" in args else args:
             if word in known or len(word) < 3 or word[0] != "-" or word[1] == "-":
@@ -125,4 +125,4 @@ class Bare(click.Command):
 
 
 _FFMPEG = {"-c:v": "--codec", "-vcodec": "--codec", "-codec:v": "--codec"}
-"""Options of FFmpeg, and what they are called here."""
+"""Options of FFmpeg and their names here."""

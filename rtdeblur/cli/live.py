@@ -31,7 +31,7 @@ _FILE = click.Path(path_type=Path)
 
 @dataclass(frozen=True, kw_only=True)
 class LiveRequest(Request):
-    """Options of the command; `model` is never None."""
+    """Options of `live`; `model` is never None."""
 
     source: str
     size: tuple[int, int] | None
@@ -116,7 +116,7 @@ def _restorer(request: LiveRequest) -> LiveRestorer:
 
 
 def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Display]:
-    """The web page and the window; only the page if both are requested and no window can be opened."""
+    """Open the web page and the window; only the page if both are requested and no window can be opened."""
     displays: list[Display] = []
     if request.web:
         from rtdeblur.live.displays.web.server import WebPage
@@ -139,11 +139,11 @@ def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Di
 
 
 def _show_qr(url: str) -> None:
-    """Print the address for the camera of a phone, if the terminal has the characters."""
+    """Print the address as a QR code, if the terminal has the characters."""
     from rtdeblur.live.displays.web.qr import qr_lines
 
     with suppress(UnicodeEncodeError):
-        print(*qr_lines(url), sep="\n", file=sys.stderr)  # noqa: T201 - colours kept
+        print(*qr_lines(url), sep="\n", file=sys.stderr)  # noqa: T201 - keeps the colours
 
 
 def _print_cameras(as_json: bool) -> None:
@@ -159,7 +159,7 @@ def _print_cameras(as_json: bool) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
-    """Host and port of `[HOST:]PORT`."""
+    """Parse `[HOST:]PORT`."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
         raise click.BadParameter(
@@ -175,7 +175,7 @@ def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutp
     from rtdeblur.live.sinks.virtual_camera import virtual_camera
 
     outputs = []
-    # A short queue, since a receiver wants the newest picture, as a display does.
+    # A short queue: receivers want the newest picture, as displays do.
     if request.send:
         name = f"sending to {without_secrets(request.send)}"
         outputs.append((name, send_to(request.send)))
@@ -195,7 +195,7 @@ def _command(**words: Any) -> None:
     """Deblur a camera, stream or file live.
 
     SOURCE is the number or device of a camera (default: 0), an address (rtsp://, rtmp://, udp://, http://)
-    or a file, which plays at its own speed. The newest picture is always next; late pictures are dropped.
+    or a file, which plays at its own speed. Always processes the newest picture; late ones are dropped.
     """
     from rtdeblur.live.address import without_secrets
 
@@ -223,7 +223,7 @@ _PARAMS: list[click.Parameter] = [
         ["--transport"], type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True,
         help="Protocol that carries RTSP pictures.",
     ),
-    click.Option(["--wait"], is_flag=True, help="Wait for a source that does not exist yet."),
+    click.Option(["--wait"], is_flag=True, help="Wait for the source if it is not available yet."),
     click.Option(
         ["--model"], default="auto", show_default=True, metavar="auto|NAME|PATH",
         help="auto: the best model and working resolution that keep up with the source.",
@@ -258,7 +258,7 @@ _PARAMS: list[click.Parameter] = [
         ["--duration"], type=seconds, metavar="TIME", help="Stop after this time: seconds or [HH:]MM:SS."
     ),
     QUIET,
-    click.Option(["--json"], is_flag=True, help="Print a summary for programs on stdout."),
+    click.Option(["--json"], is_flag=True, help="Print a summary as JSON on stdout."),
 ]  # fmt: skip
 
 command = click.Command("live", params=_PARAMS, callback=_command, help=_command.__doc__)

@@ -1,4 +1,4 @@
-"""What this machine is called in messages, and why it is not another."""
+"""Device names in messages, and the reason if no GPU is used."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def place(backend: Backend) -> str:
-    """Where a backend runs, for people: `on the CPU`, or `on` and the GPU's name."""
+    """Return where a backend runs, for people: `on the CPU`, or `on` and the GPU's name."""
     return "on the CPU" if backend.device == "CPU" else f"on {backend.device}"
 
 
 @cache
 def why_no_gpu() -> str:
-    """Why the model does not run on a GPU here; '' if it could, as far as can be seen without trying."""
+    """Return why the model cannot run on a GPU here; '' if it probably can."""
     gpus = None
-    with suppress(OSError, AttributeError):  # no driver, or one that does not start
+    with suppress(OSError, AttributeError):  # driver missing or not working
         gpus = system.nvidia_gpus()
     if gpus is None:
         return "the NVIDIA GPU has no driver" if system.has_nvidia_card() else "no NVIDIA GPU"

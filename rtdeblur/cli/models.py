@@ -1,4 +1,4 @@
-"""`rtdeblur models`: the bundled models and the user's own, which to use when, and what they measure."""
+"""`rtdeblur models`: the bundled models and the user's own, when to use which, and their scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WIDTH = 80
 
 
 def _lines(model: Model, default: Model | None) -> list[str]:
-    """A model in a few lines: its size, when to use it, what it measures."""
+    """Describe a model in a few lines: its size, when to use it, its scores."""
     manifest = model.manifest
     parameters = manifest.architecture.get("parameters")
     facts = (
@@ -33,7 +33,7 @@ def _lines(model: Model, default: Model | None) -> list[str]:
     )
     measured = _measured(model)
     gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
-    name = manifest.name.removesuffix("-fp16")  # --model finds either precision by it
+    name = manifest.name.removesuffix("-fp16")  # name under which --model finds both precisions
     return [
         f"{name}: {', '.join(facts)}",
         *_wrapped(_advice(model, default)),
@@ -47,7 +47,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _advice(model: Model, default: Model | None) -> str:
-    """When to use a model, by its work and its scores next to those of the default one."""
+    """Say when to use a model, from its cost and scores relative to the default model."""
     name = model.manifest.name
     if name == DEFAULT_MODEL:
         return "The default: use it unless you compare models."
@@ -56,9 +56,9 @@ def _advice(model: Model, default: Model | None) -> str:
     ours, theirs = _measured(model), _measured(default)
     shared = next((data for data in theirs if data in ours), None)
     ratio = _work(model) / _work(default) if _work(default) else 0
-    times = f", at {ratio:.2g} times the work of {DEFAULT_MODEL}" if ratio else ""
+    times = f", at {ratio:.2g} times the cost of {DEFAULT_MODEL}" if ratio else ""
     if shared is None:
-        return f"Not measured on the data of {DEFAULT_MODEL}{times}: compare both on your own videos."
+        return f"Not measured on the same data as {DEFAULT_MODEL}{times}: compare both on your own videos."
     gain = ours[shared][1] - theirs[shared][1]
     if gain > 0:
         return f"Use it for the best result: {gain:.2f} dB better{times}."
@@ -66,13 +66,13 @@ def _advice(model: Model, default: Model | None) -> str:
 
 
 def _work(model: Model) -> float:
-    """Arithmetic of one picture, in any unit that models share; 0 if unknown."""
+    """Return the arithmetic per picture, in a unit common to all models; 0 if unknown."""
     gflop = model.manifest.architecture.get("gflop_256")
     return float(gflop) if isinstance(gflop, int | float) else 0.0
 
 
 def _measured(model: Model) -> dict[str, tuple[float, float]]:
-    """PSNR of blurred and restored pictures in dB, by the name of the data."""
+    """Return PSNR of blurred and restored pictures in dB, by name of the data."""
     scores: dict[str, Any] = model.manifest.scores
     return {
         data: (row["psnr_in"], row["psnr_out"])
@@ -109,11 +109,11 @@ def _list(as_json: bool) -> None:
         blocks.append(
             _lines(model, default) if isinstance(model, Model) else [f"{name}: {model.problem or model}"]
         )
-    echo("\n\n".join("\n".join(lines) for lines in blocks) or "No model is bundled; --model takes a path.")
+    echo("\n\n".join("\n".join(lines) for lines in blocks) or "No bundled models; give a path with --model.")
 
 
 def _loaded(names: list[str]) -> Iterator[tuple[str, Model | ModelError]]:
-    """The user's own models, or what is wrong with them: one damaged file does not hide the others."""
+    """Yield the user's own models, or their errors: one damaged file does not hide the others."""
     from rtdeblur.model import Model
 
     for name in names:

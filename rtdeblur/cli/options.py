@@ -1,4 +1,4 @@
-"""What can be asked for: options that commands share, and those of the bare form."""
+"""Options: those shared by several commands, and those of the main command."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from rtdeblur.backends.base import Backend, Mode
     from rtdeblur.dropout import Policy
-    from rtdeblur.media.codecs import Quality
     from rtdeblur.media.deinterlace import Deinterlacing
+    from rtdeblur.media.encoder_traits import Quality
 
 QUALITIES = ("small", "balanced", "high", "lossless")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Options of every command that runs a model; None leaves the choice to the program."""
+    """Options of every command that runs a model; None means automatic."""
 
     model: str | None
     backend: str
@@ -48,16 +48,16 @@ class Request:
 
     @classmethod
     def of(cls, **words: Any) -> Self:
-        """Read the options of a command; `--backend identity` is an old name of `--model identity`."""
+        """Make a request from a command's options; `--backend identity` means `--model identity`."""
         if words["backend"] == IDENTITY:
             words |= {"model": IDENTITY, "backend": "auto"}
         return cls(**words)
 
     def load_model(self) -> Model:
-        """The model that was asked for, or the default one.
+        """Load the requested model, or the default one.
 
         Raises:
-            UsageError: of click; a backend was asked for a model that has nothing to run.
+            click.UsageError: a backend was requested for a model without a graph.
             ModelError: the model is unknown or damaged.
         """
         model = Model.load(self.model or DEFAULT_MODEL)
@@ -71,12 +71,12 @@ class Request:
     def open_backend(
         self, model: Model, *, mode: Mode, stopped: Callable[[], bool] = lambda: False
     ) -> Backend:
-        """Start what runs a model; engine builds are reported unless --quiet.
+        """Open the backend for a model; engine builds are reported unless --quiet.
 
         Args:
-            model: what to run.
-            mode: throughput for files, latency for live pictures.
-            stopped: polled during a build; True gives it up.
+            model: model to run.
+            mode: throughput for files, latency for live video.
+            stopped: polled during a build; True abandons it.
         """
         from rtdeblur.backends import open_backend
         from rtdeblur.backends.base import EngineOptions
@@ -99,7 +99,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class DeblurRequest(Request):
-    """Options of the bare form."""
+    """Options of the main command."""
 
     inputs: tuple[Path, ...]
     output: str | None
@@ -129,12 +129,14 @@ class DeblurRequest(Request):
         """Refuse options that contradict each other.
 
         Raises:
-            UsageError: of click.
+            click.UsageError: they contradict each other.
         """
         if self.frames and not self.start is self.end is self.duration is None:
-            raise click.UsageError("--frames says which part; leave out --start, --end and --duration.")
+            raise click.UsageError(
+                "--frames already selects the part; leave out --start, --end and --duration."
+            )
         if self.end is not None and self.duration is not None:
-            raise click.UsageError("--end and --duration both say where the part ends; leave out one.")
+            raise click.UsageError("--end and --duration both set the end of the part; leave out one.")
         if self.end is not None and self.end <= (self.start or 0):
             raise click.UsageError(
                 f"--end is {self.end:g} s, expected more than --start, {self.start or 0:g} s."
@@ -142,11 +144,11 @@ class DeblurRequest(Request):
 
     @property
     def is_whole(self) -> bool:
-        """False if a part of each file is asked for."""
+        """False if only a part of each file is requested."""
         return all(bound is None for bound in (self.start, self.end, self.duration, self.frames))
 
     def part(self, path: Path) -> tuple[float | None, float | None]:
-        """Start and duration of the part of a file to restore, in seconds; None for its beginning or end.
+        """Return start and duration of the part to restore, in seconds; None for the file's start or end.
 
         Raises:
             InputError: the file has no such frames, or they cannot be counted.
@@ -161,7 +163,7 @@ class DeblurRequest(Request):
 
 
 def as_path(word: str) -> Path:
-    """The path that a word names: `-` is a standard stream, `./-` a file.
+    """Parse a path: `-` is a standard stream, `./-` a file.
 
     Raises:
         click.UsageError: it is an address.
@@ -174,14 +176,14 @@ def as_path(word: str) -> Path:
 
         shown = without_secrets(word)
         raise click.UsageError(
-            f"{shown!r} is an address, expected a file; download it first, or watch it by `rtdeblur live`."
+            f"{shown!r} is an address, expected a file; download it first, or watch it with `rtdeblur live`."
         )
     path = Path(word)
     return path.absolute() if word != "-" and path == Path("-") else path
 
 
 class _File(click.ParamType[Any]):
-    """A path; shells complete it."""
+    """Path parameter with shell completion."""
 
     name = "file"
 
@@ -200,7 +202,7 @@ FILE = _File()
 
 
 class _ModelName(_File):
-    """The name of a model, bundled or the user's own, or a path; shells complete all."""
+    """Name of a model, bundled or the user's own, or a path, with shell completion."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value
@@ -224,7 +226,7 @@ def seconds(text: str) -> float:
     match = _CLOCK.fullmatch(text.strip())
     if match is None or (match[2] and float(match[3]) >= 60):
         raise click.BadParameter(
-            f"{text!r} is no time; expected seconds or [HH:]MM:SS, for example 90.5 or 1:30.5."
+            f"{text!r} is not a time; expected seconds or [HH:]MM:SS, for example 90.5 or 1:30.5."
         )
     hours, minutes, rest = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest)
@@ -239,19 +241,21 @@ def rate(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if not 0 < value <= 1000:
-        raise click.BadParameter(f"{text!r} is no rate; expected pictures per second, as 30 or 30000/1001.")
+        raise click.BadParameter(
+            f"{text!r} is not a rate; expected pictures per second, such as 30 or 30000/1001."
+        )
     return value
 
 
 def _length(text: str) -> float:
     length = seconds(text)
     if length <= 0:
-        raise click.BadParameter(f"{text!r} is no length; expected more than 0 seconds.")
+        raise click.BadParameter(f"{text!r} is not a duration; expected more than 0 seconds.")
     return length
 
 
 def frame_range(text: str) -> tuple[int, int | None]:
-    """Parse `100:200`, `100:` or `:200` to the first frame and the one after the last, None for the end."""
+    """Parse `100:200`, `100:` or `:200` to the first frame and the one after the last (None for the end)."""
     match = _RANGE.fullmatch(text.strip())
     first = int(match[1] or 0) if match else 0
     stop = int(match[2]) if match and match[2] else None
@@ -286,7 +290,7 @@ VERSION = click.Option(
 
 
 class _BackendType(click.Choice[str]):
-    """Backends by name; takes the old `identity` too, which `Request.of` reads as a model."""
+    """Backend names, plus the old `identity`, which `Request.of` turns into a model."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return IDENTITY if value == IDENTITY else super().convert(value, param, ctx)
@@ -346,13 +350,13 @@ _SEED = click.Option(
     help="Seed of the dropout mask; same seed, same output.",
 )  # fmt: skip
 
-_FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "Kind of TensorRT: RTX or enterprise.")
+_FLAVOUR = _choice("--flavour", ("auto", "rtx", "tensorrt"), "TensorRT flavour: RTX or enterprise.")
 ENGINE_DIR = click.Option(
     ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
     help="Folder of TensorRT engines.  [default: the user's cache]",
 )  # fmt: skip
 SHARED = [BACKEND, DEVICE, PRECISION, DROPOUT, _SEED, _FLAVOUR]
-"""What every command that runs a model takes, with an option for each of the other fields of `Request`."""
+"""Options common to all commands that run a model: the other fields of `Request`."""
 STRENGTH = click.Option(
     ["--strength"], type=click.FloatRange(0, 2), metavar="S", default=1.0, show_default=True,
     help="Scale of the change: 0 (none) to 2 (double).",
@@ -365,13 +369,13 @@ def _note_named(ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...])
 
 
 def _all_inputs(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The inputs, those named by -i first."""
+    """Return the inputs, those of -i first."""
     named: tuple[Path, ...] = ctx.meta.get("rtdeblur.named", ())
     if not (named or paths or ctx.resilient_parsing):
         raise click.MissingParameter(ctx=ctx, param=param)
     if named and paths and ctx.params.get("output") is None:
         output = shlex.quote(str(paths[-1]))
-        raise click.UsageError(f"{output} is not named as an input or output; did you mean -o {output}?")
+        raise click.UsageError(f"{output} is neither input nor output; did you mean -o {output}?")
     return (*named, *paths)
 
 
@@ -379,7 +383,7 @@ INPUTS = click.Argument(
     ["inputs"], type=FILE, nargs=-1, required=False, metavar="INPUT...", callback=_all_inputs
 )
 _OUTPUT = click.Option(
-    ["-o", "--output"], metavar="OUTPUT", is_eager=True,  # known when the inputs are looked at
+    ["-o", "--output"], metavar="OUTPUT", is_eager=True,  # checked before INPUT is processed
     help="File, folder (ending in /) or - for standard output.",
 )  # fmt: skip
 _OVERWRITE = _flag("-y", "--overwrite", help="Replace OUTPUT if it exists.")
@@ -393,14 +397,14 @@ _START = click.Option(
 _END = click.Option(["--end", "-to"], type=_length, metavar="TIME", help="End of the part to restore.")
 _QUALITY = click.Option(
     ["--quality"], type=click.Choice(QUALITIES),
-    help="Size of OUTPUT against its fidelity.  [default: balanced]",
+    help="Trade-off between size and fidelity.  [default: balanced]",
 )  # fmt: skip
 
 SECTIONS: dict[str, list[click.Option]] = {
     "Input": [
         click.Option(
             ["-i", "--input"], type=FILE, multiple=True, metavar="INPUT", expose_value=False, is_eager=True,
-            callback=_note_named, help="An input, as for FFmpeg; the same as INPUT without -i.",
+            callback=_note_named, help="Same as INPUT, for those used to FFmpeg.",
         ),
         _flag("-r", "--recursive", help="Include subfolders and keep their structure."),
         _START,
@@ -410,11 +414,11 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         click.Option(
             ["--frames"], type=frame_range, metavar="FIRST:END",
-            help="Restore these frames only, counted from 0, without END: 100:200, 100: or :200.",
+            help="Restore only these frames, counted from 0, END excluded: 100:200, 100: or :200.",
         ),
         click.Option(
             ["--rate"], type=rate, metavar="FPS",
-            help="Frame rate of numbered pictures that become a video.  [default: 25]",
+            help="Frame rate of a video made from numbered pictures.  [default: 25]",
         ),
         click.Option(
             ["--deinterlace"], type=click.Choice(("frame", "field")),
@@ -424,7 +428,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         click.Option(
             ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192,
             show_default=True,
-            help="Refuse larger pictures before memory is allocated for them.",
+            help="Refuse pictures with more pixels, before allocating memory for them.",
         ),
     ],
     "Output": [
@@ -450,7 +454,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         click.Option(
             ["--crf"], type=click.IntRange(0, 63), metavar="N",
-            help="The encoder's own quality number, overriding --quality: lower is better and larger.",
+            help="The encoder's quality number, overriding --quality; lower means better and larger.",
         ),
         click.Option(["--preset"], metavar="NAME", help="Encoder preset, e.g. fast or slow for libx264."),
     ],
@@ -460,7 +464,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         PRECISION,
         click.Option(
             ["--batch"], type=click.IntRange(1, 64), metavar="N", default=4, show_default=True,
-            help="Frames per inference call; less takes less memory.",
+            help="Frames per inference call; fewer use less memory.",
         ),
         _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda if frames can stay on the GPU."),
         _FLAVOUR,
@@ -472,16 +476,16 @@ SECTIONS: dict[str, list[click.Option]] = {
         _flag("--json", help="Print a summary as JSON on stdout (on stderr with -o -)."),
         click.Option(
             ["--log-file"], type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-            help="Append all messages and details to FILE, with their times.",
+            help="Append all messages and details to FILE, with timestamps.",
         ),
     ],
 }  # fmt: skip
-"""The options of the bare form, by the titles that --help-all shows."""
+"""Options of the main command, by their headings in --help-all."""
 
 EVERYDAY = [_OUTPUT, _OVERWRITE, _RESUME, _START, _END, _QUALITY, MODEL, STRENGTH, QUIET]
-"""What --help shows."""
+"""Options shown by --help."""
 
 _TITLED = [option for options in SECTIONS.values() for option in options]
 
 PARAMS = [*_TITLED, INPUTS, VERSION]
-"""What the bare form takes: the fields of `DeblurRequest`, `-i`, and `--version`."""
+"""Parameters of the main command: the fields of `DeblurRequest`, `-i`, and `--version`."""

@@ -1,4 +1,4 @@
-"""Where the pages of `preview` and `compare` are written, and how they are shown."""
+"""Writing and opening of the pages of `preview` and `compare`, and their shared options."""
 
 from __future__ import annotations
 
@@ -22,29 +22,33 @@ OVERWRITE = click.Option(["-y", "--overwrite"], is_flag=True, help="Replace the 
 OPEN = click.Option(
     ["--open/--no-open"], default=None, help="Open the page in the browser.  [default: only without -o]"
 )
+MOMENTS = click.Option(
+    ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
+    help="Number of moments on the page.",
+)  # fmt: skip
 
 
 def check_output(path: Path | None, overwrite: bool) -> None:
-    """Refuse a page that cannot be written, before any work is done for it.
+    """Refuse an output that cannot be written, before any work is done.
 
     Raises:
-        UsageError: it is not .html, or exists and should not be replaced.
+        UsageError: it is not .html, or it exists and `overwrite` is False.
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"output {str(path)!r} is a web page, expected a name such as page.html")
+        raise UsageError(f"output {str(path)!r} must be a web page, such as page.html")
     if path is not None and path.exists() and not overwrite:
-        raise UsageError(f"output {str(path)!r} exists; try another name, or allow overwriting (-y)")
+        raise UsageError(f"output {str(path)!r} already exists; try another name, or overwrite it with -y")
 
 
 def publish(page: Page, path: Path | None, source: Path, *, overwrite: bool, shown: bool | None) -> Path:
     """Write a page, and open it in the browser.
 
     Args:
-        page: its contents.
-        path: where; None makes a file in the folder for temporary ones.
-        source: the file that it is about, which it must not replace.
+        page: the page.
+        path: output; None makes a temporary file.
+        source: the video it is about, which it must not replace.
         overwrite: replace an existing file.
-        shown: open it; None does so only without a path.
+        shown: whether to open it; None opens it only if path is None.
 
     Returns:
         The file.
@@ -64,7 +68,7 @@ def publish(page: Page, path: Path | None, source: Path, *, overwrite: bool, sho
     finally:
         file.discard()
     if (shown is None or shown) and not _show(path):
-        say("info", "no browser could be started; open the page yourself")
+        say("info", "cannot open a browser; open the page yourself")
     return path
 
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 _LOSSLESS = {
     "ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "apng", "qtrle", "rawvideo", "libx264rgb",
 }  # fmt: skip
-"""Encoders that hold RGB as it is."""
+"""Encoders that keep RGB as RGB."""
 _OF_VIDEOS = {
     "codec": "auto", "quality": None, "crf": None, "preset": None, "format": None, "start": None, "end": None,
     "duration": None, "frames": None, "deinterlace": None, "resume": False,
 }  # fmt: skip
-"""Options that a photo has no use for, and what they are unless they were given."""
+"""Options that do not apply to photos, and their defaults."""
 
 
 def expanded(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Inputs with the pictures that patterns stand for, such as frame%04d.png, in their places.
+    """Expand patterns such as frame%04d.png among the inputs.
 
     Raises:
         InputError: nothing matches.
@@ -43,15 +43,15 @@ def expanded(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def sequence_of(named: tuple[Path, ...], inputs: tuple[Path, ...], output: str | None) -> Job | None:
-    """The job of several pictures that become one video; None for any other request.
+    """Return the job for pictures that become one video; None for any other request.
 
     Args:
-        named: files, folders and patterns as they were named.
+        named: files, folders and patterns as given.
         inputs: the same, with patterns expanded.
-        output: the word after -o.
+        output: argument of -o.
 
     Raises:
-        UsageError: they should become one picture.
+        UsageError: the output is a single picture.
     """
     if output is None or is_folder(output, len(inputs) > 1 or inputs[0].is_dir()):
         return None
@@ -70,7 +70,7 @@ def sequence_of(named: tuple[Path, ...], inputs: tuple[Path, ...], output: str |
 
 
 def _pictures(inputs: tuple[Path, ...]) -> list[Path]:
-    """The pictures named, or those of the one folder named, in order; none if there is anything else."""
+    """Return the given pictures, or those of the given folder, in order; empty if there is anything else."""
     from rtdeblur.media.photos.sequence import in_order
 
     if len(inputs) == 1 and inputs[0].is_dir():
@@ -86,7 +86,7 @@ def is_photo_job(job: Job) -> bool:
 
 
 def is_sequence_job(job: Job) -> bool:
-    """True if pictures become a video: numbered ones, or an animation that FFmpeg does not read."""
+    """True if pictures become a video: numbered ones, or an animation that FFmpeg cannot read."""
     if job.frames:
         return True
     kind = kind_of(job.input)
@@ -94,7 +94,7 @@ def is_sequence_job(job: Job) -> bool:
 
 
 def check_photo_options(request: DeblurRequest, job: Job) -> None:
-    """Refuse options of videos for a photo that was named.
+    """Refuse video options for a photo given on the command line.
 
     Raises:
         UsageError: one was given.
@@ -103,7 +103,9 @@ def check_photo_options(request: DeblurRequest, job: Job) -> None:
         return
     for name, absent in _OF_VIDEOS.items():
         if getattr(request, name) != absent:
-            raise UsageError(f"--{name} is for videos; leave it out for the picture {str(job.input)!r}")
+            raise UsageError(
+                f"--{name} applies only to videos; leave it out for the picture {str(job.input)!r}"
+            )
 
 
 def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
@@ -116,10 +118,12 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
     from rtdeblur.media.photos.sequence import SequenceReader, gaps
 
     if request.frames and not job.frames:
-        raise UsageError("--frames is for videos and numbered pictures; try --start and --duration")
+        raise UsageError("--frames works only for videos and numbered pictures; try --start and --duration")
     pictures = job.frames[slice(*request.frames)] if request.frames else job.frames or (job.input,)
     if not pictures:
-        raise UsageError(f"{str(job.input)!r} has {len(job.frames)} pictures; --frames lies beyond them")
+        raise UsageError(
+            f"{str(job.input)!r} has only {len(job.frames)} pictures; --frames is beyond the last"
+        )
     start, duration = (None, None) if request.frames else request.part(job.input)
     if missing := gaps(pictures):
         say("warning", missing)
@@ -136,8 +140,8 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
     if len(pictures) == 1 and not job.frames and reader.info.frame_count == 1:
         reader.close()
         raise UsageError(
-            f"{str(job.input)!r} is one picture; write it to a picture, such as -o out{job.input.suffix}"
+            f"{str(job.input)!r} is a single picture; write it to a picture, such as -o out{job.input.suffix}"
         )
     if job.frames and request.rate is None:
-        say("info", f"{len(pictures)} pictures at 25 per second; --rate changes that")
+        say("info", f"{len(pictures)} pictures at 25 per second; change that with --rate")
     return reader

@@ -1,4 +1,4 @@
-"""Which files a command restores, and what each becomes."""
+"""Plan of a command: the files to restore and their outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rtdeblur.pictures import kind_of
 STANDARD = Path("-")
 """Standard input or output."""
 
-# Endings looked for in folders; a file that is named is accepted whatever its ending.
+# Extensions of videos in folders; a file given by name may have any extension.
 _ENDINGS = {
     ".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t",
     ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
@@ -25,7 +25,7 @@ _ENDINGS = {
 
 
 _MARK = ".deblurred"
-"""Between name and ending of an output that was not named."""
+"""Inserted before the extension to name an output."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Job:
         input: what to read; `-` is standard input.
         output: what to write; `-` is standard output.
         found: True for a file found in a folder, False for one named on the command line.
-        frames: pictures that become one video; `input` is what they were named by.
+        frames: pictures that become one video, in which case `input` is the pattern or folder given.
     """
 
     input: Path
@@ -47,12 +47,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a command restores.
+    """All jobs of a command.
 
     Attributes:
         jobs: one per file.
         skipped: other contents of the folders, and outputs of earlier runs.
-        many: True if several files may come, so that one failure must not stop the rest.
+        many: True if there may be several files, so that one failure must not stop the rest.
     """
 
     jobs: tuple[Job, ...]
@@ -61,19 +61,19 @@ class Plan:
 
 
 def plan(inputs: tuple[Path, ...], output: str | None, format_name: str | None, recursive: bool) -> Plan:
-    """Decide what is read and what each file becomes.
+    """Find the input files and choose their outputs.
 
     Args:
-        inputs: files and folders as they were named.
+        inputs: files and folders as given.
         output: a file, `-`, or a folder, which ends in a slash unless it exists; None puts every output next
             to its input.
-        format_name: the container asked for; None leaves each file its own.
+        format_name: requested container; None keeps each file's own.
         recursive: include subfolders.
 
     Raises:
-        click.UsageError: the words fit no job.
-        InputError: a folder holds no video.
-        UsageError: two files would become one.
+        click.UsageError: the arguments do not describe a job.
+        InputError: a folder contains no video.
+        UsageError: two files have the same output.
     """
     several = len(inputs) > 1 or inputs[0].is_dir()
     if output is not None and not is_folder(output, several):
@@ -109,25 +109,25 @@ def plan(inputs: tuple[Path, ...], output: str | None, format_name: str | None, 
 
 
 def is_folder(output: str, several: bool) -> bool:
-    """Whether an output can only be a folder."""
+    """Whether an output must be a folder."""
     if output.endswith(tuple(filter(None, (os.sep, os.altsep)))) or Path(output).is_dir():
         return True
-    # A name without an ending names no container, so a new folder is all that it can mean.
+    # A name without an extension implies no container, so it must be a new folder.
     return several and output != "-" and not Path(output).suffix and not Path(output).exists()
 
 
 def _place(named: Path) -> Path:
-    """The folder of outputs that were not named: that of a file, or one next to a folder."""
+    """Return the default output folder: that of a file, or one next to a folder."""
     if not named.is_dir():
         return named.parent
     folder = named if named.name not in ("", "..") else named.resolve()
     if not folder.name:
-        raise click.UsageError(f"There is no place next to {str(folder)!r}; add -o FOLDER/")
+        raise click.UsageError(f"There is no folder next to {str(folder)!r}; add -o FOLDER/")
     return folder.with_name(folder.name + _MARK)
 
 
 def _is_earlier_output(named: Path, inputs: tuple[Path, ...]) -> bool:
-    """True for what became of another input, when `*.mp4` is restored for the second time."""
+    """True for the output of another input, as when `*.mp4` is restored a second time."""
     if len(inputs) == 1 or not named.stem.endswith(_MARK):
         return False
     stem = named.stem.removesuffix(_MARK)
@@ -135,7 +135,7 @@ def _is_earlier_output(named: Path, inputs: tuple[Path, ...]) -> bool:
 
 
 def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield the videos that a name stands for, each with its place in the output folder."""
+    """Yield the videos of an input, each with its relative path in the output folder."""
     if not named.is_dir():
         yield named, Path(named.name)
         return
@@ -147,11 +147,11 @@ def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> I
 
 
 def _walk(folder: Path, output: Path, recursive: bool) -> Iterable[Path]:
-    """Yield the contents of a folder in order, without hidden names and without the outputs."""
+    """Yield the contents of a folder in order, except hidden files and the outputs."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.resolve() == output.resolve():
             continue
-        if recursive and path.is_dir() and not path.is_symlink():  # a link may lead in circles
+        if recursive and path.is_dir() and not path.is_symlink():  # a link may be circular
             yield from _walk(path, output, recursive)
         else:
             yield path

@@ -1,4 +1,4 @@
-"""`rtdeblur preview VIDEO`: see what would change, before hours of work."""
+"""`rtdeblur preview VIDEO`: see what would change before a long run."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur.cli.options import ENGINE_DIR, MODEL, QUIET, SHARED, STRENGTH, Request, as_path
-from rtdeblur.cli.pages import OPEN, OUTPUT, OVERWRITE, check_output, publish
-from rtdeblur.cli.report import clock, echo, say
+from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
+from rtdeblur.cli.report import clock, echo, say, size
 
 if TYPE_CHECKING:
     from rtdeblur.page import Page, Pair
     from rtdeblur.preview import Preview
 
-# By `rtdeblur.blur.blur_of`: photographs measure 0.18 to 0.35, blurred frames of GoPro 0.46 to 0.65, and the
-# sharp frames of the same scenes 0.32 to 0.49.
+# Limits for `rtdeblur.blur.blur_of`: photographs measure 0.18 to 0.35, blurred frames of GoPro 0.46 to 0.65,
+# and the sharp frames of the same scenes 0.32 to 0.49.
 _WORDS = ((0.40, "sharp"), (0.48, "slightly blurred"), (0.58, "blurred"), (2.0, "strongly blurred"))
 
 
@@ -38,27 +38,18 @@ class PreviewRequest(Request):
 
 
 def in_words(blur: float) -> str:
-    """An estimate of blur for people."""
+    """Describe a blur estimate in words."""
     return next(word for limit, word in _WORDS if blur < limit)
 
 
 def moment_of(seconds: float) -> str:
-    """A place in a video, to a tenth of a second: 0:07.3."""
+    """Format a time in a video to a tenth of a second, such as 0:07.3."""
     tenths = round(seconds * 10)
     return f"{clock(tenths // 10)}.{tenths % 10}"
 
 
-def size(count: float) -> str:
-    """A size in units of 1000, as file managers show it."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def pair(caption: str, before: Any, after: Any) -> Pair:
-    """Two pictures, (H, W, 3) RGB of one size, for a page."""
+    """Make a page's pair of two RGB pictures (H, W, 3) of the same size."""
     from rtdeblur.media.photos.jpeg import jpeg
     from rtdeblur.page import Pair
 
@@ -66,7 +57,7 @@ def pair(caption: str, before: Any, after: Any) -> Pair:
 
 
 def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) -> Page:
-    """The page of a preview."""
+    """Make the page of a preview."""
     from rtdeblur.page import Page
 
     info, blurs, moments, estimate = preview.info, preview.blurs, preview.moments, preview.estimate
@@ -122,7 +113,7 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
 def _summary(worst: float, gain: float) -> str:
     verdict = f"The most blurred moments are {in_words(worst)}"
     if worst < _WORDS[0][0]:
-        return f"{verdict}: there is little to gain."
+        return f"{verdict}: there is little to improve."
     if gain < 0.01:
         return f"{verdict}, and the model hardly sharpens them."
     return (
@@ -131,7 +122,7 @@ def _summary(worst: float, gain: float) -> str:
 
 
 def command_for(request: PreviewRequest) -> str:
-    """The command that restores the whole file with the same options."""
+    """Return the command that restores the whole file with the same options."""
     video = request.video
     words = ["rtdeblur", str(video), "-o", str(video.with_name(f"{video.stem}.deblurred{_ending(video)}"))]
     for name, given, default in (
@@ -178,8 +169,8 @@ def _as_dict(preview: Preview, page: Path) -> dict[str, Any]:
 def _command(**words: Any) -> None:
     """See what restoring VIDEO would change, on a page with a slider per moment.
 
-    Samples the whole file, restores its most blurred moments, and estimates time and size of the whole on
-    this machine. Nothing is written next to VIDEO.
+    Samples the whole file, restores its most blurred moments, and estimates how long the whole would take on
+    this machine and how large it would be. Nothing is written next to VIDEO.
     """
     request = PreviewRequest.of(**words)
     check_output(request.output, request.overwrite)
@@ -208,17 +199,14 @@ command = click.Command(
         OUTPUT,
         OVERWRITE,
         OPEN,
-        click.Option(
-            ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
-            help="How many moments to restore.",
-        ),
+        MOMENTS,
         MODEL,
         STRENGTH,
         *SHARED,
         ENGINE_DIR,
         click.Option(
             ["--max-pixels"], type=click.IntRange(1), metavar="N", default=8192 * 8192, show_default=True,
-            help="Refuse larger pictures.",
+            help="Refuse pictures with more pixels.",
         ),
         QUIET,
         click.Option(["--json"], is_flag=True, help="Print the figures as JSON."),

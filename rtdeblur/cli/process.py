@@ -1,4 +1,4 @@
-"""The process around a command: its standard streams, its signals and its exit code."""
+"""Process of a command: standard streams, signals and exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(args: Sequence[str] | None) -> int:
     """Run a command to its end; see `rtdeblur.cli.main`."""
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a sign that a console lacks must not end a run
+        sys.stdout.reconfigure(errors="replace")  # a character that the console lacks must not end a run
     received: list[int] = []
 
     def stop(signum: int) -> None:
@@ -39,21 +39,22 @@ def run(args: Sequence[str] | None) -> int:
         except Stopped as stopped:
             return _leave(stopped.exit_code)
         except Exception as error:
-            # Libraries may lose an exception that a handler raises: what they were doing fails instead.
+            # Libraries may swallow an exception raised by a signal handler, and fail in their own way
+            # instead.
             return _leave(128 + received[0]) if received else _fail(error)
 
 
 _FOR_LIBRARIES = {
-    # Without memory for its threads, OpenBLAS sends us SIGINT, as if the user had; NumPy needs none of them.
+    # If OpenBLAS lacks memory for its threads, it raises SIGINT as if the user had; we need no such threads.
     "OPENBLAS_NUM_THREADS": "1",
-    # SVT-AV1 describes itself on stderr; 1 leaves its errors.
+    # SVT-AV1 prints a banner on stderr; level 1 keeps only errors.
     "SVT_LOG": "1",
 }
 
 
 @contextmanager
 def _library_settings() -> Iterator[None]:
-    """Set what libraries read from the environment, unless the user set it."""
+    """Set environment variables that libraries read, unless the user has set them."""
     new = {name: value for name, value in _FOR_LIBRARIES.items() if name not in os.environ}
     os.environ.update(new)
     try:
@@ -64,15 +65,15 @@ def _library_settings() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Open those that the program was started without, as by some daemons.
+    """Open standard streams that the program was started without, as some daemons do.
 
-    What is opened next would get their numbers, and the complaints of a library would be written into it.
+    Otherwise the next opened file would get their descriptors, and libraries would print into it.
     """
     for descriptor, access in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, access)  # gets the lowest number that is free; writing to 1 fails
+            os.open(os.devnull, access)  # gets the lowest free descriptor; writing to 1 fails
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
@@ -80,7 +81,7 @@ def _open_standard_streams() -> None:
 
 
 def _flush() -> int:
-    """Bring out what was printed; the exit code."""
+    """Flush the output and return the exit code."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -91,8 +92,8 @@ def _flush() -> int:
 def _fail(error: Exception) -> int:
     show_traceback(error)
     if isinstance(error, ClosedPipeError):
-        return _SIGPIPE  # as of a program that the signal ends, and as quietly
-    # 2 is for words that no command understands; a job that cannot be done is 1, whatever the reason.
+        return _SIGPIPE  # as if ended by the signal, without a message
+    # 2 is for usage errors only; any job that fails is 1.
     if isinstance(error, click.ClickException):
         say("error", f"{error.format_message()} Try 'rtdeblur --help'.")
         return error.exit_code
@@ -105,12 +106,12 @@ def _fail(error: Exception) -> int:
 
 
 def _leave(exit_code: int) -> int:
-    """End without waiting for a stage that waits for a silent pipe, or a build that was given up."""
+    """End without waiting for a stage blocked on a silent pipe, or for an abandoned build."""
     if _runs("rtdeblur-"):
         os._exit(exit_code)
     return exit_code
 
 
 def _runs(name: str) -> bool:
-    """Whether a thread runs whose name begins so."""
+    """Whether a thread with such a name prefix is running."""
     return any(thread.name.startswith(name) for thread in threading.enumerate())

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, lines in a log."""
+"""Progress of a run: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from rtdeblur.frames import VideoInfo
 
 OnProgress = Callable[[int, float], None]
-"""Takes the frames written so far and the seconds of video that they span."""
+"""Callback with the number of frames written and the seconds of video they span."""
 
 _MEASURED_SECONDS = 2.0
-"""How long a run is watched before its length is estimated."""
+"""Time to measure before estimating the length of a run."""
 _LONG_SECONDS = 30.0
-"""What is left of a run whose estimate is worth a line."""
+"""Least remaining time for which the estimate is printed."""
 _LINE_SECONDS = 60.0
-"""Between lines where there is no bar."""
+"""Interval between lines if there is no bar."""
 
 
 @dataclass
 class RunPace:
-    """Speed of a run, and what is left of it.
+    """Speed and remaining time of a run.
 
     Args:
-        expected: frames in all, by the container's estimate; None if unknown.
+        expected: total frames as estimated by the container; None if unknown.
         done: frames finished by an earlier run, which take no time.
 
     Attributes:
@@ -46,11 +46,11 @@ class RunPace:
     _first: tuple[int, float] | None = None
 
     def update(self, frames: int, now: float) -> None:
-        """Take the count of frames at a time in seconds, on any clock."""
+        """Record the number of frames at a time in seconds, on any clock."""
         self.frames = frames
         if frames <= self.done:
             return
-        if self._first is None:  # the time until then went into starting
+        if self._first is None:  # excludes start-up time
             self._first = (frames, now)
             return
         self.measured_seconds = now - self._first[1]
@@ -58,24 +58,24 @@ class RunPace:
 
     @property
     def total(self) -> int | None:
-        """Frames in all; never fewer than have been written, as containers estimate."""
+        """Total frames; never fewer than written, since containers only estimate."""
         return max(self.frames, self.expected) if self.expected else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the end; None if unknown."""
+        """Remaining time; None if unknown."""
         return (self.total - self.frames) / self.fps if self.total and self.fps else None
 
     @property
     def share(self) -> str:
-        """`37 %, 120 of 324 frames`, or the frames only."""
+        """Text such as `37 %, 120 of 324 frames`, or only the frames."""
         if not self.total:
             return f"{self.frames} frames"
         return f"{100 * self.frames // self.total} %, {self.frames} of {self.total} frames"
 
     @property
     def speed(self) -> str:
-        """`9.3 fps, 0:38 left`, or what is known of it."""
+        """Text such as `9.3 fps, 0:38 left`, or the known part of it."""
         left = self.seconds_left
         parts = [f"{self.fps:.1f} fps" if self.fps else "", "" if left is None else f"{clock(left)} left"]
         return ", ".join(filter(None, parts))
@@ -83,12 +83,12 @@ class RunPace:
 
 @contextmanager
 def progress(info: VideoInfo, *, quiet: bool, title: str = "", done: int = 0) -> Iterator[OnProgress]:
-    """Show how far a run is.
+    """Show the progress of a run.
 
     Args:
-        info: of the video.
+        info: info of the video.
         quiet: show nothing.
-        title: stands in front.
+        title: prefix.
         done: frames finished by an earlier run.
     """
     pace = RunPace(info.frame_count, done)
@@ -104,7 +104,7 @@ def progress(info: VideoInfo, *, quiet: bool, title: str = "", done: int = 0) ->
 
 
 class _Estimate:
-    """Says once how long a run will take, if that is long."""
+    """Prints once how long a run will take, if it is long."""
 
     def __init__(self, title: str) -> None:
         self._title, self._told = title, False

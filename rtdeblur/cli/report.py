@@ -1,7 +1,7 @@
-"""What the program prints: single lines on stderr, and text on stdout.
+"""Printing: single lines on stderr, and text on stdout.
 
-Names, tags and messages come from files, folders, models and servers. All of them go through `plain`, the one
-place that makes them harmless to a terminal.
+Names, tags and messages come from files, folders, models and servers. All of them pass through `plain`, which
+makes them safe for a terminal.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 
 def plain(text: str) -> str:
-    r"""Text with escapes such as `\x1b` in place of characters that a terminal obeys instead of showing."""
+    r"""Replace control characters with escapes such as `\x1b`."""
     return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 @dataclass
 class _Verbosity:
-    """What is printed of the messages, and the file that gets all of them."""
+    """Selection of messages to print, and the log file, which gets all of them."""
 
     quiet: bool = False
     verbose: bool = False
@@ -45,7 +45,7 @@ _verbosity = _Verbosity()
 
 @contextmanager
 def reporting() -> Iterator[None]:
-    """Print messages as usual, unless `configure` says otherwise; close its log file at the end."""
+    """Print messages by default rules unless `configure` changes them; close the log file at the end."""
     global _verbosity
     earlier, _verbosity = _verbosity, _Verbosity()
     try:
@@ -62,7 +62,7 @@ def configure(*, quiet: bool, verbose: bool, log_file: Path | None) -> None:
     Args:
         quiet: warnings and errors only.
         verbose: details too.
-        log_file: gets all messages, with their times, at its end.
+        log_file: file to append all messages to, with timestamps.
 
     Raises:
         OutputError: the log file cannot be written.
@@ -78,7 +78,7 @@ def say(kind: str, message: str) -> None:
     """Print `rtdeblur: kind: message` on stderr, as one line and without passwords.
 
     Args:
-        kind: detail, info, warning or error; `configure` says which are printed.
+        kind: detail, info, warning or error; `configure` selects which are printed.
         message: what happened.
     """
     message = " ".join(hide_passwords(message).splitlines())
@@ -89,7 +89,7 @@ def say(kind: str, message: str) -> None:
 
 
 def _log(text: str) -> None:
-    """Add lines to the log file; one that is full or gone costs the lines, never the run."""
+    """Append lines to the log file; if that fails, they are lost but the run continues."""
     log = _verbosity.log
     if log is not None:
         with suppress(OSError, ValueError):
@@ -101,8 +101,8 @@ def echo(text: str, *, err: bool = False) -> None:
     """Print lines.
 
     Args:
-        text: without a line feed at its end.
-        err: on stderr; one that is closed or full costs the lines, never the run.
+        text: lines without a final line feed.
+        err: print on stderr; if that fails, the lines are lost but the run continues.
 
     Raises:
         OSError: stdout is closed or full.
@@ -117,7 +117,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 def mute(stream: TextIO) -> None:
-    """Let what is still to be written to a broken stream, also when the program ends, go nowhere."""
+    """Discard further output to a broken stream, including the flush at exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -125,7 +125,7 @@ def mute(stream: TextIO) -> None:
 
 
 def show_traceback(error: Exception) -> None:
-    """Log where an error comes from; print it if the environment asks for it."""
+    """Log the traceback of an error; print it if RTDEBLUR_DEBUG is set."""
     text = hide_passwords("".join(traceback.format_exception(error)).rstrip())
     _log(text)
     if os.environ.get("RTDEBLUR_DEBUG") == "1":
@@ -133,10 +133,10 @@ def show_traceback(error: Exception) -> None:
 
 
 def line_of(error: Exception) -> str:
-    """What went wrong, for a person."""
-    if isinstance(error, MemoryError) or "can't start new thread" in str(error):  # of Python, of FFmpeg
-        return "there is not enough memory; try --batch 1, a smaller model, or closing other programs"
-    if isinstance(error, OSError):  # a full disk, a lost drive
+    """Describe an error in one line for people."""
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):  # by Python or FFmpeg
+        return "not enough memory; try --batch 1, a smaller model, or closing other programs"
+    if isinstance(error, OSError):  # a full disk, a disconnected drive
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     if isinstance(error, RtdeblurError | click.ClickException):
         return str(error)
@@ -144,13 +144,13 @@ def line_of(error: Exception) -> str:
         first = str(error.__cause__ or error).strip().partition("\n")[0]
         return f"cannot load a library: {first}; free memory, or try: pip install --force-reinstall rtdeblur"
     return (
-        f"unexpected {type(error).__name__}: {error}; this is a fault of rtdeblur, please report it with "
+        f"unexpected {type(error).__name__}: {error}; this is a bug in rtdeblur, please report it with "
         "the output of RTDEBLUR_DEBUG=1"
     )
 
 
 def at_times(tell: Callable[[str], None], seconds: float = 5.0) -> Callable[[float, str], None]:
-    """Report a build's progress in lines at least `seconds` apart: builds take seconds or many minutes."""
+    """Report a build's progress in lines at least `seconds` apart, since builds may take many minutes."""
     last = time.monotonic()
 
     def update(share: float, phase: str) -> None:
@@ -163,22 +163,22 @@ def at_times(tell: Callable[[str], None], seconds: float = 5.0) -> Callable[[flo
 
 
 def speed(frames: int, media_seconds: float, wall_seconds: float) -> str:
-    """Frames per second, and seconds of video per second (1 is real time)."""
+    """Format a speed as frames per second, and seconds of video per second (1 is real time)."""
     wall_seconds = max(wall_seconds, 1e-9)
     return f"{frames / wall_seconds:.1f} fps, {media_seconds / wall_seconds:.2f}× real time"
 
 
 def clock(seconds: float) -> str:
-    """A length of time as 0:38, 12:05 or 1:02:05."""
+    """Format a duration as 0:38, 12:05 or 1:02:05."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def size(number: int) -> str:
-    """A count of bytes as 950 B, 12.3 MB or 1.25 GB."""
-    if number < 1000:
-        return f"{number} B"
+def size(number: float) -> str:
+    """Format a number of bytes as 950 B, 12.3 MB or 1.25 GB."""
+    if number < 999.5:
+        return f"{number:.0f} B"
     for unit, scale in (("kB", 1e3), ("MB", 1e6)):
         if number < 999.5 * scale:
             return f"{number / scale:.1f} {unit}"
@@ -186,7 +186,7 @@ def size(number: int) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Lay out rows of cells, the first the headers, in columns."""
+    """Format rows of cells as aligned columns; the first row is the header."""
     rows = [tuple(map(plain, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,13 +1,13 @@
-"""Restores the files of one command line, with one backend for all."""
+"""Restoration of a command's files, with one backend for all."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +24,7 @@ from rtdeblur.errors import DependencyError, InputError, RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
+    from rtdeblur.ffmpeg.damage import Damage
     from rtdeblur.gpu_path import Obstacle, Way
     from rtdeblur.media.photos.sequence import SequenceReader
     from rtdeblur.media.reader import FileReader
@@ -35,25 +36,25 @@ if TYPE_CHECKING:
 _WITHOUT_EFFECT = {
     "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels",
     "quiet", "verbose", "json", "log_file",
-    # The writer knows what came of these:
+    # The writer's description covers these:
     "codec", "quality", "crf", "preset", "start", "end", "duration", "frames", "rate",
 }  # fmt: skip
-"""Options that change nothing about the pictures of one file."""
+"""Options that do not affect the restored pictures of a file."""
 
 _RUNTIMES = {
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime",),
     "tensorrt": ("tensorrt", "tensorrt_rtx"),
 }
-"""Modules that a backend runs on, whichever of them are loaded."""
+"""Modules behind each backend; those that are loaded identify the runtime."""
 
 
 class FileRestorer:
     """Restores files one after another; the model is loaded and compiled once for all of them.
 
     Attributes:
-        backend: that restores; None until the first file needs it.
-        kept: frames that a stopped run leaves for another.
+        backend: the backend; None until the first file needs it.
+        kept: finished frames that a stopped run keeps for --resume.
     """
 
     def __init__(self, request: DeblurRequest) -> None:
@@ -65,7 +66,7 @@ class FileRestorer:
         self.kept = 0
 
     def restore(self, job: Job, title: str = "") -> Result:
-        """Restore one file; unless that succeeds, an earlier file of the output's name stays.
+        """Restore one file; an existing output is replaced only on success.
 
         Raises:
             Stopped: a signal ended it.
@@ -77,13 +78,12 @@ class FileRestorer:
 
         request = self._request
         with ExitStack() as stack:
-            # What can fail at once comes before what takes seconds: the model is compiled last.
+            # Quick failures first: compiling the model takes seconds.
             reader, obstacle = _open_reader(request, job)
             stack.enter_context(reader)
-            if self._model is None:
-                self._model = request.load_model()
+            model = self._load_model()
             writer = stack.enter_context(self._open_writer(job, reader))
-            backend = self._open_backend(self._model)
+            backend = self._open_backend(model)
             way = connect(reader, backend, writer, obstacle)
             self._tell(way.encoder, str(way))
             done = self._begin(writer, job, way)
@@ -92,20 +92,9 @@ class FileRestorer:
                     reader, backend, writer, batch_size=request.batch, on_progress=on_progress
                 )
                 stats = self._run(pipeline, writer.keep)
-            warnings = (*writer.warnings, *_unrestored(stats))
-            return Result(
-                job,
-                stats,
-                self._model.manifest.name,
-                backend.name,
-                backend.description,
-                warnings,
-                reader.damage + writer.damage,
-                reader.source.device,
-                writer.encoding.codec,
-                done,
-                is_whole=request.is_whole,
-            )
+            damage = reader.damage + writer.damage
+            restored = self._result(job, stats, writer.encoding.codec, writer.warnings, damage)
+            return replace(restored, decoder=reader.source.device, resumed=done, is_whole=request.is_whole)
 
     @contextmanager
     def _open_writer(self, job: Job, reader: FileReader | SequenceReader) -> Iterator[FileWriter]:
@@ -150,42 +139,46 @@ class FileRestorer:
         request = self._request
         check_photo_options(request, job)
         with ExitStack() as stack:
-            if self._model is None:
-                self._model = request.load_model()
+            model = self._load_model()
             try:
                 reader = stack.enter_context(PictureReader(job.input, max_pixels=request.max_pixels))
                 writer = stack.enter_context(PictureWriter(reader, job.output, overwrite=request.overwrite))
-            except DependencyError as error:  # of one format: others of a folder need nothing
+            except DependencyError as error:  # needed for this format, not for the folder's other files
                 raise InputError(str(error)) from error
-            backend = self._open_backend(self._model)
+            backend = self._open_backend(model)
             self._tell(writer.kind.name, "")
             with progress(reader.info, quiet=request.quiet, title=title) as on_progress:
                 stats = self._run(Pipeline(reader, backend, writer, on_progress=on_progress))
-            return Result(
-                job,
-                stats,
-                self._model.manifest.name,
-                backend.name,
-                backend.description,
-                (*reader.warnings, *writer.warnings, *_unrestored(stats)),
-                Damage(),
-                "cpu",
-                writer.kind.name,
-                0,
-            )
+            warnings = (*reader.warnings, *writer.warnings)
+            return self._result(job, stats, writer.kind.name, warnings, Damage())
+
+    def _result(
+        self, job: Job, stats: PipelineStats, encoder: str, warnings: Iterable[str], damage: Damage
+    ) -> Result:
+        assert self.backend is not None
+        return Result(
+            job,
+            stats,
+            self._load_model().manifest.name,
+            self.backend.name,
+            self.backend.description,
+            encoder,
+            (*warnings, *_unrestored(stats)),
+            damage,
+        )
 
     def _begin(self, writer: FileWriter, job: Job, way: Way) -> int:
-        """Resume what an earlier run finished, if that was asked for; how many frames that are."""
+        """Resume an earlier run, if requested; return the number of frames it finished."""
         assert self._model is not None
         assert self.backend is not None
         done = writer.begin(_restoration(self._request, self._model, self.backend, way))
         if done:
-            say("info", f"{job.output}: {done} frames are done already")
+            say("info", f"{job.output}: {done} frames already done")
         return done
 
     def _run(self, pipeline: Pipeline, keep: Callable[[], None] = lambda: None) -> PipelineStats:
         def stop() -> None:
-            self._stop.set()  # first: what builds an engine looks at it
+            self._stop.set()  # first, because engine builds poll it
             keep()
             pipeline.stop()
 
@@ -202,6 +195,11 @@ class FileRestorer:
         if self.backend is not None:
             self.backend.close()
 
+    def _load_model(self) -> Model:
+        if self._model is None:
+            self._model = self._request.load_model()
+        return self._model
+
     def _open_backend(self, model: Model) -> Backend:
         from rtdeblur.strength import with_strength
 
@@ -211,11 +209,11 @@ class FileRestorer:
         return self.backend
 
     def _tell(self, encoder: str, way: str) -> None:
-        """Say what runs where; of several files only when it changes.
+        """Report what runs where; for several files, only when it changes.
 
         Args:
-            encoder: FFmpeg's name, or a picture format's.
-            way: of the frames, in words; '' if there is no choice.
+            encoder: FFmpeg's name of the encoder, or the picture format.
+            way: description of the frames' path; '' if there is only one.
         """
         assert self._model is not None
         assert self.backend is not None
@@ -243,7 +241,8 @@ def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | Sequenc
         return pictures, obstacle_of(pictures.source)
     if job.input == STANDARD and os.isatty(0):
         raise click.UsageError("Standard input is a terminal, expected a video; pipe one in.")
-    # A pipe may keep us waiting for its first bytes; there is nothing to clean up yet.
+    # A pipe may block before its first bytes; there is nothing to clean up yet, so signals may kill the
+    # process.
     with nullcontext() if job.input.is_file() and job.input != STANDARD else dying():
         start, duration = request.part(job.input)
         return open_reader(
@@ -265,9 +264,9 @@ def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | Sequenc
 
 
 def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Way) -> dict[str, str]:
-    """All that decides what becomes of the pictures; an option counts unless it is known not to.
+    """Return everything that affects the restored pictures; options count unless listed in `_WITHOUT_EFFECT`.
 
-    What the backend chose takes the place of options that left the choice to it.
+    The backend's actual choices replace options that left the choice to it.
     """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
     modules = [name for name in _RUNTIMES.get(backend.name, ()) if name in sys.modules]
@@ -284,6 +283,6 @@ def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Wa
 def _unrestored(stats: PipelineStats) -> Iterator[str]:
     if stats.unrestored:
         yield (
-            f"{stats.unrestored} of {stats.frames} frames came back from the model without a picture and "
-            "were left as they were; try --precision fp32"
+            f"{stats.unrestored} of {stats.frames} frames came back broken from the model and were "
+            "left unrestored; try --precision fp32"
         )

@@ -1,4 +1,4 @@
-"""Outcomes of the files of a command, for people and for programs."""
+"""Results of a command's files, for people and for programs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Result:
 
     Attributes:
         job: input and output.
-        stats: of the run.
-        model: its name.
-        backend: its name.
-        device: what ran the model, in the backend's words.
+        stats: frames and times of the run.
+        model: name of the model.
+        backend: name of the backend.
+        device: what ran the model, as the backend describes it.
+        encoder: FFmpeg's name of the encoder, or the picture format.
         warnings: one line each.
-        damage: of the input.
+        damage: unreadable parts of the input.
         decoder: cpu or cuda.
-        encoder: FFmpeg's name.
-        resumed: frames that an earlier run finished.
-        is_whole: False if only a part was asked for.
+        resumed: frames finished by an earlier run.
+        is_whole: False if only a part was requested.
     """
 
     job: Job
@@ -39,20 +39,20 @@ class Result:
     model: str
     backend: str
     device: str
+    encoder: str
     warnings: tuple[str, ...]
     damage: Damage
-    decoder: str
-    encoder: str
-    resumed: int
+    decoder: str = "cpu"
+    resumed: int = 0
     is_whole: bool = True
 
     def as_line(self) -> str:
-        """One line for people: where it is, how long it took, and the size before and after."""
+        """Format one line for people: output, time taken, and size before and after."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
         if frames == 1 and not self.stats.media_seconds:
             return f"{self.job.output}: done in {wall_seconds:.1f} s{self._sizes()}"
         if self.resumed:
-            pace = f"{self.resumed} of them by an earlier run, in {wall_seconds:.1f} s"
+            pace = f"{self.resumed} of them from an earlier run, in {wall_seconds:.1f} s"
         else:
             pace = f"in {wall_seconds:.1f} s, {speed(frames, self.stats.media_seconds, wall_seconds)}"
         separator = ", " if self.resumed else " "
@@ -62,12 +62,12 @@ class Result:
         before, after = _bytes_of(self.job.input), _bytes_of(self.job.output)
         if after is None:
             return ""
-        if before is None or not self.is_whole:  # of another length
+        if before is None or not self.is_whole:  # sizes are not comparable
             return f"; {size(after)}"
         return f"; {size(before)} before, {size(after)} after"
 
     def as_dict(self) -> dict[str, Any]:
-        """The same and more, for programs."""
+        """Return a JSON object for programs."""
         stats = self.stats
         wall = stats.wall_seconds or 1e-9
         return {
@@ -109,22 +109,22 @@ class Failure:
     error: Exception
 
     def as_line(self) -> str:
-        """One line for people, with the file's name."""
+        """Format one line for people, with the file's name."""
         text, name = line_of(self.error), str(self.job.input)
         return text if name in text else f"{name}: {text}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for programs."""
+        """Return a JSON object for programs."""
         return {"input": str(self.job.input), "output": str(self.job.output), "error": line_of(self.error)}
 
 
 class Skipped(Failure):
-    """A file without video in a folder, or one that was finished earlier."""
+    """A file without video in a folder, or one finished earlier."""
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A file whose run was stopped by a signal.
+    """A file whose run a signal stopped.
 
     Attributes:
         job: input and output.
@@ -135,13 +135,13 @@ class Interrupted:
     kept: int
 
     def as_line(self) -> str:
-        """One line for people."""
+        """Format one line for people."""
         if not self.kept:
-            return f"{self.job.output}: stopped; nothing is kept"
+            return f"{self.job.output}: stopped; nothing was kept"
         return f"{self.job.output}: stopped; {kept_line(self.kept)}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for programs."""
+        """Return a JSON object for programs."""
         names = {"input": str(self.job.input), "output": str(self.job.output)}
         return {**names, "interrupted": True, "frames_kept": self.kept}
 
@@ -150,12 +150,12 @@ Outcome = Result | Failure | Interrupted
 
 
 def kept_line(frames: int) -> str:
-    """How to continue with what an unfinished run leaves."""
-    return f"{frames} frames are done and kept; --resume continues, -y starts over"
+    """Say how to continue an unfinished run."""
+    return f"{frames} frames are done and kept; continue with --resume, or start over with -y"
 
 
 def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
-    """One file only, or all of several with their counts."""
+    """Return one file's result, or all results with their counts."""
     if not plan.many:
         return json.dumps(outcomes[0].as_dict(), indent=2)
     restored, failed, skipped, interrupted = _sorted(outcomes)
@@ -171,13 +171,13 @@ def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
 
 
 def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
-    """How many of several files were restored."""
+    """Return how many of several files were restored."""
     restored, failed, skipped, interrupted = _sorted(outcomes)
     counts = {
         "failed": len(failed),
         "skipped": len(plan.skipped) + len(skipped),
         "interrupted": len(interrupted),
-        "not begun": len(plan.jobs) - len(outcomes),
+        "not started": len(plan.jobs) - len(outcomes),
     }
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
     return f"{len(restored)} of {len(plan.jobs) - len(skipped)} videos restored{rest}"
@@ -195,5 +195,5 @@ def _sorted(
 
 
 def _bytes_of(path: Path) -> int | None:
-    """The size of a file; None for a pipe or device."""
+    """Return the size of a file; None for a pipe or device."""
     return path.stat().st_size if path != Path("-") and path.is_file() else None

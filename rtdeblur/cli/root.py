@@ -1,4 +1,4 @@
-"""The root command: `rtdeblur INPUT...`, or a command by name."""
+"""Root command: `rtdeblur INPUT...`, or a command by name."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rtdeblur.cli.report import echo
 
 _BARE = "deblur"
 _WORDS = {"help": "--help", "version": "--version"}
-"""Words that users try before they know the options."""
+"""Words that new users try instead of options."""
 _ON_ROOT = ("-h", "--help", "--help-all", "-V", "--version")
 
 
 class Root(click.Group):
-    """A group whose first word is a command or else belongs to the bare form.
+    """Command group; arguments that do not start with a command go to the main command.
 
-    Each command is `command` in the module of its name, imported when asked for.
+    Each command is `command` in the module of its name, imported on demand.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands; the bare form needs no name."""
+        """Return the command names, without the unnamed main command."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -40,7 +40,7 @@ class Root(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the bare form's name in front of words that name no command."""
+        """Insert the main command's name if the first argument is not a command."""
         if not args:
             if ctx.resilient_parsing:
                 return super().parse_args(ctx, args)
@@ -54,7 +54,7 @@ class Root(click.Group):
         return super().parse_args(ctx, args)
 
     def _settings(self, ctx: click.Context, name: str) -> dict[str, Any]:
-        """The user's settings of a command."""
+        """Return the user's settings for a command."""
         file = settings.path()
         if file is None or not file.exists():
             return {}
@@ -62,15 +62,15 @@ class Root(click.Group):
         return settings.defaults(file, {name: command} if command else {}, COMMANDS)
 
     def get_help(self, ctx: click.Context) -> str:
-        """Everyday help of the bare form, and the names of the commands."""
+        """Write the short help and the names of the commands."""
         return everyday(ctx)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show both forms."""
+        """Write both usage lines."""
         write_usage(formatter)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete a first word: a command, an option of the bare form, or a file."""
+        """Complete the first argument: a command, an option of the main command, or a file."""
         if incomplete.startswith("-"):
             options = [param for param in (*PARAMS, HELP_ALL) if isinstance(param, click.Option)]
             return [
@@ -82,7 +82,7 @@ class Root(click.Group):
         names = [name for name in COMMANDS if name.startswith(incomplete)]
         if not incomplete:
             return [*map(CompletionItem, names)]
-        # Shells list files by themselves, but then nothing else.
+        # If left to the shell, file completion would replace ours.
         if not names:
             return [CompletionItem(incomplete, type="file")]
         files = [path for path in glob(f"{escape(incomplete)}*") if path not in names]  # noqa: PTH207
@@ -90,7 +90,7 @@ class Root(click.Group):
 
 
 def _spelled_out(args: list[str]) -> list[str]:
-    """Options in place of first words that users try."""
+    """Replace words that new users try with options."""
     first, *rest = args
     if first == _BARE and rest and not Path(first).exists():
         return rest

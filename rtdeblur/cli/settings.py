@@ -1,4 +1,4 @@
-"""The user's configuration file: options that every run should have, in TOML.
+"""User configuration file: options for every run, in TOML.
 
     quality = "high"          # of `rtdeblur VIDEO`
     engine-dir = "/fast/disk"
@@ -6,7 +6,7 @@
     [live]                    # of `rtdeblur live`
     web = "8765"
 
-Keys are long options without their dashes. What is given on the command line goes first.
+Keys are long options without their dashes. The command line takes precedence.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from rtdeblur.cli.options import PARAMS
 from rtdeblur.errors import UsageError
 
 VARIABLE = "RTDEBLUR_CONFIG"
-"""Environment variable with another path of the file; empty for none."""
+"""Environment variable with another path to the file; empty disables it."""
 
 _MOST_BYTES = 1 << 20
 _OF_ONE_RUN = {
     "input", "output", "overwrite", "resume", "start", "end", "duration", "frames", "json", "help",
     "help-all", "version",
 }  # fmt: skip
-"""Options that make sense for one run only."""
+"""Options that make sense only for a single run."""
 
 
 def path() -> Path | None:
-    """Where the file is, or would be; None if the environment switches it off."""
+    """Return the path of the file, which may not exist; None if the environment disables it."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named) if named else None
@@ -46,7 +46,7 @@ def read(file: Path) -> dict[str, Any]:
     """Decode the file; {} if it is missing.
 
     Raises:
-        UsageError: it cannot be read, or is no TOML.
+        UsageError: it cannot be read, or is not TOML.
     """
     from rtdeblur import files
     from rtdeblur.decode import DecodeError, from_toml
@@ -63,12 +63,12 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def defaults(file: Path, commands: Mapping[str, click.Command], names: tuple[str, ...]) -> dict[str, Any]:
-    """Defaults of options, as click takes them: names of parameters to values, and a table per command.
+    """Return defaults for click: parameter names to values, and a table per command.
 
     Args:
         file: the configuration.
         commands: those whose tables are checked, by name.
-        names: of all commands.
+        names: names of all commands.
 
     Raises:
         UsageError: a key or a value is wrong.
@@ -87,7 +87,7 @@ def defaults(file: Path, commands: Mapping[str, click.Command], names: tuple[str
 
 
 def keys(params: list[click.Parameter]) -> dict[str, click.Option]:
-    """Options that the file may set, by their keys."""
+    """Return the options that the file may set, by key."""
     options = {
         name.removeprefix("--"): param
         for param in params

@@ -1,4 +1,4 @@
-"""Ctrl-C, `kill` and a closed terminal end the program in good order, and soon."""
+"""Prompt, orderly termination on Ctrl-C, `kill` and a closed terminal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 GRACE_SECONDS = 2.5
-"""How long a run may take to end in good order; then it is cleaned up after, and ended."""
+"""Time for a run to end in order; after that, the program cleans up and exits."""
 
 
 class Stopped(BaseException):
-    """A signal asked the program to end; no `Exception`, so that nothing takes it for a failure."""
+    """A signal asked the program to end; not an `Exception`, so that nothing handles it as a failure."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -32,7 +32,7 @@ def handling(act: Callable[[int], None]) -> Iterator[None]:
 
 @contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `stop` on the first signal; a second one waits for nothing. Gives the signals received so far."""
+    """Call `stop` on the first signal; a second one exits at once. Yields the signals received so far."""
     received: list[int] = []
 
     def act(signum: int) -> None:
@@ -47,7 +47,7 @@ def stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
 
 @contextmanager
 def dying() -> Iterator[None]:
-    """Let a signal end the program on the spot, even where it waits inside FFmpeg; nothing is cleaned up."""
+    """Let a signal kill the program at once, even inside FFmpeg; nothing is cleaned up."""
     with _handlers(signal.SIG_DFL):
         yield
 
@@ -57,9 +57,9 @@ _abandon: list[Callable[[], None]] = []
 
 @contextmanager
 def abandoning(clean: Callable[[], None]) -> Iterator[None]:
-    """Call `clean` before a process that does not end in time is ended.
+    """Call `clean` before killing a process that does not end in time.
 
-    It runs in another thread while all others still run, so it takes no locks, and only removes files.
+    It runs in a separate thread while all others are running, so it takes no locks and only removes files.
     """
     _abandon.append(clean)
     try:
@@ -72,8 +72,8 @@ def abandoning(clean: Callable[[], None]) -> Iterator[None]:
 def deadline() -> Iterator[None]:
     """End the process GRACE_SECONDS after a signal, or on a second one, whatever its threads are doing.
 
-    The main thread runs handlers between two steps of Python only; a model's, an encoder's or a disk's call
-    may keep it for minutes.
+    The main thread runs signal handlers only between Python instructions; a call into a model, an encoder or
+    the file system may block it for minutes.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -90,7 +90,7 @@ def deadline() -> Iterator[None]:
 
 
 def _watch(reader: socket.socket) -> None:
-    """Read the numbers of signals as they arrive, until the other end is closed."""
+    """Read signal numbers as they arrive, until the other end is closed."""
     ending = _ending()
     first = 0
     while True:
@@ -112,7 +112,7 @@ def _watch(reader: socket.socket) -> None:
 
 
 def _ending() -> list[int]:
-    """The signals that ask the program to end; not those that it was started to ignore, as by nohup."""
+    """Return the termination signals, except those ignored from the start, as by nohup."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
@@ -130,7 +130,7 @@ def _handlers(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator
 
 @contextmanager
 def silent_if_dropped() -> Iterator[None]:
-    """Print nothing about a `Stopped` that Python drops, as when it is raised while an object is released."""
+    """Hide a `Stopped` that Python cannot propagate, as when it is raised in a destructor."""
     earlier = sys.unraisablehook
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""`rtdeblur verify INPUT OUTPUT`: whether an output kept all that it should."""
+"""`rtdeblur verify INPUT OUTPUT`: check that an output kept everything it should."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ _COLOURS = {"same": "green", "different": "red", "not held": "yellow"}
 @click.option("-q", "--quiet", is_flag=True, help="Print differences only.")
 @click.pass_context
 def command(ctx: click.Context, before: Path, after: Path, as_json: bool, quiet: bool) -> None:
-    """Compare a restored video with its source: frames, times, sound, streams, tags, colour.
+    """Compare a restored video with its source: frames, timestamps, sound, streams, tags, colour.
 
-    The exit code is 0 if everything is the same, or missing only because the container of OUTPUT cannot hold
-    it, and 1 otherwise.
+    The exit code is 0 if everything is the same, or missing only because OUTPUT's container cannot store it,
+    and 1 otherwise.
     """
     if Path("-") in (before, after):
-        raise click.UsageError("Both files are read more than once; a pipe cannot be, so name two files.")
+        raise click.UsageError(
+            "Both files are read more than once, which a pipe does not allow; name two files."
+        )
     from rtdeblur.media.verify import verify
 
     checks = verify(before, after)
@@ -53,7 +55,7 @@ def command(ctx: click.Context, before: Path, after: Path, as_json: bool, quiet:
 
 
 def _show(checks: Sequence[Check]) -> None:
-    """A table on a terminal, else lines that a search finds whole."""
+    """Format as a table on a terminal, else as greppable lines."""
     if not sys.stdout.isatty():
         for check in checks:
             change = (

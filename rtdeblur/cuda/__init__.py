@@ -1,4 +1,4 @@
-"""The drivers of CUDA: one small protocol (`base`), two thin implementations."""
+"""CUDA drivers: one small protocol (`base`), two thin implementations."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from rtdeblur.cuda.base import Driver
 from rtdeblur.errors import CudaError, DependencyError
 
 DRIVERS = {"cuda-bindings": "cuda.bindings", "pycuda": "pycuda"}
-"""Implementations, the preferred first, and the packages that they need."""
+"""Implementations in order of preference, with the packages that they need."""
 
 
 def open_driver(name: str = "auto", index: int = 0) -> Driver:
-    """Take hold of a GPU.
+    """Open a GPU.
 
     Args:
         name: cuda-bindings, pycuda, or auto: the first of these that is installed.
-        index: of the GPU among those that CUDA shows (CUDA_VISIBLE_DEVICES chooses them).
+        index: index among the GPUs visible to CUDA (see CUDA_VISIBLE_DEVICES).
 
     Raises:
         DependencyError: the package is not installed.
-        CudaError: there is no driver, or no such GPU.
+        CudaError: no driver, or no such GPU.
     """
     if name == "auto":
         name = next((n for n, package in DRIVERS.items() if installed(package)), "cuda-bindings")
@@ -39,8 +39,8 @@ def open_driver(name: str = "auto", index: int = 0) -> Driver:
 
 
 def installed(package: str) -> bool:
-    """Whether a package is there, without importing more of it than its parents."""
+    """Whether a package is installed; imports only its parent packages."""
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # the parent of a dotted name
+    except ModuleNotFoundError:  # raised for a missing parent package
         return False

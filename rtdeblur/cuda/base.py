@@ -1,6 +1,6 @@
-"""The driver protocol: CUDA memory, streams, events and graphs.
+"""Driver protocol: CUDA memory, streams, events and graphs.
 
-Addresses and handles are plain integers, as TensorRT takes them. Whoever allocates frees.
+Addresses and handles are plain integers, as TensorRT expects. The caller that allocates must free.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """A GPU as its driver describes it.
+    """A GPU, as described by its driver.
 
     Attributes:
-        name: as "NVIDIA GeForce RTX 4090".
-        compute_capability: as "8.9".
-        cuda: the newest CUDA that the driver knows, as "13.0".
+        name: such as "NVIDIA GeForce RTX 4090".
+        compute_capability: such as "8.9".
+        cuda: newest CUDA version that the driver supports, such as "13.0".
     """
 
     name: str
@@ -32,17 +32,17 @@ class DeviceInfo:
 
 
 DEFAULT_STREAM = 0
-"""Where who names no stream works, as FFmpeg's decoders do; streams made here do not wait for it."""
+"""The stream used if none is named, as by FFmpeg's decoders; streams created here do not wait for it."""
 
 
 @dataclass(frozen=True)
 class DeviceTimes:
-    """Milliseconds of a batch by the device's own clock, without what the processor does meanwhile.
+    """Times of a batch by the device's clock, in milliseconds; the CPU's work is not included.
 
     Attributes:
-        upload: that its planes took to the engine's inputs.
-        inference: of the engine.
-        download: that its planes took from the engine's outputs.
+        upload: copy of the planes to the engine's inputs.
+        inference: run of the engine.
+        download: copy of the planes from the engine's outputs.
     """
 
     upload: float
@@ -51,9 +51,9 @@ class DeviceTimes:
 
 
 class Driver(Protocol):
-    """One GPU's primary context; use from one thread at a time, which calls `activate` first.
+    """The primary context of a GPU; use from one thread at a time, which must call `activate` first.
 
-    Every method raises CudaError with CUDA's own name and message, GpuMemoryError where memory is short.
+    Every method raises CudaError with CUDA's error name and message, GpuMemoryError if memory runs out.
     Copies need page-locked host memory to overlap with anything.
     """
 
@@ -65,67 +65,67 @@ class Driver(Protocol):
         """Make the context current in the calling thread."""
 
     def memory(self) -> tuple[int, int]:
-        """Free and total bytes of the device."""
+        """Return free and total device memory in bytes."""
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes of device memory."""
+        """Allocate `size` bytes of device memory; return the address."""
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
+        """Free device memory."""
 
     def allocate_host(self, size: int) -> Bytes:
-        """`size` bytes of page-locked host memory."""
+        """Allocate `size` bytes of page-locked host memory."""
 
     def free_host(self, memory: Bytes) -> None:
-        """Give page-locked memory back; no view of it may be used any more."""
+        """Free page-locked memory; no view of it may be used afterwards."""
 
     def create_stream(self) -> int:
-        """A queue of work that runs in order, beside other streams."""
+        """Create a stream: a queue of work that runs in order, concurrently with other streams."""
 
     def destroy_stream(self, stream: int) -> None:
-        """Drop a stream, whose work was waited for."""
+        """Destroy a stream whose work has finished."""
 
     def synchronize(self, stream: int) -> None:
-        """Wait for all work of a stream; what failed in it is raised here."""
+        """Wait for all work in a stream; raises its errors."""
 
     def create_event(self) -> int:
-        """A point in a stream's work."""
+        """Create an event: a marker in a stream."""
 
     def destroy_event(self, event: int) -> None:
-        """Drop an event."""
+        """Destroy an event."""
 
     def record(self, event: int, stream: int) -> None:
-        """Put an event behind what a stream has to do so far."""
+        """Record an event after the work queued so far in a stream."""
 
     def wait(self, event: int) -> None:
-        """Wait until an event is reached; what failed before it is raised here."""
+        """Wait until an event is reached; raises errors of the work before it."""
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        """Milliseconds on the device between two events that were reached."""
+        """Return the device time between two reached events in milliseconds."""
 
     def upload(self, address: int, source: NDArray[Any], stream: int) -> None:
-        """Copy a C-contiguous array to the device, in a stream."""
+        """Queue a copy of a C-contiguous array to the device."""
 
     def download(self, target: NDArray[Any], address: int, stream: int) -> None:
-        """Fill a C-contiguous array from the device, in a stream."""
+        """Queue a copy from the device to a C-contiguous array."""
 
     def copy_rows(self, target: DevicePlane, source: DevicePlane, stream: int) -> None:
-        """Copy rows from one place of the device to another of as many bytes, in a stream."""
+        """Queue a copy of rows between two equally large places on the device."""
 
     def download_rows(self, target: NDArray[Any], source: DevicePlane, stream: int) -> None:
-        """Fill a C-contiguous array with rows from the device, in a stream."""
+        """Queue a copy of rows from the device to a C-contiguous array."""
 
     def begin_capture(self, stream: int) -> None:
-        """Note a stream's work from here on instead of doing it; where `has_graphs`."""
+        """Start capturing a stream's work instead of running it; requires `has_graphs`."""
 
     def end_capture(self, stream: int) -> int:
-        """Make a graph of what was noted."""
+        """End the capture and return it as a graph."""
 
     def launch(self, graph: int, stream: int) -> None:
-        """Do what a graph says, in a stream."""
+        """Launch a graph in a stream."""
 
     def destroy_graph(self, graph: int) -> None:
-        """Drop a graph."""
+        """Destroy a graph."""
 
     def close(self) -> None:
         """Release the primary context; may be called twice."""

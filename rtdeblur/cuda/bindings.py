@@ -1,4 +1,4 @@
-"""The CUDA driver by way of NVIDIA's cuda-bindings."""
+"""CUDA driver through NVIDIA's cuda-bindings."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class BindingsDriver:
     def __init__(self, index: int = 0) -> None:
         try:
             _call(cuda.cuInit, 0)
-        except RuntimeError as error:  # the library itself is not there
-            raise CudaError("no NVIDIA driver was found", "to see why: nvidia-smi") from error
+        except RuntimeError as error:  # the driver library is missing
+            raise CudaError("no NVIDIA driver found", "check with nvidia-smi") from error
         count = _call(cuda.cuDeviceGetCount)
         if index >= count:
-            raise CudaError(f"GPU {index} was asked for, but CUDA shows {count}", "see CUDA_VISIBLE_DEVICES")
+            raise CudaError(f"GPU {index} was requested, but CUDA sees {count}", "check CUDA_VISIBLE_DEVICES")
         self._device = _call(cuda.cuDeviceGet, index)
         self.device = self._describe()
-        with suppress(CudaError):  # somebody who uses it already chose
-            # FFmpeg shares a context that waits so, and no other; a waiting thread leaves its core to others.
+        with suppress(CudaError):  # another user of the context has already set it
+            # FFmpeg shares only a context with blocking waits; these also free the core while waiting.
             _call(cuda.cuDevicePrimaryCtxSetFlags, self._device, _BLOCKING_SYNC)
         self._context = _call(cuda.cuDevicePrimaryCtxRetain, self._device)
         self.activate()
@@ -65,49 +65,49 @@ class BindingsDriver:
         _call(cuda.cuCtxSetCurrent, self._context)
 
     def memory(self) -> tuple[int, int]:
-        """Free and total bytes of the device."""
+        """Return free and total device memory in bytes."""
         free, total = _call(cuda.cuMemGetInfo)
         return int(free), int(total)
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes of device memory."""
+        """Allocate `size` bytes of device memory; return the address."""
         return int(_call(cuda.cuMemAlloc, size))
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
+        """Free device memory."""
         _call(cuda.cuMemFree, address)
 
     def allocate_host(self, size: int) -> Bytes:
-        """`size` bytes of page-locked host memory."""
+        """Allocate `size` bytes of page-locked host memory."""
         address = int(_call(cuda.cuMemHostAlloc, size, _PORTABLE))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def free_host(self, memory: Bytes) -> None:
-        """Give page-locked memory back."""
+        """Free page-locked memory."""
         _call(cuda.cuMemFreeHost, memory.ctypes.data)
 
     def create_stream(self) -> int:
-        """A queue of work that runs in order, beside other streams."""
+        """Create a stream: a queue of work that runs in order, concurrently with other streams."""
         return int(_call(cuda.cuStreamCreate, _NON_BLOCKING))
 
     def destroy_stream(self, stream: int) -> None:
-        """Drop a stream."""
+        """Destroy a stream."""
         _call(cuda.cuStreamDestroy, stream)
 
     def synchronize(self, stream: int) -> None:
-        """Wait for all work of a stream."""
+        """Wait for all work in a stream."""
         _call(cuda.cuStreamSynchronize, stream)
 
     def create_event(self) -> int:
-        """A point in a stream's work."""
+        """Create an event: a marker in a stream."""
         return int(_call(cuda.cuEventCreate, 0))
 
     def destroy_event(self, event: int) -> None:
-        """Drop an event."""
+        """Destroy an event."""
         _call(cuda.cuEventDestroy, event)
 
     def record(self, event: int, stream: int) -> None:
-        """Put an event behind what a stream has to do so far."""
+        """Record an event after the work queued so far in a stream."""
         _call(cuda.cuEventRecord, event, stream)
 
     def wait(self, event: int) -> None:
@@ -115,39 +115,39 @@ class BindingsDriver:
         _call(cuda.cuEventSynchronize, event)
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        """Milliseconds on the device between two events that were reached."""
+        """Return the device time between two reached events in milliseconds."""
         return float(_call(cuda.cuEventElapsedTime, start, end))
 
     def upload(self, address: int, source: NDArray[Any], stream: int) -> None:
-        """Copy a C-contiguous array to the device, in a stream."""
+        """Queue a copy of a C-contiguous array to the device."""
         _call(cuda.cuMemcpyHtoDAsync, address, source.ctypes.data, source.nbytes, stream)
 
     def download(self, target: NDArray[Any], address: int, stream: int) -> None:
-        """Fill a C-contiguous array from the device, in a stream."""
+        """Queue a copy from the device to a C-contiguous array."""
         _call(cuda.cuMemcpyDtoHAsync, target.ctypes.data, address, target.nbytes, stream)
 
     def copy_rows(self, target: DevicePlane, source: DevicePlane, stream: int) -> None:
-        """Copy rows from one place of the device to another of as many bytes, in a stream."""
+        """Queue a copy of rows between two equally large places on the device."""
         copy = _rows_from(source)
         copy.dstMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
         copy.dstDevice, copy.dstPitch = target.address, target.pitch
         _call(cuda.cuMemcpy2DAsync, copy, stream)
 
     def download_rows(self, target: NDArray[Any], source: DevicePlane, stream: int) -> None:
-        """Fill a C-contiguous array with rows from the device, in a stream."""
+        """Queue a copy of rows from the device to a C-contiguous array."""
         copy = _rows_from(source)
         copy.dstMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_HOST
         copy.dstHost, copy.dstPitch = target.ctypes.data, source.width
         _call(cuda.cuMemcpy2DAsync, copy, stream)
 
     def begin_capture(self, stream: int) -> None:
-        """Note a stream's work from here on instead of doing it."""
-        # Of this thread alone: decoders and encoders of other threads may allocate meanwhile.
+        """Start capturing a stream's work instead of running it."""
+        # Thread-local, because decoders and encoders in other threads may allocate during the capture.
         mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         _call(cuda.cuStreamBeginCapture, stream, mode)
 
     def end_capture(self, stream: int) -> int:
-        """Make a graph of what was noted."""
+        """End the capture and return it as a graph."""
         graph = _call(cuda.cuStreamEndCapture, stream)
         try:
             return int(_call(cuda.cuGraphInstantiate, graph, 0))
@@ -155,11 +155,11 @@ class BindingsDriver:
             _call(cuda.cuGraphDestroy, graph)
 
     def launch(self, graph: int, stream: int) -> None:
-        """Do what a graph says, in a stream."""
+        """Launch a graph in a stream."""
         _call(cuda.cuGraphLaunch, graph, stream)
 
     def destroy_graph(self, graph: int) -> None:
-        """Drop a graph."""
+        """Destroy a graph."""
         _call(cuda.cuGraphExecDestroy, graph)
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ def _rows_from(source: DevicePlane) -> Any:
 
 
 def _call(function: Callable[..., Any], *args: Any) -> Any:
-    """Give what a driver function gives behind its result code; raise where that is an error."""
+    """Return a driver function's results after the status code; raise if that is an error."""
     code, *values = function(*args)
     if code != cuda.CUresult.CUDA_SUCCESS:
         raise _error(function.__name__, code)

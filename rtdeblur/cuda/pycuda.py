@@ -1,4 +1,4 @@
-"""The CUDA driver by way of pycuda, for those who have it; it has no CUDA graphs."""
+"""CUDA driver through pycuda, for users who have it; without CUDA graphs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PycudaDriver:
             cuda.init()
             if index >= cuda.Device.count():
                 raise CudaError(
-                    f"GPU {index} was asked for, but CUDA shows {cuda.Device.count()}",
-                    "see CUDA_VISIBLE_DEVICES",
+                    f"GPU {index} was requested, but CUDA sees {cuda.Device.count()}",
+                    "check CUDA_VISIBLE_DEVICES",
                 )
             device = cuda.Device(index)
             major, minor = device.compute_capability()
@@ -37,7 +37,7 @@ class PycudaDriver:
                 device.name(), f"{major}.{minor}", f"{version // 1000}.{version % 1000 // 10}"
             )
             self._context: Any = device.retain_primary_context()
-        # pycuda frees what is no longer referred to: its objects are kept by their handles.
+        # pycuda frees unreferenced objects, so keep them by their handles.
         self._objects: dict[int, Any] = {}
         self._active = threading.local()
         self.activate()
@@ -50,47 +50,47 @@ class PycudaDriver:
             self._active.pushed = True
 
     def memory(self) -> tuple[int, int]:
-        """Free and total bytes of the device."""
+        """Return free and total device memory in bytes."""
         with _errors():
             free, total = cuda.mem_get_info()
         return int(free), int(total)
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes of device memory."""
+        """Allocate `size` bytes of device memory; return the address."""
         with _errors():
             memory = cuda.mem_alloc(size)
         return self._keep(int(memory), memory)
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
+        """Free device memory."""
         with _errors():
             self._objects.pop(address).free()
 
     def allocate_host(self, size: int) -> Bytes:
-        """`size` bytes of page-locked host memory."""
+        """Allocate `size` bytes of page-locked host memory."""
         with _errors():
             memory: Bytes = cuda.pagelocked_empty(size, np.uint8, mem_flags=cuda.host_alloc_flags.PORTABLE)
         return memory
 
     def free_host(self, memory: Bytes) -> None:
-        """Give page-locked memory back."""
+        """Free page-locked memory."""
         with _errors():
             memory.base.free()  # type: ignore[union-attr]
 
     def create_stream(self) -> int:
-        """A queue of work that runs in order, beside other streams."""
+        """Create a stream: a queue of work that runs in order, concurrently with other streams."""
         with _errors():
             stream = cuda.Stream(flags=1)  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
         return self._keep(int(stream.handle), stream)
 
     def destroy_stream(self, stream: int) -> None:
-        """Drop a stream."""
+        """Destroy a stream."""
         del self._objects[stream]
 
     def synchronize(self, stream: int) -> None:
-        """Wait for all work of a stream."""
+        """Wait for all work in a stream."""
         with _errors():
-            if stream == DEFAULT_STREAM:  # which has no object of its own
+            if stream == DEFAULT_STREAM:  # the default stream, which has no object
                 event = cuda.Event()
                 event.record()
                 event.synchronize()
@@ -98,17 +98,17 @@ class PycudaDriver:
                 self._objects[stream].synchronize()
 
     def create_event(self) -> int:
-        """A point in a stream's work."""
+        """Create an event: a marker in a stream."""
         with _errors():
             event = cuda.Event()
         return self._keep(id(event), event)
 
     def destroy_event(self, event: int) -> None:
-        """Drop an event."""
+        """Destroy an event."""
         del self._objects[event]
 
     def record(self, event: int, stream: int) -> None:
-        """Put an event behind what a stream has to do so far."""
+        """Record an event after the work queued so far in a stream."""
         with _errors():
             self._objects[event].record(self._objects[stream])
 
@@ -118,22 +118,22 @@ class PycudaDriver:
             self._objects[event].synchronize()
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        """Milliseconds on the device between two events that were reached."""
+        """Return the device time between two reached events in milliseconds."""
         with _errors():
             return float(self._objects[end].time_since(self._objects[start]))
 
     def upload(self, address: int, source: NDArray[Any], stream: int) -> None:
-        """Copy a C-contiguous array to the device, in a stream."""
+        """Queue a copy of a C-contiguous array to the device."""
         with _errors():
             cuda.memcpy_htod_async(address, source, self._objects[stream])
 
     def download(self, target: NDArray[Any], address: int, stream: int) -> None:
-        """Fill a C-contiguous array from the device, in a stream."""
+        """Queue a copy from the device to a C-contiguous array."""
         with _errors():
             cuda.memcpy_dtoh_async(target, address, self._objects[stream])
 
     def copy_rows(self, target: DevicePlane, source: DevicePlane, stream: int) -> None:
-        """Copy rows from one place of the device to another of as many bytes, in a stream."""
+        """Queue a copy of rows between two equally large places on the device."""
         copy = _rows_from(source)
         copy.set_dst_device(target.address)
         copy.dst_pitch = target.pitch
@@ -141,7 +141,7 @@ class PycudaDriver:
             copy(self._objects[stream])
 
     def download_rows(self, target: NDArray[Any], source: DevicePlane, stream: int) -> None:
-        """Fill a C-contiguous array with rows from the device, in a stream."""
+        """Queue a copy of rows from the device to a C-contiguous array."""
         copy = _rows_from(source)
         copy.set_dst_host(target)
         copy.dst_pitch = source.width
@@ -149,19 +149,19 @@ class PycudaDriver:
             copy(self._objects[stream])
 
     def begin_capture(self, stream: int) -> None:
-        """Not in pycuda."""
+        """Raise: pycuda has no CUDA graphs."""
         raise CudaError("pycuda has no CUDA graphs; try: pip install cuda-bindings")
 
     def end_capture(self, stream: int) -> int:
-        """Not in pycuda."""
+        """Raise: pycuda has no CUDA graphs."""
         raise CudaError("pycuda has no CUDA graphs; try: pip install cuda-bindings")
 
     def launch(self, graph: int, stream: int) -> None:
-        """Not in pycuda."""
+        """Raise: pycuda has no CUDA graphs."""
         raise CudaError("pycuda has no CUDA graphs; try: pip install cuda-bindings")
 
     def destroy_graph(self, graph: int) -> None:
-        """Not in pycuda."""
+        """Raise: pycuda has no CUDA graphs."""
         raise CudaError("pycuda has no CUDA graphs; try: pip install cuda-bindings")
 
     def close(self) -> None:
@@ -189,7 +189,7 @@ def _rows_from(source: DevicePlane) -> Any:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turn pycuda's errors into ours; their text has the function and CUDA's message."""
+    """Translate pycuda's errors, whose text has the function and CUDA's message."""
     try:
         yield
     except cuda.MemoryError as error:

@@ -1,4 +1,4 @@
-"""Former name of `rtdeblur.backends.tensorrt`: programs that import its modules by it keep working."""
+"""Former name of `rtdeblur.backends.tensorrt`, kept for programs that import its modules by it."""
 
 import sys
 

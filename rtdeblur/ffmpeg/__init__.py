@@ -1,1 +1,1 @@
-"""FFmpeg through PyAV: containers, pixels, packets, damage, and the files written to."""
+"""FFmpeg through PyAV: containers, pixels, packets, damage, and output targets."""

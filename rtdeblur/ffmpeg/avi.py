@@ -1,4 +1,4 @@
-"""When the streams of an AVI begin, which FFmpeg reads and does not write."""
+"""Start times of AVI streams, which FFmpeg reads but does not write."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SCALE_AND_RATE, _START = 28, 36
 
 
 def set_starts(path: Path, starts: Mapping[int, Fraction]) -> None:
-    """Write when streams begin, in the headers of a finished AVI.
+    """Write the start times of streams into the headers of a finished AVI.
 
     Args:
         path: the file.
-        starts: seconds, 0 or more, by index of the stream; rounded to its unit, a frame or a sample.
+        starts: start times in seconds, 0 or more, by stream index; rounded to a frame or a sample.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Opens containers through PyAV, on the terms that the whole package relies on."""
+"""Opening of containers through PyAV, with the limits and options that the whole package relies on."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import GpuDecodingError, InputError, NoVideoError
 
 MAX_PIXELS = 8192 * 8192
-"""The largest picture read unless a larger one is asked for: 8K, and 360° video of 8192x8192."""
+"""Default for the largest picture accepted, in pixels: enough for 8K, and 360° video of 8192x8192."""
 
 Device = Literal["cpu", "cuda"]
 
-# A crafted file must not make FFmpeg read others, nor fetch addresses.
+# A crafted file must not make FFmpeg read other files or fetch URLs.
 _PROTOCOLS = "file,pipe,fd"
 _NAMING_OTHERS = {
     "concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub",
     "webm_dash_manifest",
 }  # fmt: skip
 
-# ISO base media files of one picture: HEIF (ISO/IEC 23008-12, section 10) and AVIF.
+# Brands of ISO base media files with a single picture: HEIF (ISO/IEC 23008-12, section 10) and AVIF.
 _PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}
 
-# PyAV hands FFmpeg's log to Python's; who does not ask for it should not see it.
+# PyAV forwards FFmpeg's log to Python's logging; hide it by default.
 av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)
 logging.getLogger("libav").addHandler(logging.NullHandler())
 
-# Tags in some old encoding come through as the bytes they are; PyAV 19 always does so.
+# Preserve the bytes of tags in legacy encodings; PyAV 19 always does.
 _OLD = int(av.__version__.split(".")[0]) < 19
 _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _OLD else {}
 _NOT_THE_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def is_seekable(path: Path) -> bool:
-    """True for a file that has a name, not for a pipe nor standard input ('-')."""
+    """True for a regular file; False for a pipe or standard input ('-')."""
     return path != Path("-") and path.is_file()
 
 
@@ -65,16 +65,16 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
 
     Args:
         path: the file.
-        max_pixels: the largest picture that may be decoded to see what the file holds.
-        device: that decodes: cpu, or cuda: the GPU (NVDEC), in whose memory frames stay.
+        max_pixels: the largest picture that may be decoded for probing.
+        device: decoder: cpu, or cuda (NVDEC), which keeps frames in GPU memory.
 
     Raises:
-        InputError: it is missing, neither file nor pipe, empty, not readable or no media file; or no GPU
-            decodes here.
+        InputError: it is missing, neither file nor pipe, empty, unreadable or not a media file; or there is
+            no GPU decoder.
     """
     name = str(path)
     if name == "-":
-        # A file that was redirected can be searched; a pipe cannot.
+        # Redirected files are seekable; pipes are not.
         url = "fd:" if stat.S_ISREG(os.fstat(0).st_mode) else "pipe:0"
     elif not path.exists():
         raise InputError(f"input {name!r} does not exist; {_advice(name)}")
@@ -85,8 +85,8 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
     elif path.is_file() and not path.stat().st_size:
         raise InputError(f"input {name!r} is empty (0 bytes), expected a video file")
     else:
-        url = str(path.absolute())  # so that no name is taken for an address
-    # Cover art may be of a kind that the GPU does not decode: `main_video` looks at the video itself.
+        url = str(path.absolute())  # so that no name is parsed as a URL
+    # The GPU may be unable to decode cover art: `main_video` checks the video itself.
     accelerator = None
     if device == "cuda":
         accelerator = HWAccel("cuda", allow_software_fallback=True, is_hw_owned=True)
@@ -101,61 +101,61 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
                 **_TAGS,
             )
     except FFmpegError as error:
-        if accelerator and error.errno == errno.EPERM:  # what FFmpeg makes of a GPU that is not there
-            raise GpuDecodingError("no GPU decodes here, as --decoder cuda asks") from error
+        if accelerator and error.errno == errno.EPERM:  # FFmpeg's error for a missing GPU
+            raise GpuDecodingError("no GPU decoder for --decoder cuda") from error
         if accelerator and error.errno == errno.EOPNOTSUPP:
-            raise GpuDecodingError("FFmpeg cannot share the GPU with what uses it in this program") from error
+            raise GpuDecodingError("FFmpeg cannot share the GPU context of this program") from error
         said = log[-1][2].strip() if log else ""
         why = f"{reason(error)} ({said})" if said else reason(error)
         if "whitelist" in said and log[-1][1] == "image2":
             raise NoVideoError(_photo(path)) from error
         if "whitelist" in said:
-            why = "a playlist or the like, which names other files"
+            why = "it is a playlist or similar, which refers to other files"
         raise InputError(f"cannot read input {name!r}: {why}; expected a video file") from error
     return container
 
 
 def _advice(name: str) -> str:
-    """What may be wrong with the name of a file that does not exist."""
+    """Return a hint about the name of a missing file."""
     if re.search(r"%\d*d|[*?]|\[.+\]", name):
-        return (
-            "patterns are not taken: name the files or their folder; join pictures first, as with ffmpeg -i"
-        )
+        return "patterns are not supported here: give files or a folder, or make a video first with ffmpeg -i"
     return "check the name"
 
 
 def _photo(path: Path) -> str:
-    """What to say of a file that holds one picture."""
+    """Return the error for a file with a single picture."""
     with path.open("rb") as file:
         start = file.read(64)
     if start[8:12] == b"WEBP" and b"ANIM" in start:
         return f"input {str(path)!r} is an animated WebP, which FFmpeg cannot read; convert it to GIF or APNG"
-    return f"input {str(path)!r} is a photo, expected a video; to make one of it: ffmpeg -i PHOTO video.mkv"
+    return f"input {str(path)!r} is a photo, expected a video; to convert it: ffmpeg -i PHOTO video.mkv"
 
 
 @cache
 def _self_contained() -> str:
-    """The formats that hold all that they show, as FFmpeg's option takes them."""
+    """Return the self-contained formats, as a value for FFmpeg's format whitelist."""
     names: set[str] = set()
     for name in av.formats_available:
-        with suppress(ValueError):  # some are for writing alone
+        with suppress(ValueError):  # some are only for writing
             names.update(ContainerFormat(name, "r").name.split(","))
     return ",".join(sorted(names - _NAMING_OTHERS))
 
 
 def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXELS) -> VideoStream:
-    """The stream that a player shows: the default video, else the first, and never cover art.
+    """Return the stream that a player shows: the default video, else the first, but never cover art.
 
-    Its decoder refuses larger pictures than `max_pixels`, also where they come later.
+    Its decoder refuses pictures larger than `max_pixels`, including later ones.
 
     Raises:
-        NoVideoError: there is none, or one picture.
+        NoVideoError: there is no video, or only one picture.
         InputError: FFmpeg has no decoder for it, or its pictures are too large.
     """
     videos = [s for s in container.streams.video if not s.disposition & _NOT_THE_PICTURE]
     if not videos:
         held = ", ".join("cover art" if s.type == "video" else s.type for s in container.streams)
-        raise NoVideoError(f"input {str(path)!r} holds no video, only {held or 'nothing'}; expected a video")
+        raise NoVideoError(
+            f"input {str(path)!r} contains no video, only {held or 'nothing'}; expected a video"
+        )
     chosen = next((s for s in videos if s.disposition & Disposition.default), videos[0])
     if chosen.codec_context is None:
         raise InputError(f"input {str(path)!r}: this build of FFmpeg cannot decode its video")
@@ -167,11 +167,11 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
         )
     brand = container.metadata.get("major_brand", "")
     is_picture = container.format.name.endswith("_pipe") or brand in _PHOTO_BRANDS
-    # Pictures in a pipe may be many; one without a size was too large for FFmpeg, and decoding says so. An
-    # animated WebP has none either.
+    # A pipe may contain many pictures. A stream without a size was too large for FFmpeg (decoding will report
+    # that) or is an animated WebP.
     if is_picture and is_seekable(path) and (size[0] or container.format.name == "webp_pipe"):
         raise NoVideoError(_photo(path))
-    # Decoders count the padding of lines too.
+    # Decoders include row padding in the limit.
     chosen.codec_context.options = {"max_pixels": str(2 * max_pixels + 65536)}
     return chosen
 
@@ -179,7 +179,7 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
 def frame_rate(stream: VideoStream) -> Fraction | None:
     """Average frames per second; None if unknown.
 
-    A raw stream has no times, and FFmpeg assumes 25; there the video's own headers count.
+    FFmpeg assumes 25 for a raw stream, which has no timestamps; use the rate in its headers instead.
     """
     own = stream.codec_context.framerate
     if own and FormatFlags.no_timestamps in FormatFlags(stream.container.format.flags):
@@ -189,7 +189,7 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
 
 
 def is_cut_off(path: Path) -> bool:
-    """True for a RIFF file (AVI) that is shorter than its header says."""
+    """True for a RIFF file (AVI) shorter than its header states."""
     if not is_seekable(path):
         return False
     with path.open("rb") as file:
@@ -198,9 +198,9 @@ def is_cut_off(path: Path) -> bool:
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:
-    """The decoder of a stream, set up to give all that can be decoded.
+    """Create the decoder of a stream, set up to output everything decodable.
 
-    FFmpeg's own decoders of VP8 and VP9 do not see transparency; libvpx does.
+    FFmpeg's native VP8 and VP9 decoders ignore transparency; libvpx does not.
     """
     context = stream.codec_context
     name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
@@ -220,15 +220,15 @@ def open_video(
     """Open a file to decode its main video.
 
     Args:
-        path: as `open_input` takes it.
+        path: see `open_input`.
         max_pixels: the largest picture that may be decoded.
-        device: that decodes.
+        device: decoder, cpu or cuda.
 
     Returns:
-        The container, its main video, and a decoder, whose `is_hwaccel` says whether the GPU decodes.
+        The container, its main video, and a decoder; its `is_hwaccel` is True if the GPU decodes.
 
     Raises:
-        InputError: as `open_input` and `main_video`.
+        InputError: see `open_input` and `main_video`.
     """
     container = open_input(path, max_pixels, device)
     try:
@@ -242,19 +242,19 @@ def open_video(
 def open_output(
     file: str | BytesIO, format_name: str, options: dict[str, str] | None = None
 ) -> OutputContainer:
-    """Open a container for writing; nothing is written before its header.
+    """Open a container for writing; nothing is written until its header.
 
     Args:
-        file: where to write.
+        file: the output.
         format_name: FFmpeg's name of the container.
-        options: options of the muxer.
+        options: muxer options.
     """
     container: OutputContainer = av.open(file, "w", format=format_name, container_options=options, **_TAGS)
     return container
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in FFmpeg's words and one line."""
+    """Return FFmpeg's error message in one line."""
     if isinstance(error, FFmpegError | OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,7 @@
-"""Counts what of an input cannot be read, whether FFmpeg raises it, flags it or only mentions it.
+"""Counts of damage in an input, whether FFmpeg raises it, flags it or only logs it.
 
-Most decoders flag a picture that they had to repair. Some just say so in FFmpeg's log (FFV1 whose checksum
-fails, JPEG), as demuxers do of files that end early: there their words are counted. HEVC and VP9 hide most.
+Most decoders flag a picture that they had to conceal. Some only log it (FFV1 with a wrong checksum, JPEG), as
+demuxers do for truncated files: there, log messages are counted. HEVC and VP9 hide most damage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMES = "frame times out of order"
 MISSING = "frames missing"
 EARLY = "unexpected end of the file"
 
-# What is said in passing of damage that is neither raised nor flagged (libavcodec/ffv1dec.c, mjpegdec.c,
+# Log messages about damage that is neither raised nor flagged (libavcodec/ffv1dec.c, mjpegdec.c,
 # libavformat/matroskadec.c, mov.c).
 _MENTIONED = {
     FRAMES: re.compile(r"slice CRC mismatch|^error count: |^error y=|^overread \d"),
@@ -37,13 +37,13 @@ _TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds)")
 
 @dataclass(slots=True)
 class Damage:
-    """What could not be read.
+    """Damage met in an input.
 
     Attributes:
-        message: the first failure, mostly in FFmpeg's words.
-        kinds: how often each kind of failure was met.
-        source: the name of the input.
-        max_pixels: the largest picture that its decoder takes.
+        message: the first failure, usually FFmpeg's message.
+        kinds: number of failures of each kind.
+        source: name of the input.
+        max_pixels: the largest picture that its decoder accepts.
         strict: raise the first failure instead of counting it.
     """
 
@@ -55,24 +55,24 @@ class Damage:
 
     @property
     def count(self) -> int:
-        """All failures together; one spot of damage may show in several ways."""
+        """Total of failures; one damaged spot may cause several."""
         return sum(self.kinds.values())
 
     def add(self, kind: str, message: str, count: int = 1) -> None:
         """Count failures.
 
         Raises:
-            InputError: they are not to be counted but raised.
+            InputError: `strict` is set.
         """
         self.kinds[kind] = self.kinds.get(kind, 0) + count
         self.message = self.message or message
         if self.strict:
             what = f"input {self.source!r} is damaged ({kind}: {count}): {message}"
-            raise InputError(f"{what}; without --strict, all that can be read is restored")
+            raise InputError(f"{what}; without --strict, everything readable is restored")
 
     @contextmanager
     def watch(self, kind: str) -> Iterator[None]:
-        """Count what FFmpeg raises inside as of a kind, or else what it only mentions; raise neither."""
+        """Count an exception from FFmpeg as damage of a kind, else its log messages; suppress both."""
         with av.logging.Capture() as log:
             try:
                 yield
@@ -92,7 +92,7 @@ class Damage:
                 self.add(mentioned, words)
 
     def __add__(self, other: Damage) -> Damage:
-        """Both together, as a report; the first failure is this one's, if it has any."""
+        """Add up two reports; keeps the first failure of this one, if any."""
         kinds = dict(self.kinds)
         for kind, count in other.kinds.items():
             kinds[kind] = kinds.get(kind, 0) + count

@@ -1,4 +1,4 @@
-"""What this FFmpeg writes and reads: containers by name, what they hold, and its codecs."""
+"""Containers and codecs of this FFmpeg: lookup by name, and what each container can store."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from rtdeblur.ffmpeg.targets import is_stream
 
 @dataclass(frozen=True, slots=True)
 class ContainerTraits:
-    """What is known of a container, and cannot be asked of FFmpeg's muxer; the defaults hold for the rest.
+    """Facts about a container that FFmpeg's muxer cannot be asked for; unlisted containers have the defaults.
 
     Attributes:
-        chapters: whether it holds chapters.
-        timecode: whether it holds the timecode of the first frame.
-        rotation: whether it holds a display matrix.
+        chapters: whether it stores chapters.
+        timecode: whether it stores the timecode of the first frame.
+        rotation: whether it stores a display matrix.
         cover: where cover art goes: a stream of its own, an attachment, or nowhere.
-        attachments: whether it holds attachments, such as fonts.
-        numbers_frames: whether frames have numbers there, and no times of their own; raw streams, of which
-            FFmpeg knows it, are not listed.
-        starts_in_header: whether every stream begins at zero there, unless its header says when.
-        single_times: whether a packet has one time; FFmpeg reads it as that of decoding.
-        counts_from_zero: whether its duration begins at zero, whatever time its first packet has.
-        codecs: all that its streams may hold besides video; None leaves it to the muxer.
-        options: of the muxer, for exact times.
-        pipe_flags: flags of the muxer for an output that cannot be searched.
-        free_tags_flag: flag of the muxer that keeps tags with keys of the user's own; empty if it needs none.
-        keys: tags that it keeps without that flag; None means all.
-        pcm_options: options with which the muxer looks at PCM's channels as it writes its header; without
+        attachments: whether it stores attachments, such as fonts.
+        numbers_frames: whether frames are numbered instead of having timestamps; raw streams, which FFmpeg
+            flags itself, are not listed.
+        starts_in_header: whether every stream starts at zero unless its header says otherwise.
+        single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
+        counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
+        codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
+        options: muxer options needed for exact timestamps.
+        pipe_flags: muxer flags for an output that is not seekable.
+        free_tags_flag: muxer flag that keeps tags with custom keys; empty if none is needed.
+        keys: tags kept without that flag; None means all.
+        pcm_options: options that make the muxer check the channels of PCM when it writes the header; without
             them it does so only at the end, too late to refuse the stream.
-        suggested_ending: ending of files, to suggest to users whose container refuses a stream; empty if
-            other containers are the better advice.
+        suggested_ending: extension to suggest to users whose container refuses a stream; empty if other
+            containers are better advice.
     """
 
     chapters: bool = False
@@ -67,19 +67,20 @@ class ContainerTraits:
     suggested_ending: str = ""
 
     def takes(self, codec: str) -> bool:
-        """Whether a stream besides the video may hold a codec; if so, the muxer may still refuse it."""
+        """Whether streams other than the main video may use a codec; the muxer may still refuse it."""
         return self.codecs is None or codec in self.codecs
 
 
-# Keys for which mp4 has places of its own (libavformat/movenc.c, mov_write_ilst_tag); others need its table
-# of free keys, which fewer players read.
+# Keys with dedicated atoms in mp4 (libavformat/movenc.c, mov_write_ilst_tag). Others need its table of free
+# keys, which fewer players read.
 _MP4_KEYS = frozenset({
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright",
     "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords",
     "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation",
     "track", "disc", "tmpo", "creation_time", "timecode",
 })  # fmt: skip
-# The muxer takes every codec, and what it does not know comes back as nothing: allow what does not.
+# The muxer accepts every codec, but readers cannot identify those that MPEG-TS has no type for: list the
+# others.
 _MPEGTS_CODECS = frozenset({
     "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
     "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
@@ -93,7 +94,7 @@ _MOV = ContainerTraits(
     timecode=True,
     rotation=True,
     options={"movie_timescale": "90000"},  # else start offsets are rounded to a millisecond
-    # An index cannot be written in a pipe. Without delay_moov the sound would be moved by its priming.
+    # An index cannot be written to a pipe. Without delay_moov, audio would be shifted by its priming.
     pipe_flags=("frag_keyframe", "delay_moov", "default_base_moof"),
     free_tags_flag="use_metadata_tags",
     keys=_MP4_KEYS,
@@ -123,26 +124,26 @@ CONTAINERS: dict[str, ContainerTraits] = {
     ),
     **dict.fromkeys(("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS)),
 }
-"""By FFmpeg's name of the muxer; those to suggest first come first."""
+"""Traits by FFmpeg's muxer name, in the order in which containers are suggested."""
 
 
 def traits_of(name: str) -> ContainerTraits:
-    """What is known of a container.
+    """Return the traits of a container.
 
     Args:
-        name: FFmpeg's name of the muxer, or of the demuxer, which may list several.
+        name: FFmpeg's name of the muxer, or of the demuxer, which may be a comma-separated list.
     """
     return CONTAINERS.get(name.partition(",")[0], ContainerTraits())
 
 
 def numbers_frames(container: OutputContainer) -> bool:
-    """Whether frames have numbers in a container, and no times of their own."""
+    """Whether a container numbers its frames instead of giving them timestamps."""
     is_raw = Flags.no_timestamps in Flags(container.format.flags)
     return is_raw or traits_of(container.format.name).numbers_frames
 
 
 def ffmpeg_version() -> str:
-    """The version of FFmpeg inside PyAV."""
+    """Return the version of the FFmpeg that PyAV bundles."""
     return av.ffmpeg_version_info
 
 
@@ -156,14 +157,14 @@ def has_codec(name: str, mode: Literal["r", "w"]) -> bool:
 
 
 def format_of(path: Path, name: str | None = None) -> str:
-    """FFmpeg's name of the container that a file name asks for.
+    """Return FFmpeg's name of the container for a file name.
 
     Args:
-        path: the name of the output; standard output ('-') and an existing pipe or device get matroska.
-        name: a container that was asked for, by FFmpeg's name or a usual ending; it goes before the path's.
+        path: the output; standard output ('-') and an existing pipe or device get matroska.
+        name: an explicitly requested container, by FFmpeg's name or a usual extension; overrides the path's.
 
     Raises:
-        UsageError: the ending or the name is missing or unknown, or names something else than one file.
+        UsageError: the extension or name is missing or unknown, or does not stand for a single video file.
     """
     if name is not None:
         found = _video_muxer("x", name) or _video_muxer(f"x.{name}")
@@ -179,7 +180,7 @@ def format_of(path: Path, name: str | None = None) -> str:
 
 
 def ending_of(name: str) -> str:
-    """The usual ending of files in a container that was asked for, as '.mkv'.
+    """Return the usual extension of a requested container, such as '.mkv'.
 
     Raises:
         UsageError: there is no such container.
@@ -192,7 +193,7 @@ def ending_of(name: str) -> str:
 
 
 def _video_muxer(file: str, format_name: str | None = None) -> str | None:
-    """The name of the container, by the ending of a file name or its own; None where it holds no video."""
+    """Return the muxer for a file name or format name; None if it cannot store video."""
     try:
         container: OutputContainer = av.open(file, "w", format=format_name)  # opens no file yet
     except ValueError:
@@ -204,9 +205,9 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
 def refusal(
     format_name: str, add: Callable[[OutputContainer], object], options: dict[str, str] | None = None
 ) -> str | None:
-    """Why a container cannot be written with what `add` puts into it; None if it can.
+    """Return why a container cannot be written with the streams that `add` adds; None if it can.
 
-    Muxers know only when they write the header, so one is written, to memory.
+    Muxers only find out while writing the header, so write one to memory.
 
     Args:
         format_name: FFmpeg's name of the container.

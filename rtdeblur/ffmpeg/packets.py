@@ -1,4 +1,4 @@
-"""Packets that wait for the picture they belong to."""
+"""Queue of packets waiting for the frame they precede."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 
 from av.packet import Packet
 
-AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic in its stubs alone
-# What may wait for a picture: sound of minutes, until the video goes on or has ended.
+AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic only in its stubs
+# Limits of the queue: minutes of audio, until the video continues or has ended.
 _QUEUE_PACKETS, _QUEUE_BYTES = 4096, 8 << 20
 
 
 class PacketQueue:
-    """Packets of the streams beside the video, waiting for the picture that they belong to."""
+    """Packets of other streams, waiting for the frame they precede."""
 
     def __init__(self) -> None:
         self._packets: list[AnyPacket] = []
@@ -22,16 +22,16 @@ class PacketQueue:
 
     @property
     def is_full(self) -> bool:
-        """True where no more should be held in memory."""
+        """True if no more should be held in memory."""
         return len(self._packets) >= _QUEUE_PACKETS or self._bytes >= _QUEUE_BYTES
 
     def add(self, packet: AnyPacket) -> None:
-        """Let one more wait."""
+        """Add a packet."""
         self._packets.append(packet)
         self._bytes += packet.size
 
     def take(self, until: float | Fraction = math.inf) -> tuple[AnyPacket, ...]:
-        """Remove and give the packets to be decoded until then, in seconds; each stream stays in order."""
+        """Remove and return the packets to be decoded by a time in seconds; each stream stays in order."""
         taken: list[AnyPacket] = []
         left: list[AnyPacket] = []
         later: set[int] = set()

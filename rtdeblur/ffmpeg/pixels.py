@@ -1,4 +1,4 @@
-"""From the sample formats of FFmpeg to y, u, v planes, and what the code values mean.
+"""Conversion of FFmpeg's pixel formats to y, u, v planes, and the meaning of their code values.
 
 | source                                      | becomes            | how                                    |
 |---------------------------------------------|--------------------|----------------------------------------|
@@ -7,11 +7,11 @@
 | the same with alpha                         | itself             | views; alpha stays in the frame        |
 | gray of 8 to 16 bits                        | itself             | view; u, v are one neutral sample      |
 | big-endian or MSB-aligned samples           | same, little-endian| bit exact                              |
-| nv12, p010, yuyv422 and their like          | planar, same depth | bit exact                              |
+| nv12, p010, yuyv422 and similar             | planar, same depth | bit exact                              |
 | packed RGB, with alpha or without           | planar, same depth | bit exact                              |
 | palette, Bayer, XYZ                         | planar RGB         | what swscale makes of it               |
 | gray with alpha                             | yuva420p           | bit exact                              |
-| one bit a pixel                             | gray               | bit exact                              |
+| one bit per pixel                           | gray               | bit exact                              |
 | 11, 13, 15 bits; more than 16 or floating   | next depth up; 16  |                                        |
 """
 
@@ -46,27 +46,27 @@ COLORSPACES: dict[Matrix, Colorspace] = {
     "bt601": Colorspace.ITU601,
     "bt709": Colorspace.ITU709,
     "bt2020": Colorspace.BT2020,
-    "rgb": Colorspace.ITU709,  # what it becomes where it must
+    "rgb": Colorspace.ITU709,  # fallback if conversion is needed
 }
-"""What swscale calls a matrix."""
+"""swscale's name of a colour matrix."""
 
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-# Columns and rows of luma for one sample of chroma, and FFmpeg's name of it.
+# Columns and rows of luma per chroma sample, and FFmpeg's name for the subsampling.
 _SUBSAMPLINGS = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (1, 2): "440", (4, 1): "411", (4, 4): "410"}
 
 
 def depth_of(pix_fmt: VideoFormat) -> int:
-    """Bits a sample, as stored."""
+    """Bits per sample, as stored."""
     return max(component.bits for component in pix_fmt.components)
 
 
 def has_alpha(pix_fmt: VideoFormat) -> bool:
-    """True where the format holds transparency."""
+    """True if the format has an alpha channel."""
     return any(component.is_alpha for component in pix_fmt.components)
 
 
 def is_full_range(frame: VideoFrame) -> bool:
-    """True where black is 0: the frame says so, or its format does (yuvj, untagged gray and RGB)."""
+    """True for full range (black is 0), by the frame's tag or its format (yuvj, untagged gray and RGB)."""
     if frame.format.name.startswith("yuvj"):
         return True
     if frame.color_range == ColorRange.UNSPECIFIED:
@@ -75,9 +75,9 @@ def is_full_range(frame: VideoFrame) -> bool:
 
 
 def colour_of(frame: VideoFrame) -> Colour:
-    """What the code values of a planar frame mean, or of one in the GPU's memory.
+    """Return how to interpret the code values of a planar frame, or of one in GPU memory.
 
-    An untagged matrix is guessed as players do: BT.709 for 720 lines and more, else BT.601.
+    An untagged matrix is guessed as players do: BT.709 from 720 lines up, else BT.601.
     """
     depth = depth_of(frame.sw_format or frame.format)
     if frame.format.is_rgb:
@@ -88,7 +88,7 @@ def colour_of(frame: VideoFrame) -> Colour:
 
 
 def planar(frame: VideoFrame) -> VideoFrame:
-    """The frame itself where its planes can be used as they are, else a converted one (see the table)."""
+    """Return the frame itself if its planes are usable as they are, else a converted copy (see the table)."""
     source = frame.format
     if PLANAR.fullmatch(source.name):
         return frame
@@ -96,14 +96,14 @@ def planar(frame: VideoFrame) -> VideoFrame:
     converted = frame.reformat(
         format=_planar_name(source), interpolation=_EXACT, src_color_range=scale, dst_color_range=scale
     )
-    # The tags of the source, of which swscale knows too few.
+    # Restore the source's tags: swscale knows only some of them.
     converted.colorspace = frame.colorspace
     converted.color_range = scale if is_full_range(frame) else frame.color_range
     return converted
 
 
 def is_rgb(pix_fmt: VideoFormat) -> bool:
-    """True for RGB and what is converted like it."""
+    """True for RGB and for formats converted to it."""
     return pix_fmt.is_rgb or pix_fmt.has_palette or pix_fmt.is_bayer or pix_fmt.name.startswith("xyz")
 
 
@@ -123,10 +123,10 @@ def _planar_name(source: VideoFormat) -> str:
 
 
 def plane_views(frame: VideoFrame) -> tuple[Plane, ...]:
-    """Views on the colour planes of a planar frame, without the padding of its lines.
+    """Return views of the colour planes of a planar frame, without row padding.
 
     Returns:
-        y, u, v of (H, W), (Hc, Wc), (Hc, Wc), green, blue, red for RGB, or y alone for gray; uint8, or
+        y, u, v of (H, W), (Hc, Wc), (Hc, Wc); green, blue, red for RGB; only y for gray. uint8, or
         uint16 above 8 bits.
         Writing to them writes to the frame.
     """
@@ -134,13 +134,13 @@ def plane_views(frame: VideoFrame) -> tuple[Plane, ...]:
     views: list[Plane] = []
     for plane in frame.planes[:3]:
         rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)[:, : plane.width]
-        # The buffer of a bottom-up picture starts at its last line.
+        # The buffer of a bottom-up picture starts at its last row.
         views.append(rows if plane.line_size > 0 else rows[::-1])
     return tuple(views)
 
 
 def planes_of(frame: VideoFrame) -> Planes:
-    """y, u, v of a planar frame; gray gets u and v of one neutral sample, shape (1, 1)."""
+    """Return y, u, v of a planar frame; gray gets one neutral sample as u and v, shape (1, 1)."""
     views = plane_views(frame)
     if len(views) == 3:
         return views[0], views[1], views[2]
@@ -149,7 +149,7 @@ def planes_of(frame: VideoFrame) -> Planes:
 
 
 def device_planes(frame: VideoFrame) -> DevicePlanes | None:
-    """Where a frame in the GPU's memory lies; None of one that is elsewhere, and of any format but NV12."""
+    """Return the device planes of an NV12 frame in GPU memory; None for any other frame."""
     sw_format = frame.sw_format
     if sw_format is None or sw_format.name != "nv12" or frame.width % 2 or frame.height % 2:
         return None
@@ -161,13 +161,13 @@ def device_planes(frame: VideoFrame) -> DevicePlanes | None:
 
 
 def downloaded(frame: VideoFrame) -> VideoFrame:
-    """The frame itself, or a copy of one in the GPU's memory."""
+    """Return the frame itself, or a host copy of a frame in GPU memory."""
     sw_format = frame.sw_format
     return frame if sw_format is None else frame.reformat(format=sw_format.name)
 
 
 def video_frame(frame: Frame) -> VideoFrame:
-    """FFmpeg's frame with a copy of the planes, its colour untagged; gray becomes 4:2:0."""
+    """Return an FFmpeg frame with a copy of the planes and no colour tags; gray becomes 4:2:0."""
     (rows, columns), chroma = frame.planes[0].shape, frame.planes[1].shape
     subsampling = next(
         (
@@ -175,7 +175,7 @@ def video_frame(frame: Frame) -> VideoFrame:
             for (across, down), name in _SUBSAMPLINGS.items()
             if chroma == (-(-rows // down), -(-columns // across))
         ),
-        "420",  # gray: the one neutral sample fills any chroma
+        "420",  # gray: the neutral sample is broadcast to any chroma size
     )
     depth = frame.colour.bit_depth
     suffix = "" if depth == 8 else f"{depth}le"

@@ -10,8 +10,8 @@ from typing import Any
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
-# AVMasteringDisplayMetadata (libavutil/mastering_display_metadata.h): AVRational (two ints) of the x and
-# y of red, green, blue and white, of the minimum and maximum luminance, then two flags.
+# AVMasteringDisplayMetadata (libavutil/mastering_display_metadata.h): AVRational (two ints) for x and y of
+# red, green, blue and white, and for minimum and maximum luminance, then two flags.
 _MASTERING = struct.Struct("20i2i")
 _CONTENT_LIGHT = struct.Struct("2I")
 _MATRIX = struct.Struct("9i")
@@ -19,21 +19,21 @@ _MATRIX = struct.Struct("9i")
 
 @cache
 def _unnamed(kind: int) -> Type:
-    """A member for a kind of side data that FFmpeg knows and PyAV has no name for."""
+    """Make an enum member for a kind of side data that PyAV does not name."""
     member: Type = object.__new__(Type)
     member._name_ = f"KIND_{kind}"
     member._value_ = kind  # type: ignore[assignment]
     return member
 
 
-# PyAV 18 names 28 kinds; its FFmpeg has more (views of MV-HEVC, EXIF of JPEG), and one of those makes
-# all side data of its frame unreadable: "31 is not a valid Type".
+# PyAV 18 names 28 kinds, but its FFmpeg has more (MV-HEVC views, JPEG EXIF); any of those makes all side data
+# of its frame unreadable: "31 is not a valid Type".
 Type._missing_ = staticmethod(_unnamed)  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)
 class MasteringDisplay:
-    """The display that a video was graded on (SMPTE ST 2086).
+    """Mastering display: the display that a video was graded on (SMPTE ST 2086).
 
     Attributes:
         values: x and y of red, green, blue and white, then the lowest and highest luminance in cd/m².
@@ -45,14 +45,14 @@ class MasteringDisplay:
 
 
 def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
-    """The side data of one kind; None if the frame has none."""
+    """Return the side data of one kind; None if the frame has none."""
     entries: Any = frame.side_data
     entry = entries.get(kind)
     return None if entry is None else bytes(entry)
 
 
 def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:
-    """The mastering display; None if the frame names none."""
+    """Return the mastering display; None if not stated."""
     data = side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     if data is None:
         return None
@@ -62,7 +62,7 @@ def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:
 
 
 def light_level(frame: VideoFrame) -> tuple[int, int] | None:
-    """MaxCLL and MaxFALL in cd/m²; None if the frame states none."""
+    """Return MaxCLL and MaxFALL in cd/m²; None if not stated."""
     data = side_data(frame, Type.CONTENT_LIGHT_LEVEL)
     if not data:
         return None
@@ -71,6 +71,6 @@ def light_level(frame: VideoFrame) -> tuple[int, int] | None:
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """How players turn or mirror the picture (libavutil/display.h); None if they show it as it is coded."""
+    """Return the display matrix, which rotates or mirrors pictures (libavutil/display.h); None if not set."""
     data = side_data(frame, Type.DISPLAYMATRIX)
     return None if data is None else _MATRIX.unpack(data)

@@ -1,4 +1,4 @@
-"""What the packets of a file take."""
+"""Sizes of the packets of a file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rtdeblur.ffmpeg.container import main_video, open_input
 
 @dataclass(frozen=True, slots=True)
 class PacketSizes:
-    """Bytes of packets.
+    """Packet sizes in bytes.
 
     Attributes:
-        key_frames: of each key frame of the main video.
-        other_frames: of each of its other frames.
-        rest: of all other streams together.
+        key_frames: size of each key frame of the main video.
+        other_frames: size of each of its other frames.
+        rest: total size of all other streams.
     """
 
     key_frames: tuple[int, ...]
@@ -24,10 +24,10 @@ class PacketSizes:
 
 
 def packet_sizes(path: Path) -> PacketSizes:
-    """Read a file through without decoding it.
+    """Read a whole file without decoding it.
 
     Raises:
-        InputError: it cannot be opened, or holds no video.
+        InputError: it cannot be opened, or contains no video.
     """
     keys: list[int] = []
     others: list[int] = []

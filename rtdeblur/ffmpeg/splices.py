@@ -1,19 +1,19 @@
-"""Clocks of transport streams that restart: after a splice, a restart of the sender, a lost hour."""
+"""Repair of clock restarts in transport streams: after a splice, a sender restart or an outage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 
-# As FFmpeg's dts_delta_threshold: a clock that moves further was spliced or restarted.
+# Same as FFmpeg's dts_delta_threshold: a larger jump means that the clock was spliced or restarted.
 JUMP_SECONDS = 10
-# As FFmpeg's fftools/ffmpeg_demux.c: nor does the clock of one stream go back further.
+# Same as FFmpeg's fftools/ffmpeg_demux.c: nor does the clock of a single stream step back further.
 _TOLERANCE_SECONDS = Fraction(1, 10)
 
 
 @dataclass(slots=True)
 class _Stream:
-    """Where a stream should go on: after its last packet, and after the one before that."""
+    """Expected next time of a stream: after its last packet, and after the one before it."""
 
     offset: Fraction
     expected: Fraction
@@ -21,10 +21,10 @@ class _Stream:
 
 
 class Splicer:
-    """Closes the gaps that a restarted clock leaves in a transport stream, for all its streams alike.
+    """Closes the gaps that a restarted clock leaves in a transport stream, by one offset for all streams.
 
-    Around the restart, packets of the old clock and the new one are interleaved: an offset found once is used
-    again, or each change would move sound against picture.
+    Around the restart, packets of the old and the new clock are interleaved, so a known offset is reused: a
+    new one at each change would desynchronise audio and video.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Splicer:
         self._last: Fraction | None = None
 
     def offset(self, time: Fraction, duration: Fraction, index: int = 0) -> Fraction:
-        """What to add to the times of a packet, in seconds.
+        """Return the offset to add to the timestamps of a packet, in seconds.
 
         Args:
             time: decoding time of the packet, in seconds.
@@ -52,17 +52,17 @@ class Splicer:
         return offset
 
     def _found(self, time: Fraction, stream: _Stream | None) -> Fraction | None:
-        """The known offset that lets a stream go on best; None if its clock was restarted."""
+        """The known offset that continues a stream best; None if its clock was restarted."""
         last = time if self._last is None else self._last
         near = [o for o in reversed(self._offsets) if abs(time + o - last) <= JUMP_SECONDS]
         if stream is None:
             return near[0] if near else None
-        # Sound and pictures go on where they were; after a pause, streams stay near each other.
+        # Audio and video resume where they stopped; after a pause, streams stay close to each other.
         closest = min(near, key=lambda o: abs(time + o - stream.expected), default=None)
         if closest is not None and abs(time + closest - stream.expected) <= _TOLERANCE_SECONDS:
             return closest
         near.sort(key=lambda o: abs(time + o - last))
-        # If the packet goes back only from the last one, the last one's time was damaged.
+        # If the packet steps back only from the last one, the last one's timestamp was damaged.
         for expected in (stream.expected, stream.previous):
             for offset in near:
                 if time + offset >= expected - _TOLERANCE_SECONDS:

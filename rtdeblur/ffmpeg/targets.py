@@ -1,4 +1,4 @@
-"""Where an output goes: a file that appears under its name only when it is whole, or a stream."""
+"""Output targets: a file that appears under its name only when complete, or a stream."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rtdeblur.errors import OutputError, UsageError
 def open_target(
     path: Path, *, source: Path | None, overwrite: bool, part: Path | None = None
 ) -> PartFile | StreamTarget:
-    """Open the place that an output is written to.
+    """Open an output.
 
     Args:
         path: the output.
         source: the file being read.
         overwrite: replace an existing file.
-        part: where a file grows, under a lock of the caller's; None chooses a new name.
+        part: partial file, locked by the caller; None chooses a new name.
 
     Raises:
-        UsageError: it is the source, a terminal, or exists and `overwrite` is False.
+        UsageError: it is the source or a terminal, or it exists and `overwrite` is False.
         OutputError: it cannot be written.
     """
     if is_stream(path):
@@ -35,7 +35,7 @@ def open_target(
 
 
 def is_stream(path: Path) -> bool:
-    """True for standard output ('-') and for what is there and no file: a named pipe, /dev/null."""
+    """True for standard output ('-') and for an existing path that is not a file: a named pipe, /dev/null."""
     if path == Path("-"):
         return True
     try:
@@ -46,38 +46,38 @@ def is_stream(path: Path) -> bool:
 
 
 def destination(target: Path) -> Path:
-    """Where writing to a target goes: to what it links to, too.
+    """Return the path that is actually written, following links.
 
     Raises:
-        OutputError: it is a link that another user made, who may have aimed it at a file of this one.
+        OutputError: it is a link made by another user, who may have pointed it at a file of this user.
     """
     with suppress(OSError):
         facts = os.lstat(target)
         if stat.S_ISLNK(facts.st_mode) and hasattr(os, "geteuid") and facts.st_uid not in (os.geteuid(), 0):
             raise OutputError(
-                f"output {str(target)!r} is a link of another user (uid {facts.st_uid}); try another name"
+                f"output {str(target)!r} is another user's link (uid {facts.st_uid}); try another name"
             )
     return target.resolve()
 
 
 class StreamTarget:
-    """A pipe or device, which takes the output as it comes and keeps what it got.
+    """A pipe or device: written sequentially, and nothing can be taken back.
 
     Args:
-        path: '-' for standard output, else something that exists.
+        path: '-' for standard output, else an existing pipe or device.
 
     Attributes:
-        url: what FFmpeg writes to; it never seeks there.
+        url: URL for FFmpeg, which never seeks in it.
 
     Raises:
         UsageError: it is a terminal.
-        OutputError: it cannot be opened for writing, or is a disk.
+        OutputError: it cannot be opened for writing, or it is a disk.
     """
 
     def __init__(self, path: Path) -> None:
         name = "standard output" if path == Path("-") else repr(str(path))
         if path != Path("-") and path.is_block_device():
-            raise OutputError(f"output {name} is a disk, expected the name of a file")
+            raise OutputError(f"output {name} is a disk, expected a file name")
         try:
             self._fd: int | None = os.dup(1) if path == Path("-") else os.open(path, os.O_WRONLY)
         except OSError as error:
@@ -85,7 +85,7 @@ class StreamTarget:
         if os.isatty(self._fd):
             self.discard()
             raise UsageError(
-                f"{name} is a terminal, which shows no video; name a file or a pipe to a program"
+                f"{name} is a terminal, which cannot show video; name a file, or pipe to a program"
             )
         if sys.platform == "win32":
             import msvcrt
@@ -94,7 +94,7 @@ class StreamTarget:
         self.url = f"pipe:{self._fd}"
 
     def commit(self) -> None:
-        """Close it: its reader has everything.
+        """Close it after the last bytes.
 
         Raises:
             OutputError: the last bytes could not be written.
@@ -107,29 +107,29 @@ class StreamTarget:
                 raise OutputError(f"cannot write to {self.url}: {error.strerror}") from error
 
     def discard(self) -> None:
-        """Close it, with what it got; does nothing after `commit` or a second time."""
+        """Close it with the output incomplete; does nothing after `commit` or when called again."""
         with suppress(OutputError):
             self.commit()
 
 
 class PartFile:
-    """A hidden file beside the target, renamed over it by `commit`.
+    """A hidden file next to the target, renamed over it by `commit`.
 
-    A crash, a full disk or Ctrl-C therefore never leaves half a video under the target's name, and
-    never costs the file that stood there before. A replaced file passes its permissions on.
+    A crash, a full disk or Ctrl-C therefore never leaves half a video under the target's name, and never
+    destroys the file that was there before. The new file inherits the permissions of the one it replaces.
 
     Args:
-        target: the name to appear in the end.
+        target: final name of the output.
         source: the file being read, which the target must not be.
         overwrite: replace an existing target.
-        part: the hidden file, which a killed program may have left; None chooses a new name.
+        part: the hidden file, possibly left by a killed run; None chooses a new name.
 
     Attributes:
-        path: the hidden file, which exists and is empty.
-        url: its name for FFmpeg.
+        path: the hidden file, created empty.
+        url: its URL for FFmpeg.
 
     Raises:
-        UsageError: the target is the source by whatever name, or exists and `overwrite` is False.
+        UsageError: the target is the source under any name, or exists and `overwrite` is False.
         OutputError: the folder is missing or not writable.
     """
 
@@ -137,47 +137,48 @@ class PartFile:
         self, target: Path, *, source: Path | None, overwrite: bool, part: Path | None = None
     ) -> None:
         if target.is_dir():
-            raise OutputError(f"output {str(target)!r} is a directory, expected the name of a file")
+            raise OutputError(f"output {str(target)!r} is a directory, expected a file name")
         if target.exists():
             # Symbolic links, hard links and 'a/../a' all name one file: ask the file system.
             if source not in (None, Path("-")) and source.exists() and target.samefile(source):
                 raise UsageError(f"output {str(target)!r} is the input itself; try another name")
             if not overwrite:
                 raise UsageError(
-                    f"output {str(target)!r} exists; try another name, or allow overwriting (-y)"
+                    f"output {str(target)!r} already exists; try another name, or overwrite it with -y"
                 )
         self._target = destination(target)
         self._overwrite = overwrite
-        stem = target.stem[:40]  # a name as long as may be has no room for more
+        stem = target.stem[:40]  # a name of maximum length leaves no room for a suffix
         self.path = part or self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
         try:
             if part is not None:
                 _remove_left(part)
             self._mode = _mode_of(self._target)
-            # Writable for its owner while it grows, whatever the permissions in the end.
+            # Writable by its owner while it grows, whatever its final permissions.
             self._fd: int | None = files.create(self.path, mode=0o666 if self._mode is None else 0o600)
         except OSError as error:
             folder = str(self._target.parent)
             message = f"cannot write into folder {folder!r}: {error.strerror}; try another folder"
             raise OutputError(message) from error
         self._facts = os.fstat(self._fd)
-        # The open file itself: a link put in place of its name redirects nothing.
+        # The open file itself: replacing its name by a link redirects nothing.
         self.url = f"/proc/self/fd/{self._fd}"
         if not (sys.platform == "linux" and Path(self.url).exists()):
             self.url = str(self.path)
 
     def commit(self) -> None:
-        """Put the file on the disk, then under its name, in one step.
+        """Flush the file to disk, then rename it to its target atomically.
 
         Raises:
-            OutputError: the disk is full, the folder refuses, or another program took one of the two names.
+            OutputError: the disk is full, the folder is not writable, or another program took one of the two
+                names.
         """
         self._place(close=True)
 
     def appear(self) -> None:
-        """Put the empty file under its name at once: a recording is played while it grows.
+        """Rename the empty file to its target at once, so that a recording can be played while it grows.
 
-        `url` stays good until `discard`, which removes nothing then.
+        `url` stays valid until `discard`, which then removes nothing.
 
         Raises:
             OutputError: as of `commit`.
@@ -198,14 +199,14 @@ class PartFile:
             if not self._overwrite and os.path.lexists(self._target):
                 raise FileExistsError(errno.EEXIST, "another program wrote it meanwhile")
             if close:
-                self._close()  # Windows renames no open file
+                self._close()  # Windows cannot rename an open file
             self.path.replace(self._target)
             sync_folder(self._target.parent)
         except OSError as error:
             raise OutputError(f"cannot write {str(self._target)!r}: {error.strerror}") from error
 
     def discard(self) -> None:
-        """Remove what was not committed; does nothing after `commit` or a second time."""
+        """Remove an uncommitted file; does nothing after `commit` or when called again."""
         self._close()
         if self._is_there():
             self.path.unlink(missing_ok=True)
@@ -230,7 +231,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _remove_left(part: Path) -> None:
-    """Remove the file that a killed program left, or a link: what it points to stays."""
+    """Remove the file left by a killed run, or a link without its target."""
     with suppress(FileNotFoundError):
         mode = os.lstat(part).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
@@ -239,7 +240,7 @@ def _remove_left(part: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, where the system has a way to ask for it."""
+    """Flush a folder's directory entries to disk, if the system can."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

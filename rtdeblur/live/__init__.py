@@ -1,1 +1,1 @@
-"""Live pictures: the newest frame is always next; frames that come too late are dropped and counted."""
+"""Live video: the newest frame is always next; late frames are dropped and counted."""

@@ -17,7 +17,7 @@ _SECRET_VALUE = re.compile(
     re.IGNORECASE,
 )
 _LONG_VALUE = re.compile(r"([?&][^=&#]*=)[^&#]{17,}")
-# Digits among letters without a separator: a word that nobody chose as a name.
+# Digits among letters without a separator: probably a token, not a name.
 _RANDOM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{16,}(?![A-Za-z0-9])")
 _STREAM_KEY = re.compile(r"^(/[^?#]*/)[^/?#]+(/?)(?=[?#]|$)")
 _PASSWORD_IN_TEXT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/+[^\s/?#:@'\"]*):[^\s'\"]*@")
@@ -40,11 +40,11 @@ def check_scheme(url: str, shown: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The address as messages may show it: passwords, tokens and stream keys become `***`.
+    """Return the address for messages: passwords, tokens and stream keys become `***`.
 
     People type passwords as they are, with characters that end the credentials for FFmpeg (`#`, `/`, `?`), so
     everything up to the last `@` counts as credentials. Of paths and queries, all that may be a token is
-    hidden: rather too much than too little.
+    hidden, in case of doubt.
     """
     scheme, credentials, at, rest = _split(url)
     user, colon, _ = credentials.partition(":")
@@ -63,12 +63,12 @@ def without_secrets(url: str) -> str:
 
 
 def hide_passwords(text: str) -> str:
-    """A text in which the passwords of addresses are `***`."""
+    """Return a text with the passwords of addresses replaced by `***`."""
     return _PASSWORD_IN_TEXT.sub(rf"\1:{_HIDDEN}@", text)
 
 
 def advice(url: str) -> str:
-    """How to write a password that breaks its address; '' if none seems to."""
+    """Return a hint for quoting a password that breaks its address; '' if none seems to."""
     credentials = _split(url)[1]
     odd = [c for c in dict.fromkeys(credentials) if c in "#/?[]@ "]
     if re.search(r"%(?![0-9A-Fa-f]{2})", credentials):

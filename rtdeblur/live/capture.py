@@ -64,7 +64,7 @@ class LiveCapture:
 
     @property
     def message(self) -> str:
-        """What is wrong and what happens next; '' while frames come."""
+        """Current problem and next step; '' while frames arrive."""
         silent = time.monotonic() - self._last_at
         return self._problem or (f"no picture for {silent:.0f} s" if silent >= _SILENCE_SECONDS else "")
 
@@ -113,7 +113,7 @@ class LiveCapture:
         if self._said:
             self._said = False
             self.reconnects += self.frames > 0
-            self._say("the source is back" if self.frames else "the source is there")
+            self._say("the source is back" if self.frames else "the source is available")
         self._problem, self._delay = "", FIRST_DELAY
         self.frames += 1
         self.interval.add(float(frame.pts * frame.time_base))
@@ -123,7 +123,7 @@ class LiveCapture:
         what = "source lost" if self.frames else "waiting for the source"
         if not self._said:
             self._said = True
-            self._say(f"{error}; trying again until it is {'back' if self.frames else 'there'}")
+            self._say(f"{error}; trying again until it is {'back' if self.frames else 'available'}")
         self._problem = f"{what}; trying again in {self._delay:g} s"
         self._stop.wait(self._delay)
         self._delay = min(2 * self._delay, LONGEST_DELAY)

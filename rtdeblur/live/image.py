@@ -1,4 +1,4 @@
-"""Frames as pictures for a screen: BGR pixels, scaled, upright, and how players show them."""
+"""Conversion of frames for the screen: BGR pixels, scaling, rotation, and display properties."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNKNOWN = 2
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What players need besides the planes; the `Frame.carrier` that live sources give to sinks.
+    """Display properties; the `Frame.carrier` from live sources to sinks.
 
     Attributes:
         primaries: colour primaries (ITU-T H.273, table 2).
@@ -40,7 +40,7 @@ class Appearance:
 
 
 def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """The picture as a screen shows it.
+    """Convert a frame to screen pixels.
 
     Args:
         frame: any layout and depth; its matrix and range are used.
@@ -73,7 +73,7 @@ def to_bgr(frame: Frame, size: tuple[int, int] | None = None) -> NDArray[np.uint
 def fitted(
     reformatter: VideoReformatter, frame: Frame, size: tuple[int, int], pix_fmt: str, *, full_range: bool
 ) -> VideoFrame:
-    """FFmpeg's frame in the size, format and range of a stream; RGB becomes YUV of BT.709.
+    """Convert to an FFmpeg frame in the size, format and range of a stream; RGB becomes BT.709 YUV.
 
     Args:
         reformatter: keeps the filters from picture to picture; used by one thread.
@@ -101,14 +101,14 @@ def fitted(
 
 
 class Scaler:
-    """Scales frames down, and the change that a model made up again; used by one thread."""
+    """Scales frames down for the model, and its change up again; used by one thread."""
 
     def __init__(self) -> None:
-        # Two, since each keeps the filters that swscale computed for one pair of sizes.
+        # Two, since each caches swscale's filters for one pair of sizes.
         self._down, self._up = VideoReformatter(), VideoReformatter()
 
     def down(self, frame: Frame, size: tuple[int, int]) -> Frame:
-        """The frame at another size, with the same chroma subsampling, depth and time.
+        """Scale a frame, keeping chroma subsampling, depth and time.
 
         Args:
             frame: any layout.
@@ -164,7 +164,7 @@ def _changed(plane: Plane, before: Plane, after: Plane, peak: int) -> Plane:
 
 
 def upright(frame: Frame, decoded: VideoFrame) -> Frame:
-    """The frame turned as a player shows it, to the nearest quarter turn.
+    """Rotate a frame upright, to the nearest quarter turn.
 
     Args:
         frame: the planes as they were coded.
@@ -181,7 +181,7 @@ def upright(frame: Frame, decoded: VideoFrame) -> Frame:
 
 
 def appearance_of(decoded: VideoFrame, pixel_aspect: Fraction | None) -> Appearance:
-    """How players show a frame that `upright` has turned.
+    """Return the display properties of a frame rotated by `upright`.
 
     Args:
         decoded: FFmpeg's frame, with the colour tags.
@@ -198,7 +198,7 @@ def appearance_of(decoded: VideoFrame, pixel_aspect: Fraction | None) -> Appeara
 
 
 def _turns(decoded: VideoFrame) -> tuple[bool, bool, bool]:
-    """Whether to swap rows and columns, then mirror, then turn upside down."""
+    """Return whether to swap rows and columns, then mirror, then flip vertically."""
     matrix = display_matrix(decoded)
     if matrix is None:
         return False, False, False
@@ -210,9 +210,9 @@ def _turns(decoded: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def _evenly(chroma: Plane, luma: tuple[int, ...]) -> Plane:
-    """Chroma that can be turned: 4:2:2 and 4:1:1 would have no name on their side, and become 4:4:4."""
+    """Make chroma rotatable: 4:2:2 and 4:1:1 have no rotated counterpart, and become 4:4:4."""
     down, across = (-(-side // samples) for side, samples in zip(luma, chroma.shape, strict=True))
-    if down == across or chroma.size == 1:  # the one sample of gray
+    if down == across or chroma.size == 1:  # gray's neutral sample
         return chroma
     return chroma.repeat(down, 0).repeat(across, 1)[: luma[0], : luma[1]]
 

@@ -99,7 +99,7 @@ class Inference:
             self._pass_on(str(error))
             return replace(frame)
         if self._restorer.unrestored > broken:
-            self._pass_on("the model returned no picture")
+            self._pass_on("the model's output is broken")
             return restored
         self.times.add(time.monotonic() - began)
         self.restored += 1
@@ -107,7 +107,7 @@ class Inference:
         return restored
 
     def _pass_on(self, reason: str) -> None:
-        """Note that a frame goes on as it came, and say why if it is news."""
+        """Count a frame that passes unrestored, and report the reason if it is new."""
         if reason != self.message:
             self._say(f"{reason}; pictures pass unrestored")
         self.message = reason

@@ -31,10 +31,10 @@ class LiveRestorer:
         working_size: (height, width) at which it worked.
         resolution: working height divided by the height of the picture.
         choices: AUTO and names of models, in the order of `next_choice`.
-        strength: scale of the change that a model makes; 0 leaves pictures as they are, bit for bit.
+        strength: scale of the change that a model makes; 0 leaves pictures unchanged, bit for bit.
         description: one line about its backend.
         stopped: True once `stop` was called; polled by backends during long builds.
-        unrestored: frames so far for which a model returned no picture, and that stayed as they were.
+        unrestored: frames so far that stayed unchanged because a model's output was broken.
     """
 
     def __init__(

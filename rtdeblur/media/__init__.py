@@ -1,4 +1,4 @@
-"""Where frames come from and go to; the only home of `av`, and of `cv2` for cameras and windows."""
+"""Sources and sinks of frames: reading, writing, resuming and verifying files."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ class FrameSource(Protocol):
 
     @property
     def info(self) -> VideoInfo:
-        """What is known before the first frame."""
+        """Facts known before the first frame."""
 
     def __iter__(self) -> Iterator[Frame | DeviceFrame | Interlude]:
-        """Yield each frame once, and what cannot wait for the next one; may be called once."""
+        """Yield each frame once, with interludes for packets that cannot wait for it; call only once."""
 
     def close(self) -> None:
-        """Release everything; may be called twice, and from another thread than the reader's."""
+        """Release everything; may be called twice, and from another thread."""
 
 
 class FrameSink(Protocol):
-    """Takes restored frames in presentation order; nothing is visible before `commit`."""
+    """Writes restored frames in presentation order; nothing is visible before `commit`."""
 
     def needs(self, index: int) -> bool:
-        """False where the index-th frame may come as it was decoded, since an earlier run finished it.
+        """Whether the index-th frame must be restored; False if an earlier run finished it.
 
-        From any thread; the answer never changes.
+        Thread-safe; the answer never changes.
         """
 
     def write(self, batch: FrameBatch | DeviceBatch | Interlude) -> None:
-        """Take the frames of a batch, or an interlude; the carriers come from the matching source."""
+        """Write the frames of a batch, or an interlude; the carriers come from the matching source."""
 
     def commit(self) -> None:
-        """Flush, and make the whole output appear under its name."""
+        """Flush, and make the complete output appear under its name."""
 
     def close(self) -> None:
-        """Release everything; what was not committed is discarded. May be called twice."""
+        """Release everything and discard uncommitted output; may be called twice."""

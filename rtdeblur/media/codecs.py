@@ -1,32 +1,28 @@
-"""Chooses the video codec and its pixel format.
+"""Choice of the encoder and the pixel format for a source and a container.
 
-| codec      | auto chooses it for                         | small, balanced, high | preset            |
-|------------|---------------------------------------------|-----------------------|-------------------|
-| libx265    | HDR, and more than 10 bits per sample       | crf 26, 20, 16        | superfast         |
-| h264_nvenc | 8-bit 4:2:0, if the GPU encodes             | cq 29, 23, 19         | p4                |
-| libx264    | everything else                             | crf 26, 20, 16        | veryfast          |
-| libvpx-vp9 | containers that hold neither (webm)         | crf 42, 30, 20        | realtime, speed 6 |
-| others     | containers that hold only these (gif, dv …) |                       |                   |
-| ffv1       | lossless quality out of the others' reach   | always lossless       |                   |
+| `--codec auto` chooses | for                                               |
+|------------------------|---------------------------------------------------|
+| libx265                | HDR, and more than 10 bits per sample             |
+| h264_nvenc             | 8-bit 4:2:0, if the GPU can encode                |
+| libx264                | everything else                                   |
+| libvpx-vp9             | containers that accept neither (webm)             |
+| others                 | containers that accept only these (gif, dv …)     |
+| ffv1                   | lossless quality that the others cannot reach     |
 
-ENCODERS has the numbers of more. Every other encoder of FFmpeg can be named; it starts from FFmpeg's own
-defaults. Lossless quality, and crf 0, are lossless with libx264, libx264rgb, libx265 and libvpx-vp9.
-
-The pixel format is the source's where the encoder has it, else the nearest with no less depth and no less
-chroma; RGB becomes full-range BT.709 where the encoder has no RGB. H.264 and HEVC cannot halve odd sizes:
-these get full chroma in that direction.
+The pixel format is the source's if the encoder supports it, else the nearest one with at least its depth and
+chroma resolution. RGB becomes full-range BT.709 if the encoder has no RGB. H.264 and HEVC cannot halve odd
+sizes: these get full chroma resolution in that direction. `encoder_traits` has the facts about each encoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from fractions import Fraction
-from functools import cache, partial
+from functools import partial
 from io import BytesIO
-from typing import Literal
 
 import av
 from av.codec import Codec
@@ -44,186 +40,25 @@ from rtdeblur.ffmpeg.formats import refusal
 from rtdeblur.ffmpeg.pixels import PLANAR, depth_of, has_alpha
 from rtdeblur.frames import Colour
 from rtdeblur.media.encoder import Encoding, frame_rate
+from rtdeblur.media.encoder_traits import (
+    ENCODERS,
+    NVENC,
+    EncoderTraits,
+    Quality,
+    encoder_of,
+    is_nvenc,
+    traits_of,
+)
 from rtdeblur.media.source import PictureInfo, SourceInfo
-from rtdeblur.system import cpu_flags
-
-Quality = Literal["small", "balanced", "high", "lossless"]
-"""Size against fidelity, for users who do not think in an encoder's numbers."""
 
 CAPTIONS = "a53cc"
-"""The option of encoders that write closed captions (ATSC A/53), which travel in the pictures."""
-# With AVX-512, the macroblock trees of x264 (164 and 165) give other bytes in each run of some pictures; with
-# AVX2 they never did, and it is a twentieth slower. There is no way to switch off only AVX-512.
-_X264_REPEATABLE = "asm=avx2,fma3,bmi2"
-# Freed before its end, x264 complains from a thread that it waits for, and PyAV would make that thread wait
-# for the one that frees it, for ever. Errors of its options are FFmpeg's words, and still come.
-_X264_SILENT = "log=-1"
-# A quantiser scale of 1 in FFmpeg's global_quality (FF_QP2LAMBDA).
-_LAMBDA = 118
-# x264 and x265 take any text and complain on stderr, once for each pixel format tried.
-_X26X_PRESETS = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
-)  # fmt: skip
-
-
-def x264_params() -> str:
-    """Parameters of x264 beside its options, so that it is silent, and returns the same bytes each time."""
-    repeatable = [_X264_REPEATABLE] if "avx512bw" in (cpu_flags() or ()) else []
-    return ":".join([_X264_SILENT, *repeatable])
-
-
-@dataclass(frozen=True, slots=True)
-class HdrParams:
-    """HDR10 metadata of a video as an encoder's options.
-
-    Attributes:
-        option: its option that takes parameters.
-        display: key of the mastering display.
-        light: key of the content light levels.
-        also: further parameters, given with either.
-    """
-
-    option: str
-    display: str
-    light: str
-    also: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderTraits:
-    """What is known of an encoder of FFmpeg; the defaults hold for those that are not in the table.
-
-    Attributes:
-        options: of balanced quality, unless the user's crf and preset replace them.
-        qualities: options in their place for small and high; None if the encoder has only its own default.
-        lossless: options for lossless, and for crf 0 if that alone is not lossless at every depth; None if
-            the encoder is never or always lossless.
-        presets: all that it has, where it does not check them itself.
-        hdr: how it takes HDR10 metadata; None if it writes none.
-        writes_fields: whether it keeps the field order.
-        writes_aspect_ratio: whether containers learn the aspect ratio from it.
-        least_side: height and width that it needs at least, in pixels.
-        tags: how containers should call its codec, by FFmpeg's name of the container.
-        aliases: what users call it, in lower case.
-        sizes: the only sizes that it encodes, as (width, height), by frame rate; empty if it encodes any.
-    """
-
-    options: Mapping[str, str] = field(default_factory=dict)
-    qualities: Mapping[Quality, Mapping[str, str]] | None = None
-    lossless: Mapping[str, str] | None = None
-    presets: tuple[str, ...] = ()
-    hdr: HdrParams | None = None
-    writes_fields: bool = True
-    writes_aspect_ratio: bool = True
-    least_side: int = 1
-    tags: Mapping[str, str] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    sizes: Mapping[Fraction, tuple[int, int]] = field(default_factory=dict)
-
-
-NVENC = "h264_nvenc"
-_NVENC_OPTIONS = {
-    "preset": "p4",
-    "rc": "vbr",
-    "b": "0",
-}  # without b=0 FFmpeg's default bit rate would bound it
-_LOSSLESS_NVENC = {"tune": "lossless", "rc": "constqp", "qp": "0"}
-
-
-def _numbers(key: str, small: int, high: int) -> Mapping[Quality, Mapping[str, str]]:
-    """Qualities that differ in one option."""
-    return {"small": {key: str(small)}, "high": {key: str(high)}}
-
-
-def _scale(number: int) -> dict[str, str]:
-    """A constant quantiser scale; -q:v of the ffmpeg program is a property of its frames."""
-    return {"qmin": str(number), "qmax": str(number)}
-
-
-_MPEG = EncoderTraits(options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)})
-ENCODERS: dict[str, EncoderTraits] = {
-    NVENC: EncoderTraits(
-        options=_NVENC_OPTIONS | {"cq": "23"}, qualities=_numbers("cq", 29, 19), lossless=_LOSSLESS_NVENC
-    ),
-    "hevc_nvenc": EncoderTraits(
-        options=_NVENC_OPTIONS | {"cq": "25"},
-        qualities=_numbers("cq", 31, 20),
-        lossless=_LOSSLESS_NVENC,
-        tags={"mp4": "hvc1", "mov": "hvc1"},
-    ),
-    "av1_nvenc": EncoderTraits(options=_NVENC_OPTIONS | {"cq": "30"}, qualities=_numbers("cq", 38, 23)),
-    "libx264": EncoderTraits(
-        options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
-        qualities=_numbers("crf", 26, 16),
-        lossless={"qp": "0"},  # crf 0 is that only for 8 bits
-        presets=_X26X_PRESETS,
-        hdr=HdrParams("x264-params", "mastering-display", "cll"),
-        aliases=("h264", "h.264", "x264", "avc"),
-    ),
-    "libx264rgb": EncoderTraits(
-        options={"crf": "20", "preset": "veryfast", "x264-params": x264_params()},
-        qualities=_numbers("crf", 26, 16),
-        lossless={"qp": "0"},
-        presets=_X26X_PRESETS,
-    ),
-    "libx265": EncoderTraits(
-        options={"crf": "20", "preset": "superfast", "x265-params": "log-level=none"},
-        qualities=_numbers("crf", 26, 16),
-        lossless={"x265-params": "log-level=none:lossless=1"},
-        presets=_X26X_PRESETS,
-        hdr=HdrParams("x265-params", "master-display", "max-cll", "hdr10=1:repeat-headers=1"),
-        writes_fields=False,
-        least_side=64,  # below one coding tree block it writes past its buffers
-        tags={"mp4": "hvc1", "mov": "hvc1"},  # QuickTime plays no other
-        aliases=("hevc", "h265", "h.265", "x265"),
-    ),
-    "libvpx": EncoderTraits(
-        # Its crf needs a bit rate as its upper bound.
-        options={"crf": "20", "b": "60M", "deadline": "realtime", "cpu-used": "4"},
-        qualities=_numbers("crf", 32, 8),
-        writes_fields=False,
-        aliases=("vp8",),
-    ),
-    "libvpx-vp9": EncoderTraits(
-        options={"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
-        qualities=_numbers("crf", 42, 20),
-        lossless={"lossless": "1"},
-        writes_fields=False,
-        aliases=("vp9",),
-    ),
-    "libsvtav1": EncoderTraits(
-        # Presets above 8 are for real time, and lose much (its own warning).
-        options={"crf": "28", "preset": "8"},
-        qualities=_numbers("crf", 42, 18),
-        writes_fields=False,
-        aliases=("av1",),
-    ),
-    "prores_ks": EncoderTraits(
-        options={"flags": "+qscale", "global_quality": str(4 * _LAMBDA)},
-        qualities=_numbers("global_quality", 9 * _LAMBDA, 2 * _LAMBDA),
-        aliases=("prores",),
-    ),
-    "mpeg1video": _MPEG,
-    "mpeg2video": _MPEG,
-    "mpeg4": _MPEG,
-    # The two profiles of consumer DV (SMPTE 314M).
-    "dvvideo": EncoderTraits(
-        aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
-    ),
-    "ffv1": EncoderTraits(
-        options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
-        writes_aspect_ratio=False,
-        aliases=("ffv1",),
-    ),
-}
-"""Encoders with options or limits of their own; every other one starts from FFmpeg's defaults."""
-
-# The least that NVENC takes is 145×49, and 4096 the most for H.264 (NVIDIA, NVENC Video Encoder API).
+"""Option of encoders that write closed captions (ATSC A/53), which travel as frame side data."""
+# NVENC accepts 145×49 to 4096 pixels a side for H.264 (NVIDIA, NVENC Video Encoder API).
 _NVENC_LEAST, _NVENC_MOST = (64, 160), 4096
 _LOSSES = PixFmtLoss.DEPTH | PixFmtLoss.RESOLUTION | PixFmtLoss.CHROMA | PixFmtLoss.ALPHA
 # Units of the SEI message: SMPTE ST 2086 (0.00002 for chromaticity, 0.0001 cd/m² for luminance).
 _CHROMATICITY, _LUMINANCE = 50_000, 10_000
-# It changes with the scene; no encoder takes it through PyAV.
+# Metadata that changes with the scene; no encoder accepts it through PyAV.
 _DYNAMIC_HDR = (Type.DOVI_METADATA, Type.DYNAMIC_HDR_PLUS)
 _LOSS_NAMES = {
     PixFmtLoss.DEPTH: "the bit depth",
@@ -235,17 +70,6 @@ _USUAL = "try auto, h264, hevc, av1, vp9, prores or ffv1"
 _HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 
 
-def traits_of(codec: str) -> EncoderTraits:
-    """What is known of an encoder, by FFmpeg's name."""
-    return ENCODERS.get(codec, EncoderTraits())
-
-
-def encoder_of(name: str) -> str:
-    """FFmpeg's name of the encoder that a user means; the name itself if it is no alias."""
-    alias = name.lower()
-    return next((encoder for encoder, traits in ENCODERS.items() if alias in traits.aliases), name)
-
-
 def choose(
     source: SourceInfo,
     format_name: str,
@@ -254,18 +78,18 @@ def choose(
     preset: str | None,
     quality: Quality | None = None,
 ) -> Encoding:
-    """The first codec and pixel format that the container and the encoder accept.
+    """Choose the first encoder and pixel format that work for the source and the container.
 
     Args:
         source: the source.
         format_name: FFmpeg's name of the container.
-        codec: FFmpeg's name of an encoder, what users call its codec (h264, hevc …), or 'auto'.
-        crf: the encoder's own number for quality, the lower the better; None leaves it to `quality`.
-        preset: the encoder's name of a speed; None for the codec's default.
-        quality: None for balanced, or for what an encoder without qualities does.
+        codec: FFmpeg's name of an encoder, a common codec name (h264, hevc …), or 'auto'.
+        crf: the encoder's quality number, lower is better; None uses `quality`.
+        preset: encoder preset; None for the default.
+        quality: None for balanced, or for the defaults of an encoder without qualities.
 
     Raises:
-        UsageError: there is no such encoder, or it has no such quality, no crf or no presets.
+        UsageError: the encoder does not exist, or lacks the requested quality, crf or preset.
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
     picture = source.picture
@@ -274,7 +98,7 @@ def choose(
     if quality == "lossless" and crf is None:
         names = _lossless_candidates(picture, format_name)
     else:
-        # A crf or a preset on its own is meant for the processor's encoders.
+        # crf and preset without a codec are meant for the CPU encoders.
         gpu = crf is None and preset is None and suits_nvenc(picture)
         names = _candidates(picture, format_name, gpu)
     problem: OutputError | None = None
@@ -283,9 +107,7 @@ def choose(
             return _accepted(source, format_name, name, crf, preset, quality)
         except OutputError as error:
             problem = problem or error
-    raise problem or OutputError(
-        f"nothing here encodes video for {format_name}", "try .mkv, .mp4, .mov or .webm"
-    )
+    raise problem or OutputError(f"no encoder available for {format_name}", "try .mkv, .mp4, .mov or .webm")
 
 
 def _accepted(
@@ -296,15 +118,15 @@ def _accepted(
     preset: str | None,
     quality: Quality | None,
 ) -> Encoding:
-    """The first pixel format of one encoder that the container and the encoder accept."""
+    """Choose the first pixel format of one encoder that works for the source and the container."""
     picture, encoder, traits = source.picture, _encoder(name), traits_of(name)
     if not _is_large_enough(picture, traits):
         size = f"{picture.width}x{picture.height}"
-        raise OutputError(f"{name} encodes {traits.least_side} pixels and more, got {size}; try libx264")
+        raise OutputError(f"{name} needs {traits.least_side} pixels a side or more, got {size}; try libx264")
     rate = frame_rate(source)
     if traits.sizes and rate not in traits.sizes:
         rates = " or ".join(f"{float(known):.5g}" for known in traits.sizes)
-        raise OutputError(f"{name} encodes {rates} frames per second, got {float(rate):.5g}; try .mkv")
+        raise OutputError(f"{name} supports only {rates} frames per second, got {float(rate):.5g}; try .mkv")
     options = _options(encoder, crf, preset, quality)
     _add_hdr_params(name, picture, options)
     problem: str | None = None
@@ -334,7 +156,7 @@ def _accepted(
 
 
 def losses(encoding: Encoding, source: SourceInfo) -> list[str]:
-    """One line for each thing that encoder and pixel format change in the pictures of a source."""
+    """Return one line per property of the pictures that encoder and pixel format cannot keep."""
     pix_fmt, picture, codec = source.info.pix_fmt, source.picture, encoding.codec
     traits = traits_of(codec)
     lost = _lost_hdr(codec, picture)
@@ -355,20 +177,20 @@ def losses(encoding: Encoding, source: SourceInfo) -> list[str]:
         lost.append(f"{size} is encoded as {encoding.pix_fmt}: {codec} cannot halve odd sizes")
     if encoding.size is not None:
         sizes = f"{picture.width}x{picture.height} is scaled to {encoding.size[0]}x{encoding.size[1]}"
-        lost.append(f"{sizes}: {codec} encodes no other size; .mkv keeps it")
+        lost.append(f"{sizes}: {codec} supports no other size; .mkv keeps it")
     if CAPTIONS not in encoding.options and Type.A53_CC in picture.side_data:
         lost.append(f"closed captions are not kept by {codec}; libx264 and libx265 keep them")
     if picture.is_interlaced and not traits.writes_fields:
         lost.append(f"the field order is not kept by {codec}; libx264 keeps it")
     if not traits.writes_aspect_ratio and (source.video.sample_aspect_ratio or 1) != 1:
         lost.append(
-            f"the aspect ratio is kept only in the frames, as {codec} is written; libx264 keeps it whole"
+            f"{codec} stores the aspect ratio only in the frames; libx264 also stores it in the container"
         )
     return lost
 
 
 def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
-    """One line for all HDR metadata of a picture that an encoder cannot write."""
+    """Return one line about the HDR metadata of a picture that an encoder cannot write."""
     static = [] if traits_of(codec).hdr else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
     names = {
         kind.name.replace("_", " ").lower() for kind in (*static, *_DYNAMIC_HDR) if kind in picture.side_data
@@ -380,7 +202,7 @@ def _colour(picture: PictureInfo, pix_fmt: str) -> Colour:
     colour = picture.colour
     is_rgb = VideoFormat(pix_fmt).is_rgb
     if colour.matrix == "rgb" and not is_rgb:
-        return replace(colour, matrix="bt709", full_range=True)  # full range keeps all levels
+        return replace(colour, matrix="bt709", full_range=True)  # full range keeps every level
     return replace(colour, matrix="rgb", full_range=True) if is_rgb else colour
 
 
@@ -399,7 +221,7 @@ def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[s
 
 
 def _lossless_candidates(picture: PictureInfo, format_name: str) -> Iterator[str]:
-    """Yield the encoders that keep every sample of a picture, best first; then the usual lossless ones."""
+    """Yield the encoders that keep every sample of a picture, best first; then the other lossless ones."""
     names = ("libx264", "libx264rgb", "libx265", "ffv1", "libvpx-vp9")
     held = [n for n in names if _is_large_enough(picture, traits_of(n)) and _holds(format_name, n)]
     for name in held:
@@ -430,7 +252,7 @@ def _encoder(name: str) -> Codec:
         hint = f"did you mean {near[0]}? Otherwise {_USUAL}" if near else _USUAL
         raise UsageError(f"FFmpeg has no video encoder called {name!r}", hint) from None
     if encoder.type != "video":
-        raise UsageError(f"FFmpeg has no video encoder called {name!r}: it encodes {encoder.type}", _USUAL)
+        raise UsageError(f"FFmpeg has no video encoder called {name!r}: it is for {encoder.type}", _USUAL)
     return encoder
 
 
@@ -438,7 +260,7 @@ def _video_encoders() -> Iterator[str]:
     for name in av.codecs_available:
         try:
             encoder = Codec(name, "w")
-        except UnknownCodecError:  # a decoder only
+        except UnknownCodecError:  # only a decoder
             continue
         if encoder.type == "video":
             yield encoder.name
@@ -452,7 +274,7 @@ def _options(
     traits = traits_of(name)
     options = dict(traits.options)
     if CAPTIONS in known:
-        options[CAPTIONS] = "1"  # libx265 leaves them out unless asked
+        options[CAPTIONS] = "1"  # off by default in libx265
     number = next((key for key in ("crf", "cq") if key in known), None)
     if crf is not None:
         if number is None:
@@ -476,7 +298,9 @@ def _of_quality(encoder: Codec, quality: Quality) -> Mapping[str, str]:
     qualities = traits_of(encoder.name).qualities
     if qualities is None and not _is_always_lossless(encoder) and quality != "balanced":
         with_qualities = ", ".join(name for name, traits in ENCODERS.items() if traits.qualities)
-        raise UsageError(f"{encoder.name} has no quality {quality!r}; these encoders have: {with_qualities}")
+        raise UsageError(
+            f"{encoder.name} has no quality {quality!r}; encoders with qualities: {with_qualities}"
+        )
     return (qualities or {}).get(quality, {})
 
 
@@ -492,11 +316,11 @@ def _is_always_lossless(encoder: Codec) -> bool:
 
 
 def _add_hdr_params(codec: str, picture: PictureInfo, options: dict[str, str]) -> None:
-    """Add what an encoder needs to write the mastering display and content light level of a picture.
+    """Add the options that make an encoder write a picture's mastering display and content light level.
 
     Args:
         codec: FFmpeg's name of the encoder.
-        picture: what the first frame looks like.
+        picture: facts about the first frame.
         options: options of the encoder, changed in place.
     """
     hdr = traits_of(codec).hdr
@@ -526,14 +350,14 @@ def _display(values: tuple[float, ...]) -> str:
 
 
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
-    """The formats that an encoder offers for a source, best first by FFmpeg's judgement, and what is lost."""
+    """Rank an encoder's pixel formats for a source as FFmpeg does, each with its losses."""
     formats = encoder.video_formats or [source]
     offered = [f.name for f in formats if _is_candidate(f, source)]
-    if not offered:  # GIF has nothing but RGB of few bits
+    if not offered:  # GIF has only RGB of few bits
         offered = [f.name for f in formats if f.components and not f.has_palette and len(f.components) == 3]
-    # Among equals FFmpeg takes the first: what needs no conversion, then planar before nv12.
+    # FFmpeg takes the first of equals: prefer no conversion, then planar over nv12.
     offered.sort(key=lambda name: (name != source.name, not PLANAR.fullmatch(name)))
-    # FFmpeg takes gray for 4:4:4, and would count 4:2:0 as a loss.
+    # FFmpeg treats gray as 4:4:4, and would count 4:2:0 as a loss.
     like = source.name if source.name in offered else source.name.replace("gray", "yuv420p")
     ranked = []
     while offered:
@@ -542,12 +366,12 @@ def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]
             break
         offered.remove(best.name)
         ranked.append((best.name, loss & _LOSSES))
-    # FFmpeg would keep transparency rather than depth or chroma.
+    # FFmpeg would rather keep transparency than depth or chroma.
     return sorted(ranked, key=lambda item: bool(item[1] & ~PixFmtLoss.ALPHA))
 
 
 def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
-    if not offered.components or offered.has_palette:  # on a device, or too few colours
+    if not offered.components or offered.has_palette:  # hardware frames, or too few colours
         return False
     if offered.is_rgb and not source.is_rgb:
         return False
@@ -556,7 +380,7 @@ def _is_candidate(offered: VideoFormat, source: VideoFormat) -> bool:
 
 
 def suits_nvenc(picture: PictureInfo) -> bool:
-    """Whether NVENC would keep all of a picture: 8 bits, 4:2:0, progressive, of a size that it takes."""
+    """Whether NVENC can encode a picture without loss of format: 8-bit 4:2:0, progressive, supported size."""
     height, width = picture.height, picture.width
     return (
         picture.format.name in ("yuv420p", "nv12")
@@ -568,14 +392,8 @@ def suits_nvenc(picture: PictureInfo) -> bool:
     )
 
 
-def is_nvenc(codec: str) -> bool:
-    """Whether an encoder of FFmpeg is the GPU's."""
-    return codec.endswith("_nvenc")
-
-
-@cache
 def nvenc_opens() -> bool:
-    """Whether an encoder can be had from the GPU."""
+    """Whether a GPU encoder can be opened."""
     try:
         context = CodecContext.create(NVENC, "w")
         assert isinstance(context, VideoCodecContext)
@@ -583,6 +401,6 @@ def nvenc_opens() -> bool:
         context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
         context.options = dict(traits_of(NVENC).options)
         context.open()
-    except (FFmpegError, ValueError):  # no GPU, no driver, a GPU without NVENC; or not compiled in
+    except (FFmpegError, ValueError):  # no GPU, no driver, a GPU without NVENC, or an FFmpeg without it
         return False
     return True

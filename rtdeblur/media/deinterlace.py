@@ -1,4 +1,4 @@
-"""Makes whole pictures of fields, by FFmpeg's bwdif."""
+"""Deinterlacing with FFmpeg's bwdif."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 
 Deinterlacing: TypeAlias = Literal["frame", "field"]
-"""One picture a frame, or one a field: twice as many, each with its own moment."""
+"""One picture per frame, or one per field (twice as many, each with its own timestamp)."""
 
 _MODES = {"frame": "send_frame", "field": "send_field"}
 
 
 class Deinterlacer:
-    """Turns planar interlaced frames into whole ones, one frame later.
+    """Turns planar interlaced frames into progressive ones, with a delay of one frame.
 
     Args:
-        kind: how many.
-        time_base: of the frames given.
+        kind: one picture per frame or per field.
+        time_base: time base of the input frames.
 
     Attributes:
-        time_base: of the pictures, half a tick of the frames'.
+        time_base: time base of the pictures, half that of the frames.
         pictures_each: pictures per frame.
     """
 
@@ -36,7 +36,7 @@ class Deinterlacer:
         self._graph: Graph | None = None
 
     def push(self, frame: VideoFrame) -> list[VideoFrame]:
-        """The pictures that are whole now."""
+        """Push a frame; return the pictures that are complete now."""
         layout = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
         done = self.flush() if layout != self._layout else []
         if self._graph is None:
@@ -45,7 +45,7 @@ class Deinterlacer:
         return done + self._pull(self._graph)
 
     def flush(self) -> list[VideoFrame]:
-        """The pictures that waited for a next frame."""
+        """Return the pictures still waiting for a next frame."""
         graph, self._graph = self._graph, None
         if graph is None:
             return []

@@ -1,4 +1,4 @@
-"""Packets of a container, in file order, through damage, splices and seeks."""
+"""Demuxer: packets of a container in file order, robust to damage, splices and seeks."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from rtdeblur.ffmpeg.damage import MARKED, READS, Damage
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.splices import JUMP_SECONDS, Splicer
 
-# After so many failed reads in a row there is nothing more to come.
+# After this many consecutive failed reads, give up.
 _READ_ATTEMPTS = 16
 # Containers interleave their streams to within about a second.
 INTERLEAVE_SECONDS = 1
-# Few subtitles are shown for longer: what began so long before a part is looked for.
+# Subtitles rarely last longer, so look this far back from the start of a part.
 _SUBTITLE_SECONDS = 10
-# Packets that a player decodes and does not play prime the decoder for the sound that follows. One does, but
-# for Opus (RFC 7845, section 4.6: 80 ms); more would be heard in a container that cannot hide them.
+# Packets that are decoded but not played prime the audio decoder. One is enough, except for Opus (RFC 7845,
+# section 4.6: 80 ms); more would be audible in a container that cannot hide them.
 _PRIMING_SECONDS = {"opus": Fraction(8, 100)}
 
 
 class Demuxer:
-    """Reads the packets of a part of a container.
+    """Reads the packets of a container, or of a part of it.
 
     Args:
         container: the open input.
         stream: the video that decides where reading starts and stops.
-        begin: where the part begins, in seconds of the input's clock; None for its beginning.
-        end: where it ends; None for its end.
-        damage: where to count what cannot be read.
+        begin: start of the part, in seconds of the input's clock; None for the start of the file.
+        end: end of the part; None for the end of the file.
+        damage: counter of what cannot be read.
 
     Attributes:
-        video_packets: how many packets of the video were read.
+        video_packets: number of packets of the video read so far.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Demuxer:
         self._packets = container.demux()
 
     def read(self) -> AnyPacket | None:
-        """The next packet with data, None at the end and from then on."""
+        """Return the next packet with data; None at the end and from then on."""
         packet = None if self._ended else self._read()
         self._ended = packet is None
         return packet
@@ -84,7 +84,7 @@ class Demuxer:
             self._failed_reads = 0
             if self._is_skipped(packet):
                 continue
-            if not packet.size:  # PyAV marks the end with some; FLAC in NUT has one amidst
+            if not packet.size:  # PyAV marks the end with empty packets; FLAC in NUT has one in the middle
                 continue
             self.video_packets += packet.stream.index == self._stream.index
             if packet.is_corrupt:
@@ -98,12 +98,12 @@ class Demuxer:
         return None
 
     def video_is_over(self, path: Path) -> bool:
-        """True where a look ahead into the file finds no more packet of the video.
+        """Look ahead in the file; return True if there are no more packets of the video.
 
         Args:
             path: the file that the container reads.
         """
-        # A pipe cannot be read twice, and the clock of a transport stream may start again.
+        # A pipe cannot be read twice, and the clock of a transport stream may restart.
         latest = self._latest
         if latest is None or self._splicer is not None or not is_seekable(path):
             return False
@@ -119,17 +119,17 @@ class Demuxer:
                 return False
 
     def wants(self, time: Fraction) -> bool:
-        """True for a frame or packet of that time, in seconds, that lies in the part asked for."""
-        # Half a tick, because people type times that some program rounded.
+        """Whether a time, in seconds, is in the requested part."""
+        # Half a tick of tolerance, because people type times that a program has rounded.
         early = self._begin is not None and time < self._begin - self._time_base / 2
         return not early and (self._end is None or time < self._end)
 
     def carries(self, packet: AnyPacket, zero: Fraction) -> bool:
-        """True for a packet of another stream that the output should hold.
+        """Whether a packet of another stream belongs in the output.
 
         Args:
             packet: the packet.
-            zero: the time in the input, in seconds, that is zero in the output.
+            zero: time in the input, in seconds, that becomes zero in the output.
         """
         if packet.pts is None or packet.stream.disposition & Disposition.attached_pic:
             return True
@@ -138,14 +138,14 @@ class Demuxer:
             length = (packet.duration or 0) * Fraction(packet.time_base)
             context = packet.stream.codec_context
             codec = "" if context is None else context.codec.canonical_name
-            # The first packet that is played may begin before zero, too.
+            # The first audible packet may also start before zero.
             return zero - max(2 * length, _PRIMING_SECONDS.get(codec, length)) < time < zero
         if packet.stream.type == "subtitle":
             return self._cut(packet)
         return self.wants(time)
 
     def _cut(self, packet: AnyPacket) -> bool:
-        """Cut the time that a subtitle is shown to the part asked for; False where nothing is left."""
+        """Trim a subtitle to the requested part; return False if nothing is left."""
         unit = Fraction(packet.time_base)
         shown, length = packet.pts or 0, packet.duration or 0
         begin = shown if self._begin is None else max(shown, round(self._begin / unit))
@@ -157,7 +157,7 @@ class Demuxer:
         return True
 
     def _is_skipped(self, packet: AnyPacket) -> bool:
-        """True for video in front of the key frame where decoding starts; read for its subtitles alone."""
+        """True for video before the key frame where decoding starts, read only for its subtitles."""
         if self._skip_before is None or packet.stream_index != self._stream.index or not packet.size:
             return False
         if packet.is_keyframe and packet.pts == self._skip_before:
@@ -175,23 +175,23 @@ class Demuxer:
             return
         unit = Fraction(packet.time_base)
         if packet.pts is not None and abs(packet.pts - clock) * unit > JUMP_SECONDS:
-            packet.pts = None  # flipped bits: no picture waits so long between decoding and showing
+            packet.pts = None  # bit errors: no picture waits that long between decoding and presentation
         shift = round(splicer.offset(clock * unit, (packet.duration or 0) * unit, packet.stream_index) / unit)
         if shift:
             packet.dts = None if packet.dts is None else packet.dts + shift
             packet.pts = None if packet.pts is None else packet.pts + shift
 
     def seek_begin(self) -> None:
-        """Go where decoding must start for the first frame of the part to be whole.
+        """Seek to where decoding must start for the first frame of the part.
 
-        Containers without an index land between key frames: go back until one comes early enough.
+        Seeking without an index may land between key frames: go back until one comes early enough.
         """
         start = Fraction(self._container.start_time or 0, 1_000_000)
         begin = start if self._begin is None else self._begin
         back = Fraction(1)
         while begin - back > start:
             if not self._seek(begin - back):
-                return  # not seekable: read on from the beginning
+                return  # not seekable: read from the start
             landed = self._key_frame_pts()
             self._seek(begin - back)
             if landed is not None and landed * self._time_base <= begin:

@@ -1,4 +1,4 @@
-"""Sets an encoder up like the source and fits restored frames to it; `codecs` chooses which encoder."""
+"""Set-up of the encoder from the source, and conversion of frames to it; `codecs` chooses the encoder."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
 from rtdeblur.frames import Colour, Plane
 from rtdeblur.media.source import SourceInfo
 
-# Some containers advertise their clock (90000) as the rate, which encoders refuse.
+# Some containers report their clock (90000) as the frame rate, which encoders refuse.
 _MAX_RATE = 1000
-# Frames a second where they are numbered: more would be clocks, not rates.
+# Highest frame rate for containers that number frames: anything above is a clock, not a rate.
 _MAX_NUMBERS = 240
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How the video will be encoded.
+    """Encoder settings of an output.
 
     Attributes:
         codec: FFmpeg's name of the encoder.
-        pix_fmt: what it encodes.
-        options: its options.
-        lost: what of the source `pix_fmt` cannot hold.
-        colour: what its code values mean.
-        device: whose memory it takes frames from, without a copy: cuda, or cpu. cuda takes both.
-        tag: how the container calls the codec; None for FFmpeg's choice.
-        size: (width, height) to scale to, if the encoder takes no other; None keeps that of the source.
+        pix_fmt: pixel format.
+        options: encoder options.
+        lost: properties of the source that `pix_fmt` cannot represent.
+        colour: meaning of the code values.
+        device: memory that frames are read from without a copy: cuda or cpu; cuda accepts both.
+        tag: codec tag in the container; None for FFmpeg's choice.
+        size: (width, height) to scale to, if the encoder supports no other; None keeps the source's.
     """
 
     codec: str
@@ -55,24 +55,24 @@ class Encoding:
     size: tuple[int, int] | None = None
 
     def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
-        """Add an encoder to a container, with the size, times, colour and fields of the source.
+        """Add an encoder to a container, with the source's size, time base, colour and field order.
 
         Returns:
             The stream, and its encoder.
 
         Raises:
-            ValueError: the container does not hold this codec.
+            ValueError: the container does not support this codec.
         """
         picture, rate = source.picture, frame_rate(source)
         options = dict(self.options)
-        # In the primary context, as the decoder's frames are.
+        # In the primary context, like the decoder's frames.
         accelerator = HWAccel("cuda", is_hw_owned=True) if self.device == "cuda" else None
         width, height = self.size or (picture.width, picture.height)
         stream = container.add_stream(self.codec, rate, options, accelerator, width=width, height=height)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.pix_fmt = self.pix_fmt
-        is_even = numbers_frames(container) or bool(context.codec.frame_rates)  # as MPEG-1 and 2
+        is_even = numbers_frames(container) or bool(context.codec.frame_rates)  # such as MPEG-1 and 2
         stream.time_base = context.time_base = _even_clock(source) if is_even else source.time_base
         context.thread_type = "AUTO"
         stretch = Fraction(picture.width * height, picture.height * width)
@@ -82,10 +82,10 @@ class Encoding:
         if picture.format.is_rgb and self.colour.matrix != "rgb":
             context.colorspace = COLORSPACES[self.colour.matrix]
         if self.colour.full_range:
-            context.color_range = ColorRange.JPEG  # the name of the format may have implied it
+            context.color_range = ColorRange.JPEG  # the pixel format may have implied it
         context.flags |= Flags.frame_duration
         if numbers_frames(container) or traits_of(container.format.name).single_times:
-            context.max_b_frames = 0  # these would be shown in the order of decoding
+            context.max_b_frames = 0  # B-frames would be shown in decoding order
         if picture.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
             context.field_order = source.video.codec_context.field_order
@@ -94,12 +94,12 @@ class Encoding:
         return stream, context
 
     def takes(self, frame: VideoFrame) -> bool:
-        """Whether a frame has the format, and lies where the encoder takes it."""
+        """Whether a frame has the encoder's format and is in its memory."""
         on_device = self.device == "cuda" and frame.sw_format is not None
         return (frame.sw_format if on_device else frame.format).name == self.pix_fmt  # type: ignore[union-attr]
 
     def new_encoder(self, format_name: str, source: SourceInfo) -> VideoCodecContext:
-        """An encoder beside a container, set up as those in it.
+        """Create an encoder outside a container, set up like those in it.
 
         Args:
             format_name: FFmpeg's name of the container.
@@ -109,26 +109,26 @@ class Encoding:
         try:
             return self.add_to(scratch, source)[1]
         finally:
-            scratch.close()  # else it holds the encoder until the garbage collector comes
+            scratch.close()  # else the encoder lives until garbage collection
 
 
 def frame_rate(source: SourceInfo) -> Fraction:
-    """A hint for rate control and players; the frames have their own times."""
+    """Return the nominal frame rate, a hint for rate control and players; frames keep their timestamps."""
     rate = source.info.frame_rate or source.video.guessed_rate
     return Fraction(rate) if rate and rate <= _MAX_RATE else Fraction(25)
 
 
 def _even_clock(source: SourceInfo) -> Fraction:
-    """The clock of frames that only have numbers: one with a number for each moment of the source."""
+    """Return the time base for a container that numbers frames, fine enough for the source's timestamps."""
     rate = frame_rate(source)
-    finest = Fraction(source.video.base_rate or rate)  # the least in which all its times are whole
+    finest = Fraction(source.video.base_rate or rate)  # lowest rate at which all timestamps are whole numbers
     return 1 / (finest if rate < finest <= _MAX_NUMBERS else rate)
 
 
 def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
-    """The decoded planar frame, with its side data, and the planes in place of its own."""
+    """Copy restored planes into the decoded planar frame, keeping its side data."""
     frame.make_writable()
-    for view, plane in zip(plane_views(frame), planes, strict=False):  # gray has one view
+    for view, plane in zip(plane_views(frame), planes, strict=False):  # gray has only one plane
         np.copyto(view, plane)
     return frame
 
@@ -136,13 +136,13 @@ def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:
 def fit(
     frame: VideoFrame, context: VideoCodecContext, encoding: Encoding, warn: Callable[[str], None]
 ) -> VideoFrame:
-    """The frame in the size, pixel format and colour that an encoder was set up for.
+    """Convert a frame to the size, pixel format and colour of an encoder.
 
     Args:
-        frame: planar, or in the GPU's memory, from where it is copied if it does not fit.
-        context: of the encoder.
+        frame: planar, or in GPU memory, from which it is downloaded if it needs conversion.
+        context: the encoder.
         encoding: its settings.
-        warn: called with what changed in the middle of the video.
+        warn: called with a message about a change in mid-video.
     """
     source, target = colour_of(frame), encoding.colour
     resized = (frame.width, frame.height) != (context.width, context.height)
@@ -151,9 +151,9 @@ def fit(
         return frame
     if resized and encoding.size is None:
         size = f"{context.width}x{context.height}"
-        warn(f"the picture changes to {frame.width}x{frame.height}: scaled to {size}")
+        warn(f"picture size changes to {frame.width}x{frame.height}: scaled to {size}")
     if changed and "rgb" not in (source.matrix, target.matrix):
-        warn(f"the colour changes to {source.name}: converted to {target.name}")
+        warn(f"colour changes to {source.name}: converted to {target.name}")
     fitted = frame.reformat(
         context.width,
         context.height,

@@ -1,4 +1,4 @@
-"""The part of a file that holds a range of its frames."""
+"""Conversion of a range of frames to times."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from rtdeblur.media.demux import Demuxer
 def part_of_frames(
     path: Path, first: int, stop: int | None, *, max_pixels: int = MAX_PIXELS
 ) -> tuple[float | None, float | None]:
-    """Find where frames begin and end, by their packets: nothing is decoded.
+    """Find start and duration of a range of frames from packet timestamps, without decoding.
 
     Args:
         path: the file.
         first: index of the first frame wanted, from 0.
-        stop: index after the last frame wanted; None for all that follow.
-        max_pixels: as of `FileReader`.
+        stop: index after the last frame wanted; None for the rest.
+        max_pixels: see `FileReader`.
 
     Returns:
-        Start and duration for a `FileReader`, in seconds; None for the beginning, or the end, of the file.
+        Start and duration for a `FileReader`, in seconds; None for the start or the end of the file.
 
     Raises:
         InputError: the file cannot be read, or has fewer frames than `first`.
         UsageError: it is a pipe, which can be read only once.
     """
     if not is_seekable(path):
-        raise UsageError(f"frames of {str(path)!r} cannot be counted ahead, as it is a pipe; try --start")
+        raise UsageError(
+            f"frames of {str(path)!r} cannot be counted in advance, because it is a pipe; try --start"
+        )
     with open_input(path, max_pixels) as container:
         video = main_video(container, path, max_pixels)
         for stream in container.streams:
@@ -51,7 +53,7 @@ def part_of_frames(
     if first >= len(times):
         raise InputError(f"input {str(path)!r} has {len(times)} frames; there is no frame {first}")
     known = sorted(time for time in times if time is not None)
-    if len(known) < len(times):  # a raw stream: readers give it even times
+    if len(known) < len(times):  # a raw stream: readers assume a constant rate
         step = 1 / Fraction(rate or 25)
         seconds = [index * step for index in range(len(times))]
     else:
@@ -59,6 +61,6 @@ def part_of_frames(
     begin = seconds[first] if first else Fraction(0)
     if stop is None or stop >= len(seconds):
         return (float(begin) if first else None), None
-    # Between two frames, so that no rounding takes one more.
+    # Between two frames, so that rounding cannot include another one.
     end = (seconds[stop - 1] + seconds[stop]) / 2
     return (float(begin) if first else None), float(end - begin)

@@ -1,9 +1,9 @@
-"""Reads a video file: demuxes it, decodes its main video, and carries everything else along.
+"""Reader of video files: decodes the main video and passes everything else to the writer.
 
-opening    until the first frame is decoded, since containers do not say all that a writer must know
-opened     `FileReader.source` is known; whether frames stay in the GPU's memory can still be chosen
-reading    each step of the iterator reads packets until a frame is whole
-exhausted  the video is over; `remaining_packets` yields what the other streams have left
+opening    decodes the first frame, since containers do not state everything that a writer needs
+opened     `FileReader.source` is known; `keep_on_device` may still be called
+reading    each step of the iterator reads packets until a frame is complete
+exhausted  the video has ended; `remaining_packets` yields the rest of the other streams
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from rtdeblur.device import DeviceFrame
 from rtdeblur.errors import GpuDecodingError, InputError, UsageError
@@ -33,26 +30,24 @@ from rtdeblur.ffmpeg.container import (
     is_seekable,
     open_video,
 )
-from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
+from rtdeblur.ffmpeg.damage import Damage
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket, PacketQueue
 from rtdeblur.ffmpeg.pixels import colour_of, device_planes, downloaded, planar, planes_of
 from rtdeblur.frames import Frame, Interlude, VideoInfo
+from rtdeblur.media.decoder import Decoder, drained
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
 from rtdeblur.media.demux import INTERLEAVE_SECONDS, Demuxer
 from rtdeblur.media.source import PictureInfo, SourceInfo, is_cover
 
-# A stream may have no key frames at all, and mend its picture bit by bit: then all is shown after so many.
-_KEYLESS_FRAMES = 600
-
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What travels with a frame to the writer.
+    """Carrier of a frame, for the writer.
 
     Attributes:
         frame: the decoded frame, with its side data and flags.
-        packets: packets of all other streams that belong before it.
+        packets: packets of all other streams that precede it.
     """
 
     frame: VideoFrame
@@ -61,11 +56,11 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The phase between opening and reading.
+    """State between opening and reading.
 
     Attributes:
-        decoded: the first frame as the decoder returned it, maybe in the GPU's memory.
-        frame: the same in the host's memory.
+        decoded: the first frame from the decoder, possibly in GPU memory.
+        frame: the same frame in host memory.
     """
 
     decoded: VideoFrame
@@ -75,26 +70,26 @@ class _Opened:
 class FileReader:
     """The frames of a video file (a `FrameSource`).
 
-    The first frame is decoded at once, since containers do not say all that a writer must know.
+    The first frame is decoded on opening, since containers do not state everything that a writer needs.
 
     Args:
         path: the file, or '-' for standard input.
-        start: seconds from the beginning of the file to the first frame wanted.
+        start: seconds from the start of the file to the first frame wanted.
         duration: seconds to read from there.
-        max_pixels: the largest picture that is read; checked before memory is taken for one.
-        strict: raise the first damage met, instead of counting it and continuing.
-        deinterlace: make whole pictures of fields, one per frame or one per field; None leaves them.
-        device: that decodes: cpu, or cuda: the GPU (NVDEC); its frames come to the host unless
-            `keep_on_device` is called.
+        max_pixels: the largest picture accepted, in pixels; checked before memory is allocated.
+        strict: raise on the first damage, instead of counting it and continuing.
+        deinterlace: one picture per frame or per field; None does not deinterlace.
+        device: decoder: cpu, or cuda (NVDEC), whose frames are downloaded unless `keep_on_device` is
+            called.
 
     Attributes:
-        source: the facts that a writer needs, known before the first frame is asked for.
+        source: facts for a writer, known before the first frame.
         damage: what could not be read so far.
-        keeps: whether frames stay in the GPU's memory.
+        keeps: whether frames stay in GPU memory.
 
     Raises:
-        InputError: there is no such file, no video in it that can be decoded, or one too large.
-        UsageError: `start` or `duration` makes no sense.
+        InputError: the file is missing, has no decodable video, or its pictures are too large.
+        UsageError: `start` or `duration` is invalid.
     """
 
     def __init__(
@@ -114,21 +109,21 @@ class FileReader:
         self._container, self._stream, context = open_video(self._path, max_pixels, device)
         if device == "cuda" and not context.is_hwaccel:
             self._container.close()
-            raise GpuDecodingError(f"the GPU decodes no {context.name}, as of {str(path)!r}")
+            raise GpuDecodingError(f"the GPU cannot decode {context.name}, the codec of {str(path)!r}")
         self._zero = Fraction(self._container.start_time or 0, 1_000_000) + _seconds(start)
         begin = None if start is None else self._zero
         end = None if duration is None else self._zero + _seconds(duration)
         self._demuxer = Demuxer(self._container, self._stream, begin, end, self.damage)
-        if begin is not None and is_seekable(self._path):  # in a pipe, read on until it comes
+        if begin is not None and is_seekable(self._path):  # from a pipe, read until the part starts
             self._demuxer.seek_begin()
         promised = self._promised() if begin is end is None else 0
-        self._decoder = _Decoder(context, self._stream, self._demuxer, self.damage, promised)
+        self._decoder = Decoder(context, self._stream, self._demuxer, self.damage, promised)
         self._deinterlacer = Deinterlacer(deinterlace, self._decoder.time_base) if deinterlace else None
         self._time_base = (self._deinterlacer or self._decoder).time_base
         self._waiting = PacketQueue()
         self._lock, self._closed, self.keeps = threading.Lock(), False, False
         opened = self._open()
-        if begin is None:  # FFmpeg leaves a video out of it that ends before the sound begins
+        if begin is None:  # FFmpeg's start_time ignores a video that ends before the audio starts
             first = opened.frame.pts * self._time_base
             self._zero = first if self._container.start_time is None else min(self._zero, first)
         self.source = self._describe(opened, device, begin is not None, end)
@@ -136,20 +131,20 @@ class FileReader:
 
     @property
     def info(self) -> VideoInfo:
-        """Size, rate and length of the part asked for."""
+        """Size, rate and length of the requested part."""
         return self.source.info
 
     def keep_on_device(self) -> None:
-        """Leave frames in the GPU's memory, from the first on; before iteration, of a source that fits.
+        """Keep frames in GPU memory; call before iteration, if `source.fits_device`.
 
-        Those that come in another format later are brought to the host.
+        Later frames in another format are downloaded.
         """
         assert self.source.fits_device
-        assert self._opened is not None, "reading has begun"
+        assert self._opened is not None, "reading has started"
         self.keeps = True
 
     def __iter__(self) -> Iterator[Frame | DeviceFrame | Interlude]:
-        """Yield each frame once, its planes being views on the carried frame, or its memory on the GPU.
+        """Yield each frame once; its planes are views of the carried frame, or its GPU memory.
 
         The carrier of an interlude is a tuple of packets.
         """
@@ -159,14 +154,14 @@ class FileReader:
         first: Frame | DeviceFrame = opened.frame
         if self.keeps:
             first = self._framed(opened.decoded, opened.frame.carrier.packets)
-        del opened  # else the frame would be held as long as this iterator
+        del opened  # else this iterator would keep the frame alive
         yield first
         del first
         rest: Iterator[Frame | DeviceFrame | Interlude] = iter(self._next, None)
         yield from rest
 
     def remaining_packets(self) -> Iterator[AnyPacket]:
-        """Yield the packets of the other streams that belong after the last frame."""
+        """Yield the packets of the other streams after the last frame."""
         yield from self._waiting.take()
         while (packet := self._following()) is not None:
             yield packet
@@ -174,7 +169,7 @@ class FileReader:
     def close(self) -> None:
         """Release the file; may be called twice, and from another thread while this one reads."""
         self._closed = True
-        # A thread that is reading closes the file itself, as soon as its read returns.
+        # A reading thread closes the file itself as soon as its read returns.
         if self._lock.acquire(blocking=False):
             try:
                 self._container.close()
@@ -188,23 +183,27 @@ class FileReader:
         self.close()
 
     def _promised(self) -> int:
-        """How many frames the container says there are, 0 if it does not."""
+        """Return the number of frames according to the container; 0 if unknown."""
         frames, indexed = self._stream.frames, len(self._stream.index_entries)
-        # The index leaves out what an edit list of mp4 hides, and the pictures that an AVI only counts; of
-        # an AVI that is cut off, it is made of what is there.
+        # The index excludes frames hidden by an mp4 edit list and empty frames of an AVI; for a truncated
+        # AVI, FFmpeg builds it from what is left.
         return frames if is_cut_off(self._path) else min(frames, indexed or frames)
 
     def _open(self) -> _Opened:
-        """Read the first frame; packets of other streams wait for it, however many."""
+        """Decode the first frame; packets of other streams wait for it, however many."""
         items = self._decoded()
         decoded, early = _first(items)
-        again = _drained(deque(() if decoded is None else (decoded,)))
+        again = drained(deque(() if decoded is None else (decoded,)))
         self._items = self._frames(chain(again, items))
         frame, more = _first(self._items)
         if decoded is None or frame is None:
             self.close()
-            problem = self.damage.message or "no frame in the part asked for"
-            hint = "" if is_seekable(self._path) else "; mp4 from a pipe needs its index in front (faststart)"
+            problem = self.damage.message or "no frame in the requested part"
+            hint = (
+                ""
+                if is_seekable(self._path)
+                else "; mp4 from a pipe needs its index at the front (faststart)"
+            )
             raise InputError(f"cannot decode the video of {str(self._path)!r}: {problem}{hint}")
         carried = Carried(frame.carrier.frame, (*early, *more, *frame.carrier.packets))
         return _Opened(decoded, replace(frame, carrier=carried))
@@ -262,7 +261,7 @@ class FileReader:
         return item
 
     def _following(self) -> AnyPacket | None:
-        """The next packet to carry, once the video is over."""
+        """Return the next packet of the other streams, after the end of the video."""
         with self._lock:
             while not self._closed and (packet := self._demuxer.read()) is not None:
                 if packet.stream_index != self._stream.index and self._demuxer.carries(packet, self._zero):
@@ -270,8 +269,8 @@ class FileReader:
         return None
 
     def _decoded(self) -> Iterator[VideoFrame | Interlude]:
-        """The frames of the video as decoded, and interludes where sound lasts long without one."""
-        in_gap = False  # which is looked into once
+        """Yield decoded frames, and interludes if other streams continue for long without one."""
+        in_gap = False  # looked ahead once per gap
         while not self._closed and (packet := self._demuxer.read()) is not None:
             if packet.stream_index == self._stream.index:
                 in_gap = False
@@ -288,16 +287,16 @@ class FileReader:
             yield from self._decoder.flush()
 
     def _frames(self, items: Iterable[VideoFrame | Interlude]) -> Iterator[Frame | DeviceFrame | Interlude]:
-        """The pictures to restore, each with the packets that belong before it."""
+        """Yield the frames to restore, each with the packets that precede it."""
         for item in items:
             if isinstance(item, Interlude):
                 yield item
                 continue
             pictures = deque(self._pictures(item))
             del item
-            yield from map(self._frame, _drained(pictures))
+            yield from map(self._frame, drained(pictures))
         if self._deinterlacer:
-            yield from map(self._frame, _drained(deque(self._deinterlacer.flush())))
+            yield from map(self._frame, drained(deque(self._deinterlacer.flush())))
 
     def _pictures(self, decoded: VideoFrame) -> list[VideoFrame]:
         if self.keeps and device_planes(decoded):
@@ -320,104 +319,8 @@ class FileReader:
         return Frame(planes_of(picture), *times, colour, carried)
 
 
-class _Decoder:
-    """Decodes the main video, gives its frames ascending times, and counts what is damaged.
-
-    Args:
-        context: FFmpeg's decoder.
-        stream: the video.
-        demuxer: of its packets; knows which frames lie in the part asked for.
-        damage: where to count what cannot be decoded.
-        promised: how many frames should come; 0 if that is not known.
-
-    Attributes:
-        time_base: seconds per unit of the frames' times.
-    """
-
-    def __init__(
-        self,
-        context: VideoCodecContext,
-        stream: VideoStream,
-        demuxer: Demuxer,
-        damage: Damage,
-        promised: int,
-    ) -> None:
-        self.time_base = Fraction(stream.time_base or Fraction(1, 90_000))
-        self._context, self._demuxer, self._damage = context, demuxer, damage
-        self._clock = FrameClock(self.time_base, frame_rate(stream))
-        self._promised = promised
-        # Times of packets whose frames have not come yet, if packets have one time each.
-        self._waiting: list[int] | None = [] if traits_of(stream.container.format.name).single_times else None
-        self._keyless = 0
-
-    @property
-    def pix_fmt(self) -> str | None:
-        """FFmpeg's name of the sample format; None if it is not known, or frames lie in the GPU's memory."""
-        return None if self._context.is_hwaccel else self._context.pix_fmt
-
-    def decode(self, packet: AnyPacket) -> Iterator[VideoFrame]:
-        """Yield the frames that are whole now and lie in the part asked for."""
-        if not packet.is_keyframe and self._demuxer.video_packets == 1:
-            self._keyless = _KEYLESS_FRAMES
-        return self._decode(packet)
-
-    def flush(self) -> Iterator[VideoFrame]:
-        """Yield the last frames; frames that the container promised and did not hold count as damage."""
-        missing = self._promised - self._demuxer.video_packets
-        if missing > 0:
-            self._damage.add(MISSING, f"the container promises {self._promised} frames", missing)
-        return self._decode(None)
-
-    def _decode(self, packet: AnyPacket | None) -> Iterator[VideoFrame]:
-        decoded: deque[VideoFrame] = deque()
-        if self._waiting is not None and packet is not None and packet.dts is not None:
-            heappush(self._waiting, packet.dts)
-        with self._damage.watch(PACKETS):
-            decoded.extend(self._context.decode(packet))
-        return filter(None, map(self._stamped, _drained(decoded)))
-
-    def _stamped(self, frame: VideoFrame) -> VideoFrame | None:
-        """The frame with its time; None if it is not wanted."""
-        if self._waiting:
-            frame.pts = self._single_time(frame, self._waiting)
-        pts = self._clock.stamp(frame.pts, frame.duration)
-        if not self._demuxer.wants(pts * self.time_base):
-            return None
-        if frame.is_corrupt:
-            self._damage.add(FRAMES, f"the frame at {float(pts * self.time_base):.3f} s")
-        if self._misses_its_key(frame):
-            return None
-        if frame.pts is not None and frame.pts + 1 < pts:  # one tick apart are times too coarse
-            self._damage.add(TIMES, f"the frame after {float(pts * self.time_base):.3f} s")
-        frame.pts, frame.time_base = pts, self.time_base
-        return frame
-
-    def _single_time(self, frame: VideoFrame, waiting: list[int]) -> int:
-        """The time of a frame whose packet has one: the earliest that no frame has taken.
-
-        Whether packets have the times of showing or of decoding: with B-frames, these are other times in
-        the order of the file, and the same when sorted.
-        """
-        time = heappop(waiting)
-        if not self._context.has_b_frames and frame.dts is not None:
-            while waiting and time < frame.dts:  # of packets that held no frame
-                time = heappop(waiting)
-        return time
-
-    def _misses_its_key(self, frame: VideoFrame) -> bool:
-        """True for what a recording that begins amidst pictures shows until its first key frame."""
-        self._keyless = self._keyless - 1 if frame.is_corrupt else 0
-        return self._keyless > 0
-
-
-def _drained(frames: deque[VideoFrame]) -> Iterator[VideoFrame]:
-    """Yield frames without holding them: a decoder has few surfaces on a GPU."""
-    while frames:
-        yield frames.popleft()
-
-
 def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:
-    """The first item that is not an interlude, None if there is none, and the packets of those before."""
+    """Return the first item that is not an interlude (None if missing) and the packets of those before it."""
     packets: list[AnyPacket] = []
     for item in items:
         if not isinstance(item, Interlude):
@@ -428,39 +331,11 @@ def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:
 
 def _check(start: float | None, duration: float | None) -> None:
     if start is not None and not 0 <= start < math.inf:
-        raise UsageError(f"start is {start}, expected seconds from 0 on")
+        raise UsageError(f"start is {start}, expected 0 seconds or more")
     if duration is not None and not 0 < duration < math.inf:
         raise UsageError(f"duration is {duration}, expected more than 0 seconds")
 
 
 def _seconds(value: float | None) -> Fraction:
-    """Microseconds are what people mean: 0.1 is 1/10, not the nearest binary fraction."""
+    """Round to microseconds, so that 0.1 is 1/10 and not the nearest binary fraction."""
     return Fraction(round((value or 0) * 1_000_000), 1_000_000)
-
-
-class FrameClock:
-    """Gives each frame of one stream a time after its predecessor's.
-
-    Args:
-        time_base: seconds a unit.
-        frame_rate: frames a second, for streams without times; None means 25, as FFmpeg assumes.
-    """
-
-    def __init__(self, time_base: Fraction, frame_rate: Fraction | None) -> None:
-        self._step = max(1, round(1 / ((frame_rate or 25) * time_base)))
-        self._last: int | None = None
-
-    def stamp(self, pts: int | None, duration: int) -> int:
-        """The time of the next frame, in units of the time base.
-
-        Args:
-            pts: what the stream says, None where it says nothing.
-            duration: what the stream says the frame lasts, 0 where it says nothing.
-        """
-        if self._last is None:
-            self._last = pts or 0
-        elif pts is None:
-            self._last += duration or self._step
-        else:
-            self._last = max(pts, self._last + 1)
-        return self._last

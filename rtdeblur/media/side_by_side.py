@@ -1,4 +1,4 @@
-"""Two videos in one picture: next to each other, or divided by a line that wanders."""
+"""Two videos in one picture: side by side, or divided by a moving line."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from rtdeblur.media.source import SourceInfo
 Layout = Literal["side", "wipe"]
 
 _SWEEP_SECONDS = 6
-"""Time in which the line of a wipe goes there and back."""
+"""Period of the moving line."""
 _LINE = 4
-"""Width of that line in pixels; places are multiples of it, as every subsampling of chroma wants."""
+"""Width of the line in pixels; its position is a multiple, to suit every chroma subsampling."""
 
 
 class SideBySide:
-    """Two videos as one (a `FrameSource`), for a `FileWriter`; times, sound and tags are the first one's.
+    """Two videos as one (a `FrameSource`), for a `FileWriter`; timestamps, sound and tags are the first's.
 
     Args:
         first: shown on the left.
-        second: on the right, scaled to the size of the first and converted to its colours; a frame of it is
-            shown from its time to that of the next.
+        second: shown on the right, converted to the size and colour of the first; each frame is shown until
+            the next.
         layout: side, or wipe.
 
     Attributes:
-        source: the facts that a writer needs.
+        source: facts for a writer.
     """
 
     def __init__(self, first: FileReader, second: FileReader, layout: Layout) -> None:
@@ -52,7 +52,7 @@ class SideBySide:
         return self.source.info
 
     def __iter__(self) -> Iterator[Frame | Interlude]:
-        """Yield each frame of the first video once, with that of the second at its time."""
+        """Yield each frame of the first video once, combined with the second's at its time."""
         others = (frame for frame in self._second if isinstance(frame, Frame))
         shown = following = next(others)
         for frame in self._first:
@@ -66,7 +66,7 @@ class SideBySide:
             yield self._joined(frame, shown.carrier.frame, seconds)
 
     def remaining_packets(self) -> Iterator[AnyPacket]:
-        """Yield the packets of the first video that belong after its last frame."""
+        """Yield the packets of the first video after its last frame."""
         return self._first.remaining_packets()
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class SideBySide:
 
     @staticmethod
     def _place(seconds: Fraction, width: int) -> int:
-        """Column of the line: from the left edge to the right and back, in multiples of `_LINE`."""
+        """Return the column of the line, moving from left to right and back, in multiples of `_LINE`."""
         phase = float(seconds % _SWEEP_SECONDS) / _SWEEP_SECONDS
         share = 1 - abs(2 * phase - 1)
         return round((width - _LINE) * share / _LINE) * _LINE
@@ -115,7 +115,7 @@ def _seconds(frame: Frame, reader: FileReader) -> Fraction:
 
 
 def _draw_line(planes: tuple[Plane, ...], place: int, decoded: VideoFrame) -> None:
-    """Draw a white line, where chroma is none."""
+    """Draw a white line with neutral chroma."""
     colour = colour_of(decoded)
     unit = 1 << (colour.bit_depth - 8)
     white = colour.peak if colour.full_range else 235 * unit
@@ -126,7 +126,7 @@ def _draw_line(planes: tuple[Plane, ...], place: int, decoded: VideoFrame) -> No
 
 
 def _fitted(other: VideoFrame, like: VideoFrame) -> VideoFrame:
-    """A frame in the size, format and colours of another."""
+    """Convert a frame to the size, format and colour of another."""
     source, target = colour_of(other), colour_of(like)
     if (other.width, other.height, other.format.name, source) == (
         like.width, like.height, like.format.name, target,

@@ -1,4 +1,4 @@
-"""Facts about a source that its writer needs."""
+"""Facts about a source for its writer."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from rtdeblur.ffmpeg.side_data import (
 )
 from rtdeblur.frames import Colour, VideoInfo
 
-if TYPE_CHECKING:  # PyAV has it only in its stubs
+if TYPE_CHECKING:  # exists only in PyAV's stubs
     from av.container.core import Chapter
 
-# Side data that some encoders lose, and users are warned about.
+# Side data that some encoders drop, with a warning.
 _WARNED_ABOUT = (
     Type.MASTERING_DISPLAY_METADATA,
     Type.CONTENT_LIGHT_LEVEL,
@@ -41,22 +41,22 @@ _WARNED_ABOUT = (
 
 @dataclass(frozen=True, slots=True)
 class PictureInfo:
-    """How the pictures of a video look, by the first one: what an encoder is set up with.
+    """Properties of a video's first picture, used to set up the encoder.
 
     Attributes:
         height: rows, before rotation.
         width: columns.
-        format: sample format of the planes that are restored.
+        format: pixel format of the planes to restore.
         colour: meaning of the code values.
         primaries: colour primaries, as FFmpeg numbers them.
         transfer: transfer characteristics, as FFmpeg numbers them.
         matrix: matrix coefficients, as FFmpeg numbers them.
         range: colour range, as FFmpeg numbers it.
-        is_interlaced: True if a picture holds two fields.
+        is_interlaced: True if a picture consists of two fields.
         display_matrix: rotation or mirroring by players; None if there is none.
         mastering_display: HDR10 mastering display; None if not stated.
         light_level: MaxCLL and MaxFALL in cd/m²; None if not stated.
-        side_data: kinds of side data present, of those that an encoder may lose.
+        side_data: kinds of side data present that an encoder may drop.
     """
 
     height: int
@@ -75,7 +75,7 @@ class PictureInfo:
 
     @classmethod
     def of(cls, frame: VideoFrame) -> PictureInfo:
-        """Describe a decoded frame in the host's memory."""
+        """Describe a decoded frame in host memory."""
         return cls(
             height=frame.height,
             width=frame.width,
@@ -95,25 +95,25 @@ class PictureInfo:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """A source as its writer sees it; nothing of it changes while frames are read.
+    """A source as its writer sees it; constant while frames are read.
 
     Attributes:
         path: the file, or '-' for standard input.
         info: size, rate and length.
-        picture: what the first frame looks like.
-        device: that decodes, cpu or cuda.
-        surface: FFmpeg's name of the decoder's own sample format.
-        is_deinterlaced: True if pictures are made of fields, on the processor.
+        picture: properties of the first frame.
+        device: decoder, cpu or cuda.
+        surface: FFmpeg's name of the decoder's native pixel format.
+        is_deinterlaced: True if pictures are deinterlaced, on the CPU.
         strict: True if damage is raised instead of counted.
-        time_base: seconds per unit of the frames' times.
+        time_base: seconds per unit of the frames' timestamps.
         zero: time in the source, in seconds, that becomes zero in the output.
-        end: time in the source, in seconds, at which the part asked for ends; None for the end of the file.
-        is_trimmed: True if reading starts later than the file.
-        streams: all streams in the order of the file, as templates for copies.
+        end: time in the source, in seconds, at which the requested part ends; None for the end of the file.
+        is_trimmed: True if reading starts after the start of the file.
+        streams: all streams in file order, as templates for copies.
         video: the main video among them.
-        covers: pictures of the streams that are cover art, by stream index.
-        tags: of the container.
-        chapters: of the container, on the clock of the source.
+        covers: pictures of cover art streams, by stream index.
+        tags: tags of the container.
+        chapters: chapters of the container, on the source's clock.
     """
 
     path: Path
@@ -135,7 +135,7 @@ class SourceInfo:
 
     @property
     def fits_device(self) -> bool:
-        """True if frames can stay in the GPU's memory: those of NVDEC in NV12, of even size."""
+        """True if frames can stay in GPU memory: NVDEC's NV12 frames of even size."""
         is_nv12 = self.surface == "nv12" and not (self.picture.height % 2 or self.picture.width % 2)
         return self.device == "cuda" and is_nv12 and not self.is_deinterlaced
 
@@ -146,16 +146,16 @@ class SourceInfo:
 
 
 class Described(Protocol):
-    """A reader, as far as a writer looks at it."""
+    """The part of a reader that a writer uses."""
 
     @property
     def source(self) -> SourceInfo:
-        """The facts, known before the first frame is asked for."""
+        """Facts, known before the first frame."""
 
     def remaining_packets(self) -> Iterator[AnyPacket]:
-        """Yield the packets of the other streams that belong after the last frame."""
+        """Yield the packets of the other streams after the last frame."""
 
 
 def is_cover(stream: Stream) -> bool:
-    """True for a video stream that holds one picture: cover art."""
+    """True for a video stream with a single picture: cover art."""
     return isinstance(stream, VideoStream) and bool(stream.disposition & Disposition.attached_pic)

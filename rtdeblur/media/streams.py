@@ -1,4 +1,4 @@
-"""Copies the streams beside the main video: sound, subtitles, data, cover art, attachments."""
+"""Copying of streams other than the main video: sound, subtitles, data, cover art, attachments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
 from rtdeblur.media.tags import track_tags
 
-# Plain text passes between these two by adding or removing a length; FFmpeg's filters do it.
+# Text subtitles are converted between these two by adding or removing a length, with FFmpeg's filters.
 _TEXT_FILTERS = {
     "subrip": ("mov_text", "text2movsub"),
     "text": ("mov_text", "text2movsub"),
@@ -37,15 +37,15 @@ _LONGEST_REORDERING_SECONDS = 3600
 
 @dataclass(slots=True)
 class Track:
-    """A stream of the output, filled with packets of one of the input.
+    """An output stream that copies packets of an input stream.
 
     Attributes:
-        stream: the stream of the output.
-        bitstream_filter: what packets pass through on their way.
-        from_zero: whether its times begin at zero, wherever the track does.
-        begin: when its first packet is presented, in seconds; None before that.
-        last_dts: the time of the last packet, in units of the stream's time base.
-        next_dts: the time expected of the next packet, in units of the input's time base.
+        stream: the output stream.
+        bitstream_filter: filter applied to packets.
+        from_zero: whether its timestamps start at zero, whenever the track starts.
+        begin: presentation time of its first packet, in seconds; None before that.
+        last_dts: timestamp of the last packet, in units of the stream's time base.
+        next_dts: expected timestamp of the next packet, in units of the input's time base.
     """
 
     stream: Stream
@@ -56,11 +56,11 @@ class Track:
     next_dts: int | None = None
 
     def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
-        """Packets to mux for one packet of the input.
+        """Yield the packets to mux for a packet of the input.
 
         Args:
-            packet: the packet, which is changed.
-            zero: the time in the input, in seconds, that becomes zero.
+            packet: the packet; modified.
+            zero: time in the input, in seconds, that becomes zero.
         """
         shift = round(zero / Fraction(packet.time_base))
         packet.pts = None if packet.pts is None else packet.pts - shift
@@ -75,7 +75,7 @@ class Track:
         return [self.place(new) for new in filtered]
 
     def _decoding_time(self, packet: AnyPacket) -> int | None:
-        """A time for a packet that has none, as Matroska leaves out the first of reordered pictures."""
+        """Return a timestamp for a packet without one; Matroska omits the first of reordered pictures."""
         if packet.pts is None or not isinstance(packet.stream, VideoStream):
             return packet.pts
         if self.next_dts is not None:
@@ -85,11 +85,11 @@ class Track:
         return packet.pts - ahead * (packet.duration or 1)
 
     def place(self, packet: AnyPacket) -> AnyPacket:
-        """Put a packet into the stream, after its predecessor even where their clock is too coarse."""
+        """Convert a packet's timestamps so that they increase even on a coarse clock."""
         packet.stream = self.stream
         unit = Fraction(self.stream.time_base or 1)
         if packet.pts is not None and packet.dts is not None:
-            # libx265 makes up decoding times for streams of one or two frames.
+            # libx265 invents decoding timestamps for streams of one or two frames.
             ahead = (packet.pts - packet.dts) * Fraction(packet.time_base)
             packet.dts = packet.dts if 0 <= ahead < _LONGEST_REORDERING_SECONDS else packet.pts
         if self.begin is None and packet.pts is not None:
@@ -101,7 +101,9 @@ class Track:
             packet.dts = None if packet.dts is None else packet.dts - shift
         if packet.dts is not None:
             if not packet.duration and self.last_dts is not None and isinstance(self.stream, AudioStream):
-                packet.duration = packet.dts - self.last_dts  # the last of a track in mp4 would not be played
+                packet.duration = (
+                    packet.dts - self.last_dts
+                )  # else the last packet of an mp4 track would not be played
             step = 0 if Flags.ts_nonstrict in Flags(self.stream.container.format.flags) else 1
             if self.last_dts is not None and packet.dts < self.last_dts + step:
                 packet.dts = self.last_dts + step
@@ -111,7 +113,7 @@ class Track:
 
 
 class Complete(Enum):
-    """Why a stream is kept without copying its packets."""
+    """Reason why a stream needs no copying of packets."""
 
     REMADE = "the muxer makes it of the chapters or the timecode"
     ATTACHED = "its picture is an attachment"
@@ -119,13 +121,13 @@ class Complete(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NotKept:
-    """A stream for which the container has no place.
+    """A stream that the container does not support.
 
     Attributes:
-        stream: kind and index of the stream, or that it is cover art.
-        codec: FFmpeg's name.
-        container: FFmpeg's name.
-        ending: of a container that holds it; None if none is known.
+        stream: kind and index of the stream, or cover art.
+        codec: FFmpeg's name of the codec.
+        container: FFmpeg's name of the container.
+        ending: extension of a container that supports it; None if unknown.
     """
 
     stream: str
@@ -135,11 +137,11 @@ class NotKept:
 
     def __str__(self) -> str:
         hint = f"; {self.ending} can" if self.ending else ""
-        return f"{self.stream} ({self.codec}) is not kept: {self.container} cannot hold it{hint}"
+        return f"{self.stream} ({self.codec}) is not kept: {self.container} cannot store it{hint}"
 
 
 def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> Track | Complete | NotKept:
-    """Add a copy of one stream of the input; a `Track` is to be filled with its packets."""
+    """Add a copy of an input stream; returns a `Track` if its packets must be copied."""
     name, traits = container.format.name, traits_of(container.format.name)
     if stream.type == "data" and _is_remade(stream, source):
         return Complete.REMADE
@@ -166,7 +168,7 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
 def _codec(stream: Stream) -> str:
     if stream.codec_context:
         return stream.codec_context.codec.canonical_name
-    return getattr(stream, "name", None) or "unknown"  # sound of no known codec has none
+    return getattr(stream, "name", None) or "unknown"  # missing for an unknown audio codec
 
 
 def _refuses(format_name: str, stream: Stream) -> bool:
@@ -174,7 +176,7 @@ def _refuses(format_name: str, stream: Stream) -> bool:
 
 
 def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream], Stream] | None:
-    """How to add a stream so that readers of the container find it; None if the container refuses it."""
+    """Find a way to add a stream that readers understand; None if the container refuses it."""
     traits = traits_of(format_name)
     if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
         return None
@@ -190,26 +192,26 @@ def _copied(container: OutputContainer, stream: Stream) -> Stream:
 
 
 def _labelled(container: OutputContainer, stream: Stream) -> Stream:
-    """A copy of PCM without channel names, labelled with the default for as many, as players guess."""
+    """Add a copy of PCM without a channel layout, with the default layout, as players assume."""
     copy = _copied(container, stream)
     assert isinstance(copy, AudioStream)
     context = copy.codec_context
     bits = re.match(r"pcm_[suf](\d+)", _codec(stream))
     if bits is None or not context.bit_rate:
-        raise ValueError(f"channels of {_codec(stream)} have no names")
-    # Never read `layout` or `channels`: PyAV 18 then frees a layout of custom order twice, since its
-    # AudioLayout shares the memory of the context's, and the process aborts.
+        raise ValueError(f"channels of {_codec(stream)} have no layout")
+    # Never read `layout` or `channels`: PyAV 18 then frees a custom layout twice, since its AudioLayout
+    # shares the context's memory, and the process aborts.
     context.layout = f"{round(context.bit_rate / context.sample_rate / int(bits[1]))}c"
     return copy
 
 
 def _unlisted(container: OutputContainer, stream: Stream) -> Stream:
-    """A copy of sound of a codec that the muxer writes and does not list, as Matroska does of all in WAV.
+    """Copy audio in a codec that the muxer accepts but does not list, as Matroska does for WAV codecs.
 
-    PyAV asks for the list, so the stream begins as one of the container's own codec; a filter that changes
-    nothing then sets it up as it should be.
+    PyAV checks the list, so the stream is created with the container's default codec; a no-op bitstream
+    filter then sets the right parameters.
     """
-    everything = open_output(BytesIO(), "mpegts")  # which removes the tag that the codec has in the source
+    everything = open_output(BytesIO(), "mpegts")  # clears the source's codec tag
     copy = container.add_mux_stream(container.default_audio_codec)
     BitStreamFilterContext("null", _copied(everything, stream), copy)
     copy.time_base = stream.time_base
@@ -220,7 +222,7 @@ _WAYS = {"audio": (_copied, _labelled, _unlisted)}
 
 
 def _is_remade(stream: Stream, source: SourceInfo) -> bool:
-    """True for tracks that muxers make from the chapters and the timecode tag."""
+    """True for tracks that muxers generate from chapters and the timecode tag."""
     chapters = stream.name == "bin_data" and bool(source.chapters)
     return chapters or "timecode" in stream.metadata
 
@@ -236,7 +238,7 @@ def _not_kept(stream: Stream, format_name: str) -> NotKept:
 
 
 def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> Complete | NotKept:
-    """Matroska holds cover art as an attachment, known by its name (matroska.org, cover art)."""
+    """Return the name by which Matroska players recognise cover art attachments (matroska.org, cover art)."""
     kind = _IMAGES.get(_codec(stream))
     picture = source.covers.get(stream.index)
     if kind is None or picture is None:

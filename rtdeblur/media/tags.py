@@ -1,4 +1,4 @@
-"""What describes a file as a whole: tags, chapters, timecode."""
+"""Metadata of a file: tags, chapters, timecode."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from av.stream import Stream
 from rtdeblur.ffmpeg.formats import ContainerTraits, traits_of
 from rtdeblur.media.source import SourceInfo
 
-if TYPE_CHECKING:  # PyAV has it in its stubs alone
+if TYPE_CHECKING:  # exists only in PyAV's stubs
     from av.container.core import Chapter
 
-# What the muxer writes itself, or mkvmerge computed from packets.
+# Written by the muxer itself, or computed from packets by mkvmerge.
 _STALE_TAGS = {
     "alpha_mode",
     "encoder",
@@ -29,7 +29,7 @@ _STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "numbe
 
 
 def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that are still true of a file with another encoder and muxer."""
+    """Return the tags that still hold with another encoder and muxer."""
     return {
         key: value
         for key, value in tags.items()
@@ -38,39 +38,39 @@ def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def track_tags(stream: Stream) -> dict[str, str]:
-    """The tags of a stream that are still true of its copy."""
+    """Return the tags of a stream that still hold for its copy."""
     tags = clean_tags(stream.metadata)
-    if "name" in tags:  # as mov's demuxer calls what every muxer takes as the title
+    if "name" in tags:  # mov's demuxer reads the title as this key
         tags.setdefault("title", tags.pop("name"))
     return tags
 
 
 def muxer_options(source: SourceInfo, format_name: str, seekable: bool = True) -> dict[str, str]:
-    """Options with which a muxer keeps exact times and every tag.
+    """Return muxer options for exact timestamps and all tags.
 
     Args:
         source: the source.
         format_name: FFmpeg's name of the container.
-        seekable: False for a pipe, where mp4 needs fragments, as it cannot go back to write its index.
+        seekable: False for a pipe, in which mp4 must be fragmented because its index cannot be written later.
     """
     traits = traits_of(format_name)
     flags = [] if seekable else list(traits.pipe_flags)
     if _free_tags(source, traits) and not _leaves_out_free_tags(source, traits):
         flags.append(traits.free_tags_flag)
-    # Else Matroska and others write random numbers, and no two runs give the same bytes.
+    # Otherwise Matroska and others write random numbers, so that no two runs give the same bytes.
     options = {"fflags": "+bitexact", **traits.options}
     return options | ({"movflags": "+".join(flags)} if flags else {})
 
 
 def _free_tags(source: SourceInfo, traits: ContainerTraits) -> list[str]:
-    """The tags for which a container has no place of their own."""
+    """Return the tags for which a container has no dedicated field."""
     if traits.keys is None:
         return []
     return [key for key in clean_tags(source.tags) if key.lower() not in traits.keys]
 
 
 def _leaves_out_free_tags(source: SourceInfo, traits: ContainerTraits) -> bool:
-    """True if cover art is to be kept in their place: mp4 keeps one of the two."""
+    """True if cover art is kept instead of free tags: mp4 can only store one of the two."""
     return traits.cover == "stream" and source.has_cover
 
 
@@ -78,35 +78,35 @@ def copy_tags(container: OutputContainer, source: SourceInfo) -> list[str]:
     """Copy the tags and chapters of the source.
 
     Returns:
-        Warnings about what the container cannot hold.
+        Warnings about what the container cannot store.
     """
     name, warnings = container.format.name, []
     traits = traits_of(name)
     container.metadata.update(clean_tags(source.tags))
     if _leaves_out_free_tags(source, traits) and (free := _free_tags(source, traits)):
         tags = ", ".join(sorted(free))
-        warnings.append(f"tags are not kept: {name} cannot hold {tags} beside cover art; .mkv can")
+        warnings.append(f"tags are not kept: {name} cannot store {tags} together with cover art; .mkv can")
     timecode = _timecode(source)
     if timecode and (source.is_trimmed or not traits.timecode):
-        why = "it names the first frame of the source" if traits.timecode else f"{name} cannot hold it"
+        why = "it belongs to the source's first frame" if traits.timecode else f"{name} cannot store it"
         warnings.append(f"the timecode {timecode} is not kept: {why}")
     chapters = _chapters(source)
     if chapters and not traits.chapters:
-        warnings.append(f"{len(chapters)} chapters are not kept: {name} cannot hold them; .mkv can")
+        warnings.append(f"{len(chapters)} chapters are not kept: {name} cannot store them; .mkv can")
     else:
         container.set_chapters(chapters)
     return warnings
 
 
 def video_tags(source: SourceInfo) -> dict[str, str]:
-    """The tags of the main video, with the timecode wherever the source has it.
+    """Return the tags of the main video, with the timecode from anywhere in the source.
 
-    Muxers make a timecode track from this tag, and copy none.
+    Muxers generate a timecode track from this tag, and do not copy one.
     """
     tags = track_tags(source.video)
     tags.pop("timecode", None)
     timecode = _timecode(source)
-    if timecode and not source.is_trimmed:  # it names the first frame of the source
+    if timecode and not source.is_trimmed:  # it belongs to the source's first frame
         tags["timecode"] = timecode
     return tags
 
@@ -117,7 +117,7 @@ def _timecode(source: SourceInfo) -> str | None:
 
 
 def _chapters(source: SourceInfo) -> list[Chapter]:
-    """The chapters of the part that is read, on the clock of the output."""
+    """Return the chapters of the part, on the output's clock."""
     chapters: list[Chapter] = []
     for chapter in source.chapters:
         unit = Fraction(chapter["time_base"] or 1)

@@ -1,4 +1,4 @@
-"""Writes a video file: encodes the restored frames and copies everything else of the source."""
+"""Writer of video files: encodes the restored frames and copies everything else from the source."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from rtdeblur.ffmpeg.formats import format_of, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
-from rtdeblur.media.codecs import Quality, choose, losses
+from rtdeblur.media.codecs import choose, losses
 from rtdeblur.media.encoder import Encoding, fit, put_planes
+from rtdeblur.media.encoder_traits import Quality
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
 from rtdeblur.media.source import Described
@@ -37,38 +38,38 @@ from rtdeblur.media.streams import NotKept, Track, add_copy
 from rtdeblur.media.tags import copy_tags, muxer_options, video_tags
 from rtdeblur.system import usable_cores
 
-# Times of some containers are rounded to a millisecond themselves, which is no loss to speak of.
+# Some containers round to a millisecond anyway, which is negligible.
 _UNEVEN = Fraction(1, 500)
 
 
 class FileWriter:
-    """Writes what a `FileReader` read, with other pictures (a `FrameSink`).
+    """Writes a restored copy of a `FileReader`'s file (a `FrameSink`).
 
-    All that can be refused is refused here, before any frame is restored.
+    Everything that can be refused is refused here, before any frame is restored.
 
     Args:
-        reader: the `FileReader` of the frames; asked for its facts now, and at the end for what is left.
+        reader: reader of the frames; provides its facts now, and its remaining packets at the end.
         path: the output, '-' for standard output.
-        codec: FFmpeg's name of an encoder, the name of a codec, or 'auto' (see `rtdeblur.media.codecs`).
-        crf: the encoder's own number for quality, the lower the better; None leaves it to `quality`.
-        preset: the encoder's name of a speed; None for the codec's default.
+        codec: FFmpeg's name of an encoder, a common codec name, or 'auto' (see `rtdeblur.media.codecs`).
+        crf: the encoder's quality number, lower is better; None uses `quality`.
+        preset: encoder preset; None for the default.
         quality: small, balanced, high or lossless; None for balanced.
         overwrite: replace an existing file.
-        format_name: FFmpeg's name of the container, or its usual ending; None takes the path's ending.
-        resume: None encodes in one go. Otherwise finished segments outlive a killed program once `begin` was
-            called; True continues those of an earlier run, and keeps them if this one fails.
+        format_name: FFmpeg's name of the container, or its usual extension; None uses the path's extension.
+        resume: None encodes in one go. Otherwise, after `begin`, finished segments survive a killed program;
+            True continues those of an earlier run, and keeps them if this one fails.
 
     Attributes:
-        encoding: codec, pixel format and options chosen.
-        warnings: one line for each thing that the output does not keep.
-        damage: packets of other streams that the container's muxer refused.
-        kept: frames that are left for another run, known once this one is closed.
+        encoding: chosen codec, pixel format and options.
+        warnings: one line per property that the output does not keep.
+        damage: packets of other streams that the muxer refused.
+        kept: number of frames kept for another run, known once closed.
 
     Raises:
-        UsageError: the request makes no sense: unknown container or codec, existing output, the input itself,
-            unfinished work that should neither be resumed nor overwritten.
-        FinishedError: there is nothing to resume, since the output is whole.
-        OutputError: the folder or the encoder refuses.
+        UsageError: invalid request: unknown container or codec, existing output, the input itself, or
+            unfinished work without `resume` or `overwrite`.
+        FinishedError: there is nothing to resume, since the output is complete.
+        OutputError: the folder is not writable, or the encoder refuses.
     """
 
     def __init__(
@@ -116,20 +117,20 @@ class FileWriter:
             raise
         self._track = Track(self._video)
         self._time_base = Fraction(self._encoder.time_base)
-        self._begin: Fraction | None = None  # of the pictures
+        self._begin: Fraction | None = None  # added to the pictures
         self._last_pts: int | None = None
 
     def begin(self, restoration: Mapping[str, str]) -> int:
-        """Keep finished segments from here on; before the first `write`, of a writer made with `resume`.
+        """Start keeping finished segments; call before the first `write`, if `resume` is not None.
 
         Args:
-            restoration: names and values of all that decides what becomes of the pictures.
+            restoration: names and values of everything that affects the restored pictures.
 
         Returns:
-            How many frames are finished already.
+            Number of frames already finished.
 
         Raises:
-            UsageError: what is to be resumed is another job.
+            UsageError: the unfinished work belongs to another job.
         """
         with self._lock, self._errors():
             if self._job is None:
@@ -148,20 +149,20 @@ class FileWriter:
             return sum(segment.frames for segment in kept.values())
 
     def needs(self, index: int) -> bool:
-        """False for a frame that an earlier run finished: its picture is not looked at."""
+        """Whether a frame must be restored; False if an earlier run finished it."""
         return self._segments is None or self._segments.needs(index)
 
     def write(self, batch: FrameBatch | DeviceBatch | Interlude) -> None:
-        """Encode the frames of a batch, after the packets that belong before each.
+        """Encode the frames of a batch, each after the packets that precede it.
 
         Raises:
-            OutputError: the encoder or the disk refuses.
+            OutputError: the encoder fails, or the disk is full.
         """
         with self._lock:
             if isinstance(batch, Interlude):
                 with self._errors():
                     if self._segments is not None:
-                        self._pass(self._segments.cut())  # the packets of a long gap would fill the memory
+                        self._pass(self._segments.cut())  # the packets of a long gap would fill memory
                     return self._mux(batch.carrier)
             for index, carried in enumerate(batch.carriers):
                 with self._errors():
@@ -176,10 +177,10 @@ class FileWriter:
                         self._pass(self._segments.add(picture, pts, carried.packets))
 
     def commit(self) -> None:
-        """Flush encoder and container, and put the file under its name.
+        """Flush encoder and container, and rename the file to its final name.
 
         Raises:
-            OutputError: the encoder or the disk refuses; nothing appears then.
+            OutputError: the encoder fails, or the disk is full; no output appears.
         """
         with self._lock, self._errors():
             container = self._opened()
@@ -199,15 +200,15 @@ class FileWriter:
             self._resume = False
 
     def keep(self) -> None:
-        """Keep finished segments when the writer is closed early, as if the program had been killed."""
+        """Keep finished segments if the writer is closed early, as if the program had been killed."""
         self._resume = True
 
     def close(self) -> None:
-        """Release everything and discard what was not committed; safe from any thread, and twice."""
+        """Release everything and discard uncommitted output; thread-safe, and may be called twice."""
         with self._lock:
             container, self._container = self._container, None
             if container is not None:
-                with suppress(FFmpegError):  # the trailer of a file that goes away
+                with suppress(FFmpegError):  # trailer of a discarded file
                     container.close()
             if self._file is not None:
                 self._file.discard()
@@ -218,9 +219,9 @@ class FileWriter:
                 self.kept = job.close(keep=self._resume)
 
     def abandon(self) -> None:
-        """Remove from the disk what `close` would remove, without waiting for calls of other threads.
+        """Remove the files that `close` would remove, without waiting for other threads.
 
-        For a process that is about to end: the writer is of no use afterwards.
+        For a process that is about to end: the writer is unusable afterwards.
         """
         if self._file is not None:
             self._file.discard()
@@ -234,7 +235,7 @@ class FileWriter:
         self.close()
 
     def _identity(self) -> dict[str, str]:
-        """What decides the bytes of the encoded video, given its pictures."""
+        """Return everything that affects the encoded bytes, besides the pictures."""
         encoding, source = self.encoding, self._source
         cores = usable_cores()
         return {
@@ -248,12 +249,12 @@ class FileWriter:
             "pixel format": encoding.pix_fmt,
             "encoder options": " ".join(f"{k}={v}" for k, v in sorted(encoding.options.items())),
             "frames a segment": str(segment_frames(source.picture.height, source.picture.width)),
-            "processor cores": str(cores),  # encoders share a picture among them
+            "processor cores": str(cores),  # the number of encoder threads affects the bytes
         }
 
     def _opened(self) -> OutputContainer:
         if self._container is None:
-            raise OutputError(f"cannot write {str(self._path)!r}: it was closed already")
+            raise OutputError(f"cannot write {str(self._path)!r}: it has already been closed")
         return self._container
 
     @contextmanager
@@ -261,8 +262,8 @@ class FileWriter:
         try:
             yield
         except BrokenPipeError as error:
-            raise ClosedPipeError(f"nobody reads {str(self._path)!r} any more") from error
-        except (FFmpegError, OSError) as error:  # of the container, of a segment
+            raise ClosedPipeError(f"the reader of {str(self._path)!r} has gone") from error
+        except (FFmpegError, OSError) as error:  # of the container or of a segment
             raise OutputError(f"cannot write {str(self._path)!r}: {reason(error)}") from error
 
     def _add_streams(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
@@ -289,13 +290,13 @@ class FileWriter:
             video.set_display_matrix(matrix)
             if not traits_of(container.format.name).rotation:
                 self.warnings.append(
-                    f"the rotation is not kept: {container.format.name} cannot hold it; .mp4 can"
+                    f"the rotation is not kept: {container.format.name} cannot store it; .mp4 can"
                 )
         self.warnings += losses(self.encoding, source)
         return video, encoder
 
     def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
-        """Give a frame its time in the output."""
+        """Set a frame's timestamp in the output."""
         unit, container = self._time_base, self._opened()
         time = seconds - self._source.zero
         if self._begin is None:
@@ -304,7 +305,7 @@ class FileWriter:
             time -= self._begin
         pts = round(time / unit)
         if self._last_pts is not None:
-            pts = max(pts, self._last_pts + 1)  # where the clock of the container is coarser
+            pts = max(pts, self._last_pts + 1)  # if the container's clock is coarser
         self._last_pts = pts
         if abs(pts * unit - time) > _UNEVEN:
             where = f"{self.encoding.codec} in {container.format.name}"
@@ -314,7 +315,7 @@ class FileWriter:
         return pts
 
     def _write_starts(self) -> None:
-        """Say when streams begin; the pictures do so at a whole number, and the others in step with them."""
+        """Write the streams' start times: the video's at a whole frame, the others shifted to match."""
         begins = {
             track.stream.index: track.begin for track in self._tracks.values() if track.begin is not None
         }
@@ -326,7 +327,7 @@ class FileWriter:
         set_starts(Path(self._file.url), {index: begin + shift for index, begin in begins.items()})
 
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
-        """The decoded frame with restored planes, as the encoder takes it; None were restored in place."""
+        """Return the decoded frame with restored planes (None: restored in place) in the encoder's format."""
         restored = frame if planes is None else put_planes(frame, planes)
         return fit(restored, self._encoder, self.encoding, self._warn_once)
 
@@ -344,7 +345,7 @@ class FileWriter:
         self._opened().mux([self._track.place(packet) for packet in packets])
 
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
-        """Copy packets of the input to their tracks."""
+        """Copy input packets to their tracks."""
         container = self._opened()
         for packet in packets:
             track = self._tracks.get(packet.stream_index)
@@ -352,5 +353,5 @@ class FileWriter:
                 continue
             try:
                 container.mux(track.convert(packet, self._source.zero))
-            except InvalidDataError as error:  # of this packet: muxers parse what they repack
+            except InvalidDataError as error:  # of this packet: muxers parse packets that they repack
                 self.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")

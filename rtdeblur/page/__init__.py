@@ -1,7 +1,6 @@
-"""One HTML file that shows pictures before and after, with nothing to load from elsewhere.
+"""Self-contained HTML page that compares pictures before and after.
 
-Its Content-Security-Policy allows its own style and script, by their SHA-256, its own pictures, and nothing
-else.
+Its Content-Security-Policy allows only its own style and script, by their SHA-256, and its own pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two pictures of one moment.
+    """Two pictures of the same moment.
 
     Attributes:
         caption: one line.
@@ -35,13 +34,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The contents of a page.
+    """Contents of a page.
 
     Attributes:
         title: heading.
         summary: one sentence under it.
         facts: names and values.
-        labels: what stands on the two sides of a divider.
+        labels: names of the two sides of a divider.
         pairs: pictures, in order.
         command: shell command to run next; empty if there is none.
     """
@@ -55,7 +54,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The whole HTML file."""
+    """Return the HTML file."""
     style, script = ((_FOLDER / name).read_text(encoding="utf-8").strip() for name in ("page.css", "page.js"))
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in page.facts)
     command = ""

@@ -45,7 +45,7 @@ class TestChoice:
 
     @pytest.mark.parametrize(
         "error",
-        [CudaError("no NVIDIA driver was found"), DependencyError("tensorrt_rtx", "rtx", "TensorRT-RTX")],
+        [CudaError("no NVIDIA driver found"), DependencyError("tensorrt_rtx", "rtx", "TensorRT-RTX")],
     )
     def test_no_gpu_or_no_tensorrt(
         self, model: Model, error: Exception, monkeypatch: pytest.MonkeyPatch
@@ -65,7 +65,7 @@ class TestChoice:
             open_backend("openvino", model, precision="fp16")
 
         def refuse(name: str) -> None:
-            raise CudaError("no NVIDIA driver was found")
+            raise CudaError("no NVIDIA driver found")
 
         monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", refuse)
         with pytest.raises(CudaError, match="no NVIDIA driver"):

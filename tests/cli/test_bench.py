@@ -24,7 +24,7 @@ def test_the_table_has_a_row_per_size_and_batch(capsys: pytest.CaptureFixture[st
     sizes = ["--size", "64x48", "--size", "96x64", "--batch", "1", "--batch", "4"]
     assert main(["bench", "--backend", "openvino", *sizes, *QUICK]) == 0
     title, way, headers, *rows = capsys.readouterr().out.splitlines()
-    assert way == "decoded by cpu, encoded by libx264, frames in the host's memory (openvino works there)"
+    assert way == "decoded by cpu, encoded by libx264, frames in host memory (required by openvino)"
     assert title.startswith("fast on openvino")
     assert [tuple(row.split()[:2]) for row in rows] == [
         ("64x48", "1"), ("64x48", "4"), ("96x64", "1"), ("96x64", "4"),
@@ -68,7 +68,7 @@ def test_a_video_and_a_size_exclude_each_other(
     make_clip: Callable[..., Path], fails: Callable[..., str]
 ) -> None:
     clip = make_clip(".mkv", size="98x66", frames=9)
-    assert "has a size of its own" in fails("bench", clip, "--size", "720p", exit_code=2)
+    assert "already has a size" in fails("bench", clip, "--size", "720p", exit_code=2)
 
 
 class Slow(Backend):

@@ -118,7 +118,7 @@ def test_unrestored_frames_are_reported(
     words = ["--model", "identity", "-q", "--json", "--batch", "4"]
     assert main([str(clip), "-o", str(tmp_path / "out.mkv"), *words]) == 0
     said = capfd.readouterr()
-    assert "3 of 10 frames came back from the model without a picture" in said.err
+    assert "3 of 10 frames came back broken from the model" in said.err
     assert json.loads(said.out)["frames_unrestored"] == 3
 
 

@@ -77,7 +77,10 @@ def test_a_gpu_is_described(driver: Any) -> None:
 
 @pytest.mark.parametrize(
     ("card", "value", "advice"),
-    [(False, "cannot open", "on a machine that has one"), (True, "its driver is not", "install NVIDIA's")],
+    [
+        (False, "cannot open", "if this machine has one"),
+        (True, "its driver does not work", "install NVIDIA's"),
+    ],
 )
 def test_a_missing_driver_is_reported(
     monkeypatch: pytest.MonkeyPatch, card: bool, value: str, advice: str
@@ -109,14 +112,14 @@ def test_a_driver_without_a_gpu_is_reported(driver: Any) -> None:
 def test_a_gpu_that_is_too_old_is_reported(driver: Any) -> None:
     driver(capability=(6, 1))
     (finding,) = wrong(doctor._gpu())
-    assert "compute capability 6.1 is too low, 7.5 is the least" in finding.value
+    assert "compute capability 6.1 is too low, needs 7.5 or more" in finding.value
 
 
 def test_a_driver_that_is_too_old_is_reported(driver: Any) -> None:
     driver(cuda=12_080)
     (finding,) = wrong(doctor._gpu())
     assert finding.name == "NVIDIA driver"
-    assert finding.value == "knows CUDA 12.8, TensorRT's packages need 13.0"
+    assert finding.value == "supports CUDA 12.8; TensorRT's packages need 13.0"
     assert "580" in finding.advice
 
 
@@ -217,5 +220,5 @@ def test_the_line_of_the_backend_says_whether_it_is_ready(
     monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("card", "8.9", 8192, "13.0")])
     main(["doctor"])
     said = capsys.readouterr().out
-    verdict = "✓ tensorrt: ready" if ready else "✗ tensorrt: lacks: CUDA from Python; see GPU and TensorRT"
+    verdict = "✓ tensorrt: ready" if ready else "✗ tensorrt: missing: CUDA from Python; see GPU and TensorRT"
     assert verdict in said

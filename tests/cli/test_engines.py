@@ -67,7 +67,7 @@ def test_an_engine_of_another_version_is_stale(folder: Path, capfd: pytest.Captu
     sidecar = path.with_suffix(".json").read_text().replace(version, "1.0.0")
     EngineCache(folder).get_or_build(EngineSpec.from_json(json.loads(sidecar)["spec"]), lambda: b"old")
     assert main(["engines", "-o", str(folder)]) == 0
-    assert f"stale: TensorRT-RTX is {version} now" in capfd.readouterr().out
+    assert f"stale: the installed TensorRT-RTX is {version}" in capfd.readouterr().out
     assert main(["engines", "-o", str(folder), "--prune"]) == 0
     assert [entry.name for entry in folder.glob("*.engine")] == [path.name]
 
@@ -119,8 +119,8 @@ def test_the_gpu_of_this_machine_is_the_default_target(
         (["--size", "big"], "size is 'big'; try WIDTHxHEIGHT", 1),
         (["--model", "identity"], "model 'identity' has no graph to run", 1),
         (["--size", "8x8"], "8×8 is too small for 'fast-fp16', which needs at least 16×16", 1),
-        (["--dynamic", "--batch", "1"], "--dynamic needs two sizes or batches", 2),
-        (["--compute-capability", "6.1"], "cannot build for compute capability 6.1; it knows 7.5", 1),
+        (["--dynamic", "--batch", "1"], "--dynamic needs at least two sizes or batches", 2),
+        (["--compute-capability", "6.1"], "cannot build for compute capability 6.1; it supports 7.5", 1),
         (["--profile", "volta"], "no build profile is called 'volta'", 1),
         (["--model", "none"], "no model is called 'none'", 1),
         (["--batch", "0"], "0 is not in the range 1<=x<=64", 2),
@@ -138,8 +138,8 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path, capfd: pytest.CaptureF
     (tmp_path / "file").touch()
     assert main(["build", *SMALL, "-o", str(tmp_path / "file" / "engines")]) == 1
     said = capfd.readouterr().err
-    assert "engines cannot be kept" in said
-    assert "was built and could not be kept" in said
+    assert "engines cannot be stored" in said
+    assert "was built but could not be stored" in said
 
 
 def test_an_empty_cache_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

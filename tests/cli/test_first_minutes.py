@@ -107,7 +107,7 @@ def test_other_ways_to_name_an_input(words: tuple[str, ...], here: Path) -> None
         (["frame%04d.png", "-o", "o.mp4"], 1, "frame%04d.png"),
         (["frame%04d.dpx", "-o", "o.mp4"], 2, "pattern of numbered pictures"),
         (["*.mov"], 2, "no file here matches it"),
-        (["*.mkv"], 2, "leave out the quotes"),
+        (["*.mkv"], 2, "remove the quotes"),
         (["video.mkv", "-crf", "20"], 2, "did you mean --crf?"),
         (["video.mkv", "-c:v", "libx264"], 2, "did you mean --codec?"),
         (["video.mkv", "--qualiti", "small"], 2, "--quality"),
@@ -242,9 +242,20 @@ def test_clock(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(950, "950 B"), (1500, "1.5 kB"), (12_340_000, "12.3 MB"), (1_250_000_000, "1.25 GB")],
+    [
+        (9, "9 B"),
+        (950, "950 B"),
+        (999.6, "1.0 kB"),
+        (1234, "1.2 kB"),
+        (1500, "1.5 kB"),
+        (123_456, "123.5 kB"),
+        (5.5e6, "5.5 MB"),
+        (12_340_000, "12.3 MB"),
+        (1_250_000_000, "1.25 GB"),
+        (4e9, "4.00 GB"),
+    ],
 )
-def test_size(number: int, text: str) -> None:
+def test_size(number: float, text: str) -> None:
     assert size(number) == text
 
 
@@ -285,7 +296,7 @@ def test_ctrl_c_and_resume_give_the_same_bytes(long_clip: Path, tmp_path: Path, 
         said = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     assert "stopped; " in said
-    assert "--resume continues, -y starts over" in said
+    assert "continue with --resume, or start over with -y" in said
     assert main([str(long_clip), "-o", str(tmp_path / "out.mkv"), *words, "--resume"]) == 0
     assert main([str(long_clip), "-o", str(tmp_path / "whole.mkv"), *words]) == 0
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()

@@ -304,7 +304,7 @@ def test_a_signal_ends_an_engine_build(live: bool, long_clip: Path, tmp_path: Pa
                 process.send_signal(signal.SIGINT)
     assert process.returncode == (0 if live else 130)  # what is live ends so in good order
     (line,) = (line for line in said if "interrupted" in line)
-    assert line == "rtdeblur: info: the build of an engine was interrupted; nothing of it is kept\n"
+    assert line == "rtdeblur: info: the engine build was interrupted; nothing was kept\n"
     assert [path.suffix for path in folder.iterdir()] == [".lock"]
     assert [path.name for path in tmp_path.iterdir()] == ["engines"]
     assert not any("error" in line for line in said)

@@ -57,7 +57,7 @@ def test_a_failed_file_does_not_stop_the_others(
     said = capfd.readouterr().err.splitlines()
     assert len([line for line in said if "error" in line and "broken.mkv" in line]) == 1
     assert any("notes.txt" in line and "sub" in line and "--recursive" in line for line in said)
-    assert any("sound.mkv" in line and "holds no video" in line and "skipped" in line for line in said)
+    assert any("sound.mkv" in line and "contains no video" in line and "skipped" in line for line in said)
     assert said[-1] == "rtdeblur: info: 1 of 2 videos restored, 1 failed, 3 skipped"
 
 
@@ -203,7 +203,7 @@ def test_a_signal_ends_the_run_and_keeps_finished_files(
         [str(tmp_path / "b.mkv")],
         [str(tmp_path / "c.mkv")],
     )
-    assert "1 of 3 videos restored, 1 interrupted, 1 not begun" in err
+    assert "1 of 3 videos restored, 1 interrupted, 1 not started" in err
 
 
 @pytest.mark.needs_posix

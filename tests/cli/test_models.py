@@ -57,7 +57,7 @@ def test_words_say_which_to_use(
     monkeypatch.setattr(rtdeblur.model, "_FOLDER", onnx.parent)
     assert main(["models"]) == 0
     text = capsys.readouterr().out
-    assert f"Use it {told}, at 2.5 times the work of {rtdeblur.model.DEFAULT_MODEL}." in " ".join(
+    assert f"Use it {told}, at 2.5 times the cost of {rtdeblur.model.DEFAULT_MODEL}." in " ".join(
         text.split()
     )
     assert "The default: use it" in text

@@ -37,7 +37,7 @@ def test_a_time_is_parsed(text: str, expected: float) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_time_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="is no time"):
+    with pytest.raises(click.BadParameter, match="is not a time"):
         seconds(text)
 
 

@@ -168,13 +168,13 @@ def test_bad_requests_are_one_clear_line(tmp_path: Path, fails: Fails) -> None:
     source, folder = photo(tmp_path / "in.jpg"), numbered(tmp_path / "many", 3)
     out = tmp_path / "out"
     for words, says in [
-        ((source, "-o", f"{out}.mp4"), "is one picture; write it to a picture"),
-        ((source, "-o", f"{out}.jpg", "--crf", "20"), "--crf is for videos"),
-        ((source, "-o", f"{out}.jpg", "--start", "1"), "--start is for videos"),
+        ((source, "-o", f"{out}.mp4"), "is a single picture; write it to a picture"),
+        ((source, "-o", f"{out}.jpg", "--crf", "20"), "--crf applies only to videos"),
+        ((source, "-o", f"{out}.jpg", "--start", "1"), "--start applies only to videos"),
         ((folder, "-o", f"{out}.png"), "3 pictures cannot become one; write them to a folder"),
         ((folder / "none%d.png", "-o", f"{out}.mp4"), "no picture matches"),
         ((folder / "*.jpg", "-o", f"{out}.mp4"), "no picture matches"),
-        ((make_cmyk(tmp_path / "print.jpg"), "-o", f"{out}.jpg"), "is CMYK, for printing"),
+        ((make_cmyk(tmp_path / "print.jpg"), "-o", f"{out}.jpg"), "is CMYK (for printing)"),
         ((tmp_path / "missing.jpg", "-o", f"{out}.jpg"), "does not exist"),
         ((source, "-o", source, "-y"), "is the input itself"),
         ((photo(tmp_path / "big.png"), "-o", f"{out}.png", "--max-pixels", "99"), "--max-pixels"),

@@ -10,7 +10,7 @@ import av
 import pytest
 
 from rtdeblur.cli import main
-from rtdeblur.cli.preview import in_words, moment_of, size
+from rtdeblur.cli.preview import in_words, moment_of
 from rtdeblur.cli.report import clock
 
 Fails = Callable[..., str]
@@ -121,7 +121,7 @@ def test_bad_requests_are_one_clear_line(source: Path, tmp_path: Path, fails: Fa
     for words, says in [
         (("preview", tmp_path / "missing.mp4"), "does not exist"),
         (("preview", tmp_path / "no.mp4"), "no.mp4"),
-        (("preview", source, "-o", tmp_path / "page.mp4"), "is a web page"),
+        (("preview", source, "-o", tmp_path / "page.mp4"), "must be a web page"),
         (("preview", source, "-o", page, "--model", "identity", "-q"), "exists"),
         (("compare", source, tmp_path / "missing.mp4"), "does not exist"),
         (("compare", source, source, "-o", page, "-q"), "exists"),
@@ -133,16 +133,9 @@ def test_bad_requests_are_one_clear_line(source: Path, tmp_path: Path, fails: Fa
     assert main(["preview", str(source), "-o", str(page), "-y", "-q", "--model", "identity"]) == 0
 
 
-def test_words_for_times_sizes_and_blur() -> None:
+def test_words_for_times_and_blur() -> None:
     assert [clock(s) for s in (0, 7.4, 61, 3600, 5025)] == ["0:00", "0:07", "1:01", "1:00:00", "1:23:45"]
     assert [moment_of(s) for s in (0, 7.34, 59.96, 61.5)] == ["0:00.0", "0:07.3", "1:00.0", "1:01.5"]
-    assert [size(n) for n in (9, 1234, 123456, 5.5e6, 4e9)] == [
-        "9 bytes",
-        "1.2 kB",
-        "123 kB",
-        "5.5 MB",
-        "4.0 GB",
-    ]
     assert [in_words(b) for b in (0.2, 0.45, 0.5, 0.8)] == [
         "sharp", "slightly blurred", "blurred", "strongly blurred",
     ]  # fmt: skip

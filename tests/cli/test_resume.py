@@ -85,17 +85,17 @@ def test_unfinished_work_is_not_overwritten_without_a_choice(clip: Path, tmp_pat
     refused = run(0, *words)
     assert refused.returncode == 1
     assert "unfinished work" in refused.stderr
-    assert "(25 frames done); --resume continues it, -y starts over" in refused.stderr
+    assert "(25 frames done); continue with --resume, or start over with -y" in refused.stderr
     other = run(0, *words, "--resume", "--crf", "30")
     assert other.returncode == 1
-    assert "is of another job (encoder options was " in other.stderr
+    assert "belongs to another job (encoder options was " in other.stderr
     resumed = run(0, *words, "--resume")
-    assert f"{target}: 25 frames are done already" in resumed.stderr
-    assert f"{target}: 110 frames, 25 of them by an earlier run, in " in resumed.stderr
+    assert f"{target}: 25 frames already done" in resumed.stderr
+    assert f"{target}: 110 frames, 25 of them from an earlier run, in " in resumed.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
     again = run(0, *words, "--resume")
     assert again.returncode == 0
-    assert "is there, with nothing to resume; skipped" in again.stderr
+    assert "exists, with nothing to resume; skipped" in again.stderr
 
 
 @pytest.mark.needs_posix
@@ -111,7 +111,7 @@ def test_rewording_a_backends_description_keeps_unfinished_work(
     assert main([*words, "--resume", "-v"]) == 0
     said = capsys.readouterr().err
     assert "nothing is changed" in said
-    assert "25 frames are done already" in said
+    assert "25 frames already done" in said
 
 
 @pytest.mark.needs_posix
@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_is_done(
         process.send_signal(signal.SIGINT)
         err = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert "frames are done and kept; --resume continues" in err
+    assert "frames are done and kept; continue with --resume" in err
     assert list(tmp_path.glob("*/*.segment"))
 
 
@@ -150,6 +150,6 @@ def test_resume_is_refused_for_pipes(
     if os.isatty(1):
         pytest.skip("needs standard output to be no terminal")
     line = fails(clip, "-o", "-", "--model", "identity", "--resume")
-    assert "only work from a file to a file can be resumed" in line
+    assert "a pipe cannot be resumed" in line
     assert main([str(clip), "-o", str(tmp_path / "out.mkv"), "--model", "identity", "-q", "--resume"]) == 0
     assert capfd.readouterr().err == ""

@@ -258,7 +258,7 @@ class TestBindings:
         try:
             ctypes.CDLL("libcuda.so.1")
         except OSError:
-            with pytest.raises(CudaError, match="no NVIDIA driver was found; to see why: nvidia-smi"):
+            with pytest.raises(CudaError, match="no NVIDIA driver found; check with nvidia-smi"):
                 open_driver("cuda-bindings")
         else:
             pytest.skip("there is a driver")

@@ -112,4 +112,4 @@ class FakeSink:
 
     def _check(self) -> None:
         if self.closed or self.committed:
-            raise OutputError("the sink was closed already")
+            raise OutputError("the sink has already been closed")

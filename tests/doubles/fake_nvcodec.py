@@ -22,6 +22,7 @@ from rtdeblur.device import DevicePlane
 from rtdeblur.ffmpeg import container
 from rtdeblur.media import codecs, reader
 from rtdeblur.media.encoder import Encoding
+from rtdeblur.media.encoder_traits import is_nvenc
 
 PITCH = 512
 
@@ -143,7 +144,7 @@ def install(
     def add_lossless(self: Encoding, *args: Any, **words: Any) -> Any:
         options = {"qp": "0", "preset": "ultrafast"}
         lossless = replace(self, codec="libx264", pix_fmt="yuv420p", options=options, device="cpu")
-        stream, encoder = add_to(lossless if codecs.is_nvenc(self.codec) else self, *args, **words)
+        stream, encoder = add_to(lossless if is_nvenc(self.codec) else self, *args, **words)
         return stream, FakeNvenc(encoder, taken) if self.device == "cuda" else encoder
 
     monkeypatch.setattr(reader, "open_video", open_anywhere)

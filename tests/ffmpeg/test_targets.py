@@ -177,6 +177,6 @@ def test_a_link_of_another_user_is_not_followed(tmp_path: Path, exists: bool) ->
         victim.write_bytes(b"precious")
     link.symlink_to(victim)
     os.chown(link, 65534, 65534, follow_symlinks=False)
-    with pytest.raises(OutputError, match=r"is a link of another user \(uid 65534\)"):
+    with pytest.raises(OutputError, match=r"is another user's link \(uid 65534\)"):
         PartFile(link, source=None, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", *["victim.txt"] * exists]

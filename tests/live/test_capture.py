@@ -71,8 +71,8 @@ def test_a_patient_capture_waits_for_it(fake, said) -> None:
     assert capture.frames == 1
     assert capture.reconnects == 0
     assert said.lines == [
-        "cannot open 'rtsp://camera': Connection refused; trying again until it is there",
-        "the source is there",
+        "cannot open 'rtsp://camera': Connection refused; trying again until it is available",
+        "the source is available",
     ]
 
 

@@ -298,8 +298,8 @@ def test_a_model_that_returns_no_pictures_is_said(fake, make, said) -> None:
     display = fake.display(script)
     summary = make(fake.endless(), backend=backend, displays=[display]).run()
     assert 4 <= summary.unrestored < 20
-    assert said.lines.count("warning: the model returned no picture; pictures pass unrestored") == 1
-    assert any(s.message == "the model returned no picture" for s in display.statuses)
+    assert said.lines.count("warning: the model's output is broken; pictures pass unrestored") == 1
+    assert any(s.message == "the model's output is broken" for s in display.statuses)
     assert display.statuses[-1].message == ""
 
 

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 
 from rtdeblur.ffmpeg.splices import Splicer
-from rtdeblur.media.reader import FrameClock
+from rtdeblur.media.decoder import FrameClock
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rtdeblur.errors import OutputError
-from rtdeblur.media.codecs import encoder_of
+from rtdeblur.media.encoder_traits import encoder_of
 from rtdeblur.media.writer import FileWriter
 
 MakeClip = Callable[..., Path]
@@ -90,7 +90,7 @@ def test_every_container_gets_an_encoder_that_fits(
 def test_dv_is_scaled_and_says_so(make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite) -> None:
     writer = rewrite(make_clip(".mp4", size="96x64", frames=5), "out.dv")
     assert [w for w in writer.warnings if "scaled" in w] == [
-        "96x64 is scaled to 720x576: dvvideo encodes no other size; .mkv keeps it"
+        "96x64 is scaled to 720x576: dvvideo supports no other size; .mkv keeps it"
     ]
 
 

@@ -174,9 +174,9 @@ def test_nothing_is_taken_after_close(case: Case) -> None:
     items = case.items()
     case.sink.write(next(items))
     case.sink.close()
-    with pytest.raises(OutputError, match="closed already"):
+    with pytest.raises(OutputError, match="already been closed"):
         case.sink.write(next(items))
-    with pytest.raises(OutputError, match="closed already"):
+    with pytest.raises(OutputError, match="already been closed"):
         case.sink.commit()
     assert case.visible() is None
 

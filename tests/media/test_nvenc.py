@@ -13,6 +13,7 @@ import pytest
 from rtdeblur.errors import InputError
 from rtdeblur.frames import Frame
 from rtdeblur.media import codecs, encoder
+from rtdeblur.media.encoder_traits import NVENC, traits_of
 from rtdeblur.media.reader import FileReader
 
 MakeClip = Callable[..., Path]
@@ -38,7 +39,7 @@ def chosen(path: Path, format_name: str = "mp4", codec: str = "auto", **options:
 
 @no_gpu
 def test_a_listed_encoder_that_does_not_open_is_not_taken(make_clip: MakeClip) -> None:
-    assert codecs.NVENC in av.codecs_available
+    assert NVENC in av.codecs_available
     clip = make_clip(".mp4", size="192x128", sound=False)
     assert codecs.suits_nvenc(FileReader(clip).source.picture)
     assert chosen(clip).codec == "libx264"
@@ -49,7 +50,7 @@ def test_auto_prefers_the_gpu(make_clip: MakeClip) -> None:
     clip = make_clip(".mp4", size="192x128", sound=False)
     encoding = chosen(clip)
     assert (encoding.codec, encoding.pix_fmt) == ("h264_nvenc", "yuv420p")
-    assert encoding.options == dict(codecs.traits_of(codecs.NVENC).options) | {"a53cc": "1"}
+    assert encoding.options == dict(traits_of(NVENC).options) | {"a53cc": "1"}
     assert chosen(clip, codec="libx264").codec == "libx264"
 
 
@@ -85,7 +86,7 @@ def test_a_container_without_h264_keeps_its_codec(make_clip: MakeClip) -> None:
 
 @no_gpu
 def test_a_gpu_decoder_that_is_not_there_is_one_line(make_clip: MakeClip) -> None:
-    with pytest.raises(InputError, match=r"no GPU decodes here, as --decoder cuda asks; try --decoder cpu"):
+    with pytest.raises(InputError, match=r"no GPU decoder for --decoder cuda; try --decoder cpu"):
         FileReader(make_clip(".mp4", sound=False), device="cuda")
 
 
@@ -99,13 +100,13 @@ def test_a_context_that_ffmpeg_does_not_share_is_one_line(
 
     clip = make_clip(".mp4", sound=False)
     monkeypatch.setattr("rtdeblur.ffmpeg.container.av.open", refuse)
-    with pytest.raises(InputError, match="FFmpeg cannot share the GPU with what uses it"):
+    with pytest.raises(InputError, match="FFmpeg cannot share the GPU context"):
         FileReader(clip, device="cuda")
 
 
 def test_a_codec_that_no_gpu_decodes_is_one_line(make_clip: MakeClip) -> None:
     clip = make_clip(".mkv", "-c:v", "ffv1", sound=False)
-    with pytest.raises(InputError, match=r"GPU decodes no ffv1.*try --decoder cpu"):
+    with pytest.raises(InputError, match=r"GPU cannot decode ffv1.*try --decoder cpu"):
         FileReader(clip, device="cuda")
 
 

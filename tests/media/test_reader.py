@@ -230,8 +230,8 @@ def unreadable(
         "directory": (folder, "is a directory"),
         "empty": (folder / "empty.mp4", "is empty"),
         "garbage": (folder / "garbage.mp4", "cannot read"),
-        "sound": (sound, "holds no video, only audio;"),
-        "cover": (cover, "holds no video, only audio, cover art;"),
+        "sound": (sound, "contains no video, only audio;"),
+        "cover": (cover, "contains no video, only audio, cover art;"),
     }
 
 
@@ -254,7 +254,7 @@ def test_a_part_must_make_sense(make_clip: MakeClip, part: dict[str, float]) -> 
 
 
 def test_nothing_after_the_end(make_clip: MakeClip) -> None:
-    with pytest.raises(InputError, match="no frame in the part"):
+    with pytest.raises(InputError, match="no frame in the requested part"):
         FileReader(make_clip(".mp4"), start=100)
 
 

@@ -269,9 +269,9 @@ def test_a_part_has_the_subtitles_that_are_shown_in_it(
 def test_mp4_converts_or_says_what_it_cannot_hold(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     assert rewrite(rich, output).warnings == [
-        "tags are not kept: mp4 cannot hold MOOD beside cover art; .mkv can",
-        "subtitle stream #4 (ass) is not kept: mp4 cannot hold it; .mkv can",
-        "attachment stream #5 (font.ttf) is not kept: mp4 cannot hold it; .mkv can",
+        "tags are not kept: mp4 cannot store MOOD together with cover art; .mkv can",
+        "subtitle stream #4 (ass) is not kept: mp4 cannot store it; .mkv can",
+        "attachment stream #5 (font.ttf) is not kept: mp4 cannot store it; .mkv can",
     ]
     with av.open(str(output)) as container:
         assert container.streams.subtitles[0].codec_context.name == "mov_text"

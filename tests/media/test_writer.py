@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from disk import small_disk
 
 from rtdeblur.errors import OutputError, RtdeblurError, UsageError
 from rtdeblur.frames import Colour, FrameBatch
@@ -141,7 +141,7 @@ def test_odd_and_tiny_sizes(
 
 
 def test_x265_refuses_what_breaks_it(make_clip: MakeClip, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="64 pixels and more, got 34x18"):
+    with pytest.raises(OutputError, match="64 pixels a side or more, got 34x18"):
         FileWriter(FileReader(make_clip(".mkv", size="34x18")), tmp_path / "out.mp4", codec="libx265")
 
 
@@ -181,7 +181,7 @@ def test_a_change_of_colour_is_converted_and_said(
     parts = [make_clip(".ts", *tag, frames=4, filters=flat, sound=False).read_bytes() for tag in tags]
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     writer = rewrite(tmp_path / "both.ts", "out.mkv", codec="ffv1")
-    assert writer.warnings == ["the colour changes to bt709 full range: converted to bt709 limited range"]
+    assert writer.warnings == ["colour changes to bt709 full range: converted to bt709 limited range"]
     levels = [round(frame.planes[0].mean()) for frame in FileReader(tmp_path / "out.mkv")]
     assert levels == [235] * 4 + [16 + round(235 * 219 / 255)] * 4
 
@@ -190,7 +190,7 @@ def test_a_change_of_size_is_scaled_and_said(make_clip: MakeClip, rewrite: Rewri
     parts = [make_clip(".ts", size=size, frames=5, sound=False).read_bytes() for size in ("98x66", "128x96")]
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     writer = rewrite(tmp_path / "both.ts", "out.mp4")
-    assert writer.warnings == ["the picture changes to 128x96: scaled to 98x66"]
+    assert writer.warnings == ["picture size changes to 128x96: scaled to 98x66"]
     assert [frame.planes[0].shape for frame in FileReader(tmp_path / "out.mp4")] == [(66, 98)] * 10
 
 
@@ -239,7 +239,7 @@ def test_nothing_shows_before_commit(make_clip: MakeClip, tmp_path: Path) -> Non
     writer.close()
     assert list(tmp_path.iterdir()) == [target]
     assert target.read_bytes() == b"old"
-    with pytest.raises(OutputError, match="closed already"):
+    with pytest.raises(OutputError, match="already been closed"):
         writer.commit()
 
 
@@ -263,30 +263,16 @@ def test_close_from_another_thread_ends_a_write(make_clip: MakeClip, tmp_path: P
     writer.close()
     thread.join(10)
     assert not thread.is_alive()
-    assert errors == [f"cannot write '{tmp_path / 'out.mp4'}': it was closed already"]
+    assert errors == [f"cannot write '{tmp_path / 'out.mp4'}': it has already been closed"]
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    import resource
-
-    """No file may grow past 20 kB."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.needs_posix
 def test_a_full_disk_is_an_error_and_leaves_nothing(
-    make_clip: MakeClip, rewrite: Rewrite, request: pytest.FixtureRequest, tmp_path: Path
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
 ) -> None:
     source = make_clip(".mp4", frames=50, size="320x240")
-    request.getfixturevalue("small_disk")
-    with pytest.raises(OutputError, match="File too large"):
+    with small_disk(20_000), pytest.raises(OutputError, match="File too large"):
         rewrite(source, "out.mkv", codec="ffv1")
     assert list(tmp_path.iterdir()) == []
 

@@ -87,7 +87,7 @@ def as_h264(picture: Picture, crf: int) -> Picture:
     """What an H.264 key frame leaves of an (H, W, 3) RGB picture, H and W even; `crf` 0 to 51."""
     import av  # here, since a machine that only trains may lack it
 
-    from rtdeblur.media.codecs import x264_params
+    from rtdeblur.media.encoder_traits import x264_params
 
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)

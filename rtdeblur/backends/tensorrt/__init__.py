@@ -1,4 +1,4 @@
-"""Inference on an NVIDIA GPU by TensorRT, either flavour."""
+"""TensorRT backend: inference on an NVIDIA GPU, with either flavour."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from rtdeblur.frames import FrameBatch
 from rtdeblur.model import INPUTS, Model, Precision
 
 SLOTS = 2
-"""Batches in flight: while one is restored, another is copied in or out."""
+"""Batches in flight: one is copied in or out while another is restored."""
 
 
 class TensorRTBackend(Backend):
-    """Runs a video graph as static engines, one for each layout met, built when first needed.
+    """Runs a video graph as static engines, one per layout, built when first needed.
 
     Args:
-        model: the bundle; its graph's precision is the engine's.
-        driver: of the GPU; closed with the backend.
-        flavour: that builds and runs.
-        slots: batches in flight; 1 takes the least memory.
-        dropout: the stream's mask, for a graph that takes its tables.
+        model: the bundle; its graph sets the precision.
+        driver: GPU driver; closed with the backend.
+        flavour: library that builds and runs the engines.
+        slots: batches in flight; 1 uses the least memory.
+        dropout: the stream's mask, for a graph with dropout tables as inputs.
         options: where engines are kept, and callbacks for notices and progress.
         target: what engines are built for; None is `Target.of` the GPU.
     """
@@ -83,20 +83,20 @@ class TensorRTBackend(Backend):
         options: EngineOptions,
         listed_only: bool = False,
     ) -> TensorRTBackend:
-        """Take hold of the GPU.
+        """Open the backend on a GPU.
 
         Args:
             model: either variant of a bundle.
-            precision: of the graph to run (see `Model.variant`).
+            precision: precision of the graph (see `Model.variant`).
             slots: batches in flight.
             dropout: the stream's mask.
             options: where engines are kept, and callbacks for notices and progress.
-            listed_only: refuse a GPU that the flavour does not list instead of trying.
+            listed_only: refuse a GPU that the flavour does not list, instead of trying it.
 
         Raises:
             DependencyError: a package is missing.
-            CudaError: there is no GPU or no driver.
-            EngineError: the flavour does not load, or does not list the GPU.
+            CudaError: no GPU or no driver.
+            EngineError: the flavour fails to load, or does not list the GPU.
             ModelError: the bundle has no graph of that precision.
         """
         driver = open_driver(options.driver)
@@ -107,7 +107,7 @@ class TensorRTBackend(Backend):
             if listed_only and not listed:
                 raise EngineError(
                     f"{flavour.title} does not list compute capability {capability} ({driver.device.name})",
-                    "--backend tensorrt tries it",
+                    "force it with --backend tensorrt",
                 )
             variant = model.variant(precision)
             if precision == "auto" and variant.manifest.precision != "fp16":
@@ -119,7 +119,7 @@ class TensorRTBackend(Backend):
 
     @property
     def slots(self) -> int:  # type: ignore[override]
-        """Batches in flight; fewer once memory was short."""
+        """Batches in flight; fewer once GPU memory has run short."""
         return self._pool.slots
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
@@ -127,7 +127,7 @@ class TensorRTBackend(Backend):
         return self.submit(batch)()
 
     def submit(self, batch: FrameBatch) -> Pending:
-        """Start a batch; the returned call waits for it."""
+        """Start a batch; the returned callable waits for it."""
 
         def send(slot: Slot, part: slice, fixed: Arrays) -> Ticket:
             return slot.start(dict(zip(INPUTS, (p[part] for p in batch.planes), strict=False)), fixed)
@@ -137,7 +137,7 @@ class TensorRTBackend(Backend):
         return partial(self._collect, batch, tickets)
 
     def submit_device(self, batch: DeviceBatch) -> PendingDevice:
-        """Start a batch in the GPU's memory, with an engine that takes NV12."""
+        """Start a batch in GPU memory, with an NV12 engine."""
 
         def send(slot: Slot, part: slice, fixed: Arrays) -> Ticket:
             return slot.start_device(batch.planes[part], fixed, sanity.rows_look_broken)
@@ -182,5 +182,5 @@ def _layout(batch: FrameBatch) -> Layout:
 
 
 def _lists(flavour: Flavour, capability: str) -> bool:
-    """Whether a flavour names the GPU's compute capability; the enterprise one builds for any."""
+    """Whether a flavour lists the GPU's compute capability; the enterprise flavour builds for any."""
     return not flavour.portable or capability in flavour.targets

@@ -1,7 +1,7 @@
-"""Builds a serialized TensorRT engine from a video graph, for either flavour.
+"""Build of serialized TensorRT engines from video graphs, for either flavour.
 
-Precision belongs to the graph: the network is strongly typed, no flag lowers it. The RTX flavour builds
-without a GPU.
+Precision is a property of the graph: the network is strongly typed, and no flag lowers it. The RTX flavour
+builds without a GPU.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ def build(
 ) -> bytes:
     """Build an engine.
 
-    It is built in a thread of its own: an exception that a signal raises inside TensorRT's calls to us would
-    be lost there, and TensorRT may take long steps, between which alone it can be told to end. Whoever does
-    not want the engine any more does not wait for that.
+    The build runs in its own thread. An exception raised by a signal inside TensorRT's callbacks would be
+    lost there, and TensorRT can be stopped only between steps, which may be long. An interrupted caller does
+    not wait for the current step.
 
     Args:
-        onnx: the video graph that `spec` names.
+        onnx: the video graph of `spec`.
         spec: what to build.
-        on_progress: called with the share done, 0 to 1, and the name of the phase, from the build's thread;
-            what it raises ends the build and is raised from here.
-        stopped: asked again and again; True ends the build.
+        on_progress: called from the build thread with the share done (0 to 1) and the name of the phase; if
+            it raises, the build stops and the exception is re-raised here.
+        stopped: polled; True ends the build.
 
     Returns:
         the serialized engine.
 
     Raises:
         DependencyError: the flavour is not installed.
-        EngineError: it is of another version, or refuses the graph; with TensorRT's own message.
-        InterruptedRunError: `stopped` said so.
+        EngineError: the installed version differs, or it refuses the graph; with TensorRT's own message.
+        InterruptedRunError: `stopped` returned True.
     """
     flavour = FLAVOURS[spec.target.flavour]
     if flavour.version != spec.target.version:
@@ -61,10 +61,10 @@ def build(
     try:
         while not future.done() and watch.error is None:
             if stopped():
-                raise InterruptedRunError("the build of an engine was interrupted; nothing of it is kept")
-            wait([future], timeout=_POLL_SECONDS)  # without an end, Windows would wait for Ctrl-C too
+                raise InterruptedRunError("the engine build was interrupted; nothing was kept")
+            wait([future], timeout=_POLL_SECONDS)  # without a timeout, Windows would also block Ctrl-C
     except BaseException as error:
-        watch.error = error  # the next step of the build is its last
+        watch.error = error  # ends the build after its current step
         raise
     if watch.error:
         raise watch.error
@@ -75,7 +75,7 @@ def build(
 
 
 def _in_a_thread(work: Callable[[], bytes]) -> Future[bytes]:
-    """Begin with work; it may be left alone, and ends before the interpreter does."""
+    """Start work that may be abandoned; it ends before the interpreter does."""
     future: Future[bytes] = Future()
 
     def run() -> None:
@@ -103,14 +103,14 @@ def _build(onnx: bytes, spec: EngineSpec, flavour: Flavour, watch: Any) -> bytes
         config.add_optimization_profile(_profile(builder, network, spec))
         config.progress_monitor = watch
         engine = builder.build_serialized_network(network, config)
-        del constants  # TensorRT reads their memory until here
+        del constants  # TensorRT reads their memory until now
         if engine is None:
             raise _failure(spec, flavour, messages)
         return bytes(engine)
 
 
 def _strongly_typed(trt: Any) -> int:
-    """The flag of TensorRT 10; from 11 on every network is, and the flag may be gone."""
+    """The strongly-typed flag of TensorRT 10; from 11 on, all networks are, and the flag may be missing."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -128,7 +128,7 @@ def _config(trt: Any, builder: Any, spec: EngineSpec) -> Any:
             if capability not in (*flavour.targets, CURRENT):
                 raise EngineError(
                     f"{flavour.title} {spec.target.version} cannot build for compute capability "
-                    f"{capability}; it knows {', '.join(flavour.targets)}"
+                    f"{capability}; it supports {', '.join(flavour.targets)}"
                 )
             name = capability if capability == CURRENT else f"SM{capability.replace('.', '')}"
             config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
@@ -136,7 +136,7 @@ def _config(trt: Any, builder: Any, spec: EngineSpec) -> Any:
 
 
 def _profile(builder: Any, network: Any, spec: EngineSpec) -> Any:
-    """The range of every input of dynamic shape."""
+    """Make the optimization profile of all inputs with dynamic shapes."""
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
@@ -148,9 +148,9 @@ def _profile(builder: Any, network: Any, spec: EngineSpec) -> Any:
 
 
 def _fill(name: str, declared: tuple[int, ...], shape: Shape, stride: int) -> tuple[int, ...]:
-    """Put sizes in the place of the unknown dimensions of an input."""
+    """Fill in the unknown dimensions of an input."""
     chroma = (shape.batch, 1, shape.chroma_height, shape.chroma_width)
-    # How many places and channels the tables have, the graph declares.
+    # The graph declares how many places and channels the tables have.
     tables = DropoutSites(1, 1, stride).shapes(shape.height, shape.width)
     whole = {
         "y": (shape.batch, 1, shape.height, shape.width),
@@ -160,8 +160,8 @@ def _fill(name: str, declared: tuple[int, ...], shape: Shape, stride: int) -> tu
     }.get(name, ())
     if -1 in declared[len(whole) :]:
         raise EngineError(
-            f"the graph's input {name!r} has shape {declared}, which is none of a video graph's "
-            f"({', '.join(INPUTS)}); export the model again"
+            f"the graph's input {name!r} has shape {declared}, expected that of a video graph's "
+            f"inputs ({', '.join(INPUTS)}); export the model again"
         )
     return tuple(whole[i] if size == -1 else size for i, size in enumerate(declared))
 
@@ -189,18 +189,18 @@ class _Phase:
 
 
 class Phases:
-    """Phases nest: a running one counts as part of its parent's current step."""
+    """Progress over nested phases: a running phase counts as part of its parent's current step."""
 
     def __init__(self) -> None:
         self._running: dict[str, _Phase] = {}
         self._share = 0.0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """Begin a phase."""
+        """Start a phase."""
         self._running[name] = _Phase(name, parent or "", max(steps, 1))
 
     def step(self, name: str, step: int) -> None:
-        """End a step, counted from 0, of a phase."""
+        """Complete a step of a phase, counted from 0."""
         if name in self._running:
             self._running[name].done = step + 1
 
@@ -210,7 +210,7 @@ class Phases:
 
     @property
     def share(self) -> float:
-        """Of the whole that is done, 0 to 1; never less than it was."""
+        """Share of the build done, 0 to 1; never decreases."""
         self._share = max(self._share, min(1.0, sum(map(self._of, self._children("")))))
         return self._share
 
@@ -223,9 +223,9 @@ class Phases:
 
 
 def _monitor(trt: Any, on_progress: BuildProgress | None) -> Any:
-    """Make an IProgressMonitor of a callback.
+    """Wrap a callback as an IProgressMonitor.
 
-    Its `error` cancels the build: what the callback raised, or what somebody else put there.
+    Setting its `error` cancels the build: the callback's exception does, and so may the caller.
     """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]

@@ -1,13 +1,13 @@
-"""Keeps built engines in a folder, each under the name of what it follows from.
+"""Cache of built engines in a folder, each named by the key of its spec.
 
-An engine is checked before use, and written whole or not at all. It is code: nothing is loaded unless folder
-and files belong to the user (or root), and nobody else may write to them.
+An engine is checked before use, and written atomically. Engines are code: they are loaded only if folder and
+files belong to the user (or root) and no other user can write to them.
 
     NAME.engine    the serialized engine
     NAME.json      its sidecar: what it was built from, and its checksum
-    NAME.runtime   kernels that the RTX flavour compiled for this GPU, by the process that runs the engine
-    NAME.parity    GPUs on which it restored the test picture as the processor does; likewise
-    .NAME.lock     held while NAME is built
+    NAME.runtime   kernels that the RTX flavour compiled for this GPU while running the engine
+    NAME.parity    GPUs on which it passed the parity check
+    .NAME.lock     locked while NAME is being built
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 FOLDER_VARIABLE = "RTDEBLUR_ENGINE_DIR"
 _ORPHAN_SECONDS = 3600.0
-"""A part file of this age belongs to no build that still runs."""
+"""Age at which a partial file cannot belong to a running build, in seconds."""
 _POLL_SECONDS = 0.1
 _MOST_ENGINE_BYTES = 1 << 34
 
@@ -39,11 +39,11 @@ class CachedEngine:
     """An engine ready to load.
 
     Attributes:
-        spec: what it was built from; its profile may be wider than the one that was asked for.
+        spec: what it was built from; its profile may be wider than the requested one.
         data: the serialized engine.
-        path: of its file; None where it could not be kept.
-        runtime_cache_path: where the RTX flavour's compiled kernels go; None where nothing can be kept.
-        build_seconds: that its build took.
+        path: its file; None if it could not be stored.
+        runtime_cache_path: file for the RTX flavour's compiled kernels; None if nothing can be stored.
+        build_seconds: build time in seconds.
         fresh: whether it was built just now.
     """
 
@@ -57,15 +57,15 @@ class CachedEngine:
 
 @dataclass(frozen=True)
 class Entry:
-    """An engine file as it lies in the folder.
+    """An engine file in the folder.
 
     Attributes:
-        path: of the engine.
-        spec: what its sidecar says; None where there is no readable one.
-        size: bytes on the disk, all files of its name together.
-        used_at: seconds since the epoch, when it was last found or built.
-        build_seconds: that its build took; None where unknown.
-        problem: what is wrong with it; empty where it is whole.
+        path: path of the engine.
+        spec: spec from its sidecar; None if there is no readable one.
+        size: size on disk in bytes, all files of its name together.
+        used_at: time when it was last used or built, in seconds since the epoch.
+        build_seconds: build time in seconds; None if unknown.
+        problem: what is wrong with it; empty if it is intact.
     """
 
     path: Path
@@ -77,7 +77,7 @@ class Entry:
 
 
 def default_folder() -> Path:
-    """The folder that RTDEBLUR_ENGINE_DIR names, else the user's cache."""
+    """Return the folder set by RTDEBLUR_ENGINE_DIR, else the user's cache."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -90,9 +90,10 @@ class EngineCache:
     """A folder of engines.
 
     Args:
-        folder: made on first use, for its owner alone; `default_folder` where None.
-        notice: takes one line for the user: a rebuild and its reason, a wait, an engine that cannot be kept.
-        stopped: asked while another process builds; True ends the wait.
+        folder: created on first use, accessible only to its owner; None means `default_folder`.
+        notice: called with one line for the user: a rebuild and its reason, a wait, an engine that cannot be
+            stored.
+        stopped: polled while another process builds; True ends the wait.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class EngineCache:
         self._notice, self._stopped = notice, stopped
 
     def find(self, spec: EngineSpec) -> CachedEngine | None:
-        """Give the engine of a spec, or else one that serves as well; None where none is whole."""
+        """Return the engine of a spec, or another that serves it; None if there is no intact one."""
         try:
             self._check_folder()
             return self._find(spec)
@@ -114,14 +115,14 @@ class EngineCache:
             return None
 
     def get_or_build(self, spec: EngineSpec, build: Callable[[], bytes]) -> CachedEngine:
-        """Return the engine of a spec; build and keep it if no intact one exists.
+        """Return the engine of a spec; build and store it if no intact one exists.
 
-        Of several processes one builds and the others wait. Where the folder cannot be written the engine
-        is built and not kept.
+        If several processes need it, one builds and the others wait. If the folder is not writable, the
+        engine is built but not stored.
 
         Args:
-            spec: what is wanted.
-            build: gives the serialized engine; what it raises passes through, and nothing is kept.
+            spec: the wanted engine.
+            build: returns the serialized engine; if it raises, nothing is stored.
 
         Raises:
             InterruptedRunError: the wait for another process was ended.
@@ -135,24 +136,24 @@ class EngineCache:
             if found := self._find(spec):
                 return found
         except EngineError as error:
-            self._notice(f"{error}; building it again")
+            self._notice(f"{error}; rebuilding it")
         with ExitStack() as stack:
             writable = self._lock(spec, stack)
-            with suppress(EngineError):  # told already
-                if writable and (found := self._find(spec)):  # another process built it meanwhile
+            with suppress(EngineError):  # already reported
+                if writable and (found := self._find(spec)):  # built by another process in the meantime
                     return found
             return self._built(spec, build, keep=writable)
 
     def load(self, spec: EngineSpec, build: Callable[[], bytes], load: Callable[[CachedEngine], T]) -> T:
-        """Load the engine of a spec; one that does not load is thrown away, told, and built again once.
+        """Load the engine of a spec; if that fails, report it, discard the engine and rebuild it once.
 
         Args:
-            spec: what is wanted.
-            build: gives the serialized engine.
-            load: raises EngineError for an engine that does not load.
+            spec: the wanted engine.
+            build: returns the serialized engine.
+            load: loads an engine, or raises EngineError.
 
         Raises:
-            EngineError: a fresh engine does not load either.
+            EngineError: a newly built engine does not load either.
         """
         found = self.get_or_build(spec, build)
         try:
@@ -160,21 +161,21 @@ class EngineCache:
         except EngineError as error:
             if found.fresh:
                 raise
-            self._notice(f"the engine {found.path} does not load ({error}); building it again")
+            self._notice(f"the engine {found.path} does not load ({error}); rebuilding it")
         self.discard(found.spec)
         return load(self.get_or_build(spec, build))
 
     def discard(self, spec: EngineSpec) -> None:
-        """Remove an engine and what belongs to it, unless the folder is another user's."""
+        """Remove an engine and its other files, unless the folder belongs to another user."""
         with suppress(EngineError):
             self._check_folder()
             _remove(self.folder / f"{spec.stem}.engine")
 
     def entries(self, *, verify: bool = False) -> Iterator[Entry]:
-        """Look at every engine in the folder, by name.
+        """List every engine in the folder, sorted by name.
 
         Args:
-            verify: read every engine whole and hold it against its checksum.
+            verify: read every engine in full and check its checksum.
         """
         try:
             self._check_folder()
@@ -188,7 +189,7 @@ class EngineCache:
                 spec, seconds = sidecar.spec, sidecar.build_seconds
                 sidecar.check(path, files.read_own(path, _MOST_ENGINE_BYTES) if verify else None)
             except (EngineError, OSError) as error:
-                if not os.path.lexists(path):  # another process removed it
+                if not os.path.lexists(path):  # removed by another process
                     continue
                 problem = str(error)
             with suppress(FileNotFoundError):
@@ -202,18 +203,18 @@ class EngineCache:
         unused_days: float | None = None,
         most_mib: float | None = None,
     ) -> list[Entry]:
-        """Remove what is damaged or stale, and what a crash left; on request what is unused, or too much.
+        """Remove damaged and stale engines and remains of crashes; optionally, unused or excess ones.
 
         Args:
-            stale: says whether the engine of a spec is of no use here any more.
-            unused_days: removes what was not used for so many days.
-            most_mib: removes the longest unused until the rest, in MiB, is no more.
+            stale: whether the engine of a spec is no longer useful here.
+            unused_days: remove engines not used for this many days.
+            most_mib: remove the least recently used until the rest fits in this many MiB.
 
         Returns:
-            what was removed.
+            the removed engines.
 
         Raises:
-            EngineError: the folder is not the user's own.
+            EngineError: the folder does not belong to the user.
         """
         self._check_folder()
         removed: list[Entry] = []
@@ -236,11 +237,11 @@ class EngineCache:
         return removed
 
     def _check_folder(self) -> None:
-        """EngineError where the folder exists and others may have put something into it."""
+        """Raise EngineError if the folder exists and others could have put files into it."""
         try:
             files.check_folder(self.folder)
         except (FileNotFoundError, NotADirectoryError):
-            pass  # nothing to load; writing will say why
+            pass  # nothing to load; writing will report the reason
         except OSError as error:
             raise EngineError(
                 f"engines in {str(self.folder)!r} are not used: {error.strerror}; "
@@ -255,14 +256,14 @@ class EngineCache:
         return _cached(spec, data, path, seconds, fresh=True)
 
     def _find(self, spec: EngineSpec) -> CachedEngine | None:
-        """As `find`, but EngineError where the spec's own is damaged."""
+        """Same as `find`, but raises EngineError if the spec's own engine is damaged."""
         own = self.folder / f"{spec.stem}.engine"
         served: list[tuple[bool, int, bool, Path]] = []
         for entry in self.entries():
             if entry.problem and entry.path == own:
                 raise EngineError(entry.problem)
             if entry.spec and not entry.problem and entry.spec.serves(spec):
-                # Rather one for this shape alone, built with more effort, and its own.
+                # Prefer the most specific profile, the highest optimization level, and the spec's own engine.
                 fits = entry.spec.profile == spec.profile
                 served.append((fits, entry.spec.optimization_level or 0, entry.path == own, entry.path))
         for *_, path in sorted(served, reverse=True):
@@ -271,19 +272,19 @@ class EngineCache:
         return None
 
     def _lock(self, spec: EngineSpec, stack: ExitStack) -> bool:
-        """Hold the lock of a spec; False, and told, where the folder cannot be written."""
+        """Hold the lock of a spec; if the folder is not writable, report that and yield False."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             files.check_folder(self.folder)
             path = lock_file(self.folder / f"{spec.stem}.engine")
             stack.enter_context(hold(path, self._notice, self._stopped))
-        except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             self._cannot_keep(error)
             return False
         return True
 
     def _keep(self, spec: EngineSpec, data: bytes, seconds: float) -> Path | None:
-        """Write an engine, then its sidecar, each under its name in one step."""
+        """Write an engine, then its sidecar, each atomically."""
         path = self.folder / f"{spec.stem}.engine"
         try:
             for left in (".runtime", ".parity"):
@@ -299,13 +300,13 @@ class EngineCache:
     def _cannot_keep(self, error: Exception) -> None:
         reason = getattr(error, "strerror", None) or error
         self._notice(
-            f"engines cannot be kept in {str(self.folder)!r} ({reason}), so each run builds again; "
+            f"engines cannot be stored in {str(self.folder)!r} ({reason}), so each run rebuilds them; "
             f"try --engine-dir, or set {FOLDER_VARIABLE}"
         )
 
 
 def _read(path: Path) -> CachedEngine:
-    """Read an engine; FileNotFoundError where it is not there, EngineError where it is damaged."""
+    """Read an engine; raise FileNotFoundError if it is missing, EngineError if it is damaged."""
     sidecar = read_sidecar(path)
     try:
         data = files.read_own(path, _MOST_ENGINE_BYTES)
@@ -315,7 +316,7 @@ def _read(path: Path) -> CachedEngine:
         raise EngineError(f"the engine {path} cannot be read: {error.strerror}") from None
     sidecar.check(path, data)
     with suppress(OSError):
-        os.utime(path)  # it was used now
+        os.utime(path)  # marks it as used now
     return _cached(sidecar.spec, data, path, sidecar.build_seconds, fresh=False)
 
 
@@ -324,30 +325,30 @@ def _cached(spec: EngineSpec, data: bytes, path: Path | None, seconds: float, *,
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    """The sidecar first: without it the engine is no longer used."""
+    """Remove the sidecar first: without it the engine is no longer used."""
     return *(path.with_suffix(s) for s in (".json", ".engine", ".runtime", ".parity")), lock_file(path)
 
 
 def _remove(path: Path) -> None:
-    for file in _files(path)[:-1]:  # a lock that somebody may hold stays
+    for file in _files(path)[:-1]:  # a lock may be held, so keep its file
         with suppress(OSError):
             file.unlink(missing_ok=True)
 
 
 def lock_file(path: Path) -> Path:
-    """Of an engine's file, the file of its lock."""
+    """Path of the lock file of an engine."""
     return path.with_name(f".{path.stem}.lock")
 
 
 def hold(
     path: Path, notice: Callable[[str], None], stopped: Callable[[], bool]
 ) -> AbstractContextManager[object]:
-    """Take a lock, which the context gives back.
+    """Hold a lock for the duration of the context.
 
     Args:
-        path: of the lock's file.
+        path: the lock file.
         notice: called with a message if another process holds it.
-        stopped: asked while waiting for that; True ends the wait.
+        stopped: polled while waiting; True ends the wait.
 
     Raises:
         InterruptedRunError: the wait was ended.
@@ -359,8 +360,8 @@ def hold(
     lock = FileLock(path)
     with suppress(Timeout):
         return lock.acquire(timeout=0)
-    notice("another process builds this engine; waiting for it")
+    notice("another process is building this engine; waiting for it")
     while not stopped():
         with suppress(Timeout):
             return lock.acquire(timeout=_POLL_SECONDS)
-    raise InterruptedRunError("the wait for an engine that another process builds was interrupted")
+    raise InterruptedRunError("interrupted while another process was building the engine")

@@ -1,4 +1,4 @@
-"""The two flavours of TensorRT, whose Python APIs agree but for the import name; loaded on first use."""
+"""The two flavours of TensorRT: same Python API, different import names; imported on first use."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from typing import Any
 from rtdeblur.errors import DependencyError, EngineError
 
 Message = tuple[str, str]
-"""What TensorRT said: severity (ERROR, WARNING, INFO, VERBOSE, INTERNAL_ERROR) and text."""
+"""Log message of TensorRT: severity (ERROR, WARNING, INFO, VERBOSE, INTERNAL_ERROR) and text."""
 
 CURRENT = "CURRENT"
-"""The GPU at hand, whether TensorRT-RTX knows its compute capability by name or not."""
+"""Build target for the GPU of this machine, even if TensorRT-RTX does not list its compute capability."""
 PORTABLE = ("8.0", "8.6", "8.9", "12.0")
-"""Compute capabilities of an RTX engine for which none was named ("CPU-Only AOT and TensorRT-RTX Engines");
-later ones may run it as well."""
+"""Compute capabilities of an RTX engine by default ("CPU-Only AOT and TensorRT-RTX Engines");
+newer GPUs may run it as well."""
 
 
 @dataclass(frozen=True)
 class Flavour:
-    """One TensorRT.
+    """A flavour of TensorRT.
 
     Attributes:
-        name: what options and keys call it.
-        title: what a person reads.
-        module: its import name.
-        extra: of this package, that installs it.
-        portable: engines are built for compute capabilities, without a GPU; else for the GPU at hand.
+        name: name in options and engine keys.
+        title: name for people.
+        module: import name.
+        extra: extra of this package that installs it.
+        portable: whether engines are built for compute capabilities, without a GPU; else for this machine's
+            GPU.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Flavour:
 
     @property
     def installed(self) -> bool:
-        """Whether the package is there; it may still fail to load."""
+        """Whether the package is installed; it may still fail to load."""
         return find_spec(self.module) is not None
 
     def load(self) -> Any:
@@ -51,13 +52,13 @@ class Flavour:
 
         Raises:
             DependencyError: it is not installed.
-            EngineError: it is installed and does not load.
+            EngineError: it is installed but fails to load.
         """
         if not self.installed:
             raise DependencyError(self.module, self.extra, self.title)
         try:
             return importlib.import_module(self.module)
-        except Exception as error:  # a missing shared library, whatever the loader makes of it
+        except Exception as error:  # a missing shared library, reported differently by each loader
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise EngineError(
                 f"{self.title} is installed but does not load: {reason}",
@@ -66,12 +67,12 @@ class Flavour:
 
     @property
     def version(self) -> str:
-        """Of the library, as 1.7.1.116."""
+        """Version of the library, such as 1.7.1.116."""
         return str(self.load().__version__)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Compute capabilities that an engine can be built for, as "8.6"; none where for the GPU alone."""
+        """Compute capabilities that engines can be built for, such as "8.6"; empty if only for this GPU."""
         if not self.portable:
             return ()
         numbers = (name[2:] for name in self.load().ComputeCapability.__members__ if name.startswith("SM"))
@@ -87,12 +88,12 @@ def choose(name: str = "auto", compute_capability: str | None = None) -> Flavour
     """Find the flavour to use.
 
     Args:
-        name: rtx, tensorrt, or auto: RTX where it is installed, unless the GPU is a data-centre one
-            (9.x, 10.x), which RTX does not list, and the enterprise flavour is installed too.
-        compute_capability: of the GPU at hand, as "8.6".
+        name: rtx, tensorrt, or auto: RTX if installed, unless the GPU is a data-centre one (9.x, 10.x), which
+            RTX does not list, and the enterprise flavour is installed as well.
+        compute_capability: compute capability of this machine's GPU, such as "8.6".
 
     Raises:
-        DependencyError: none is installed, or not the one that was named.
+        DependencyError: none is installed, or not the named one.
         EngineError: there is no flavour of that name.
     """
     if name != "auto":
@@ -111,10 +112,10 @@ def choose(name: str = "auto", compute_capability: str | None = None) -> Flavour
 
 
 class Log:
-    """TensorRT's messages, for its listeners; one per flavour, since TensorRT keeps a process's first Logger.
+    """Collector of TensorRT's messages; one per flavour, since TensorRT keeps the first Logger of a process.
 
     Attributes:
-        logger: to hand to TensorRT.
+        logger: Logger to pass to TensorRT.
     """
 
     def __init__(self, trt: Any) -> None:
@@ -134,7 +135,7 @@ class Log:
 
     @contextmanager
     def listening(self) -> Iterator[list[Message]]:
-        """Give a list that takes what is said meanwhile, by any thread."""
+        """Yield a list that collects the messages logged meanwhile, by any thread."""
         messages: list[Message] = []
         with self._lock:
             self._listeners.append(messages)
@@ -147,13 +148,13 @@ class Log:
 
 @cache
 def log_of(flavour: Flavour) -> Log:
-    """The log of a flavour, made on first use."""
+    """Return the log of a flavour, created on first use."""
     return Log(flavour.load())
 
 
 def complaint(messages: list[Message]) -> str:
-    """The first error that TensorRT reported, as one line; empty where it reported none."""
+    """Return the first error that TensorRT reported, as one line; empty if there was none."""
     errors = [text for severity, text in messages if severity in ("ERROR", "INTERNAL_ERROR")]
-    # Without a driver each shape query also reports that there is none, which is not what went wrong.
+    # Without a driver, each shape query also logs that it is missing, which is not the actual error.
     telling = [text for text in errors if "cudaError" not in text and "getDimensions" not in text] or errors
     return " ".join(telling[0].split()) if telling else ""

@@ -1,4 +1,4 @@
-"""Guards half precision: tests each new engine once per GPU, by `rtdeblur.backends.gate`."""
+"""Parity gate for half precision: tests each new engine once per GPU, with `rtdeblur.backends.gate`."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def parity(
     dropout: Dropout | None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Compare what an engine makes of the test picture with the processor's float32 result.
+    """Compare an engine's result on the test picture with the CPU's float32 result.
 
     Args:
-        restore: runs the engine: takes its planes by name, returns its outputs in the same order.
-        layout: of the planes that the engine takes.
-        colour: of the test picture.
+        restore: runs the engine: planes by input name in, outputs in the same order out.
+        layout: plane layout of the engine.
+        colour: colour of the test picture.
         model: what the engine was built from.
         dropout: the stream's mask.
-        stopped: polled while the processor works; True gives it up, and raises InterruptedRunError.
+        stopped: polled during inference on the CPU; True abandons it and raises InterruptedRunError.
 
     Returns:
         PSNR of the worst plane in dB.
@@ -52,19 +52,19 @@ def parity(
 
 
 def refusal(spec: EngineSpec, layout: Layout, parity: float) -> str:
-    """Why an engine is not used, and which precision to try instead."""
+    """Return the error for a failed engine, with what to try instead."""
     height, width = layout[0]
-    advice = "raise its convolutions to fp32 by --precision fp32"
+    advice = "try --precision fp32"
     if spec.precision != "fp16":
         advice = "try --backend openvino"
     return (
-        f"the {spec.precision} engine of {spec.model!r} at {width}×{height} restores the test picture at "
-        f"{parity:.1f} dB of the processor's float32 result, expected {LEAST_PSNR:.0f} dB or more; {advice}"
+        f"the {spec.precision} engine of {spec.model!r} at {width}×{height} differs too much from float32 "
+        f"on the test picture: {parity:.1f} dB PSNR, expected {LEAST_PSNR:.0f} dB or more; {advice}"
     )
 
 
 def _laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
-    """Planes as an engine takes them, by the names of its inputs."""
+    """Return the planes in the engine's layout, by input name."""
     arrays: dict[str, Array] = dict(zip(INPUTS, planes, strict=False))
     if kind == "nv12":
         arrays["u"] = np.stack([arrays["u"], arrays.pop("v")], axis=-1)
@@ -72,7 +72,7 @@ def _laid_out(planes: Planes, kind: PlaneType) -> dict[str, Array]:
 
 
 def _planes_of(outputs: list[Array]) -> Planes:
-    """y, u and v of what an engine gives for `_laid_out`."""
+    """Return y, u and v from an engine's outputs for `_laid_out` inputs."""
     if len(outputs) == 2:
         y, pairs = outputs
         return y, pairs[..., 0], pairs[..., 1]

@@ -1,11 +1,11 @@
-"""Planes as they lie in memory, where a video graph's own layout is another.
+"""Plane layouts that a video graph does not have itself, added to the parsed network.
 
-The graph's arithmetic is float32 between a cast from and a cast to the planes' type. So a network can put
-together what it takes, and take apart what it gives, and nobody else converts anything:
+The graph's arithmetic is float32 between a cast from and a cast to the planes' type. The network can
+therefore unpack its inputs and pack its outputs itself, without a separate conversion:
 
-- uint16, which TensorRT lacks, is uint8 with one more dimension of 2 (low byte, high byte).
-- nv12 has one chroma plane of pairs u, v. The inputs u and v both take it, from the same memory, and each
-  reads its own half of the pairs; the output u_out gives it, and there is no v_out.
+- uint16, which TensorRT lacks, is uint8 with an extra dimension of 2 (low byte, high byte).
+- nv12 has one chroma plane of (u, v) pairs. Inputs u and v are both bound to it, and each reads its half of
+  the pairs; output u_out contains the pairs, and there is no v_out.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from rtdeblur.model import INPUTS, OUTPUTS
 Layout = tuple[tuple[int, ...], tuple[int, ...], PlaneType]
 """Sizes of luma and chroma, (height, width), and the type of the planes."""
 _AXIS = 4
-"""Of the two bytes of a sample, or of u and v, behind (N, 1, H, W)."""
+"""Axis of the two bytes of a sample, or of u and v, after (N, 1, H, W)."""
 TAILS: dict[PlaneType, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "uint8": ((), ()),
     "uint16": ((2,), (2,)),
     "nv12": ((), (2,)),
 }
-"""What stands behind (N, 1, H, W) in the shapes of luma and chroma, as an engine takes them."""
+"""Extra dimensions after (N, 1, H, W) in an engine's shapes of luma and chroma."""
 
 
 def lay_out(trt: Any, network: Any, planes: PlaneType) -> list[NDArray[Any]]:
-    """Make a parsed video graph take and give planes of a type.
+    """Change the plane type of a parsed video graph.
 
     Returns:
-        the constants, whose memory the network uses: keep them until it is built.
+        constants whose memory the network uses; keep them until it is built.
     """
     return {"uint8": lambda *_: [], "uint16": _take_uint16, "nv12": _take_nv12}[planes](trt, network)
 
 
 def _take_uint16(trt: Any, network: Any) -> list[NDArray[Any]]:
-    """Make a parsed video graph take and give the bytes of little-endian uint16 planes.
+    """Make a parsed video graph use the bytes of little-endian uint16 planes.
 
     Returns:
-        the constants, whose memory the network uses: keep them until it is built.
+        constants whose memory the network uses; keep them until it is built.
     """
     constants: list[NDArray[Any]] = []
 
@@ -62,7 +62,7 @@ def _take_uint16(trt: Any, network: Any) -> list[NDArray[Any]]:
 
 
 def _take_nv12(trt: Any, network: Any) -> list[NDArray[Any]]:
-    """Make a parsed video graph take and return interleaved u and v; see `_take_uint16`."""
+    """Make a parsed video graph use interleaved u and v; see `_take_uint16`."""
     constants: list[NDArray[Any]] = []
     for index, name in enumerate(INPUTS[1:3]):
         plane = _inputs(network)[name]
@@ -75,8 +75,8 @@ def _take_nv12(trt: Any, network: Any) -> list[NDArray[Any]]:
     u, v = (_output_casts(trt, network)[name] for name in OUTPUTS[1:])
     pairs = _pair(network, (u.get_input(0), v.get_input(0)))
     network.unmark_output(v.get_output(0))
-    v.__class__ = trt.ICastLayer  # as TensorRT's own documentation does
-    v.to_type = trt.float32  # a layer without takers is dropped, but uint8 must be an input's or an output's
+    v.__class__ = trt.ICastLayer  # as in TensorRT's documentation
+    v.to_type = trt.float32  # a layer without consumers is dropped, but only inputs and outputs may be uint8
     u.set_input(0, pairs)
     return constants
 
@@ -86,17 +86,17 @@ def _inputs(network: Any) -> dict[str, Any]:
 
 
 def _output_casts(trt: Any, network: Any) -> dict[str, Any]:
-    """The layer that gives each output."""
+    """Map each output to the layer that produces it."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     casts = {layer.get_output(0).name: layer for layer in layers if layer.num_outputs}
     for name in OUTPUTS:
         if casts[name].type != trt.LayerType.CAST:
-            raise EngineError(f"the graph's output {name!r} is no cast; export the model again")
+            raise EngineError(f"the graph's output {name!r} is not a cast; export the model again")
     return casts
 
 
 def _takers(network: Any, plane: Any) -> list[tuple[Any, int]]:
-    """Layers that take a tensor, each with the index of the input where it does."""
+    """Return the layers that consume a tensor, each with its input index."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     return [
         (layer, index)
@@ -112,7 +112,7 @@ def _redirect(takers: list[tuple[Any, int]], samples: Any) -> None:
 
 
 def _join(trt: Any, network: Any, plane: Any, weights: Any) -> None:
-    """Whoever took the plane takes low + 256 · high instead, in float32."""
+    """Feed the plane's consumers low + 256 · high instead, in float32."""
     takers = _takers(network, plane)
     plane.shape = (*plane.shape, 2)
     pairs = network.add_cast(plane, trt.float32).get_output(0)
@@ -121,7 +121,7 @@ def _join(trt: Any, network: Any, plane: Any, weights: Any) -> None:
 
 
 def _part(trt: Any, network: Any, cast: Any, base: Any) -> None:
-    """The last cast takes low and high bytes instead of whole values; both are exact in float32."""
+    """Make the last cast output low and high bytes instead of whole values; both are exact in float32."""
     operation, samples = trt.ElementWiseOperation, cast.get_input(0)
     high = network.add_elementwise(samples, base, operation.FLOOR_DIV).get_output(0)
     whole = network.add_elementwise(high, base, operation.PROD).get_output(0)
@@ -130,11 +130,11 @@ def _part(trt: Any, network: Any, cast: Any, base: Any) -> None:
 
 
 def _pair(network: Any, parts: tuple[Any, Any]) -> Any:
-    """Two tensors interleaved along one more dimension."""
+    """Interleave two tensors along an extra dimension."""
     pair = []
     for part in parts:
         shuffle = network.add_shuffle(part)
-        shuffle.reshape_dims = (0, 0, 0, 0, 1)  # 0 keeps a dimension
+        shuffle.reshape_dims = (0, 0, 0, 0, 1)  # 0 keeps the dimension
         pair.append(shuffle.get_output(0))
     joined = network.add_concatenation(pair)
     joined.axis = _AXIS

@@ -1,7 +1,7 @@
-"""Engine sessions on one GPU, one per layout of planes, opened when first needed.
+"""Pool of engine sessions on one GPU, one per plane layout, opened when first needed.
 
-Engines are static, so each layout and batch has its own. If the GPU's memory runs short, other layouts make
-room first, then batches become smaller, then overlap is given up.
+Engines are static, so each layout and batch size has its own. If GPU memory runs short, the pool first closes
+other layouts, then uses smaller batches, then gives up overlap.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from rtdeblur.model import Model
 from rtdeblur.parity import LEAST_PSNR
 
 Send = Callable[[Slot, slice, Arrays], Ticket]
-"""Starts part of a batch in a slot, with the inputs that depend only on layout and colour."""
+"""Starts a slice of a batch in a slot, given the inputs that depend only on layout and colour."""
 
 _MAX_SESSIONS = 2
-"""Layouts kept ready: a stream that alternates between two does not load again."""
+"""Number of layouts kept open, so that a stream alternating between two does not reload engines."""
 
 
 class EnginePool:
-    """Builds, loads, checks and keeps the engines of one model.
+    """Builds, loads, checks and caches the engines of one model.
 
     Args:
         model: the bundle.
@@ -40,7 +40,7 @@ class EnginePool:
         flavour: library that builds and runs the engines.
         target: what engines are built for.
         slots: batches in flight.
-        dropout: the stream's mask, for a graph that takes its tables.
+        dropout: the stream's mask, for a graph with dropout tables as inputs.
         options: engine folder, notices and progress.
 
     Attributes:
@@ -67,11 +67,11 @@ class EnginePool:
         self._fixed: dict[tuple[Layout, Colour], Arrays] = {}
 
     def start(self, layout: Layout, colour: Colour, count: int, send: Send) -> list[Ticket]:
-        """Start a batch, in as many parts as the GPU's memory requires.
+        """Start a batch, in as many slices as GPU memory requires.
 
         Args:
-            layout: of all frames of the batch.
-            colour: of all frames of the batch.
+            layout: plane layout of the batch.
+            colour: colour of the batch.
             count: frames in the batch.
             send: starts the frames of a slice.
 
@@ -98,7 +98,7 @@ class EnginePool:
             self._sessions.popitem()[1].close()
 
     def _session(self, layout: Layout, colour: Colour, wanted: int) -> EngineSession:
-        """The session of a layout, for `wanted` frames or as many as fit."""
+        """Return the session of a layout, for `wanted` frames or as many as fit."""
         while True:
             size = min(wanted, self._most.get(layout, wanted))
             session = self._sessions.get(layout)
@@ -132,17 +132,19 @@ class EnginePool:
 
     def _build(self, spec: EngineSpec) -> bytes:
         what = f"{spec.model} for {spec.profile}"
-        self._options.notice(f"building the {self._flavour.title} engine of {what}; kept for the next run")
+        self._options.notice(
+            f"building the {self._flavour.title} engine of {what}; it is cached for the next run"
+        )
         try:
             return build(self._model.onnx, spec, self._options.on_progress, self._options.stopped)
         except InterruptedRunError as error:
-            self._options.notice(str(error))  # who stopped the run does not wait for its error
+            self._options.notice(str(error))  # an interrupted caller does not wait for the result
             raise
 
     def _check_parity(
         self, session: EngineSession, cached: CachedEngine, layout: Layout, colour: Colour
     ) -> None:
-        """Refuse an engine that does not restore the test picture like the processor; once per GPU."""
+        """Refuse an engine whose result on the test picture differs from the CPU's; checked once per GPU."""
 
         def restore(arrays: Arrays) -> list[gate.Array]:
             ticket = session.next_slot().start(arrays, self._fixed_inputs(layout, colour))
@@ -159,14 +161,14 @@ class EnginePool:
             passed.add(case, parity)
 
     def _fixed_inputs(self, layout: Layout, colour: Colour) -> Arrays:
-        """Inputs that depend only on layout and colour; the same object each time, so slots keep them."""
+        """Return inputs that depend only on layout and colour; always the same object, so slots reuse it."""
         if (layout, colour) not in self._fixed:
             tables = self._dropout.inputs(*layout[0]) if self._dropout else {}
             self._fixed[layout, colour] = {**colour_inputs(colour), **tables}
         return self._fixed[layout, colour]
 
     def _shrink(self, layout: Layout, size: int, error: GpuMemoryError) -> None:
-        """Use less of the GPU's memory: no other layouts, then smaller batches, then one slot."""
+        """Use less GPU memory: close other layouts, then halve batches, then use one slot."""
         self._drop(layout)
         free, total = (n >> 20 for n in self._driver.memory())
         height, width = layout[0]
@@ -179,13 +181,13 @@ class EnginePool:
             return
         if size > 1:
             self._most[layout] = size // 2
-            self._options.notice(f"the GPU's memory is short: {tried}; going on with batches of {size // 2}")
+            self._options.notice(f"GPU memory is low: {tried}; continuing with batches of {size // 2}")
         elif self.slots > 1:
             self.slots = 1
-            self._options.notice(f"the GPU's memory is short: {tried}; going on without overlap")
+            self._options.notice(f"GPU memory is low: {tried}; continuing without overlap")
         else:
             raise BackendError(
-                f"the GPU's memory is short: {tried}: {error}; try --backend openvino, a smaller video, or "
+                f"GPU memory is low: {tried}: {error}; try --backend openvino, a smaller video, or "
                 "closing other programs that use it"
             ) from error
 

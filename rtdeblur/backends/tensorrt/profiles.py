@@ -1,4 +1,4 @@
-"""What to build for a class of GPUs: a TOML file of options, one a class, in `engines/`."""
+"""Build profiles: a TOML file of build options per class of GPUs, in `engines/`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _LANDSCAPE = {
     "4k": (2160, 3840),
 }
 SIZES = _LANDSCAPE | {f"{name}-portrait": (width, height) for name, (height, width) in _LANDSCAPE.items()}
-"""Named sizes, (height, width)."""
+"""Named frame sizes, (height, width)."""
 
 _MOST_BYTES = 1 << 20
 _MOST_WORKSPACE_MIB = 1 << 20
 
 _FOLDERS = (Path(__file__).parent / "classes", Path(__file__).parents[3] / "engines")
-"""Of the wheel, and of a clone."""
+"""Folders of the profiles, in a wheel and in a clone."""
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Read a named size, or WIDTHxHEIGHT as FFmpeg writes it.
+    """Parse a named size or WIDTHxHEIGHT.
 
     Returns:
         (height, width).
@@ -41,25 +41,25 @@ def parse_size(text: str) -> tuple[int, int]:
         return size
     if match := re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text):
         return int(match[2]), int(match[1])
-    raise EngineError(f"size is {text!r}; try WIDTHxHEIGHT, as 1280x720, or one of {', '.join(SIZES)}")
+    raise EngineError(f"size is {text!r}; try WIDTHxHEIGHT, e.g. 1280x720, or one of {', '.join(SIZES)}")
 
 
 @dataclass(frozen=True)
 class BuildProfile:
-    """Options of a build, for one class of GPUs. The keys of the TOML file are these, all but `name`.
+    """Build options for one class of GPUs: the keys of the TOML file, plus `name`.
 
     Attributes:
-        name: of the file.
-        gpus: which GPUs they are, for people.
+        name: name of the file.
+        gpus: description of the GPUs, for people.
         flavour: auto, rtx or tensorrt.
-        compute_capabilities: of the class. An RTX engine is built for these; empty is its portable set. The
-            enterprise flavour builds for the GPU at hand, which must be one of them.
+        compute_capabilities: compute capabilities of the class. An RTX engine is built for these; empty is
+            its portable set. The enterprise flavour builds for this machine's GPU, which must be one of them.
         precision: auto, fp16 or fp32.
-        sizes: a static engine each.
-        batches: frames at once, a static engine each; what running takes: 1 for live pictures, 4 for files.
+        sizes: frame sizes, one static engine each.
+        batches: batch sizes, one static engine each; the program uses 1 for live video, 4 for files.
         chroma: 420, 422, 444 or gray.
-        optimization_level: 0 (quick build) to 5 (quick engine), None for TensorRT's default.
-        workspace_mib: most scratch memory that one layer may take, None for TensorRT's default.
+        optimization_level: 0 (fast build) to 5 (fast engine), None for TensorRT's default.
+        workspace_mib: most scratch memory per layer, None for TensorRT's default.
     """
 
     name: str
@@ -81,9 +81,11 @@ class BuildProfile:
             parse_size(size)
         for capability in self.compute_capabilities:
             if not re.fullmatch(r"\d{1,2}\.\d", capability):
-                raise EngineError(f"compute capability is {capability!r}; expected as 8.6")
+                raise EngineError(f"compute capability is {capability!r}; expected a version such as 8.6")
         if not self.sizes or not self.batches:
-            raise EngineError(f"profile {self.name!r} names no sizes or no batches; expected one at least")
+            raise EngineError(
+                f"profile {self.name!r} lists no sizes or no batches; expected at least one of each"
+            )
 
         for key, value, low, high in (
             *(("batches", batch, 1, 64) for batch in self.batches),
@@ -99,15 +101,15 @@ class BuildProfile:
 
 
 def known_profiles() -> list[str]:
-    """Names of the profiles that came along."""
+    """Return the names of the bundled profiles."""
     return sorted({path.stem for folder in _FOLDERS for path in folder.glob("*.toml")})
 
 
 def load_profile(name: str) -> BuildProfile:
-    """Read a profile that came along by its name, or any by its path.
+    """Read a bundled profile by name, or any by path.
 
     Raises:
-        EngineError: there is none, or it says something that makes no sense; names file and key.
+        EngineError: it does not exist, or a value is invalid; names file and key.
     """
     path = next((path for folder in _FOLDERS if (path := folder / f"{name}.toml").is_file()), Path(name))
     if path.suffix != ".toml":
@@ -119,7 +121,7 @@ def load_profile(name: str) -> BuildProfile:
     except OSError as error:
         raise EngineError(f"cannot read the build profile {name!r}: {error.strerror}") from None
     except DecodeError as error:
-        raise EngineError(f"the build profile {path} is no TOML: {error}") from None
+        raise EngineError(f"the build profile {path} is not valid TOML: {error}") from None
     try:
         return _profile(path.stem, data)
     except EngineError as error:
@@ -133,16 +135,16 @@ _KINDS: dict[str, Any] = {
     "tuple[str, ...]": [str],
     "tuple[int, ...]": [int],
 }
-"""What TOML must hold for a field of a type; a list holds values of its one member."""
+"""Types that TOML may have for a field type; a one-member list means a list of that type."""
 
 
 def _profile(name: str, data: dict[str, Any]) -> BuildProfile:
     known = {field.name: field for field in fields(BuildProfile) if field.name != "name"}
     for key in data:
         if key not in known:
-            raise EngineError(f"unknown key {key!r}; expected some of {', '.join(known)}")
+            raise EngineError(f"unknown key {key!r}; expected one of {', '.join(known)}")
     if "gpus" not in data:
-        raise EngineError("lacks the key 'gpus', which says in words what it is for")
+        raise EngineError("missing key 'gpus', a description of the GPUs")
     return BuildProfile(name, **{key: _value(key, value, known[key].type) for key, value in data.items()})
 
 
@@ -152,6 +154,6 @@ def _value(key: str, value: Any, annotation: Any) -> Any:
         if isinstance(value, list) and all(type(item) is kind[0] for item in value):
             return tuple(value)
         raise EngineError(f"{key} is {value!r}; expected a list of {kind[0].__name__}")
-    if type(value) is not kind:  # a bool is an int too
+    if type(value) is not kind:  # bool is a subclass of int
         raise EngineError(f"{key} is {value!r}; expected {kind.__name__}")
     return value

@@ -1,8 +1,8 @@
-"""An engine that runs: deserialized, with slots in which batches overlap.
+"""Running engine: deserialized, with slots in which batches overlap.
 
-Upload of one batch, inference of another and download of a third overlap, each in a slot of its own: a
-stream, buffers and an execution context. Within a slot the work is in order, for planes in the host's memory
-and for pictures on the device:
+The upload of one batch, the inference of another and the download of a third overlap, each in its own slot: a
+stream, buffers and an execution context. Within a slot, work is in order, for planes in host memory and for
+pictures on the device:
 
     host copy ─► upload ─► inference ─► download ─► event            finish: wait for the event, host copy
                  copy ─► inference ─► copy back, some rows ─► event  finish: wait, check the rows
@@ -32,10 +32,10 @@ from rtdeblur.model import INPUTS, OUTPUTS
 Arrays = dict[str, NDArray[Any]]
 """Inputs of an engine by name."""
 IsBroken = Callable[[tuple[Bytes, ...], tuple[Bytes, ...]], bool]
-"""Whether a picture is broken; takes rows of its planes before and after."""
+"""Whether a picture is broken, from rows of its planes before and after."""
 
 _SAMPLED_ROWS = 4
-"""One row in this many of a picture on the device is checked."""
+"""Check one in this many rows of a picture on the device."""
 
 _Place = tuple[Bytes, DevicePlane]
 """Part of an engine's buffer that holds a plane, and host memory for its sampled rows."""
@@ -53,11 +53,11 @@ class LoadedEngine:
     """A deserialized engine, with the kernels that TensorRT-RTX compiles for it on this GPU.
 
     Args:
-        flavour: library that built it and runs it.
+        flavour: library that built and runs it.
         cached: the serialized engine.
 
     Raises:
-        EngineError: TensorRT refuses it; with its own message.
+        EngineError: TensorRT refuses it, with its own message.
         GpuMemoryError: its weights do not fit.
     """
 
@@ -68,21 +68,21 @@ class LoadedEngine:
             self._runtime = trt.Runtime(log.logger)  # must live as long as the engine
             self.engine: Any = self._runtime.deserialize_cuda_engine(cached.data) if self._runtime else None
         if self.engine is None:
-            raise _failure(EngineError, "does not load the engine", flavour, messages)
+            raise _failure(EngineError, "cannot load the engine", flavour, messages)
         self._config: Any = None
         self._kernels: Any = None
         self._saved = True
         if flavour.portable:
             self._config = self.engine.create_runtime_config()
             self._config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER  # LAZY breaks a capture
+            strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER  # LAZY breaks graph capture
             self._config.dynamic_shapes_kernel_specialization_strategy = strategy
             self._kernels = self._config.create_runtime_cache()
             self._saved = self._restore_kernels()
             self._config.set_runtime_cache(self._kernels)
 
     def create_context(self, shapes: dict[str, tuple[int, ...]]) -> Any:
-        """An execution context for inputs of these shapes.
+        """Create an execution context for inputs of these shapes.
 
         Raises:
             GpuMemoryError: its scratch memory does not fit.
@@ -97,24 +97,24 @@ class LoadedEngine:
                 if not context.set_input_shape(name, shape):
                     raise _failure(BackendError, f"refuses {name} of {shape}", self.flavour, messages)
             if missing := context.infer_shapes():
-                raise BackendError(f"the engine asks for inputs that a video graph lacks: {missing}")
+                raise BackendError(f"the engine has inputs that a video graph does not have: {missing}")
             self._check_outputs(context, shapes)
         return context
 
     def _check_outputs(self, context: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-        """Refuse an engine whose planes come out in other shapes."""
+        """Refuse an engine whose output planes differ in shape from its inputs."""
         names = {self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)}
         for name, output in zip(INPUTS, OUTPUTS, strict=False):
             if output == "v_out" and self.cached.spec.planes == "nv12":
-                continue  # u_out holds both
+                continue  # u_out contains both
             shape = tuple(context.get_tensor_shape(output)) if output in names else None
             if shape != shapes[name]:
                 raise BackendError(
-                    f"the engine's output {output} has the shape {shape}, expected {shapes[name]} as {name}"
+                    f"the engine's output {output} has shape {shape}, expected {shapes[name]} like {name}"
                 )
 
     def save_kernels(self) -> None:
-        """Keep the compiled kernels on disk, once; without them only the next start takes longer."""
+        """Store the compiled kernels on disk, once; failure only slows down the next start."""
         path = self.cached.runtime_cache_path
         if not self._saved and path and self._kernels:
             with suppress(OSError):
@@ -122,7 +122,7 @@ class LoadedEngine:
         self._saved = True
 
     def _restore_kernels(self) -> bool:
-        """Whether kernels of an earlier run could be used; TensorRT checks them itself."""
+        """Load the kernels of an earlier run, validated by TensorRT; return whether it accepted them."""
         path = self.cached.runtime_cache_path
         with suppress(OSError):
             if path and self._kernels:
@@ -138,11 +138,11 @@ class EngineSession:
     """An engine ready to run batches of one layout.
 
     Args:
-        driver: current in the calling thread, as in every call below.
+        driver: must be current in the calling thread, here and in every call below.
         engine: released with the session.
         shapes: shapes of the inputs by name; the first dimension of `y` is the batch.
         slots: batches in flight.
-        notice: takes one line for the user.
+        notice: called with one line for the user.
 
     Attributes:
         batch: most frames per call.
@@ -175,7 +175,7 @@ class EngineSession:
             raise
 
     def next_slot(self) -> Slot:
-        """The slot whose turn it is; what is still in flight there is finished first."""
+        """Return the next slot, after finishing the batch still in flight there."""
         slot = self._slots[self._next]
         self._next = (self._next + 1) % len(self._slots)
         return slot
@@ -195,10 +195,10 @@ class Ticket:
 
     Attributes:
         slot: where it runs.
-        land: rest of the work, for the processor once the device is done.
+        land: remaining work for the CPU once the device has finished.
         outputs: restored planes in the order of the inputs; empty for pictures on the device.
-        unrestored: pictures on the device that came back broken and were put back as they were.
-        times: times by the device's clock; None while it works.
+        unrestored: number of pictures on the device that came back broken and were reverted.
+        times: times by the device's clock; None until it has finished.
     """
 
     slot: Slot
@@ -208,19 +208,19 @@ class Ticket:
     times: DeviceTimes | None = None
 
     def finish(self) -> None:
-        """Wait for the batch and do the rest of the work; may be called twice."""
+        """Wait for the batch and do the remaining work; may be called twice."""
         self.slot.finish(self)
 
 
 class Slot:
-    """A stream with its buffers and execution context, which takes one batch at a time.
+    """A stream with its buffers and execution context, for one batch at a time.
 
     Args:
-        driver: of the GPU.
-        engine: runs here.
+        driver: GPU driver.
+        engine: the engine to run.
         context: an execution context of the engine, with all input shapes set.
-        memory: takes what must be released, in reverse order.
-        notice: takes one line for the user.
+        memory: stack of resources to release in reverse order.
+        notice: called with one line for the user.
     """
 
     def __init__(
@@ -231,23 +231,25 @@ class Slot:
         self._held: Ticket | None = None
         self._fixed: Arrays | None = None
         self._graph: int | None = None
-        # RTX captures by itself (`LoadedEngine`); TensorRT wants one plain run before a capture.
+        # RTX captures by itself (`LoadedEngine`); TensorRT requires one plain run before a capture.
         self._captures = driver.has_graphs and not engine.flavour.portable
         self._warm = False
         self._stream = self._own(driver.create_stream(), driver.destroy_stream)
-        # Before the upload, the inference and the download, and after it.
+        # Events before the upload, the inference and the download, and after the download.
         self._events = [self._own(driver.create_event(), driver.destroy_event) for _ in range(4)]
         self._host: dict[str, Bytes] = {}
         self._device: dict[str, int] = {}
         self._allocate()
-        memory.callback(_quietly, driver.synchronize, self._stream)  # last in, first out
+        # Last in, first out: wait for the stream before its buffers are released.
+        memory.callback(_quietly, driver.synchronize, self._stream)
 
     def start(self, planes: Arrays, fixed: Arrays) -> Ticket:
         """Copy a batch in and queue its work.
 
         Args:
             planes: inputs that change with each batch, (n, …); n may be less than the engine's batch.
-            fixed: the other inputs; uploaded only if the dictionary is not the object of the last call.
+            fixed: the other inputs; uploaded only if it is not the same dictionary object as in the last
+                call.
         """
         results = {f"{name}_out": np.empty_like(plane) for name, plane in planes.items()}
 
@@ -268,14 +270,14 @@ class Slot:
         return ticket
 
     def start_device(self, pictures: Sequence[DevicePlanes], fixed: Arrays, is_broken: IsBroken) -> Ticket:
-        """Queue the work on pictures in the device's memory, which are restored in place.
+        """Queue the work on pictures in device memory, restored in place.
 
-        Waits for the default stream, where a decoder may still write them.
+        Waits for the default stream, in which a decoder may still be writing them.
 
         Args:
             pictures: n NV12 pictures; n may be less than the engine's batch.
-            fixed: as in `start`.
-            is_broken: decides which pictures are put back as they were.
+            fixed: see `start`.
+            is_broken: decides which pictures are reverted.
         """
         self._driver.synchronize(DEFAULT_STREAM)
         places = [self._places(index, planes) for index, planes in enumerate(pictures)]
@@ -307,7 +309,7 @@ class Slot:
         return ticket
 
     def finish(self, ticket: Ticket) -> None:
-        """Wait for a batch of this slot and do the rest of its work."""
+        """Wait for a batch of this slot and do its remaining work."""
         if ticket.times is None:
             self._driver.wait(self._events[-1])
             ticket.times = DeviceTimes(*starmap(self._driver.elapsed_ms, pairwise(self._events)))
@@ -325,14 +327,14 @@ class Slot:
         trt, engine, context = self._engine.flavour.load(), self._engine.engine, self._context
         for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
             if name == "v" and self._engine.cached.spec.planes == "nv12":
-                self._device[name] = self._device["u"]  # which holds both
+                self._device[name] = self._device["u"]  # one buffer holds both
             else:
                 samples = math.prod(context.get_tensor_shape(name))
                 size = samples * np.dtype(trt.nptype(engine.get_tensor_dtype(name))).itemsize
                 self._device[name] = self._own(self._driver.allocate(size), self._driver.free)
                 self._host[name] = self._own(self._driver.allocate_host(size), self._driver.free_host)
             if not context.set_tensor_address(name, self._device[name]):
-                raise BackendError(f"TensorRT refuses the memory of {name}")
+                raise BackendError(f"TensorRT refused the memory of {name}")
 
     def _queue(self, fixed: Arrays, bring: Callable[[], None], take: Callable[[], None]) -> None:
         self._settle()
@@ -346,13 +348,13 @@ class Slot:
         self._driver.record(self._events[-1], self._stream)
 
     def _settle(self) -> None:
-        """Finish the batch in flight, if any: its buffers are about to be used again."""
+        """Finish the batch in flight, if any, since its buffers are about to be reused."""
         if self._held:
             held, self._held = self._held, None
             self.finish(held)
 
     def _places(self, index: int, planes: DevicePlanes) -> tuple[list[_Place], list[_Place]]:
-        """Places of one picture of a batch in the engine's inputs and outputs."""
+        """Return the buffers of one picture of a batch in the engine's inputs and outputs."""
 
         def place(name: str, plane: DevicePlane) -> _Place:
             size = plane.rows * plane.width
@@ -386,7 +388,7 @@ class Slot:
                 raise _failure(BackendError, "cannot run the engine", flavour, messages)
 
     def _capture(self) -> None:
-        """Make a CUDA graph of the inference: one launch instead of one per kernel."""
+        """Capture the inference as a CUDA graph: one launch instead of one per kernel."""
         self._captures = False  # once
         try:
             self._driver.begin_capture(self._stream)
@@ -405,13 +407,13 @@ class Slot:
 
 
 def _failure(kind: type[BackendError], what: str, flavour: Flavour, messages: list[Message]) -> BackendError:
-    """An error with TensorRT's own words; GpuMemoryError if they mean that memory ran out."""
+    """Return an error with TensorRT's message; a GpuMemoryError if it means that memory ran out."""
     short = any(word in text.lower() for _, text in messages for word in _SHORT)
     reason = complaint(messages) or "it gave no reason"
     return (GpuMemoryError if short else kind)(f"{flavour.title} {what}: {reason}")
 
 
 def _quietly(release: Callable[[Any], None], thing: Any) -> None:
-    """Release; after a failed kernel the driver refuses that too, and only the first error matters."""
+    """Release, ignoring errors: after a failed kernel every call fails, and only the first error matters."""
     with suppress(CudaError):
         release(thing)

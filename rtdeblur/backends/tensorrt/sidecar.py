@@ -1,4 +1,4 @@
-"""What lies beside an engine: `NAME.json`, what it was built from and its checksum."""
+"""Sidecar of an engine, `NAME.json`: what it was built from, and its checksum."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What was written of an engine.
+    """Contents of a sidecar.
 
     Attributes:
         spec: what it was built from.
-        sha256: of the engine, hexadecimal.
-        size: of the engine in bytes.
-        build_seconds: that its build took.
+        sha256: checksum of the engine, hexadecimal.
+        size: size of the engine in bytes.
+        build_seconds: build time in seconds.
     """
 
     spec: EngineSpec
@@ -34,14 +34,14 @@ class Sidecar:
     build_seconds: float
 
     def check(self, path: Path, data: bytes | None) -> None:
-        """Hold an engine, by its bytes or else its size alone, against what was written of it."""
+        """Compare an engine with its sidecar, by its bytes or else only its size."""
         size = path.stat().st_size if data is None else len(data)
         if self.spec.stem != path.stem:
-            raise EngineError(f"the engine {path} is damaged: its sidecar is of another engine")
+            raise EngineError(f"the engine {path} is damaged: its sidecar belongs to another engine")
         if size != self.size:
             raise EngineError(f"the engine {path} is damaged: it has {size} bytes, expected {self.size}")
         if data is not None and hashlib.sha256(data).hexdigest() != self.sha256:
-            raise EngineError(f"the engine {path} is damaged: its sha256 is not its sidecar's")
+            raise EngineError(f"the engine {path} is damaged: its sha256 differs from its sidecar")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Version:
 
 @dataclass(frozen=True)
 class _Content:
-    """What the file says."""
+    """Parse the file."""
 
     sha256: Sha256
     bytes: Bytes
@@ -64,7 +64,7 @@ def read_sidecar(path: Path) -> Sidecar:
 
     Raises:
         FileNotFoundError: there is no engine.
-        EngineError: engine or sidecar are not files of the user's own, or the sidecar is unreadable.
+        EngineError: engine or sidecar do not belong to the user, or the sidecar is unreadable.
     """
     try:
         size = files.check_file(path).st_size
@@ -76,19 +76,19 @@ def read_sidecar(path: Path) -> Sidecar:
         data = files.read_own(path.with_suffix(".json"), _MOST_BYTES)
         version = from_json(_Version, data).format_version
         if version != FORMAT_VERSION:
-            raise DecodeError(f"it is a sidecar of format {version}, expected {FORMAT_VERSION}")
+            raise DecodeError(f"sidecar format {version}, expected {FORMAT_VERSION}")
         content = from_json(_Content, data)
     except FileNotFoundError:
-        raise EngineError(f"the engine {path} of {size} bytes has no sidecar") from None
+        raise EngineError(f"the engine {path} ({size} bytes) has no sidecar") from None
     except OSError as error:
         raise EngineError(f"the sidecar of {path} cannot be read: {error.strerror}") from None
-    except (DecodeError, EngineError) as error:  # the latter: sizes that no engine has
+    except (DecodeError, EngineError) as error:  # OverflowError: impossible sizes
         raise EngineError(f"the engine {path} has an unreadable sidecar: {error}") from None
     return Sidecar(content.spec, content.sha256, content.bytes, content.build_seconds)
 
 
 def sidecar_of(spec: EngineSpec, data: bytes, build_seconds: float) -> bytes:
-    """The text of an engine's sidecar."""
+    """Return the text of an engine's sidecar."""
     content = {
         "format_version": FORMAT_VERSION,
         "key": spec.key,

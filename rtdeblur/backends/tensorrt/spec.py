@@ -1,4 +1,4 @@
-"""What names an engine: everything that, when it changes, asks for another one."""
+"""Identity of an engine: every property whose change requires another engine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rtdeblur.model import Model
 PlaneType = Literal["uint8", "uint16", "nv12"]
 _PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16", "nv12")
 CHROMA = {"420": (2, 2), "422": (1, 2), "444": (1, 1), "gray": None}
-"""Luma samples a chroma sample, (rows, columns); gray has one neutral sample a plane."""
+"""Luma samples per chroma sample, (rows, columns); gray has one neutral sample per plane."""
 _MOST_SIDE = 16384
 
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """One layout of planes: y (batch, 1, height, width), u and v (batch, 1, chroma_height, chroma_width)."""
+    """Plane shapes: y (batch, 1, height, width), u and v (batch, 1, chroma_height, chroma_width)."""
 
     batch: int
     height: int
@@ -42,7 +42,7 @@ class Shape:
 
     @classmethod
     def of(cls, batch: int, height: int, width: int, chroma: str = "420") -> Shape:
-        """The layout of a chroma format: 420, 422, 444 or gray; odd sides round up."""
+        """Return the shapes for a chroma format: 420, 422, 444 or gray; odd sides round up."""
         if chroma not in CHROMA:
             raise EngineError(f"chroma is {chroma!r}; try one of {', '.join(CHROMA)}")
         step = CHROMA[chroma]
@@ -52,7 +52,7 @@ class Shape:
 
     @property
     def chroma(self) -> str:
-        """Name of the chroma format, or its size where it has no name."""
+        """Name of the chroma format, or its size if it has no name."""
         for name in CHROMA:
             if Shape.of(self.batch, self.height, self.width, name) == self:
                 return name
@@ -64,12 +64,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class ShapeProfile:
-    """The shapes that an engine takes; one shape three times makes a static engine.
+    """Range of shapes of an engine; a single shape makes it static.
 
     Attributes:
-        min: no dimension may be less.
-        opt: what the engine is tuned for.
-        max: no dimension may be more; memory follows from it.
+        min: smallest shape.
+        opt: shape that the engine is tuned for.
+        max: largest shape, which determines the memory.
     """
 
     min: Shape
@@ -86,12 +86,12 @@ class ShapeProfile:
 
     @classmethod
     def static(cls, shape: Shape) -> ShapeProfile:
-        """One shape alone."""
+        """Make a static profile."""
         return cls(shape, shape, shape)
 
     @classmethod
     def spanning(cls, shapes: list[Shape]) -> ShapeProfile:
-        """All shapes between the smallest and the largest of each dimension, tuned for the first."""
+        """Make a profile that covers all shapes, tuned for the first."""
         low, high = (
             Shape(*(pick(getattr(shape, field.name) for shape in shapes) for field in fields(Shape)))
             for pick in (min, max)
@@ -100,11 +100,11 @@ class ShapeProfile:
 
     @property
     def is_static(self) -> bool:
-        """Whether there is one shape alone."""
+        """Whether it has only one shape."""
         return self.min == self.max
 
     def covers(self, other: ShapeProfile) -> bool:
-        """Whether every shape of another profile is one of this."""
+        """Whether this profile covers another one."""
         return all(
             getattr(self.min, f.name) <= getattr(other.min, f.name)
             and getattr(other.max, f.name) <= getattr(self.max, f.name)
@@ -119,14 +119,14 @@ class ShapeProfile:
 
 @dataclass(frozen=True)
 class Target:
-    """Where an engine is to run.
+    """Target of an engine.
 
     Attributes:
         flavour: rtx or tensorrt (`rtdeblur.backends.tensorrt.flavours`).
-        version: of that flavour.
-        compute_capabilities: as ("8.6", "8.9"); empty: TensorRT-RTX's own portable set.
-        gpu: the GPU's name, for the flavour whose engines run on one GPU alone; else empty.
-        platform: system and processor, as linux-x86_64.
+        version: version of that flavour.
+        compute_capabilities: such as ("8.6", "8.9"); empty: TensorRT-RTX's own portable set.
+        gpu: name of the GPU, for the flavour whose engines run on only one model; else empty.
+        platform: system and CPU architecture, such as linux-x86_64.
     """
 
     flavour: str
@@ -137,22 +137,22 @@ class Target:
 
     @classmethod
     def of(cls, flavour: Flavour, gpu: str = "", compute_capability: str | None = None) -> Target:
-        """Where engines of a flavour are built for, by default: the one rule for building and running.
+        """Return the default target of a flavour, both for building and running.
 
         Args:
-            flavour: must load, since its version is part of the target.
-            gpu: name of the GPU at hand; empty where there is none.
-            compute_capability: of that GPU, as "8.6".
+            flavour: must be loadable, since its version is part of the target.
+            gpu: name of this machine's GPU; empty if there is none.
+            compute_capability: compute capability of that GPU, such as "8.6".
         """
         capabilities = (compute_capability,) if compute_capability else ()
         if not flavour.portable:
             return cls(flavour.name, flavour.version, capabilities, gpu)
-        # A GPU that this version does not know by name may still run what is built for the others.
+        # A GPU that this version does not list may still run the portable engine.
         known = capabilities if compute_capability in flavour.targets else ()
         return cls(flavour.name, flavour.version, known)
 
     def serves(self, wanted: Target) -> bool:
-        """Whether an engine for this target runs where `wanted` is, as a portable one on its GPUs."""
+        """Whether an engine for this target also runs on the target `wanted`."""
         if self.gpu or wanted.gpu:
             return self == wanted
         capabilities = self.compute_capabilities or PORTABLE
@@ -163,27 +163,27 @@ class Target:
 
     @property
     def device(self) -> str:
-        """One word for file names."""
+        """One word for file names, such as sm86."""
         capabilities = "+".join(c.replace(".", "") for c in self.compute_capabilities)
         return _word(self.gpu) or (f"sm{capabilities}" if capabilities else "portable")
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Everything that an engine follows from.
+    """Everything that determines an engine.
 
     Attributes:
-        model: its name.
-        model_sha256: of the ONNX file, hexadecimal.
-        precision: of the graph: fp16 or fp32.
-        stride: of the model; the sizes of dropout's tables follow from it.
-        profile: shapes.
+        model: name of the model.
+        model_sha256: checksum of the ONNX file, hexadecimal.
+        precision: precision of the graph: fp16 or fp32.
+        stride: stride of the model, which determines the sizes of the dropout tables.
+        profile: range of shapes.
         target: library, GPU and platform.
-        planes: uint8 for 8 bits a sample; uint16 for 9 to 16. TensorRT has no such type: the engine then
-            takes and gives uint8 planes with one more dimension of 2, the bytes as they lie (low, high).
-            nv12 for 8-bit 4:2:0 as a GPU decodes it (interleaved UV; `rtdeblur.backends.tensorrt.layouts`).
-        optimization_level: 0 (quick build) to 5; None is TensorRT's default.
-        workspace_mib: scratch memory that a layer may take at most, in MiB; None is TensorRT's default.
+        planes: uint8 for 8 bits per sample; uint16 for 9 to 16, passed as uint8 planes with an extra
+            dimension of 2 (low byte, high byte), because TensorRT has no such type; nv12 for 8-bit 4:2:0 as
+            decoded by a GPU (interleaved UV; `rtdeblur.backends.tensorrt.layouts`).
+        optimization_level: 0 (fast build) to 5; None is TensorRT's default.
+        workspace_mib: most scratch memory per layer, in MiB; None is TensorRT's default.
     """
 
     model: str
@@ -212,16 +212,16 @@ class EngineSpec:
 
     @classmethod
     def of(cls, model: Model, profile: ShapeProfile, target: Target, **options: Any) -> EngineSpec:
-        """Name the engine of a model; `options` are the fields behind `target`."""
+        """Make the spec of a model's engine; `options` are the fields after `target`."""
         manifest = model.manifest
         return cls(
             manifest.name, manifest.sha256, manifest.precision, manifest.stride, profile, target, **options
         )
 
     def serves(self, wanted: EngineSpec) -> bool:
-        """Whether an engine of this spec does what one of `wanted` would.
+        """Whether an engine of this spec can replace one of `wanted`.
 
-        Its shapes and GPUs may be more, and how it was built is its own where `wanted` asks for nothing.
+        It may cover more shapes and GPUs, and may have any build options that `wanted` leaves open.
         """
         free = ("optimization_level", "workspace_mib")
         unasked: dict[str, Any] = {name: None for name in free if getattr(wanted, name) is None}
@@ -230,22 +230,22 @@ class EngineSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> EngineSpec:
-        """Read what `as_json` returned; DecodeError if it is something else."""
+        """Parse the result of `as_json`; raise DecodeError if it is invalid."""
         return converted(cls, data)
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits that no other spec has."""
+        """Key of the spec: 16 hexadecimal digits."""
         canonical = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
     def stem(self) -> str:
-        """File name without its ending: what a person wants to know of an engine, then the key."""
+        """File name without extension: the main properties for people, then the key."""
         target = self.target
         model = self.model if self.precision in self.model else f"{self.model}-{self.precision}"
         depth = {"uint8": "", "uint16": "-u16", "nv12": "-nv12"}[self.planes]

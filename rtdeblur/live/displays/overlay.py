@@ -99,7 +99,7 @@ def beside(box: Box, width: int, divider: int | None) -> tuple[int, int]:
 
 
 def blank(height: int, width: int) -> Canvas:
-    """An empty, dark canvas."""
+    """Make an empty, dark canvas."""
     return np.full((height, width, 3), _BACKGROUND, np.uint8)
 
 

@@ -273,7 +273,7 @@ def _display() -> Iterator[None]:
     if not name:
         raise OutputError("there is no screen to open a window on (DISPLAY is not set); try --web")
     quiet = subprocess.DEVNULL
-    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # that it has no fonts; it needs none
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # about missing fonts
     command = [sys.executable, "-c", _PROBE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet) as probe:
         assert probe.stdout is not None

@@ -33,14 +33,14 @@ _BT709 = 1
 
 @dataclass(frozen=True, slots=True)
 class Muxing:
-    """How pictures travel.
+    """Destination and encoding of a stream.
 
     Attributes:
         target: file or address, as FFmpeg takes it.
         shown: the same as messages show it.
         format_name: FFmpeg's name of the container.
         options: options of the container and the protocol.
-        preset: x264's name of a speed.
+        preset: x264 preset.
         deep: keep the depth and chroma of the source if x264 has them.
         hint: what to try if the target cannot be opened, '' if there is nothing to say.
     """
@@ -109,7 +109,7 @@ def _muxing(url: str) -> Muxing:
     if scheme in ("udp", "srt", "tcp"):
         if scheme == "udp" and "pkt_size" not in url:
             target += f"{'&' if '?' in url else '?'}pkt_size=1316"  # seven packets of a transport stream
-        # With its length, a receiver knows that a picture is whole before the next begins.
+        # With its length, a receiver knows that a picture is complete before the next one starts.
         options = {"flush_packets": "1", "omit_video_pes_length": "0"}
         return Muxing(target, shown, "mpegts", options, hint=hint)
     if scheme in ("rtmp", "rtmps"):
@@ -185,7 +185,7 @@ class EncodedSink:
         wanted = video_frame(frame).format.name
         known = {f.name for f in Codec("libx264", "w").video_formats or ()}
         context.pix_fmt = wanted if self._muxing.deep and wanted in known else "yuv420p"
-        context.gop_size = max(1, round(2 * rate))  # who joins late waits two seconds at most
+        context.gop_size = max(1, round(2 * rate))  # late joiners wait at most two seconds
         stream.time_base = context.time_base = _CLOCK
         look = frame.carrier if isinstance(frame.carrier, Appearance) else Appearance()
         is_rgb = frame.colour.matrix == "rgb"  # becomes BT.709 of limited range

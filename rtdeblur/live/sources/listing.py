@@ -60,5 +60,5 @@ def _read(path: Path) -> str:
 
 
 def _printable(name: str) -> str:
-    """A device may call itself anything; a terminal must not obey it."""
+    """Make a device's name, which may contain anything, safe for a terminal."""
     return "".join(c if c.isprintable() else "�" for c in name)

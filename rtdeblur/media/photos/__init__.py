@@ -1,1 +1,1 @@
-"""Pictures in and out: photos, animations, and numbered frames as one video."""
+"""Pictures: photos, animations, and numbered pictures as a video."""

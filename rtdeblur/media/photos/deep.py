@@ -1,8 +1,7 @@
-"""PNG and TIFF of 16 bits per sample, which Pillow reads and writes only in grey.
+"""PNG and TIFF with 16 bits per sample, which Pillow supports only in grey.
 
 FFmpeg codes the samples of PNG, zlib those of TIFF, and Pillow reads and writes everything else. FFmpeg
-misreads some TIFFs without an error, so what it decodes must agree with what Pillow makes of the same file in
-8 bits.
+misreads some TIFFs without an error, so its result must agree with Pillow's 8-bit result.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from rtdeblur.ffmpeg.pixels import plane_views
 Samples = NDArray[np.uint8 | np.uint16]
 
 _NAMES = ("gray16", "ya16", "rgb48", "rgba64")
-"""FFmpeg's packed formats of 1 to 4 channels, without their byte order."""
+"""FFmpeg's packed formats of 1 to 4 channels, without byte order."""
 _METADATA = {
     b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"eXIf", b"pHYs", b"tIME",
     b"tEXt", b"zTXt", b"iTXt",
 }  # fmt: skip
-"""Chunks of PNG that say something about the picture and do not depend on how its samples are coded."""
+"""PNG chunks that describe the picture and do not depend on the coding of its samples."""
 _SIGNATURE_BYTES = 8
 _RAW, _DEFLATE, _HORIZONTAL = 1, 8, 2  # TIFF 6.0 and its supplements 1 and 2: Compression, Predictor
 
@@ -42,19 +41,19 @@ STRUCTURE = frozenset({
     324, 325, 330, 332, 333, 334, 336, 338, 339, 340, 341, 347, 512, 513, 514, 519, 520, 521, 529, 530,
     531, 532, 34675,
 })  # fmt: skip
-"""Tags of TIFF that say how its samples are stored; the colour profile is passed by itself."""
+"""TIFF tags that describe the storage of samples; the colour profile is passed separately."""
 
 
 class DeepPictureError(Exception):
-    """Samples of 16 bits that cannot be decoded; the message is the reason."""
+    """16-bit samples cannot be decoded; the message is the reason."""
 
 
 def decode(data: bytes, codec: str) -> Samples:
-    """Decode samples of 16 bits.
+    """Decode 16-bit samples.
 
     Args:
         data: the whole file.
-        codec: FFmpeg's name, png or tiff.
+        codec: FFmpeg's codec name, png or tiff.
 
     Returns:
         (H, W, C) uint16, to be checked by `check`.
@@ -69,12 +68,12 @@ def decode(data: bytes, codec: str) -> Samples:
     except FFmpegError as error:
         raise DeepPictureError(error.strerror or str(error)) from None
     if not frames:
-        raise DeepPictureError("no picture in it")
+        raise DeepPictureError("it contains no picture")
     return _samples(frames[0])
 
 
 def check(samples: Samples, reference: Image.Image) -> None:
-    """Compare samples with the same picture as Pillow reads it, mostly in 8 bits.
+    """Compare samples with Pillow's version of the picture, usually in 8 bits.
 
     Raises:
         DeepPictureError: they differ.
@@ -95,7 +94,7 @@ def _samples(frame: VideoFrame) -> Samples:
         return np.stack([red, green, blue], axis=-1)
     base = name.removesuffix("le").removesuffix("be")
     if base not in _NAMES:
-        raise DeepPictureError(f"samples of the kind {name}")
+        raise DeepPictureError(f"unsupported sample format {name}")
     channels = _NAMES.index(base) + 1
     order = ">u2" if name.endswith("be") else "<u2"
     rows = np.frombuffer(memoryview(frame.planes[0]), order).reshape(frame.height, -1)
@@ -104,11 +103,11 @@ def _samples(frame: VideoFrame) -> Samples:
 
 
 def encode_png(samples: Samples, metadata: bytes) -> bytes:
-    """A PNG of 16 bits.
+    """Encode a 16-bit PNG.
 
     Args:
         samples: (H, W, C) uint16.
-        metadata: chunks that `metadata_of` returned.
+        metadata: chunks from `metadata_of`.
     """
     height, width, channels = samples.shape
     frame = VideoFrame(width, height, f"{_NAMES[channels - 1]}be")
@@ -123,18 +122,18 @@ def encode_png(samples: Samples, metadata: bytes) -> bytes:
 
 
 def with_metadata(png: bytes, metadata: bytes) -> bytes:
-    """A PNG with its own descriptive chunks replaced."""
+    """Replace the descriptive chunks of a PNG."""
     kept = [chunk for kind, chunk in _chunks(png) if kind not in _METADATA]
     return b"".join([png[:_SIGNATURE_BYTES], kept[0], metadata, *kept[1:]])
 
 
 def metadata_of(png: bytes) -> bytes:
-    """The descriptive chunks of a PNG, as they stand there."""
+    """Return the descriptive chunks of a PNG, unchanged."""
     return b"".join(chunk for kind, chunk in _chunks(png) if kind in _METADATA)
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the kind and the bytes of each whole chunk (PNG, section 5.3)."""
+    """Yield type and bytes of each complete chunk (PNG, section 5.3)."""
     place = _SIGNATURE_BYTES
     while place + 12 <= len(png):
         length, kind = struct.unpack_from(">I4s", png, place)
@@ -146,7 +145,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def write_tiff(file: IO[bytes], samples: Samples, *, compress: bool = True, **metadata: Any) -> None:
-    """Write a TIFF, of 8 bits too: with libtiff, Pillow cannot write the tags of EXIF.
+    """Write a TIFF, including 8-bit ones, because Pillow cannot write EXIF tags through libtiff.
 
     Args:
         file: open for writing.
@@ -161,7 +160,7 @@ def write_tiff(file: IO[bytes], samples: Samples, *, compress: bool = True, **me
     tags[TiffImagePlugin.SAMPLESPERPIXEL] = channels
     tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 1 if channels < 3 else 2
     if channels in (2, 4):
-        tags[TiffImagePlugin.EXTRASAMPLES] = 2  # alpha that the colours were not multiplied by
+        tags[TiffImagePlugin.EXTRASAMPLES] = 2  # unassociated (straight) alpha
     rows = samples.astype(samples.dtype.newbyteorder("<"))
     tags[TiffImagePlugin.COMPRESSION] = _DEFLATE if compress else _RAW
     if compress:
@@ -170,12 +169,12 @@ def write_tiff(file: IO[bytes], samples: Samples, *, compress: bool = True, **me
     data = zlib.compress(rows.tobytes()) if compress else rows.tobytes()
     tags[TiffImagePlugin.ROWSPERSTRIP] = height
     tags[TiffImagePlugin.STRIPOFFSETS], tags[TiffImagePlugin.STRIPBYTECOUNTS] = 0, len(data)
-    tags.save(file)  # counts the offset from the end of the tags
+    tags.save(file)  # offset counted from the end of the tags
     file.write(data)
 
 
 def _tags(**metadata: Any) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """The tags that Pillow writes for the metadata of a picture."""
+    """Return the tags that Pillow writes for a picture's metadata."""
     dummy = io.BytesIO()
     Image.new("L", (1, 1)).save(dummy, "TIFF", **metadata)
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")

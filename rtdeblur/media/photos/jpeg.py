@@ -1,4 +1,4 @@
-"""Pictures for a page."""
+"""JPEG encoding for pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def jpeg(rgb: NDArray[np.uint8], quality: int = 92) -> bytes:
-    """A JPEG with full chroma.
+    """Encode a JPEG with full chroma resolution.
 
     Args:
         rgb: (H, W, 3) uint8.

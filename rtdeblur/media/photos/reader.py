@@ -1,4 +1,4 @@
-"""Reads photos and animations."""
+"""Reader of photos and animations."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _CONVERTED = {
     "RGBA": "RGBA", "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB",
     "I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16",
 }  # fmt: skip
-"""Pillow's modes that are restored, and as what."""
+"""Supported Pillow modes, and the mode each is restored in."""
 _EXIF = b"Exif\0\0"
-"""Before the bytes of EXIF in a JPEG; other formats go without."""
+"""Prefix of EXIF data in a JPEG; other formats have none."""
 _WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
-_PRINT = {"CMYK": "CMYK, for printing", "LAB": "in CIELAB colours"}
+_PRINT = {"CMYK": "CMYK (for printing)", "LAB": "in CIELAB colour"}
 UNREADABLE = (
     OSError,
     ValueError,
@@ -46,23 +46,23 @@ UNREADABLE = (
     RuntimeError,
     AttributeError,
 )
-"""What Pillow raises for files that are damaged, and for what a format cannot hold."""
+"""Exceptions that Pillow raises for damaged files and for unsupported content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a picture file holds besides its samples.
+    """Metadata of a picture file.
 
     Attributes:
-        exif: EXIF, its bytes untouched; None if there is none.
-        upright_exif: the same for a picture that was turned upright.
-        orientation: EXIF's, 1 to 8.
+        exif: unchanged EXIF bytes; None if there are none.
+        upright_exif: EXIF for a picture that has been rotated upright.
+        orientation: EXIF orientation, 1 to 8.
         icc_profile: colour profile.
         xmp: XMP packet.
         dpi: pixels per inch, across and down.
         comment: comment of a JPEG or a GIF.
-        loop: how often an animation is repeated, 0 for ever; None if not stated.
-        same_kind: options of Pillow's writer for the same format: quantization tables, compression.
+        loop: number of repetitions of an animation, 0 for endless; None if not stated.
+        same_kind: options for Pillow's writer in the same format: quantization tables, compression.
         png: descriptive chunks of a PNG.
     """
 
@@ -79,21 +79,21 @@ class Metadata:
 
 
 class PictureReader:
-    """The pictures of an image file: one, or those of an animation (a `FrameSource`).
+    """The pictures of an image file: a single one, or those of an animation (a `FrameSource`).
 
-    Frames carry their `Still`; times count in milliseconds.
+    Frames carry their `Still`; timestamps are in milliseconds.
 
     Args:
-        path: the file; its content decides on the format, not its name.
-        max_pixels: the largest picture that is read; checked before memory is taken for one.
+        path: the file; the format is detected from its content, not its name.
+        max_pixels: the largest picture accepted, in pixels; checked before memory is allocated.
 
     Attributes:
         path: the file.
         kind: its format.
-        metadata: what it holds besides samples.
+        metadata: its metadata.
         depth: bits per sample: 8, 16, or 10 and 12 of HEIC (whose samples are scaled to 16).
-        count: pictures in it.
-        warnings: one line for each thing of the file that is not read.
+        count: number of pictures.
+        warnings: one line per part of the file that is not read.
 
     Raises:
         InputError: it is missing, not a picture that can be restored, damaged, or too large.
@@ -117,7 +117,7 @@ class PictureReader:
             self.depth = _depth(self._image, data)
             self.count = self._count()
             self._mode = self._target_mode()
-            # Pillow turns the pictures of a TIFF as it loads them.
+            # Pillow rotates the pictures of a TIFF on loading.
             self._tiff_orientation = _orientation(self._image.getexif()) if self.kind.name == "TIFF" else 1
             self.metadata = _metadata(self._image, data, self.kind)
             if self.metadata.exif and not _is_exif(self.metadata.exif):
@@ -134,11 +134,11 @@ class PictureReader:
 
     @property
     def is_animated(self) -> bool:
-        """Whether there is more than one picture."""
+        """Whether the file has more than one picture."""
         return self.count > 1
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield each picture once, with its time; nothing the second time, and after `close`."""
+        """Yield each picture once, with its time; yields nothing when called again or after `close`."""
         if self._begun:
             return
         self._begun = True
@@ -196,7 +196,7 @@ class PictureReader:
         count = getattr(self._image, "n_frames", 1)
         if self.kind.animated or count == 1:
             return count
-        if self._image.format != "MPO":  # the further pictures of a phone's JPEG are its depth and the like
+        if self._image.format != "MPO":  # further pictures in a phone's JPEG are depth maps and the like
             pages = f"{count - 1} further page{'s' * (count > 2)}"
             self.warnings.append(f"{str(self.path)!r}: only the first page is restored; {pages} left out")
         return 1
@@ -210,11 +210,11 @@ class PictureReader:
             )
         if mode not in _CONVERTED:
             raise InputError(
-                f"picture {str(self.path)!r} has samples of the kind {mode!r}, expected 8 or 16 bits; "
+                f"picture {str(self.path)!r} has samples of type {mode!r}, expected 8 or 16 bits; "
                 "convert it first, e.g. magick photo.tif -depth 16 16.tif"
             )
         if self.is_animated:
-            return "RGBA"  # later pictures may have what the first has not
+            return "RGBA"  # only later pictures may have alpha
         target = _CONVERTED[mode]
         return _WITH_ALPHA.get(target, target) if "transparency" in self._image.info else target
 
@@ -244,7 +244,7 @@ class PictureReader:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keep to itself what Pillow warns about: EXIF in disorder and the like."""
+    """Suppress Pillow's warnings about malformed EXIF and the like."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -271,14 +271,12 @@ def _open(path: Path, data: bytes) -> Image.Image:
         named = kind_of(path)
         if named is not None and named.name == "HEIF" and not has_heif:
             raise DependencyError("pillow-heif", "heic", "reading HEIC pictures") from None
-        raise InputError(
-            f"cannot read picture {str(path)!r}: its content is not a picture of a known format, or damaged"
-        ) from None
+        raise InputError(f"cannot read picture {str(path)!r}: unknown format, or damaged") from None
 
 
 @cache
 def register_heif() -> bool:
-    """Teach Pillow HEIC; False if the package for it is missing."""
+    """Register HEIC with Pillow; return False if the package for it is missing."""
     try:
         import pillow_heif
     except ImportError:
@@ -304,7 +302,7 @@ def _depth(image: Image.Image, data: bytes) -> int:
 
 
 def _avif_depth(data: bytes) -> int:
-    """Bits per sample of an AVIF: of its `pixi` box (ISO 23008-12, 6.5.6), 8 if it has none."""
+    """Return the bits per sample of an AVIF from its `pixi` box (ISO 23008-12, 6.5.6); 8 if it has none."""
     place = data.find(b"pixi")
     return max(data[place + 9 : place + 9 + data[place + 8]], default=8) if 0 < place < len(data) - 12 else 8
 
@@ -335,10 +333,10 @@ def _orientation(exif: Image.Exif) -> int:
 
 
 def _exif_bytes(image: Image.Image, exif: Image.Exif) -> bytes | None:
-    """EXIF as it stands in the file, or made of the tags of a TIFF."""
+    """Return the file's EXIF unchanged, or made from the tags of a TIFF."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         found = image.info.get("exif")
-        if not isinstance(found, bytes) or not found:  # in a text of a PNG, or only an orientation in XMP
+        if not isinstance(found, bytes) or not found:  # in a PNG text chunk, or only an orientation in XMP
             return exif.tobytes() if len(exif) else None
         return found if found.startswith(_EXIF) else _EXIF + found
     kept = Image.Exif()
@@ -387,7 +385,7 @@ def _dpi(found: Any) -> tuple[float, float] | None:
 
 
 def _same_kind(image: Image.Image, data: bytes) -> dict[str, Any]:
-    """Options with which Pillow writes the same format alike."""
+    """Return options to write the same format with the same settings."""
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         sampling = JpegImagePlugin.get_sampling(image) if image.mode in ("RGB", "YCbCr") else -1
         options: dict[str, Any] = {"qtables": image.quantization, "progressive": "progressive" in image.info}

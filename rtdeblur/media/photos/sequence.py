@@ -32,7 +32,7 @@ from rtdeblur.media.source import PictureInfo, SourceInfo
 from rtdeblur.pictures import kind_of
 
 RATE = Fraction(25)
-"""Pictures per second unless asked otherwise, as FFmpeg has it."""
+"""Default pictures per second, as in FFmpeg."""
 
 _NUMBER = re.compile(r"%(0\d*)?\d*d")
 _WILD = re.compile(r"[*?\[]")
@@ -40,15 +40,15 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def is_pattern(path: Path) -> bool:
-    """True for a name that stands for several, such as frame%04d.png or *.png, and is not a file's."""
+    """True for a name that is a pattern, such as frame%04d.png or *.png, and not an existing file."""
     return bool(_NUMBER.search(path.name) or _WILD.search(path.name)) and not path.exists()
 
 
 def matching(pattern: Path) -> list[Path]:
-    """The pictures that a pattern stands for, in the order of their numbers.
+    """Return the pictures that match a pattern, in numerical order.
 
     Raises:
-        InputError: there is none.
+        InputError: no match.
     """
     name = pattern.name
     if number := _NUMBER.search(name):
@@ -63,7 +63,7 @@ def matching(pattern: Path) -> list[Path]:
 
 
 def in_order(paths: Sequence[Path]) -> list[Path]:
-    """Paths sorted as people count: frame2 before frame10."""
+    """Sort paths in natural order: frame2 before frame10."""
 
     def key(path: Path) -> tuple[str, list[tuple[int, str]]]:
         parts = _DIGITS.split(path.name)
@@ -73,16 +73,18 @@ def in_order(paths: Sequence[Path]) -> list[Path]:
 
 
 def gaps(paths: Sequence[Path]) -> str | None:
-    """One line about numbers missing between the first and the last; None if there are none."""
+    """Return one line about numbers missing between the first and the last; None if there are none."""
     numbers = [int(found[-1]) for path in paths if (found := _DIGITS.findall(path.stem))]
     if len(numbers) < len(paths) or len(set(numbers)) < len(numbers):
         return None
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
-    if not missing or len(missing) > 10 * len(numbers):  # dates and the like count otherwise
+    if not missing or len(missing) > 10 * len(numbers):  # dates and the like are not consecutive
         return None
     what = f"number {missing[0]} is" if len(missing) == 1 else f"{len(missing)} numbers are"
     first = "" if len(missing) == 1 else f", the first {missing[0]}"
-    return f"from {paths[0].name} to {paths[-1].name}, {what} missing{first}; the video continues without"
+    return (
+        f"from {paths[0].name} to {paths[-1].name}, {what} missing{first}; the video continues without them"
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -92,25 +94,25 @@ def _files(folder: Path) -> list[Path]:
 class SequenceReader:
     """Pictures as the frames of a video (a `FrameSource`), for a `FileWriter`.
 
-    One that cannot be read is counted as damage, and its time stays empty.
+    A picture that cannot be read counts as damage, and leaves a gap.
 
     Args:
-        path: what they are called together: a folder, a pattern, or the file of an animation.
+        path: common name for messages: a folder, a pattern, or the file of an animation.
         pictures: the files, in order; one animation, or any number of photos.
-        rate: pictures per second; not for an animation, which has times of its own.
-        lossless: leave the colours RGB; else the video becomes BT.709 4:2:0, which every player plays.
+        rate: pictures per second; not for an animation, which has its own timing.
+        lossless: keep RGB; else convert to BT.709 4:2:0, which every player supports.
         start: seconds to the first picture wanted.
         duration: seconds to read from there.
-        max_pixels: the largest picture that is read.
+        max_pixels: the largest picture accepted, in pixels.
         strict: raise the first damage instead of counting it.
 
     Attributes:
-        source: the facts that a writer needs.
+        source: facts for a writer.
         damage: what could not be read so far.
 
     Raises:
         InputError: none of the pictures can be read.
-        UsageError: nothing is left between `start` and its end.
+        UsageError: there is no picture after `start`.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class SequenceReader:
         return self.source.info
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield each picture once; nothing the second time, and after `close`."""
+        """Yield each picture once; yields nothing when called again or after `close`."""
         if self._begun or self._closed:
             return
         self._begun = True
@@ -178,7 +180,7 @@ class SequenceReader:
         return (1 << self._first.depth) - 1
 
     def _read(self) -> Iterator[tuple[Still, int, Fraction]]:
-        """Yield the pictures in the part asked for, upright, with their times and the unit of these."""
+        """Yield the pictures in the requested part, upright, with their timestamps and time bases."""
         for index, path in enumerate(self._pictures):
             if not self._wants(index / self._rate) and len(self._pictures) > 1:
                 continue
@@ -209,7 +211,7 @@ class SequenceReader:
         return Frame(planes_of(video), pts, self._unit, colour_of(video), Carried(video, ()))
 
     def _frame_of(self, still: Still) -> VideoFrame:
-        """The picture as a planar frame of FFmpeg, with alpha if the first has any."""
+        """Return the picture as a planar FFmpeg frame, with alpha if the first picture has any."""
         samples = still.samples
         if still.colours == 1 and (self._alpha or not self._lossless):
             samples = samples[..., (0, 0, 0, 1)[: 3 + still.has_alpha]]
@@ -268,7 +270,7 @@ class SequenceReader:
 
 
 def _template(height: int, width: int, rate: Fraction) -> tuple[InputContainer, VideoStream]:
-    """A video stream as FFmpeg would have opened it, and the container that it belongs to."""
+    """Make a video stream as if FFmpeg had opened it, and its container."""
     file = BytesIO()
     with open_output(file, "nut") as output:
         made = output.add_stream("ffv1", rate, width=width, height=height, pix_fmt="gray")

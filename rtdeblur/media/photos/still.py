@@ -1,4 +1,4 @@
-"""One picture in memory, as samples and as planes."""
+"""A picture in memory, as samples and as planes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtdeblur.frames import Colour, Frame, Plane
 MILLISECOND = Fraction(1, 1000)
 
 _GREEN_BLUE_RED = (1, 2, 0)
-"""Channels in the order of the planes of Colour("rgb")."""
+"""Channels in the order of the planes of Colour("rgb"): green, blue, red."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Still:
     Attributes:
         samples: (H, W, C), C of 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; uint8 or uint16, full
             range.
-        milliseconds: how long it is shown in an animation; 0 in others.
+        milliseconds: display time in an animation; else 0.
     """
 
     samples: NDArray[np.uint8 | np.uint16]
@@ -46,14 +46,14 @@ class Still:
 
     @property
     def has_alpha(self) -> bool:
-        """Whether the last channel is transparency."""
+        """Whether the last channel is alpha."""
         return self.samples.shape[2] in (2, 4)
 
     def frame(self, milliseconds: int = 0) -> Frame:
-        """The picture as a frame, which carries it.
+        """Return the picture as a frame that carries it.
 
         Args:
-            milliseconds: time at which it is shown.
+            milliseconds: presentation time.
         """
         if self.colours == 1:
             neutral = np.full((1, 1), 1 << (self.depth - 1), self.samples.dtype)
@@ -63,25 +63,25 @@ class Still:
         return Frame((green, blue, red), milliseconds, MILLISECOND, Colour("rgb", True, self.depth), self)
 
     def with_planes(self, planes: list[Plane]) -> Still:
-        """The picture with other colours, from the planes of its frame; alpha stays."""
+        """Return the picture with the planes of its restored frame; alpha stays."""
         samples = self.samples.copy()
         channels = (0,) if self.colours == 1 else _GREEN_BLUE_RED
-        for channel, plane in zip(channels, planes, strict=False):  # grey has one plane
+        for channel, plane in zip(channels, planes, strict=False):  # grey has only one plane
             samples[..., channel] = plane
         return replace(self, samples=samples)
 
     def in_8_bits(self) -> Still:
-        """The picture with 8 bits per sample, rounded."""
+        """Return the picture rounded to 8 bits per sample."""
         if self.depth == 8:
             return self
         rounded: NDArray[Any] = (self.samples.astype(np.uint32) * 255 + 32767) // 65535
         return replace(self, samples=rounded.astype(np.uint8))
 
     def upright(self, orientation: int) -> Still:
-        """The picture turned as EXIF's orientation (tag 0x0112) says.
+        """Return the picture rotated by its EXIF orientation (tag 0x0112).
 
         Args:
-            orientation: 1 to 8; others leave it as it is.
+            orientation: 1 to 8; other values leave it unchanged.
         """
         samples = self.samples
         if orientation in (5, 6, 7, 8):

@@ -1,4 +1,4 @@
-"""Writes photos and animations."""
+"""Writer of photos and animations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rtdeblur.media.photos.reader import UNREADABLE, PictureReader, register_hei
 from rtdeblur.media.photos.still import Still
 from rtdeblur.pictures import PictureKind, kind_of
 
-# Above what is seen, and near the size of a camera's own file.
+# Beyond visible differences, and near the size of a camera's own file.
 _QUALITY: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
     "WEBP": {"quality": 95, "method": 4, "exact": True},
@@ -29,24 +29,24 @@ _BACKGROUND = 2  # GIF89a, section 23: restore to background
 
 
 class PictureWriter:
-    """Writes the pictures of a `PictureReader`, with other colours (a `FrameSink`).
+    """Writes the restored pictures of a `PictureReader` (a `FrameSink`).
 
-    Alpha, EXIF, colour profile, XMP, resolution, times and quality of the source are kept. A picture whose
-    format changes is turned upright, since not every format holds an orientation.
+    Alpha, EXIF, colour profile, XMP, resolution, timing and quality of the source are kept. A picture whose
+    format changes is rotated upright, since not every format has an orientation.
 
     Args:
         reader: the source.
-        path: the output, whose extension names the format.
+        path: the output, whose extension determines the format.
         overwrite: replace an existing file.
 
     Attributes:
         kind: the format.
-        warnings: one line for each thing that the output does not keep.
+        warnings: one line per property that the output does not keep.
 
     Raises:
-        UsageError: the extension is not a picture's or cannot hold an animation, the output exists, or it is
-            the input.
-        OutputError: the folder refuses.
+        UsageError: the extension is not a picture's or does not support animation, the output exists, or it
+            is the input.
+        OutputError: the folder is not writable.
         DependencyError: the format needs a package that is not installed.
     """
 
@@ -72,11 +72,11 @@ class PictureWriter:
         self._file = PartFile(self._path, source=reader.path, overwrite=overwrite)
 
     def needs(self, index: int) -> bool:
-        """True: no earlier run finished any."""
+        """Return True: pictures are never resumed."""
         return True
 
     def write(self, batch: FrameBatch | DeviceBatch | Interlude) -> None:
-        """Take the pictures of a batch.
+        """Write the pictures of a batch.
 
         Raises:
             OutputError: the writer was closed.
@@ -91,10 +91,10 @@ class PictureWriter:
                 self._stills.append(restored)
 
     def commit(self) -> None:
-        """Write the file, and put it under its name.
+        """Write the file and rename it to its final name.
 
         Raises:
-            OutputError: the disk is full, the format cannot hold the picture, or the writer was closed.
+            OutputError: the disk is full, the format cannot store the picture, or the writer was closed.
         """
         with self._lock:
             self._check_open()
@@ -111,7 +111,7 @@ class PictureWriter:
             self._file.commit()
 
     def close(self) -> None:
-        """Discard what was not committed; may be called twice, and from another thread."""
+        """Discard uncommitted output; may be called twice, and from another thread."""
         with self._lock:
             self._closed = True
             self._stills.clear()
@@ -125,7 +125,7 @@ class PictureWriter:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise OutputError(f"cannot write {str(self._path)!r}: it was closed already")
+            raise OutputError(f"cannot write {str(self._path)!r}: it has already been closed")
 
     @property
     def _same(self) -> bool:
@@ -133,13 +133,13 @@ class PictureWriter:
 
     @property
     def _turns(self) -> bool:
-        """Whether pictures are turned upright: in another format, fewer programs see the orientation."""
+        """Whether to rotate pictures upright: in another format, fewer programs honour the orientation."""
         return not self._same
 
     def _losses(self) -> list[str]:
         reader, kind, held = self._reader, self.kind, self._reader.metadata
         lost = [
-            f"the {what} is not kept: {kind.name} cannot hold it; .png can"
+            f"the {what} is not kept: {kind.name} cannot store it; .png can"
             for what, value, holds in (
                 ("EXIF data", held.exif, kind.exif),
                 ("colour profile", held.icc_profile, kind.icc),
@@ -150,11 +150,11 @@ class PictureWriter:
         if reader.depth > kind.depth:
             better = ".png and .tif keep them"
             lost.append(
-                f"{reader.depth} bits per sample become {kind.depth}: {kind.name} holds no more; {better}"
+                f"{reader.depth} bits per sample become {kind.depth}: {kind.name} supports no more; {better}"
             )
         if kind.name == "GIF" and reader.kind.name != "GIF":
             lost.append(
-                "the colours are reduced to 256 per picture: GIF holds no more; .webp and .png keep them"
+                "colours are reduced to 256 per picture, the most that GIF supports; .webp and .png keep them"
             )
         return [f"{self._path}: {line}" for line in lost]
 
@@ -162,7 +162,7 @@ class PictureWriter:
         stills = self._stills
         if not self.kind.alpha and stills[0].has_alpha:
             self.warnings.append(
-                f"{self._path}: the transparency is not kept: {self.kind.name} cannot hold it, and the "
+                f"{self._path}: the transparency is not kept: {self.kind.name} cannot store it, so the "
                 "picture is placed on white; .png keeps it"
             )
         if self.kind.name == "TIFF":
@@ -203,7 +203,7 @@ class PictureWriter:
         return deep.metadata_of(dummy.getvalue())
 
     def _options(self) -> dict[str, Any]:
-        """Options of Pillow's writer."""
+        """Return options for Pillow's writer."""
         options = _QUALITY.get(self.kind.name, {})
         if self._same:
             same = dict(self._reader.metadata.same_kind)
@@ -211,7 +211,7 @@ class PictureWriter:
         return options | self._words()
 
     def _words(self) -> dict[str, Any]:
-        """What the file holds besides samples, as options of Pillow's writer."""
+        """Return the metadata as options for Pillow's writer."""
         held, kind = self._reader.metadata, self.kind
         words: dict[str, Any] = {}
         if held.exif and kind.exif:
@@ -231,7 +231,7 @@ class PictureWriter:
             chunks = PngImagePlugin.PngInfo()
             chunks.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
             return {"pnginfo": chunks}
-        if self.kind.name == "TIFF":  # a tag among those of EXIF
+        if self.kind.name == "TIFF":  # stored as one of the EXIF tags
             tags = Image.Exif()
             tags.load(exif or b"")
             tags[TiffImagePlugin.XMP] = xmp
@@ -255,7 +255,7 @@ class PictureWriter:
 
 
 def _image(still: Still, kind: PictureKind) -> Image.Image:
-    """The picture as Pillow has it, in 8 bits, without alpha where it is opaque or cannot be held."""
+    """Convert to an 8-bit Pillow image, without alpha if it is opaque or unsupported."""
     samples = still.in_8_bits().samples
     if samples.shape[2] == 1:
         return Image.fromarray(samples[..., 0])

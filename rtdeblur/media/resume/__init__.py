@@ -1,9 +1,8 @@
-"""Encodes a video in segments, each of which is kept until the whole is done.
+"""Encoding in segments that are kept on disk until the output is complete.
 
-A segment ends after a fixed count of frames (or where the source has a gap), so that a run which goes on with
-the work of another cuts where that one cut. Each has an encoder of its own, which starts with a key frame and
-knows nothing of the frames before. What is muxed comes from the disk, whether it was encoded a moment ago or
-by a run that was killed: so both give the same bytes.
+A segment ends after a fixed number of frames (or at a gap in the source), so that a resumed run cuts at the
+same frames. Each segment has a new encoder, which starts with a key frame and no knowledge of earlier frames.
+Packets are always muxed from disk, whether encoded just now or by a killed run, so the bytes are the same.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ from rtdeblur.media.resume.job_folder import JobFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter
 
 Passage: TypeAlias = "tuple[tuple[AnyPacket, ...], AnyPacket | None]"
-"""Packets of other streams, and the encoded one that follows them."""
+"""Packets of other streams, and the encoded packet that follows them."""
 
-# As x264 and x265 place key frames; what is lost by a kill are some seconds of work.
+# The key frame interval of x264 and x265; a kill loses a few seconds of work.
 _FRAMES = 250
-# Fewer of large pictures, which take longer; but key frames cost space.
+# Fewer for large pictures, which take longer; but key frames cost space.
 _PIXELS = _FRAMES * 1920 * 1080
 _FEWEST_FRAMES = 25
 
 
 def segment_frames(height: int, width: int) -> int:
-    """How many frames of a size make a segment."""
+    """Return the number of frames per segment for a picture size."""
     return max(_FEWEST_FRAMES, min(_FRAMES, _PIXELS // (height * width)))
 
 
 class Segments:
-    """The video of one output.
+    """Video stream of an output, encoded in segments.
 
     Args:
-        folder: keeps the segments.
-        kept: those that are finished already, by the index of their first frame.
-        new_encoder: makes an encoder, set up as every other.
-        frames: how many make a segment.
-        time_base: seconds a unit of the encoder's times.
+        folder: folder of the segments.
+        kept: finished segments, by index of their first frame.
+        new_encoder: makes an encoder, always with the same settings.
+        frames: frames per segment.
+        time_base: seconds per unit of the encoder's timestamps.
     """
 
     def __init__(
@@ -68,19 +67,19 @@ class Segments:
         self._decoding_times: deque[int] | None = None
 
     def needs(self, index: int) -> bool:
-        """True where the frame of that index lies in no finished segment."""
+        """Whether a frame is not in a finished segment."""
         place = bisect_right(self._firsts, index)
         return not place or index not in self._range(self._kept[self._firsts[place - 1]])
 
     def add(
         self, picture: Callable[[], VideoFrame], pts: int, packets: tuple[AnyPacket, ...]
     ) -> Iterator[Passage]:
-        """Take the next frame; yield what is ready to be muxed, which is nothing but at the end of a segment.
+        """Add the next frame; yield packets ready to be muxed, if it ends a segment.
 
         Args:
-            picture: gives the frame, if it is needed.
-            pts: its time, after that of the frame before.
-            packets: of other streams, that belong before it.
+            picture: returns the frame; called only if needed.
+            pts: its timestamp, after that of the previous frame.
+            packets: packets of other streams that precede it.
         """
         self._pts.append(pts)
         self._waiting.append(packets)
@@ -93,13 +92,13 @@ class Segments:
             yield from self.cut()
 
     def cut(self) -> Iterator[Passage]:
-        """End the segment here; yield what is ready to be muxed."""
+        """End the segment; yield packets ready to be muxed."""
         if not self._pts:
             return
         segment = self._kept.get(self._first) or self._finish()
         if segment.frames != len(self._pts):
             raise OutputError(
-                f"the input gave other frames than before at frame {self._first}; -y starts over"
+                f"the input decodes differently than before at frame {self._first}; start over with -y"
             )
         times = self._times(segment.delay)
         self._first += len(self._pts)
@@ -111,7 +110,7 @@ class Segments:
             yield packets or (), encoded
 
     def close(self) -> None:
-        """Give up the segment that is not finished; may be called twice."""
+        """Abandon the unfinished segment; may be called twice."""
         self._encoder, file, self._file = None, self._file, None
         if file is not None:
             file.close()
@@ -125,10 +124,10 @@ class Segments:
         return segment
 
     def _times(self, delay: int) -> deque[int]:
-        """The decoding times of what follows, on one clock through all segments.
+        """Return the decoding timestamps of a segment, on one clock through all segments.
 
-        Each encoder counts from its own first frame. As they do it, the i-th packet is decoded when the frame
-        `delay` places before is shown; the first ones go back from the first frame as far as that.
+        Each encoder counts from its own first frame. As encoders do, give the i-th packet the presentation
+        time of the frame `delay` places earlier, extrapolated before the first frame.
         """
         shown = sorted(self._pts)
         if self._decoding_times is None:

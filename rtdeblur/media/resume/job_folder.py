@@ -1,13 +1,13 @@
-"""The hidden folder beside an output that keeps finished segments until the output is whole.
+"""Hidden folder next to an output that keeps finished segments until the output is complete.
 
     .out.mp4.rtdeblur/
         lock              held by the process that writes out.mp4
-        job.json          what the job is: the input, and every setting that changes bytes
-        00000250.segment  encoded frames from the 250th on (`rtdeblur.media.resume.segment_file`)
-        committed         marks out.mp4 as this job's, if only the cleaning is left
+        job.json          description of the job: the input, and every setting that affects the bytes
+        00000250.segment  encoded frames from number 250 on (`rtdeblur.media.resume.segment_file`)
+        committed         marks out.mp4 as complete, if only the cleanup is left
 
-There is no list of the segments that could contradict them: each shows by itself whether it is whole, and
-whose it is. The folder is for its owner only (`rtdeblur.files`); other names in it are not touched.
+No separate list of segments can contradict them: each segment shows whether it is complete and which job it
+belongs to. Only the owner has access to the folder (`rtdeblur.files`); other files in it are not touched.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from rtdeblur.files import PrivateFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
 
 _VERSION = 2
-"""Of a job's description; raised when its fields are made in another way. Version 1 was the bare fields."""
+"""Version of the job description; raised when its fields change. Version 1 was the bare fields."""
 _SAMPLE_BYTES = 1 << 20
-# In characters, of which some take four of the 255 bytes that file systems allow.
+# In characters, each of which may take four of the 255 bytes that file systems allow.
 _LONGEST_NAME = 50
 _OWN_NAME = re.compile(r"lock|job\.json|committed|\d{8,}\.(segment|part)")
 _MOST_BYTES = 1 << 20
@@ -49,48 +49,48 @@ def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> Jo
         target: the output.
         source: the input.
         resume: continue unfinished work.
-        overwrite: start over where it should not be gone on with.
+        overwrite: discard unfinished work that is not to be resumed, and start over.
 
     Returns:
-        The folder; None for pipes, where nothing can be kept.
+        The folder; None for pipes, which cannot be resumed.
 
     Raises:
-        UsageError: there is unfinished work, and it is not said what to do with it; a pipe should be resumed;
-            another process is writing the output.
-        FinishedError: there is nothing to resume, since the output is whole.
-        OutputError: the folder cannot be made.
+        UsageError: there is unfinished work, but neither `resume` nor `overwrite` is set; `resume` is set for
+            a pipe; another process is writing the output.
+        FinishedError: there is nothing to resume, since the output is complete.
+        OutputError: the folder cannot be created.
     """
     if is_stream(target) or not source.is_file():
         if resume:
-            raise UsageError("only work from a file to a file can be resumed; leave out --resume")
+            raise UsageError("a pipe cannot be resumed; leave out --resume")
         return None
     if resume and not overwrite and _was_committed(target) and not target.samefile(source):
-        if folder_of(target).exists():  # killed while it cleaned
+        if folder_of(target).exists():  # killed during cleanup
             JobFolder(target).discard()
-        raise FinishedError(f"output {str(target)!r} is there, with nothing to resume")
+        raise FinishedError(f"output {str(target)!r} exists, with nothing to resume")
     folder = JobFolder(target)
     if (done := folder.unfinished) and not (resume or overwrite):
         folder.close(keep=True)
         raise UsageError(
-            f"unfinished work for {str(target)!r} is kept ({done} frames done); "
-            "--resume continues it, -y starts over"
+            f"unfinished work for {str(target)!r} exists ({done} frames done); "
+            "continue with --resume, or start over with -y"
         )
     return folder
 
 
 class JobFolder:
-    """The folder of one output, locked.
+    """The folder of an output, locked.
 
     Args:
         target: the output.
 
     Attributes:
-        part: where the output grows, beside the folder.
-        warnings: one line for each thing that was found damaged.
+        part: partial output file, next to the folder.
+        warnings: one line per damaged item.
 
     Raises:
         UsageError: another process is writing the output.
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be created.
     """
 
     def __init__(self, target: Path) -> None:
@@ -100,7 +100,7 @@ class JobFolder:
         self._path = folder_of(target)
         self.part = target.with_name(f"{self._path.name}.part")
         self._digest: str | None = None
-        self._lock = FileLock(self._path / "lock", thread_local=False)  # another thread may close
+        self._lock = FileLock(self._path / "lock", thread_local=False)  # it may be closed by another thread
         try:
             self._folder = PrivateFolder(self._path)
         except OSError as error:
@@ -120,7 +120,7 @@ class JobFolder:
             raise self._refusal(error) from error
 
     def _clear_lock(self) -> None:
-        """Remove what is no lock of ours: some releases of filelock empty what its name leads to."""
+        """Remove anything but our lock at its path: some versions of filelock truncate a link's target."""
         with suppress(FileNotFoundError):
             facts = self._folder.stat("lock")
             if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
@@ -129,7 +129,7 @@ class JobFolder:
     def _refusal(self, error: OSError) -> OutputError:
         if os.path.lexists(self._path):
             return OutputError(
-                f"{str(self._path)!r} cannot keep the work on {self._name!r}: {error.strerror}; "
+                f"{str(self._path)!r} cannot hold the unfinished work for {self._name!r}: {error.strerror}; "
                 "remove it, or write to another folder"
             )
         return OutputError(
@@ -138,22 +138,22 @@ class JobFolder:
 
     @property
     def unfinished(self) -> int:
-        """How many frames an earlier run says that it finished."""
+        """Return the number of frames that an earlier run claims to have finished."""
         return sum(glance(self._folder, name) for name in self._segments())
 
     def open(self, identity: Mapping[str, str], *, resume: bool, overwrite: bool) -> dict[int, Segment]:
-        """Begin the job, or continue it.
+        """Start the job, or continue it.
 
         Args:
-            identity: what makes the bytes what they are.
-            resume: keep what is finished; else start over.
-            overwrite: also start over where another job was begun.
+            identity: description of everything that affects the bytes.
+            resume: keep finished segments; else start over.
+            overwrite: also start over if the folder belongs to a different job.
 
         Returns:
-            The finished segments, by the index of their first frame.
+            The finished segments, by index of their first frame.
 
         Raises:
-            UsageError: what is there is of another job.
+            UsageError: the unfinished work belongs to a different job.
         """
         job = _Description(_VERSION, dict(identity))
         digest = hashlib.sha256(job.as_json().encode()).hexdigest()
@@ -167,7 +167,7 @@ class JobFolder:
         return kept
 
     def new_segment(self, first: int) -> SegmentWriter:
-        """Begin a segment.
+        """Start a segment.
 
         Args:
             first: index of its first frame in the whole video.
@@ -176,26 +176,26 @@ class JobFolder:
         return SegmentWriter(self._folder, self._digest, first)
 
     def commit(self) -> None:
-        """Note that the part file, which is whole, is about to become the output."""
+        """Mark the complete part file as about to become the output."""
         self._folder.write("committed", _mark(self.part).encode())
 
     def discard(self) -> None:
-        """Remove the folder with all that it keeps, and let go of it; what is not the job's stays."""
-        self._remove_all_but("committed", "lock")  # these last
+        """Remove the folder's files and release it; files that are not the job's stay."""
+        self._remove_all_but("committed", "lock")  # remove these last
         self._remove_all_but("lock")
         self._folder.remove("lock")
-        with suppress(OSError):  # something else is in it
+        with suppress(OSError):  # other files are in it
             self._path.rmdir()
         self._release()
 
     def close(self, *, keep: bool) -> int:
-        """Let go of the folder.
+        """Release the folder.
 
         Args:
-            keep: leave finished segments for another run; what was never opened stays in any case.
+            keep: keep finished segments for another run; segments never opened stay in any case.
 
         Returns:
-            How many frames this run leaves for another.
+            Number of frames kept for another run.
         """
         begun, self._digest = self._digest is not None, None
         done = self.unfinished
@@ -218,13 +218,13 @@ class JobFolder:
                 self._folder.remove(name)
 
     def _examined(self, job: _Description, digest: str, overwrite: bool) -> dict[int, Segment]:
-        """The segments that are whole and of this job."""
+        """Return the complete segments of this job."""
         names = self._segments()
         whole = [segment for name in names if (segment := examine(self._folder, name, digest)) is not None]
         damaged = len(names) - len(whole)
         before = self._description()
         if whole and before != job:
-            damaged += 1  # the description of the job, which its segments do without
+            damaged += 1  # the job's description, which its segments do not need
         elif before != job:
             difference, way_out = job.difference(before)
             what = f"unfinished work for {self._name!r} {difference}"
@@ -235,12 +235,12 @@ class JobFolder:
         if damaged:
             self.warnings.append(
                 f"{damaged} of {len(names) + 1} files of the unfinished work are damaged; "
-                "what they held is done again"
+                "their frames will be restored again"
             )
         return {segment.first: segment for segment in whole}
 
     def _description(self) -> _Description | None:
-        """The job in the folder; None if its description is missing or damaged."""
+        """Return the job in the folder; None if its description is missing or damaged."""
         try:
             return _Description.parse(self._folder.read("job.json", _MOST_BYTES))
         except (OSError, DecodeError):
@@ -249,10 +249,10 @@ class JobFolder:
 
 @dataclass(frozen=True, slots=True)
 class _Description:
-    """What makes the bytes of a job what they are.
+    """Identity of a job: everything that affects the output bytes.
 
     Attributes:
-        version: of the fields' meaning.
+        version: version of the fields.
         fields: names and values.
     """
 
@@ -261,7 +261,7 @@ class _Description:
 
     @classmethod
     def parse(cls, data: bytes) -> _Description:
-        """Read the JSON of a description; of another version, only which one it is.
+        """Parse a description; for another version, only the version number.
 
         Raises:
             DecodeError: it is damaged.
@@ -271,35 +271,35 @@ class _Description:
         return cls(version, converted(dict[str, str], facts.get("fields")) if version == _VERSION else {})
 
     def as_json(self, indent: int | None = None) -> str:
-        """The same text for the same job."""
+        """Return canonical JSON: equal jobs have equal text."""
         return json.dumps({"version": self.version, "fields": self.fields}, sort_keys=True, indent=indent)
 
     def difference(self, other: _Description | None) -> tuple[str, str]:
-        """How another job differs, as the end of a sentence about its work, and what would resume it."""
+        """Describe how another job differs (as the end of a sentence), and how to resume it."""
         if other is None:
-            return "is of another job (unreadable)", "use the same options"
+            return "belongs to another job (unreadable)", "use the same options"
         if other.version != self.version:
             versions = f"it is in format {other.version}, expected {self.version}"
-            return f"is of another version of rtdeblur ({versions})", "resume it with that version"
+            return f"is from another version of rtdeblur ({versions})", "resume it with that version"
         names = sorted({*self.fields, *other.fields})
         pairs = ((name, other.fields.get(name), self.fields.get(name)) for name in names)
         found = ", ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
         if len(found) > _LONGEST_DIFFERENCE:
             found = f"{found[:_LONGEST_DIFFERENCE]}…"
-        return f"is of another job ({found})", "use the same options"
+        return f"belongs to another job ({found})", "use the same options"
 
 
 def folder_of(target: Path) -> Path:
-    """Where the segments of an output are kept."""
+    """Return the path of an output's folder."""
     target = destination(target)
     name = target.name
-    if len(name) > _LONGEST_NAME:  # no room for more
+    if len(name) > _LONGEST_NAME:  # no room for a longer name
         name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
     return target.with_name(f".{name}.rtdeblur")
 
 
 def _was_committed(target: Path) -> bool:
-    """True if an output is whole, and at most the cleaning was interrupted."""
+    """True if an output is complete and only the cleanup may have been interrupted."""
     folder = folder_of(target)
     if not target.is_file():
         return False
@@ -307,12 +307,12 @@ def _was_committed(target: Path) -> bool:
         return files.read_own(folder / "committed", _MOST_BYTES).decode(errors="replace") == _mark(target)
     except FileNotFoundError:
         return not any(folder.glob("*.segment"))
-    except OSError:  # planted
+    except OSError:  # tampered with
         return False
 
 
 def identity_of(path: Path) -> dict[str, str]:
-    """What tells an input file from others, without reading all of it."""
+    """Identify an input file without reading all of it."""
     facts = path.stat()
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -327,6 +327,6 @@ def identity_of(path: Path) -> dict[str, str]:
 
 
 def _mark(path: Path) -> str:
-    """What a file keeps when it is renamed."""
+    """Return properties of a file that survive a rename."""
     facts = path.stat()
     return f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"

@@ -1,12 +1,12 @@
-"""A piece of the encoded video on disk: packets, sealed so that damage shows.
+"""Segment file: packets of the encoded video, sealed so that damage is detected.
 
     header    a line of JSON: the format, the job, the index of the first frame
-    packet    a line of JSON (times, flags, sizes), its side data, its data
+    packet    a line of JSON (timestamps, flags, sizes), its side data, its data
     …
-    seal      how many frames, how many of them the encoder holds back, sha256 of all before
+    seal      number of frames, the encoder's delay in frames, sha256 of everything before
 
-A file gets its name after its seal has reached the disk: what bears the name was whole once. The seal is no
-signature, so what a file says is checked nonetheless.
+A file gets its final name only after its seal is on disk, so a named file was once complete. The seal is not
+a signature, so the contents are still checked.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CHUNK = 1 << 20
 _LONGEST_LINE = 1 << 16
 _MOST_FRAMES = 1 << 16
 _MOST_DELAY = 1 << 10
-"""Far more than any encoder reorders."""
+"""Limit of the delay, far above any encoder's reordering."""
 _KINDS: tuple[str, ...] = get_args(PktSideDataT)
 
 
@@ -50,7 +50,7 @@ class _Header:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is written before the side data and the data of a packet."""
+    """Header of a packet, written before its side data and data."""
 
     pts: Timestamp
     dts: Timestamp
@@ -62,13 +62,13 @@ class _Facts:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A finished piece.
+    """A finished segment.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         first: index of its first frame in the whole video.
-        frames: how many it holds.
-        delay: by how many frames decoding is ahead of showing.
+        frames: number of frames.
+        delay: number of frames by which decoding precedes presentation.
     """
 
     folder: PrivateFolder
@@ -78,17 +78,17 @@ class Segment:
 
     @property
     def name(self) -> str:
-        """Name of its file."""
+        """File name."""
         return _name(self.first)
 
     def packets(self, time_base: Fraction) -> Iterator[AnyPacket]:
-        """Yield the packets in the order of decoding.
+        """Yield the packets in decoding order.
 
         Args:
-            time_base: seconds a unit of their times.
+            time_base: seconds per unit of their timestamps.
 
         Raises:
-            OutputError: the file was damaged after it was examined.
+            OutputError: the file was damaged after it was checked.
         """
         with self.folder.open_file(self.name) as file:
             try:
@@ -103,15 +103,17 @@ class Segment:
                         packet.set_sidedata(entry)
                     yield packet
             except DecodeError as error:
-                raise OutputError(f"the segment {self.name} is damaged: {error}; -y starts over") from None
+                raise OutputError(
+                    f"the segment {self.name} is damaged: {error}; start over with -y"
+                ) from None
 
 
 class SegmentWriter:
-    """Writes one piece.
+    """Writes a segment.
 
     Args:
-        folder: where.
-        job: identifies the job.
+        folder: its folder.
+        job: key of the job.
         first: index of its first frame in the whole video.
     """
 
@@ -138,11 +140,11 @@ class SegmentWriter:
             self._put(packet)
 
     def seal(self, frames: int, delay: int) -> Segment:
-        """Put the piece on the disk, then under its name.
+        """Flush the segment to disk, then rename it.
 
         Args:
-            frames: how many it holds.
-            delay: by how many frames the encoder says that decoding is ahead; more where the times say so.
+            frames: number of frames.
+            delay: the encoder's delay in frames; raised if the timestamps require it.
         """
         begin = min((pts for pts, _ in self._times), default=0)
         delay = max(delay, sum(dts < begin for _, dts in self._times))
@@ -156,8 +158,8 @@ class SegmentWriter:
         return Segment(self._folder, self._first, frames, delay)
 
     def close(self) -> None:
-        """Give up what was not sealed."""
-        with suppress(OSError):  # the last bytes of what goes away
+        """Discard an unsealed segment."""
+        with suppress(OSError):  # flushing a file that is discarded
             self._file.close()
         self._folder.remove(self._part)
 
@@ -167,7 +169,7 @@ class SegmentWriter:
 
 
 def glance(folder: PrivateFolder, name: str) -> int:
-    """How many frames a piece says that it holds, unchecked; 0 where it says nothing."""
+    """Return the number of frames that a segment claims, unchecked; 0 if unreadable."""
     try:
         with folder.open_file(name) as file:
             mark, frames, _ = _counts(file)
@@ -177,7 +179,7 @@ def glance(folder: PrivateFolder, name: str) -> int:
 
 
 def examine(folder: PrivateFolder, name: str, job: str) -> Segment | None:
-    """Read a piece through; None where it is damaged or of another job."""
+    """Read and check a segment; None if it is damaged or belongs to another job."""
     try:
         with folder.open_file(name) as file:
             if not _is_sealed(file):
@@ -200,7 +202,7 @@ def examine(folder: PrivateFolder, name: str, job: str) -> Segment | None:
 
 
 def _is_sealed(file: BinaryIO) -> bool:
-    """Whether the digest at the end is that of all before it."""
+    """Whether the digest at the end matches everything before it."""
     left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
     digest = hashlib.sha256()
     file.seek(0)
@@ -211,7 +213,7 @@ def _is_sealed(file: BinaryIO) -> bool:
 
 
 def _counts(file: BinaryIO) -> tuple[bytes, int, int]:
-    """The seal's mark, and the counts of frames that are held, and held back."""
+    """Parse the seal: its mark, number of frames, and delay."""
     if os.fstat(file.fileno()).st_size < _SEAL_BYTES:
         raise DecodeError("it is too short")
     file.seek(-_SEAL_BYTES, os.SEEK_END)
@@ -220,7 +222,7 @@ def _counts(file: BinaryIO) -> tuple[bytes, int, int]:
 
 
 def _entries(file: BinaryIO) -> Iterator[_Facts]:
-    """Yield what is written of each packet, while the file stands at its side data."""
+    """Yield the header of each packet, with the file positioned at its side data."""
     end = os.fstat(file.fileno()).st_size - _SEAL_BYTES
     file.seek(0)
     file.readline(_LONGEST_LINE)
@@ -243,6 +245,6 @@ def _line(facts: dict[str, Any]) -> bytes:
 
 
 def _side_data(kind: int, size: int) -> PacketSideData:
-    make: Any = PacketSideData  # its stubs leave the arguments out
+    make: Any = PacketSideData  # arguments missing from its stubs
     entry: PacketSideData = make(kind, size)
     return entry

@@ -1,4 +1,4 @@
-"""Whether an output kept all that its source holds, read by code of its own."""
+"""Verification that an output kept everything of its source, with an independent reader."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rtdeblur.media.verify.contents import read_contents
 
 
 def verify(source: str | Path, output: str | Path) -> list[Check]:
-    """Compare a restored video with its source: frames, times, sound, streams, tags, colour.
+    """Compare a restored video with its source: frames, timestamps, sound, streams, tags, colour.
 
-    Both files are read whole.
+    Both files are read in full.
 
     Returns:
-        One check per thing compared. The output is good if none is "different"; "not held" means that its
-        container has no place for what the source has.
+        One check per property. The output is good if none is "different"; "not held" means that its container
+        cannot store the source's value.
 
     Raises:
-        InputError: one of the files is missing or holds no video that can be decoded.
+        InputError: a file is missing or has no decodable video.
     """
     source, output = Path(source), Path(output)
     return compare(read_contents(source), read_contents(output), lambda: plain_copy(source, output))

@@ -1,4 +1,4 @@
-"""Compares what two files hold: all that a restored video must share with its source."""
+"""Comparison of the contents of two files: everything a restored video must share with its source."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rtdeblur.media.verify.thumbnails import misplaced
 Status = Literal["same", "different", "not held"]
 Held = Callable[[Contents], bool]
 
-# Offsets of whole streams are rounded to the clock of the file, 90 kHz in mp4 and transport streams.
+# Stream offsets are rounded to the file's clock, 90 kHz in mp4 and transport streams.
 _CLOCK = Fraction(1, 20_000)
-# A muxer that moves all streams, to begin with the priming of a sound codec, leaves chapters where they are;
-# Opus and Vorbis need 80 ms of it.
+# A muxer that shifts all streams to make room for audio priming does not shift chapters; Opus and Vorbis
+# need 80 ms.
 _CHAPTER_SLACK = Fraction(1, 10)
 _MAX_PRIMING = 4
-_LONGEST_PRIMING = Fraction(1, 10)  # of Opus, the longest: 80 ms, in packets of 20 ms
+_LONGEST_PRIMING = Fraction(1, 10)  # Opus has the longest: 80 ms in packets of 20 ms
 _IN_STEP = "in step with the pictures"
 _IN_ORDER = "in order"
 _PICTURE = (
@@ -34,13 +34,13 @@ _CHROMAS = ["none", "4:1:0", "4:1:1", "4:2:0", "4:4:0", "4:2:2", "4:4:4"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing compared.
+    """Result of comparing one property.
 
     Attributes:
         name: what was compared.
-        status: 'not held' where the output's container has no place for what the input has.
-        before: what the input holds.
-        after: what the output holds.
+        status: 'not held' if the output's container cannot store the input's value.
+        before: value in the input.
+        after: value in the output.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Check:
 
 
 def compare(before: Contents, after: Contents, best: Callable[[], Contents | None]) -> list[Check]:
-    """Compare a source with what was made of it.
+    """Compare a source with its output.
 
     Args:
         before: the source.
         after: the output.
-        best: gives what a plain copy of the source into the output's container would hold; called where
-            something is missing, to tell a loss from what the container cannot hold. With None all counts
-            as a loss.
+        best: returns the contents of a plain copy of the source in the output's container; called if
+            something is missing, to tell a loss from a limit of the container. With None, everything
+            missing is a loss.
     """
     return list(_Comparison(before, after, best).checks())
 
@@ -67,7 +67,7 @@ class _Comparison:
         self._before, self._after, self._read_best = before, after, best
         self._best: Contents | None = None
         self._tried = False
-        # All times may be moved alike: players begin at the first.
+        # All timestamps may be shifted equally: players start at the first.
         self._shift = after.first - before.first
         self._slack = _slack(before.main, after.main)
 
@@ -80,7 +80,7 @@ class _Comparison:
         yield from self._about()
 
     def _check(self, name: str, before: Any, after: Any, same: bool, held: Held | None = None) -> Check:
-        """A check; where it fails, `held` says whether a plain copy keeps what the input has."""
+        """Make a check; if it fails, `held` says whether a plain copy keeps the input's value."""
         status: Status = "same" if same else "different"
         if not same and held is not None:
             if not self._tried:
@@ -95,9 +95,9 @@ class _Comparison:
         steps = [y - x for x, y in pairwise(before)]
         back = sum(step <= 0 for step in steps)
         worst, index = _worst(before, after, self._shift)
-        same = worst <= 2 * self._slack  # the first is rounded too
+        same = worst <= 2 * self._slack  # the first one is rounded as well
         told = _span(after) if same else f"off by up to {_ms(worst)} at frame {index}"
-        # No container holds times that go back; one that numbers its frames holds those of its numbers.
+        # No container stores decreasing timestamps; one that numbers frames stores multiples of a frame.
         can_be_held = not back
         if traits_of(self._after.format).numbers_frames:
             tick = self._after.main.time_base
@@ -106,7 +106,7 @@ class _Comparison:
         yield self._check("frame times", span, told, same, lambda _: can_be_held)
         if len(before) == len(after):
             yield self._order()
-        # Sound that is missing is a difference of its own.
+        # Missing audio is reported separately.
         sounds = len(_of(self._before, "audio")) == len(_of(self._after, "audio"))
         lengths = [_end(contents, sounds) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
@@ -114,7 +114,7 @@ class _Comparison:
         yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step)
 
     def _order(self) -> Check:
-        """Whether each frame shows what its twin of the source shows, as far as thumbnails tell."""
+        """Check that each frame shows the same as the source's, by their thumbnails."""
         wrong = misplaced(self._before.thumbnails, self._after.thumbnails)
         told = _IN_ORDER
         if wrong:
@@ -130,9 +130,9 @@ class _Comparison:
             x, y = before.get(name), after.get(name)
             same = x == y or _no_less(x, y)
             if name == "colour matrix" and x == UNTAGGED:
-                same = same or y in _guessed(self._before)  # VP8 always says what it is
+                same = same or y in _guessed(self._before)  # VP8 always states it
             if name in ("colour range", "colour matrix") and before.get("rgb") and not after.get("rgb"):
-                same = y != "untagged"  # RGB has neither; Y'CbCr must tell both
+                same = y != "untagged"  # RGB has neither; Y'CbCr must state both
             held = (lambda best: bool(best.picture.get("rotation"))) if name == "rotation" else None
             yield self._check(name, x, y, same, held)
 
@@ -169,7 +169,7 @@ class _Comparison:
             return
         hidden = _hidden(before)
         if start and start == hidden:
-            # Also a container that plays it at once should begin with what primes the decoder.
+            # Containers that play priming packets should also start with them.
             whole, rest = (f"{count} packets" for count in (len(before.hashes), len(before.hashes) - start))
             primed = before.hashes[hidden - 1]
             yield self._check(
@@ -182,7 +182,7 @@ class _Comparison:
         heard = sum(before.lengths[start:hidden], Fraction(0))
         if heard > _LONGEST_PRIMING and False not in after.shown[: hidden - start]:
             yield self._check(
-                f"{name} hidden by an edit list", "not played", f"{_ms(heard)} are played", False
+                f"{name} hidden by an edit list", "not played", f"{_ms(heard)} is played", False
             )
         limit = _slack(before, after) + self._slack
         worst = _offset(before, after, start, self._shift)
@@ -198,7 +198,7 @@ class _Comparison:
             yield self._lengths(name, before, after, limit)
 
     def _lengths(self, name: str, before: StreamContents, after: StreamContents, limit: Fraction) -> Check:
-        """How long each subtitle is shown."""
+        """Check the duration of each subtitle."""
         errors = _length_errors(before, after)
         worst = max(errors, default=Fraction(0))
         told = "as long" if worst <= limit else f"longer or shorter by up to {_ms(worst)}"
@@ -229,7 +229,7 @@ class _Comparison:
                 not missing,
                 lambda best: any(missing & t.tags.items() for t in _twins(best, before)),
             )
-        # One track alone is the default, whether it is called so or not.
+        # A single track is the default, whether flagged or not.
         ignored = {"default"} if alone else set()
         was, now = before.disposition - ignored, after.disposition - ignored
         if was or now:
@@ -270,18 +270,18 @@ class _Comparison:
             yield self._check("timecode", x, y, x == y, lambda best: best.timecode == x)
         x, y = before.created, after.created
         if x or y:
-            yield self._check("time of recording", x, y, x == y, lambda best: best.created == x)
+            yield self._check("recording time", x, y, x == y, lambda best: best.created == x)
 
 
 def _worst(before: list[Fraction], after: list[Fraction], shift: Fraction | int) -> tuple[Fraction, int]:
-    """The largest distance of two frames' times, in seconds, and the number of that frame."""
+    """Return the largest difference between frame timestamps, in seconds, and the frame's number."""
     errors = [abs(b - a - shift) for a, b in zip(before, after, strict=False)]
     worst = max(errors, default=Fraction(0))
     return worst, errors.index(worst) if errors else 0
 
 
 def _numbered(times: list[Fraction], tick: Fraction) -> list[Fraction]:
-    """The times that frames get in a container that numbers them, from 0 on: each the next free one."""
+    """Return frame timestamps in a container that numbers frames: each takes the next free number."""
     numbers: list[int] = []
     for time in times:
         number = round((time - times[0]) / tick)
@@ -290,12 +290,12 @@ def _numbered(times: list[Fraction], tick: Fraction) -> list[Fraction]:
 
 
 def _guessed(contents: Contents) -> tuple[str, ...]:
-    """What players take an untagged matrix for: BT.709 from 720 lines on, else BT.601."""
+    """Return the matrix that players assume if untagged: BT.709 from 720 lines up, else BT.601."""
     return ("bt709",) if contents.sizes[0][1] >= 720 else ("bt470bg", "smpte170m")
 
 
 def _of(contents: Contents, kind: str) -> list[StreamContents]:
-    """The tracks of a kind; those that muxers make of chapters and timecodes are compared as such."""
+    """Return the tracks of a kind, except those generated from chapters and timecodes."""
     made = ("bin_data", "unknown", "none") if kind == "data" else ()
     return [track for track in contents.tracks if track.kind == kind and track.codec not in made]
 
@@ -305,20 +305,20 @@ def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
 
 
 def _shared(before: StreamContents, after: StreamContents) -> int:
-    """How many packets two tracks share."""
+    """Return the number of packets that two tracks share."""
     return sum((Counter(before.hashes) & Counter(after.hashes)).values())
 
 
 def _difference(before: StreamContents, after: StreamContents) -> str:
     missing = sum((Counter(before.hashes) - Counter(after.hashes)).values())
     others = sum((Counter(after.hashes) - Counter(before.hashes)).values())
-    return f"{missing} missing, {others} others" if missing or others else "in another order"
+    return f"{missing} missing, {others} extra" if missing or others else "in a different order"
 
 
 def _start(before: StreamContents, after: StreamContents) -> int | None:
-    """The packet of the input with which the output begins; None where they differ from there.
+    """Return the input packet with which the output starts; None if they differ after it.
 
-    An edit list of mp4 hides packets that prime an audio decoder; other containers play or drop them.
+    An mp4 edit list hides packets that prime an audio decoder; other containers play or drop them.
     """
     if before.hashes == after.hashes:
         return 0
@@ -332,12 +332,12 @@ def _start(before: StreamContents, after: StreamContents) -> int | None:
 
 
 def _hidden(track: StreamContents) -> int:
-    """How many packets come before the first one that players play."""
+    """Return the number of packets before the first one that is played."""
     return track.shown.index(True) if True in track.shown else 0
 
 
 def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fraction) -> Fraction:
-    """By how much a track was moved against the pictures where it was moved most, in seconds."""
+    """Return the largest shift of a track relative to the pictures, in seconds."""
     pairs = zip(before.times[start:], after.times, strict=False)
     errors = [b - a - shift for a, b in pairs if a is not None and b is not None]
     return max(errors, key=abs, default=Fraction(0))
@@ -348,13 +348,13 @@ def _length_errors(before: StreamContents, after: StreamContents) -> list[Fracti
 
 
 def _slack(before: StreamContents, after: StreamContents) -> Fraction:
-    """How far rounding to the output's clock may move a time."""
+    """Return the largest rounding error of the output's clock."""
     exact = (before.time_base / after.time_base).denominator == 1
     return _CLOCK if exact else after.time_base / 2 + _CLOCK
 
 
 def _no_less(before: Any, after: Any) -> bool:
-    """True for a depth or a chroma that holds all of the input's."""
+    """True if a pixel format's depth and chroma include the input's."""
     if isinstance(before, int) and not isinstance(before, bool):
         return bool(after >= before)
     return before in _CHROMAS and after in _CHROMAS[_CHROMAS.index(before) :]

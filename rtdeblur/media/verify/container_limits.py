@@ -1,4 +1,4 @@
-"""What a container can hold of a file, found by trying: a plain copy, read back."""
+"""Limits of a container, found by experiment: a plain copy, read back."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from rtdeblur.ffmpeg.formats import format_of, refusal, traits_of
 from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.media.verify.contents import Contents, read_contents
 
-_PICTURES = 8  # of each video, enough to know it by
+_PICTURES = 8  # packets per video, enough to recognise it
 
 
 def plain_copy(source: Path, output: Path) -> Contents | None:
-    """What the container of an output holds of all that the source has beside its pictures.
+    """Find out what the output's container can store of the source besides its pictures.
 
-    The beginning of the output's video and of the source's other streams is written to a file of that
-    container, with all that describes them, and read back.
+    The start of the output's video and the source's other streams are written to such a container with all
+    their metadata, and read back.
 
     Args:
         source: the file whose tags, chapters and streams are tried.
         output: the file whose container and video are tried.
 
     Returns:
-        What came back; None where nothing could be written.
+        Contents read back; None if nothing could be written.
     """
     with (
         TemporaryDirectory(prefix="rtdeblur-") as folder,
@@ -59,7 +59,7 @@ def plain_copy(source: Path, output: Path) -> Contents | None:
 def _muxer(output: Path, container: InputContainer) -> str:
     try:
         return format_of(output)
-    except UsageError:  # the name tells nothing
+    except UsageError:  # the name has no usable extension
         return container.format.name.split(",")[0]
 
 
@@ -91,7 +91,7 @@ def _fill(
 
 
 def _first_frame(path: Path) -> VideoFrame | None:
-    """The first picture of a file; a container of its own, because none reads on as before after a seek."""
+    """Decode the first frame of a file, opened separately: demuxers do not fully reset on a seek."""
     with closing(open_input(path)) as container, suppress(FFmpegError):
         return next(container.decode(main_video(container, path)), None)
     return None
@@ -108,20 +108,20 @@ def _codec(stream: Stream) -> str:
 
 def _describe(copy: Stream, stream: Stream) -> None:
     copy.metadata.update(stream.metadata)
-    if "name" in stream.metadata:  # as mov's demuxer calls what every muxer takes as the title
+    if "name" in stream.metadata:  # mov's demuxer reads the title as this key
         copy.metadata.setdefault("title", stream.metadata["name"])
     copy.disposition = stream.disposition
 
 
 def _mux(copy: OutputContainer, source: InputContainer, streams: dict[int, Stream], shift: Fraction) -> None:
-    """Copy the packets of streams, moved by so many seconds; few of each video, and all of the others."""
+    """Copy packets of streams, shifted in time; only a few per video, all of the others."""
     written: Counter[int] = Counter()
     with suppress(FFmpegError):
         for packet in source.demux():
             index = packet.stream.index
             if not packet.size or index not in streams or packet.pts is None:
                 continue
-            if packet.dts is None:  # Matroska leaves out the first of reordered pictures
+            if packet.dts is None:  # Matroska omits the first of reordered pictures
                 packet.dts = packet.pts - 2 * (packet.duration or 1)
             is_enough = streams[index].type == "video" and written[index] == _PICTURES
             written[index] += 1

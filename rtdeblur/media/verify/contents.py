@@ -1,6 +1,6 @@
-"""All that a file holds, read for comparison: frame times, packets of every stream, tags, colour.
+"""Contents of a file for comparison: frame timestamps, packets of every stream, tags, colour.
 
-It shares no bookkeeping with the reader and the writer of restored files, so that it can judge them.
+Independent of the reader and the writer of restored files, so that it can find their faults.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from rtdeblur.ffmpeg.side_data import display_matrix, light_level, mastering_dis
 from rtdeblur.ffmpeg.splices import Splicer
 from rtdeblur.media.verify.thumbnails import Thumbnail, thumbnail
 
-# What a muxer writes by itself, or an earlier one computed from packets.
+# Written by a muxer itself, or computed from packets by an earlier one.
 _MADE_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration", "handler_name",
     "language", "filename", "mimetype", "timecode", "creation_time",
 }  # fmt: skip
 _MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
-_SAME_TAGS = {"name": "title"}  # as mov calls it
+_SAME_TAGS = {"name": "title"}  # mov's name
 _TEXT = ("mov_text", "subrip", "text", "webvtt")
-# Where a NAL unit has its type, and those that hold no picture: ITU-T H.264, table 7-1; H.265, table 7-1.
+# Bits of the NAL unit type, and types without picture data: ITU-T H.264, table 7-1; H.265, table 7-1.
 _UNITS = {"h264": (0, 31, {7, 8, 9, 10, 11, 12}), "hevc": (1, 63, {32, 33, 34, 35, 36, 37, 38})}
 # ITU-T H.273, table 4
 _MATRICES = {
@@ -47,27 +47,27 @@ _MATRICES = {
     10: "bt2020c", 14: "ictcp",
 }  # fmt: skip
 UNTAGGED = "untagged"
-"""A colour tag that says nothing."""
+"""Colour tags that mean unspecified."""
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
 @dataclass(slots=True)
 class StreamContents:
-    """A stream beside the main video.
+    """A stream other than the main video.
 
     Attributes:
         kind: audio, subtitle, data, attachment, video or cover.
-        codec: FFmpeg's name of what its packets hold.
-        language: as tagged; empty where it is not.
-        tags: what else describes it, by lower-case key.
-        disposition: what it is for, as 'default' or 'forced'.
-        hashes: of its packets in file order, framing that depends on the container left out.
-        times: when each packet is presented, in seconds; None where the file does not say.
-        lengths: how long each packet lasts, in seconds; 0 where the file does not say.
-        shown: for each packet, False where players decode it and do not play it.
-        time_base: seconds a unit of its clock.
-        end: seconds where the last packet ends.
-        whole: hash of all that is played, however it is cut into packets.
+        codec: FFmpeg's name of the codec.
+        language: language tag; empty if untagged.
+        tags: other tags, by lower-case key.
+        disposition: flags such as 'default' or 'forced'.
+        hashes: hash per packet in file order, without container-dependent framing.
+        times: presentation time per packet, in seconds; None if not stated.
+        lengths: duration per packet, in seconds; 0 if not stated.
+        shown: per packet, False if players decode but do not play it.
+        time_base: seconds per unit of its clock.
+        end: end of the last packet, in seconds.
+        whole: hash of everything that is played, however it is split into packets.
     """
 
     kind: str
@@ -84,12 +84,12 @@ class StreamContents:
     whole: Any = field(default_factory=hashlib.blake2b)
 
     def add(self, packet: Packet[Any]) -> None:
-        """Take in one packet."""
+        """Add a packet."""
         data = bytes(packet)
         if self.codec in _TEXT:
             data = _text(data, self.codec)
             if not data:
-                return  # mp4 fills the time between two lines with empty ones
+                return  # mp4 fills the time between two subtitles with empty ones
         elif self.codec == "aac":
             data = _without_adts(data)
         elif self.codec in _UNITS:
@@ -108,20 +108,20 @@ class StreamContents:
 
 @dataclass(slots=True)
 class Contents:
-    """What a file holds.
+    """Contents of a file.
 
     Attributes:
         format: FFmpeg's name of the container.
-        main: the video that players show; its packets are not kept.
-        frames: the presentation time of each of its frames, in seconds.
-        thumbnails: of each of its frames.
-        sizes: width and height of its pictures, one for each change.
-        picture: what is known of how its pictures are shown, by name.
+        main: the main video; its packets are not kept.
+        frames: presentation time of each of its frames, in seconds.
+        thumbnails: thumbnail of each of its frames.
+        sizes: width and height of its pictures, one entry per change.
+        picture: display properties of its pictures, by name.
         tracks: the other streams.
         chapters: start and end in seconds, and title.
-        tags: of the container, by lower-case key.
-        timecode: of the first frame; empty where there is none.
-        created: when it was recorded; empty where it does not say.
+        tags: tags of the container, by lower-case key.
+        timecode: timecode of the first frame; empty if missing.
+        created: recording time; empty if not stated.
     """
 
     format: str
@@ -138,15 +138,15 @@ class Contents:
 
     @property
     def first(self) -> Fraction:
-        """The time of the first frame, in seconds."""
+        """Time of the first frame, in seconds."""
         return self.frames[0] if self.frames else Fraction(0)
 
 
 def read_contents(path: Path) -> Contents:
-    """Read a whole file.
+    """Read a file in full.
 
     Raises:
-        InputError: it cannot be read, or holds no video, or none of which a frame can be decoded.
+        InputError: it cannot be read, or has no decodable video.
     """
     with closing(open_input(path)) as container:
         contents = _read(container, main_video(container, path))
@@ -193,7 +193,7 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
 
 
 def _splice(packet: Packet[Any], splicer: Splicer) -> None:
-    """Put a packet of a transport stream on one clock, however often that of the file restarts."""
+    """Put a packet of a transport stream on a continuous clock, however often the file's clock restarts."""
     clock = packet.dts if packet.dts is not None else packet.pts
     if clock is None:
         return
@@ -205,7 +205,7 @@ def _splice(packet: Packet[Any], splicer: Splicer) -> None:
 
 
 class _Pictures:
-    """The decoded frames of the main video: their times, sizes and thumbnails."""
+    """Decoded frames of the main video: timestamps, sizes and thumbnails."""
 
     def __init__(self, video: VideoStream) -> None:
         self._video = video
@@ -216,12 +216,12 @@ class _Pictures:
         self.sizes: list[tuple[int, int]] = []
         self.first: VideoFrame | None = None
         self._next = Fraction(0)
-        # Packets with one time each, of decoding or showing: either way the frames have the same, sorted.
+        # With one timestamp per packet, decoding and presentation timestamps are the same when sorted.
         self._single_times = traits_of(video.container.format.name).single_times
         self._sent: list[int] = []
 
     def decode(self, packet: Packet[Any] | None) -> None:
-        """Take in the frames that one packet completes; None completes what the decoder still holds."""
+        """Add the frames that a packet completes; None flushes the decoder."""
         decoded: list[VideoFrame] = []
         with suppress(FFmpegError):
             decoded = self._video.decode(packet)
@@ -231,7 +231,7 @@ class _Pictures:
             self.first = self.first or frame
             unit = Fraction(frame.time_base or self._unit)
             time = self._next if frame.pts is None else frame.pts * unit
-            # Raw streams have no times; what their own headers say is in the length of each frame.
+            # Raw streams have no timestamps; their headers' frame rate is in the duration of each frame.
             self._next = time + (frame.duration * unit or 1 / self._rate)
             self.times.append(time)
             self.thumbnails.append(thumbnail(frame))
@@ -243,7 +243,7 @@ class _Pictures:
 
 def _packets(container: InputContainer) -> Any:
     packets = container.demux()
-    for _ in range(16):  # damaged files fail to be read now and then
+    for _ in range(16):  # reads of damaged files may fail now and then
         try:
             yield from packets
         except FFmpegError:
@@ -274,7 +274,7 @@ def _track(stream: Stream) -> StreamContents:
 
 
 def _told(tags: dict[str, str]) -> dict[str, str]:
-    """The tags that somebody wrote, without those that a program makes."""
+    """Return the tags that people write, without those that programs generate."""
     return {
         _SAME_TAGS.get(key.lower(), key.lower()): value
         for key, value in tags.items()
@@ -287,14 +287,14 @@ def _digest(data: bytes) -> bytes:
 
 
 def _text(data: bytes, codec: str) -> bytes:
-    """The words of a plain subtitle: mp4 puts their length before them, and their style after."""
+    """Return the text of a plain subtitle, without mp4's length before it and style after it."""
     if codec == "mov_text":
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
     return data.strip()
 
 
 def _without_adts(data: bytes) -> bytes:
-    """An AAC frame without the header that transport streams put before each (ISO 14496-3, 1.A.2)."""
+    """Strip the ADTS header that transport streams put before each AAC frame (ISO 14496-3, 1.A.2)."""
     if len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
         length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
         if length == len(data):
@@ -303,16 +303,16 @@ def _without_adts(data: bytes) -> bytes:
 
 
 def _units(data: bytes, codec: str) -> bytes:
-    """The NAL units of a picture, whether start codes or lengths part them, joined by start codes.
+    """Return the NAL units of a picture with start codes, whether separated by start codes or lengths.
 
-    Units that muxers add or move to the header are left out: parameter sets, delimiters, filler.
+    Omits units that muxers add or move to the header: parameter sets, delimiters, filler.
     """
     units, place = [], 0
     while place + 4 < len(data):
         length = int.from_bytes(data[place : place + 4], "big")
         units.append(data[place + 4 : place + 4 + length])
         place += 4 + length
-    if place != len(data):  # else a length of 256 to 511 would be taken for a start code
+    if place != len(data):  # else a length of 256 to 511 would look like a start code
         units = data.split(b"\0\0\1")[1:]
     shift, mask, made = _UNITS[codec]
     kept = (unit.rstrip(b"\0") for unit in units if unit and (unit[0] >> shift) & mask not in made)
@@ -329,7 +329,7 @@ def _chapters(container: InputContainer) -> list[tuple[Fraction, Fraction, str]]
 
 
 def _appearance(video: VideoStream, frame: VideoFrame) -> dict[str, Any]:
-    """How the pictures of a video are to be shown, by name: sample size, rotation, colour, HDR, fields.
+    """Return display properties of a video by name: aspect ratio, rotation, colour, HDR, fields.
 
     Args:
         video: the stream.

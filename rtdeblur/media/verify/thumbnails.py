@@ -1,4 +1,4 @@
-"""Thumbnails of frames: tiny pictures that show which frame of the source a frame of the output is."""
+"""Thumbnails of frames, to tell which frame of the source an output frame shows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Thumbnail = NDArray[np.uint8]
 """Luma, (16, 16), full range."""
 
 _SIDE = 16
-# Restoring moves a thumbnail by less than this, in standard deviations of its samples (measured with the
-# bundled models: 0.05 at most); a frame is taken for another one only when it is this far from its own.
+# Least distance from its own frame for a frame to count as misplaced, in standard deviations of the samples;
+# restoration moves a thumbnail by less (measured with the bundled models: 0.05 at most).
 _FAR = 0.02
-# And when another frame of the source is so many times nearer.
+# Also, another frame of the source must be this many times closer.
 _NEARER = 2.0
-_MOST_CHECKED = 500  # frames that changed a lot: a film that was regraded changes them all
+_MOST_CHECKED = 500  # frames that changed a lot: a regraded film changes all of them
 
 
 def thumbnail(frame: VideoFrame) -> Thumbnail:
-    """The thumbnail of a decoded frame; black if FFmpeg cannot convert it."""
+    """Make the thumbnail of a decoded frame; black if FFmpeg cannot convert it."""
     try:
         small = frame.reformat(_SIDE, _SIDE, "gray", interpolation=Interpolation.AREA)
     except (FFmpegError, ValueError):
@@ -30,16 +30,16 @@ def thumbnail(frame: VideoFrame) -> Thumbnail:
 
 
 def misplaced(before: list[Thumbnail], after: list[Thumbnail]) -> list[tuple[int, int]]:
-    """Frames that show what another frame of the source shows.
+    """Find frames that show a different frame of the source.
 
-    Brightness and contrast are left out of the comparison, since a model may change both.
+    The comparison ignores brightness and contrast, since a model may change both.
 
     Args:
-        before: of the source, one per frame.
-        after: of the output; frames beyond the shorter list are not compared.
+        before: thumbnails of the source, one per frame.
+        after: thumbnails of the output; frames beyond the shorter list are not compared.
 
     Returns:
-        The number of each misplaced frame, and the number of the source's frame that it shows.
+        Pairs of the number of a misplaced frame and the number of the source's frame that it shows.
     """
     count = min(len(before), len(after))
     if not count:
@@ -56,7 +56,7 @@ def misplaced(before: list[Thumbnail], after: list[Thumbnail]) -> list[tuple[int
 
 
 def _normalised(thumbnails: list[Thumbnail]) -> NDArray[np.float32]:
-    """(N, 256) float32 of mean 0 and standard deviation 1; a picture of one colour is 0."""
+    """Normalise to (N, 256) float32 of mean 0 and standard deviation 1; flat pictures become 0."""
     samples = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float32)
     samples -= samples.mean(1, keepdims=True)
     deviation = samples.std(1, keepdims=True)

@@ -216,7 +216,7 @@ def test_short_memory_halves_the_batch_and_reports_it(make_gpu: Callable[..., Gp
         batch = batch_of(4, seed=seed)
         assert_restored(backend.infer(batch), batch)
     assert [n for n in gpu.notices if "batches of" in n]
-    assert "going on with batches of 2" in gpu.notices[-1] or "batches of 2" in " ".join(gpu.notices)
+    assert "continuing with batches of 2" in gpu.notices[-1] or "batches of 2" in " ".join(gpu.notices)
     assert [spec.profile.max.batch for spec in gpu.trt.built] == [4, 2]
     backend.close()
     assert not gpu.driver.alive
@@ -230,9 +230,9 @@ def test_short_memory_at_one_frame_gives_up_overlap_then_fails(
     backend = gpu.backend()
     assert_restored(backend.infer(batch_of(1)), batch_of(1))
     assert backend.slots == 1
-    assert "going on without overlap" in gpu.notices[-1]
+    assert "continuing without overlap" in gpu.notices[-1]
     gpu.trt.scratch = 200
-    with pytest.raises(BackendError, match=r"memory is short: 1 frames of 64×48.*try --backend openvino"):
+    with pytest.raises(BackendError, match=r"memory is low: 1 frames of 64×48.*try --backend openvino"):
         backend.infer(batch_of(1, (48, 64)))
     backend.close()
     assert not gpu.driver.alive
@@ -264,7 +264,7 @@ def test_a_failed_enqueue_reports_tensorrts_message(gpu: Gpu) -> None:
 def test_an_engine_with_other_output_shapes_is_refused(gpu: Gpu) -> None:
     gpu.trt.wider = 2
     backend = gpu.backend()
-    with pytest.raises(BackendError, match=r"output y_out has the shape .*96\), expected .*48\) as y"):
+    with pytest.raises(BackendError, match=r"output y_out has shape .*96\), expected .*48\) like y"):
         backend.infer(batch_of(1))
     backend.close()
     assert not gpu.driver.alive
@@ -294,7 +294,7 @@ def test_an_engine_that_does_not_load_is_rebuilt_once(gpu: Gpu) -> None:
     backend = gpu.backend()
     assert_restored(backend.infer(batch_of(1)), batch_of(1))
     assert len(gpu.trt.built) == 2
-    assert any("not compatible with this version" in n and "building it again" in n for n in gpu.notices)
+    assert any("not compatible with this version" in n and "rebuilding it" in n for n in gpu.notices)
     backend.close()
 
 

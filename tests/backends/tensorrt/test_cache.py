@@ -118,11 +118,11 @@ def newer(path: Path) -> None:
 
 DAMAGES = [
     (cut, "has 100 bytes, expected 6000"),
-    (flip, "sha256 is not its sidecar's"),
+    (flip, "sha256 differs from its sidecar"),
     (orphan, "has no sidecar"),
     (scribble, "unreadable sidecar"),
-    (impostor, "sidecar is of another engine"),
-    (newer, "sidecar of format 2"),
+    (impostor, "sidecar belongs to another engine"),
+    (newer, "sidecar format 2"),
 ]
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_engine_is_reported_and_rebuilt_once(
     assert cache.builds == 2
     assert len(cache.told) == 1
     assert reason in cache.told[0]
-    assert "building it again" in cache.told[0]
+    assert "rebuilding it" in cache.told[0]
     assert cache.get_or_build(make_spec(), cache.build).fresh is False
 
 
@@ -312,7 +312,7 @@ def test_an_engine_that_does_not_load_is_rebuilt_once(cache: Cache, make_spec: M
 
     assert cache.load(make_spec(), cache.build, load) == "loaded"
     assert tries == [False, True]
-    assert "does not load (version tag does not match); building it again" in cache.told[0]
+    assert "does not load (version tag does not match); rebuilding it" in cache.told[0]
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -346,7 +346,7 @@ def test_an_engine_is_used_but_not_kept_if_the_folder_cannot_be_created(
     cache = Cache(tmp_path / "file" / "engines")
     engine = cache.get_or_build(make_spec(), cache.build)
     assert (engine.data, engine.path, engine.runtime_cache_path) == (DATA, None, None)
-    assert "cannot be kept" in cache.told[0]
+    assert "cannot be stored" in cache.told[0]
     assert "--engine-dir" in cache.told[0]
 
 
@@ -386,7 +386,7 @@ def test_a_full_disk_leaves_no_partial_engine(tmp_path: Path) -> None:
     code = FULL_DISK.format(folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     notice, result = done.stdout.splitlines()
-    assert "cannot be kept" in notice
+    assert "cannot be stored" in notice
     assert "File too large" in notice
     assert result == "100000 None"
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
@@ -428,7 +428,7 @@ def test_of_two_processes_one_builds(tmp_path: Path) -> None:
     assert ready
     waiter: subprocess.Popen[str] = ready[0][0].data
     assert waiter.stdout
-    assert "another process builds this engine; waiting" in waiter.stdout.readline()
+    assert "another process is building this engine; waiting" in waiter.stdout.readline()
     (tmp_path / "go").touch()
     outputs = sorted(process.communicate(timeout=120)[0] for process in (first, second))
     assert outputs == ["6000 False\n", "6000 True\n"]
@@ -440,12 +440,12 @@ def test_waiting_for_another_process_can_be_stopped(tmp_path: Path, make_spec: M
     holder, waiter = EngineCache(tmp_path), EngineCache(tmp_path, told.append, lambda: bool(told))
 
     def build() -> bytes:
-        with pytest.raises(InterruptedRunError, match="another process builds was interrupted"):
+        with pytest.raises(InterruptedRunError, match="interrupted while another process was building"):
             waiter.get_or_build(make_spec(), lambda: b"never")
         return DATA
 
     assert holder.get_or_build(make_spec(), build).fresh
-    assert told == ["another process builds this engine; waiting for it"]
+    assert told == ["another process is building this engine; waiting for it"]
 
 
 def test_prune_removes_damaged_stale_unused_and_surplus_engines(cache: Cache, make_spec: MakeSpec) -> None:

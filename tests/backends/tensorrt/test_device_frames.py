@@ -159,7 +159,7 @@ def test_short_memory_halves_the_batch(make_gpu: Callable[..., Gpu]) -> None:
     backend = gpu.backend()
     backend.submit_device(batch_on(surfaces))()
     assert all(surface.shows(1) for surface in surfaces)
-    assert "going on with batches of 2" in " ".join(gpu.notices)
+    assert "continuing with batches of 2" in " ".join(gpu.notices)
     assert [spec.profile.max.batch for spec in gpu.trt.built] == [4, 2]
     backend.close()
 

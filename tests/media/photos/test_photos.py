@@ -195,7 +195,7 @@ def test_a_layout_that_would_be_misread_is_refused(tmp_path: Path) -> None:
 def test_16_bits_become_8_with_a_warning(tmp_path: Path) -> None:
     source = deep_source(tmp_path / "in.png", smooth(3, "u2"))
     (warning,) = rewrite(source, tmp_path / "out.jpg")
-    assert "16 bits per sample become 8: JPEG holds no more" in warning
+    assert "16 bits per sample become 8: JPEG supports no more" in warning
     assert psnr(shown(tmp_path / "out.jpg"), smooth(3, "u2") / 257) > 45
 
 
@@ -415,11 +415,11 @@ def lab(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
-        ("in.jpg", cmyk, "is CMYK, for printing; expected grey or RGB; convert it first"),
-        ("in.tif", floating, "kind 'F', expected 8 or 16 bits; convert it first"),
+        ("in.jpg", cmyk, "is CMYK (for printing); expected grey or RGB; convert it first"),
+        ("in.tif", floating, "type 'F', expected 8 or 16 bits; convert it first"),
         ("in.tif", lab, "CIELAB"),
         ("in.png", lambda path: path.write_bytes(b""), "is empty"),
-        ("in.png", lambda path: path.write_bytes(b"no picture" * 99), "not a picture of a known format"),
+        ("in.png", lambda path: path.write_bytes(b"no picture" * 99), "unknown format, or damaged"),
         ("in.png", lambda path: path.mkdir(), "not a file"),
         ("in.png", lambda path: None, "does not exist"),
     ],
@@ -482,7 +482,7 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         writer.write(FrameBatch.stack(list(reader)))
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
     rewrite(source, tmp_path / "out.png")
-    with pytest.raises(UsageError, match=r"exists.*\(-y\)"):
+    with pytest.raises(UsageError, match=r"exists.*overwrite it with -y"):
         rewrite(source, tmp_path / "out.png")
     with pytest.raises(UsageError, match="is the input itself"):
         rewrite(source, source)

@@ -102,5 +102,5 @@ def test_damage_after_the_examination_is_told(folder: PrivateFolder) -> None:
     segment = examine(folder, NAME, JOB)
     assert segment is not None
     folder.write(NAME, sealed(packet(), packet(size="x")))
-    with pytest.raises(OutputError, match=r"segment 00000025.segment is damaged: .*; -y starts over"):
+    with pytest.raises(OutputError, match=r"segment 00000025.segment is damaged: .*; start over with -y"):
         list(segment.packets(Fraction(1, 25)))

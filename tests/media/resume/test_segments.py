@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import pytest
+from disk import small_disk
 
 from rtdeblur.errors import FinishedError, OutputError, UsageError
 from rtdeblur.frames import FrameBatch
@@ -144,7 +144,7 @@ def test_where_all_is_damaged_it_is_said(clip: Path, tmp_path: Path) -> None:
     cut(kept(target)[0])
     assert rewrite(clip, target) == (
         0,
-        ["1 of 2 files of the unfinished work are damaged; what they held is done again"],
+        ["1 of 2 files of the unfinished work are damaged; their frames will be restored again"],
     )
 
 
@@ -155,7 +155,9 @@ def test_a_damaged_description_costs_nothing(clip: Path, tmp_path: Path, text: s
     (kept(target)[0].parent / "job.json").write_text(text)
     done, warnings = rewrite(clip, target)
     assert done == 100
-    assert warnings == ["1 of 5 files of the unfinished work are damaged; what they held is done again"]
+    assert warnings == [
+        "1 of 5 files of the unfinished work are damaged; their frames will be restored again"
+    ]
 
 
 def test_leftovers_of_something_else_are_removed(clip: Path, tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_leftovers_of_something_else_are_removed(clip: Path, tmp_path: Path) -> 
     (folder / "00000999.segment").write_bytes(b"who knows" * 9)
     assert rewrite(clip, target) == (
         50,
-        ["1 of 4 files of the unfinished work are damaged; what they held is done again"],
+        ["1 of 4 files of the unfinished work are damaged; their frames will be restored again"],
     )
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -182,7 +184,7 @@ def test_a_segment_of_another_job_is_not_taken(clip: Path, tmp_path: Path) -> No
 def test_another_job_is_refused_or_replaces(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
-    with pytest.raises(UsageError, match="is of another job"):
+    with pytest.raises(UsageError, match="belongs to another job"):
         rewrite(clip, target, crf=30)
     clip.touch()
     with pytest.raises(UsageError, match=r"another job .input time was .*; use the same options, or -y"):
@@ -286,19 +288,11 @@ def test_a_failed_run_leaves_nothing_unless_asked(clip: Path, tmp_path: Path) ->
 
 @pytest.mark.needs_posix
 def test_a_full_disk_costs_no_finished_segment(clip: Path, tmp_path: Path) -> None:
-    import resource
-
     whole, target = tmp_path / "whole.mkv", tmp_path / "out.mkv"
     rewrite(clip, whole, codec="ffv1")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (whole.stat().st_size // 2, limits[1]))
-    try:
-        with pytest.raises(OutputError, match=r"out\.mkv': File too large"):
-            rewrite(clip, target, codec="ffv1")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    size = whole.stat().st_size // 2
+    with small_disk(size), pytest.raises(OutputError, match=r"out\.mkv': File too large"):
+        rewrite(clip, target, codec="ffv1")
     assert not target.exists()
     done = min(FRAMES, len(kept(target)) * 25)
     assert done > 0
@@ -389,7 +383,7 @@ def test_a_folder_that_is_not_the_jobs_is_refused(
         target.write_text("precious")
     plant(target.with_name(".out.mp4.rtdeblur"), victim)
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match=r"cannot keep the work on .*: .*; remove it, or write to another"):
+    with pytest.raises(OutputError, match=r"cannot hold the unfinished work for .*: .*; remove it, or write to another"):
         rewrite(clip, target, **({"overwrite": exists} | options))
     assert contents(tmp_path) == before
     assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
@@ -401,7 +395,7 @@ def test_no_work_is_kept_behind_a_link_of_another_user(clip: Path, tmp_path: Pat
     target.symlink_to(victim / "out.mp4")
     os.chown(target, STRANGER, STRANGER, follow_symlinks=False)
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match="is a link of another user"):
+    with pytest.raises(OutputError, match="is another user's link"):
         rewrite(clip, target)
     assert contents(tmp_path) == before
     assert not list(victim.glob(".*"))

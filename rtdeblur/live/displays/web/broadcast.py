@@ -1,4 +1,4 @@
-"""What each browser is sent: only the newest pictures, no faster than it draws them."""
+"""Broadcast to browsers: each gets only the newest pictures, no faster than it draws them."""
 
 from __future__ import annotations
 

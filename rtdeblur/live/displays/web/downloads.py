@@ -14,7 +14,7 @@ _TYPES = {".png": "image/png", ".mkv": "video/x-matroska"}
 
 
 class Downloads:
-    """Gives each file an address that cannot be guessed, and serves it.
+    """Serves each file at an unguessable address.
 
     Only a page that may see the pictures is sent these addresses, so they need no token; and a page that made
     its own name point here cannot know them.

@@ -1,4 +1,4 @@
-"""Who may see the page: known host names, the page's own requests, and a token beyond this machine."""
+"""Access control for the page: known host names, same-origin requests, and a token for other machines."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Guard:
             response = web.Response(status=error.status, text=f"rtdeblur: {error.reason}\n")
         if not response.prepared:
             response.headers.update(_HEADERS)
-            # Not every browser counts a WebSocket as 'self'.
+            # Not every browser treats a WebSocket as 'self'.
             sockets = " ".join(f"ws://{name} wss://{name}" for name in _names(request))
             response.headers["Content-Security-Policy"] = f"{_POLICY}; connect-src 'self' {sockets}"
         return response

@@ -1,4 +1,4 @@
-"""Connections to the page: few at a time, and none that stays silent."""
+"""Connections to the page: limited in number, and silent ones are dropped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Connection:
         return bool(self.transport.get_extra_info("socket").fileno() >= 0)
 
     def drop(self) -> None:
-        """Hang up without a word."""
+        """Close without an answer."""
         if self.deadline is not None:
             self.deadline.cancel()
         self.transport.abort()
@@ -46,8 +46,8 @@ class Listener:
 
     Servers of asyncio accept as many connections as the system queues, and wait forever for a request, so
     that a stranger could use up every file descriptor that recordings need. Here a connection has
-    `_HEAD_SECONDS` to send a request head. A newcomer that finds no room takes the place of the oldest
-    connection that has not sent one; if there is none, the newcomer is dropped.
+    `_HEAD_SECONDS` to send a request head. If there is no room for a new connection, it replaces the
+    oldest one that has not sent a head; if there is none, it is dropped.
 
     Args:
         host: address or name to listen on.
@@ -82,12 +82,12 @@ class Listener:
         """Accept connections until cancelled.
 
         Args:
-            protocol: creates what talks to one connection.
+            protocol: creates the protocol of a connection.
         """
         await asyncio.gather(*(self._accept(listening, protocol) for listening in self._sockets))
 
     def head_arrived(self, protocol: object) -> None:
-        """Note that a connection has sent a whole request head, and may take its time from now on."""
+        """Record that a connection has sent a complete request head, and is no longer timed."""
         connection = self._connections.get(protocol)
         if connection is not None and connection.deadline is not None:
             connection.deadline.cancel()

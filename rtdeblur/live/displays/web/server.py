@@ -1,4 +1,4 @@
-"""The server of the page (a `Display`), in a thread of its own."""
+"""Server of the page (a `Display`), in its own thread."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _log = logging.getLogger("rtdeblur.live.web")
 
 
 def _one_line(record: logging.LogRecord) -> bool:
-    """Drop what any stranger can cause, and shorten tracebacks to one line (a filter of `logging`)."""
+    """Drop messages that any client can cause, and shorten tracebacks to one line (a `logging` filter)."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError | ConnectionError):  # a malformed request, or one cut off
+    if isinstance(error, HttpProcessingError | ConnectionError):  # a malformed or truncated request
         return False
     if error is not None:
         record.msg, record.args = f"web page: {record.getMessage()}: {error!r}", ()
@@ -148,7 +148,7 @@ class WebPage:
 
     @web.middleware
     async def _once(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let a connection make one request, so that none is kept open without a purpose."""
+        """Allow one request per connection, so that none stays open idle."""
         self._listener.head_arrived(request.protocol)
         response = await handler(request)
         if not response.prepared:
@@ -157,7 +157,7 @@ class WebPage:
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         if len(self._sockets) >= _MOST_CLIENTS:
-            text = f"rtdeblur: {_MOST_CLIENTS} browsers are connected already; close one\n"
+            text = f"rtdeblur: {_MOST_CLIENTS} browsers are already connected; close one\n"
             return web.Response(status=503, text=text)
         viewer = web.WebSocketResponse(
             heartbeat=_HEARTBEAT_SECONDS, timeout=_CLOSE_SECONDS, max_msg_size=1024, compress=False
@@ -174,12 +174,12 @@ class WebPage:
 
 
 def _log_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what no coroutine waits for, in one line (an exception handler of asyncio)."""
+    """Log unhandled errors in one line (an asyncio exception handler)."""
     _log.warning("web page: %s: %r", context.get("message"), context.get("exception"))
 
 
 def _outward_address() -> str:
-    """Address by which other machines most likely reach this one."""
+    """Return the address by which other machines most likely reach this one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # for documentation (RFC 5737); nothing is sent

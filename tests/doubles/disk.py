@@ -1,0 +1,25 @@
+"""A disk that is soon full."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """Let no file of this process grow past `size` bytes.
+
+    Not even pytest's own log, if it is a file: so for a few calls of the product, never for a whole test.
+    """
+    import resource  # not on Windows
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
