@@ -139,8 +139,8 @@ class Deblurrer:
             changes nothing.
         strength: scale of the change, out = in + strength · (restored − in), from 0 (the input, bit for bit)
             through 1 (the model's result) to 2.
-        backend: "tensorrt" runs on an NVIDIA GPU, "openvino" and "onnxruntime" on the CPU and, with a driver, on
-            other devices; "auto" prefers a GPU.
+        backend: "tensorrt" runs on an NVIDIA GPU, "openvino" and "onnxruntime" on the CPU and other devices;
+            "auto" prefers a GPU.
         device: "auto", "cpu", "gpu", "gpu.1" (the second GPU) or "npu".
         precision: "auto" is the fastest on this machine, "fp32" is exact.
         dropout: "paper" (one mask throughout) or "off"; None for the model's default.
