@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import MethodType, ModuleType
 from typing import Any
@@ -32,7 +33,8 @@ from train.networks.generators import Generator
 State = Mapping[str, Tensor]
 """The weights of a network by name."""
 
-_PACKAGES = ("spandrel", "spandrel_extra_arches")
+_BASE, _EXTRA = "spandrel", "spandrel_extra_arches"
+"""The second holds architectures whose licences forbid commercial use, and may be missing."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +177,15 @@ def load_network(weights: State, source: Path) -> PublicGenerator:
         DependencyError: spandrel is not installed.
     """
     spandrel = _spandrel()
-    known = {name: _support(name) for name in ARCHITECTURES}
+    known = {name: _support(name) for name in _available()}
     name = next((name for name, support in known.items() if support.detect(weights)), None)
     if name is None:
         others = (support.architecture for support in spandrel.MAIN_REGISTRY.architectures("detection"))
         other = next((architecture.name for architecture in others if architecture.detect(weights)), "")
         what = f"is of {other}, which" if other else "is of a network that"
+        hint = "" if _has_extra() else f"; for more, pip install {_EXTRA.replace('_', '-')}"
         raise CheckpointError(
-            f"the checkpoint {source} {what} is not imported; expected one of {', '.join(imported())}"
+            f"the checkpoint {source} {what} is not imported; expected one of {', '.join(imported())}{hint}"
         )
     traits = ARCHITECTURES[name]
     if traits.refusal:
@@ -204,8 +207,13 @@ def load_network(weights: State, source: Path) -> PublicGenerator:
 
 
 def imported() -> list[str]:
-    """Names of the architectures that are imported."""
-    return [name for name, traits in ARCHITECTURES.items() if not traits.refusal]
+    """Return the names of the architectures that can be imported here."""
+    return [name for name in _available() if not ARCHITECTURES[name].refusal]
+
+
+def _available() -> list[str]:
+    extra = _has_extra()
+    return [name for name, traits in ARCHITECTURES.items() if extra or not traits.module.startswith(_EXTRA)]
 
 
 def _misfit(error: Exception) -> str:
@@ -231,13 +239,18 @@ def _spandrel() -> ModuleType:
     try:
         with _torchvision(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # it uses an older PyTorch's names
-            for package in _PACKAGES:
-                importlib.import_module(package)
+            spandrel = importlib.import_module(_BASE)
+            if _has_extra():
+                importlib.import_module(_EXTRA)
     except ModuleNotFoundError as error:
-        if error.name not in (*_PACKAGES, "einops"):
+        if error.name not in (_BASE, "einops"):
             raise
         raise DependencyError(error.name, "networks", "importing a public checkpoint") from None
-    return sys.modules[_PACKAGES[0]]
+    return spandrel
+
+
+def _has_extra() -> bool:
+    return find_spec(_EXTRA) is not None
 
 
 @contextmanager
@@ -247,7 +260,7 @@ def _torchvision() -> Iterator[None]:
     Two of spandrel's networks, none of ours, name three of its functions as they are loaded.
     """
     names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
-    if _PACKAGES[0] in sys.modules or _has_torchvision():
+    if _BASE in sys.modules or _has_torchvision():
         yield
         return
     for name in names:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from importlib.util import find_spec
@@ -60,18 +62,23 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "MIRNetv2": ("MIRNet2", {"n_feat": 16, "chan_factor": 1.5, "n_MRB": 1}),
 }
 """Classes of spandrel and small configurations, by architecture."""
+LAST = ("ending", "output", "tail", "conv_out")
+"""Names of last layers, whose result is added to the picture."""
 
 
 def tiny(name: str) -> nn.Module:
-    """A network of random weights; what starts as zero, and so hides the rest, is drawn too."""
+    """A network of random weights whose change is moderate, as a trained one's, and depends on all layers."""
     public._spandrel()
     torch.manual_seed(0)
     kind, options = TINY[name]
     module = importlib.import_module(ARCHITECTURES[name.partition(" ")[0]].module)
     network: nn.Module = getattr(module, kind)(**options)
-    for weight in network.parameters():
-        if weight.ndim > 1 and not weight.detach().any():
-            nn.init.normal_(weight, 0, 0.1)
+    with torch.no_grad():
+        for key, weight in network.named_parameters():
+            if weight.ndim > 1 and not weight.any():  # what starts as zero hides other layers
+                weight.normal_(0, 0.1)
+            if key.partition(".")[0] in LAST:
+                weight *= 0.1
     return network.eval()
 
 
@@ -256,6 +263,31 @@ def test_a_file_of_another_kind_is_one_line(
         attempt(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "models").exists()
+
+
+@needs_spandrel
+def test_without_the_extra_architectures_the_others_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "some.pth"
+    torch.save(tiny("MPRNet").state_dict(), path)
+    monkeypatch.setattr(public, "_has_extra", lambda: False)
+    assert public.imported() == ["NAFNet", "KBNet", "FFTformer"]
+    with pytest.raises(CheckpointError, match="for more, pip install spandrel-extra-arches"):
+        load_network(read_weights(path), path)
+    torch.save(state(), path)
+    assert load_network(read_weights(path), path).title == "NAFNet"
+
+
+@needs_spandrel
+def test_spandrel_loads_without_torchvision(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torchvision'] = None\n"
+        "from train.networks import public\n"
+        "print(public._spandrel().__version__, 'torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1:] == ["False"]
 
 
 @needs_spandrel
