@@ -51,6 +51,7 @@ HOMES = {
         "rtdeblur.backends.gate",
         "rtdeblur.backends.tensorrt.cache",
         "rtdeblur.cli.settings",
+        "rtdeblur.cli.speeds",
         "rtdeblur.model",
     ),
     "cuda": ("rtdeblur.cuda",),

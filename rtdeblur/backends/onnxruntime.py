@@ -48,7 +48,7 @@ class Provider:
         return {key: value.format(device.index) for key, value in self.options[kind].items()}
 
     def serves(self, device: Device) -> bool:
-        """Whether it may run on such a device; auto means a GPU or NPU, or the processor if there is none."""
+        """Whether it may run on such a device; auto means any."""
         has_index = any("{}" in value for value in self.options.get("gpu", {}).values())
         return device.kind == "auto" or (device.kind in self.options and (has_index or not device.index))
 
@@ -82,7 +82,7 @@ PROVIDERS = (
 class OnnxRuntimeBackend(Backend):
     """Runs a video graph by ONNX Runtime, with static shapes, in a session for each shape met.
 
-    It must restore a test picture like the processor in float32 before its first frame of a size
+    It must restore a test picture like the CPU in float32 before its first frame of a size
     (`rtdeblur.backends.gate`).
 
     Args:
@@ -91,12 +91,12 @@ class OnnxRuntimeBackend(Backend):
         device: auto takes the first of PROVIDERS that starts.
         mode: throughput computes a batch at once; latency computes its frames one after another.
         dropout: the stream's mask, for a graph that takes its tables.
-        accelerated: refuse the processor.
+        accelerated: refuse the CPU.
         stopped: polled while frames are restored; True gives them up, and raises InterruptedRunError.
 
     Raises:
         DependencyError: onnxruntime or onnx is not installed.
-        BackendError: no provider starts for that device, or precision is fp16 on the processor.
+        BackendError: no provider starts for that device, or precision is fp16 on the CPU.
         ModelError: the bundle has no graph of that precision.
     """
 
@@ -117,7 +117,7 @@ class OnnxRuntimeBackend(Backend):
         self._provider, skipped = _start_provider(self._ort, device, accelerated)
         on_cpu = self._provider is _CPU
         if on_cpu and precision == "fp16":
-            raise BackendError("onnxruntime runs fp32 on the processor, not fp16; try --precision auto")
+            raise BackendError("onnxruntime runs fp32 on the CPU, not fp16; try --precision auto")
         self._model = _exact(model) if on_cpu and precision == "auto" else model.variant(precision)
         self._where, self._mode = device, mode
         self._dropout, self._stopped = dropout, stopped
@@ -228,7 +228,7 @@ class OnnxRuntimeBackend(Backend):
 
 
 def _exact(model: Model) -> Model:
-    """The float32 graph, if the bundle has one: half precision is slower on a processor."""
+    """The float32 graph, if the bundle has one: half precision is slower on a CPU."""
     try:
         return model.variant("fp32")
     except ModelError:
@@ -292,7 +292,7 @@ def _open_session(ort: Any, graph: bytes, provider: Provider, device: Device) ->
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     chosen = [(provider.name, provider.session_options(device))]
     session = ort.InferenceSession(graph, options, providers=chosen, enable_fallback=0)
-    if session.get_providers()[0] != provider.name:  # it goes on with the processor without an error
+    if session.get_providers()[0] != provider.name:  # it falls back to the CPU without an error
         raise BackendError("its libraries or driver are missing")
     return session
 

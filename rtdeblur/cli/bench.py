@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur import system
+from rtdeblur.cli import speeds
 from rtdeblur.cli.build import ENGINE_DIR
 from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, Request, backend_option
 from rtdeblur.cli.report import echo, say, table
@@ -172,7 +173,12 @@ def _measure_all(request: BenchRequest, model: Model) -> tuple[dict[str, Any], l
             if machine["driver"]:
                 echo(f"driver {machine['driver']}")
         batches = request.batches or (1,)
-        return machine, [_measure(backend, size, batch, request) for size in sizes for batch in batches]
+        cases = [_measure(backend, size, batch, request) for size in sizes for batch in batches]
+        if model.has_graph:
+            best = max(cases, key=lambda case: (case.height * case.width, case.inference.fps))
+            place = f"{backend.name} {backend.device}"
+            speeds.record(model.manifest.sha256, best.inference.fps, (best.height, best.width), place)
+        return machine, cases
 
 
 def _each_place(request: BenchRequest, model: Model) -> Iterator[tuple[dict[str, Any], list[Case]]]:

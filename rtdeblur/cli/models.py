@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur.cli.report import echo, say
+from rtdeblur.cli.speeds import measured as measured_speeds
 from rtdeblur.errors import ModelError, OutputError
 from rtdeblur.model import DEFAULT_MODEL
 
@@ -34,10 +35,12 @@ def _lines(model: Model, default: Model | None) -> list[str]:
     measured = _measured(model)
     gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
     name = manifest.name.removesuffix("-fp16")  # name under which --model finds both precisions
+    speed = measured_speeds().get(manifest.sha256)
     return [
         f"{name}: {', '.join(facts)}",
         *_wrapped(_advice(model, default)),
         *_wrapped(f"PSNR, blurred → restored: {gains}" if gains else "not measured"),
+        *([f"  speed here: {speed}"] if speed else []),
     ]
 
 

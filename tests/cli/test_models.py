@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,18 @@ def test_a_bundled_model_is_not_shadowed(own: Path, good: Path) -> None:
         path.rename(own / f"fast{path.suffix}")
     assert rtdeblur.model.user_models() == []
     assert rtdeblur.model.Model.load("fast").path.parent != own
+
+
+def test_a_measured_speed_is_listed(capfd: pytest.CaptureFixture[str], speeds_file: Path) -> None:
+    sizes = ["--size", "64x48", "--size", "96x64"]
+    assert main(["bench", *sizes, "--frames", "0", "--seconds", "0", "--backend", "openvino"]) == 0
+    capfd.readouterr()
+    assert main(["models"]) == 0
+    assert re.search(
+        r"^  speed here: [\d.e+]+ fps at 96×64 on openvino CPU \(\d{4}-\d\d-\d\d\)$",
+        capfd.readouterr().out,
+        re.MULTILINE,
+    )
+    speeds_file.write_bytes(b'{"a": {"fps": "x"}}')
+    assert main(["models"]) == 0
+    assert "speed here" not in capfd.readouterr().out
