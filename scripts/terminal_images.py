@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Screens of a terminal for the docs: a run, halfway and at its end, and the help.
+"""Take the docs' screenshots of a terminal: a run, halfway and at its end, and the help.
 
     python scripts/terminal_images.py [FOLDER]
 
 Restores the drawn street of the model's card in a pseudo-terminal. Needs Linux or macOS and the trainer's
-packages. FOLDER is docs/images unless named.
+packages. FOLDER defaults to docs/images.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from rich.text import Text
 
 _COLUMNS = 80
 _CONTROL = re.compile(r"\r\n|\r|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A")
-"""All that rich's progress bars send besides text and colours."""
+"""Control sequences of rich's progress bars, apart from colours."""
 
 
 def output_of(words: list[str], folder: Path) -> str:
-    """Run rtdeblur in a terminal, in a folder, and return all that it sends."""
+    """Run rtdeblur in a pseudo-terminal, in a folder, and return everything it sends."""
     ours, its = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "rtdeblur", *words],
@@ -70,7 +70,7 @@ def screen_of(sent: str) -> list[str]:
 
 
 def draw(command: str, lines: list[str], path: Path) -> None:
-    """Draw a terminal as SVG, in the fonts of whoever looks at it."""
+    """Draw a terminal as SVG, in the viewer's fonts."""
     console = Console(record=True, width=_COLUMNS, file=io.StringIO())
     console.print(f"[bold green]$[/] {command}")
     for line in lines:
@@ -88,7 +88,7 @@ def main(folder: Path) -> None:
         work = Path(name)
         write_clip(work / "street.mp4")
         sent = output_of(["street.mp4"], work)
-        # The bar is drawn anew each time; the screen at a moment is what was sent until then.
+        # The bar is redrawn each time; the screen at a moment is everything sent until then.
         bars = [found.start() for found in re.finditer(r"\x1b\[2K", sent)]
         for end, until in (("running", bars[len(bars) // 2]), ("done", None)):
             draw("rtdeblur street.mp4", screen_of(sent[:until]), folder / f"terminal-{end}.svg")

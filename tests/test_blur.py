@@ -41,11 +41,11 @@ def test_a_large_picture_is_estimated_like_a_part_of_it() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (1, 400), (400, 1), (64, 64)])
-def test_a_picture_without_detail_or_size_is_no_error(shape: tuple[int, int]) -> None:
+def test_a_flat_or_tiny_picture_is_not_an_error(shape: tuple[int, int]) -> None:
     assert blur_of(np.full(shape, 99, np.uint8)) == 0
 
 
-def test_rtdeblur_makes_it_smaller() -> None:
+def test_restoring_lowers_the_estimate() -> None:
     import rtdeblur
 
     picture = smeared(scene(), 7, (0, 1)).astype(np.uint8)

@@ -104,7 +104,7 @@ def test_the_api_page_has_every_public_name() -> None:
     }
 
 
-def test_the_drawing_of_the_layers_is_the_list_that_imports_are_checked_against() -> None:
+def test_the_documented_layers_match_the_checked_ones() -> None:
     drawing = (
         (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Layers")[2].split("```")[1]
     )

@@ -79,7 +79,7 @@ def test_a_bundle_loads_by_either_path(bundle: Path, suffix: str) -> None:
     assert Model.load(str(bundle.with_suffix(suffix))).onnx == bundle.read_bytes()
 
 
-def test_one_changed_byte_is_noticed(bundle: Path) -> None:
+def test_one_changed_byte_is_detected(bundle: Path) -> None:
     data = bytearray(bundle.read_bytes())
     data[len(data) // 2] ^= 1
     bundle.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Whatever a file or a browser says, each parser returns a value or raises its own error; never another.
+"""Each parser returns a value or raises its own error for any input from a file or a browser.
 
 A few inputs per parser; `scripts/fuzz.py --parsers 20000` draws many.
 """
@@ -130,7 +130,7 @@ MANIFEST = {
 @FUZZ
 @given(texts_of(MANIFEST))
 @example(json.dumps(MANIFEST).encode())
-def test_manifest(folder: Path, data: bytes) -> None:
+def test_any_manifest_is_parsed_or_refused(folder: Path, data: bytes) -> None:
     with written(folder, "m.json", data) as path, suppress(ModelError):
         manifest = Manifest.read(path)
         assert 1 <= manifest.stride <= 16384
@@ -146,7 +146,7 @@ SIDECAR = json.loads(sidecar_of(SPEC, b"engine", 1.5))
 @FUZZ
 @given(texts_of(SIDECAR))
 @example(json.dumps(SIDECAR).encode())
-def test_sidecar(folder: Path, data: bytes) -> None:
+def test_any_sidecar_is_parsed_or_refused(folder: Path, data: bytes) -> None:
     engine = folder / f"{SPEC.stem}.engine"
     engine.write_bytes(b"engine")
     with written(folder, f"{SPEC.stem}.json", data), suppress(EngineError):
@@ -157,7 +157,7 @@ def test_sidecar(folder: Path, data: bytes) -> None:
 
 @FUZZ
 @given(texts_of({"NVIDIA GeForce RTX 4090 ((64, 96), (32, 48), 'uint8')": 61.2}))
-def test_parity_record(folder: Path, data: bytes) -> None:
+def test_any_parity_record_is_parsed_or_ignored(folder: Path, data: bytes) -> None:
     with written(folder, "x.parity", data) as path:
         assert "another" not in Record(path) or b"another" in data
 
@@ -172,7 +172,7 @@ def test_parity_record(folder: Path, data: bytes) -> None:
     | st.binary(max_size=100)
     | st.text(max_size=100).map(lambda text: text.encode(errors="replace"))
 )
-def test_build_profile(folder: Path, data: bytes) -> None:
+def test_any_build_profile_is_parsed_or_refused(folder: Path, data: bytes) -> None:
     with written(folder, "p.toml", data) as path, suppress(EngineError):
         assert all(1 <= batch <= 64 for batch in load_profile(str(path)).batches)
 
@@ -196,7 +196,9 @@ def job_facts(folder: Path) -> dict[str, Any]:
 
 @FUZZ
 @given(st.data())
-def test_job_file(folder: Path, job_facts: dict[str, Any], data: st.DataObject) -> None:
+def test_any_job_file_is_parsed_or_refused(
+    folder: Path, job_facts: dict[str, Any], data: st.DataObject
+) -> None:
     """Work whose description is odd is refused with one line, or done again."""
     text = data.draw(texts_of(job_facts))
     place = folder / ".out.mp4.rtdeblur"
@@ -244,7 +246,7 @@ def private(folder: Path) -> Iterator[PrivateFolder]:
 
 @FUZZ
 @given(segments() | mangled(segments()) | st.binary(max_size=200))
-def test_segment(private: PrivateFolder, data: bytes) -> None:
+def test_any_segment_is_parsed_or_refused(private: PrivateFolder, data: bytes) -> None:
     private.write("00000000.segment", data)
     assert glance(private, "00000000.segment") >= 0
     segment = examine(private, "00000000.segment", JOB)
@@ -274,7 +276,7 @@ WORDS = [
     | st.tuples(st.sampled_from(["strength ", "model "]), st.text(max_size=700)).map("".join)
     | st.tuples(st.just("strength "), st.floats() | st.integers()).map(lambda pair: f"{pair[0]}{pair[1]}")
 )
-def test_page_message(message: str) -> None:
+def test_any_page_message_is_parsed_or_ignored(message: str) -> None:
     from rtdeblur.live.displays import SetStrength
     from rtdeblur.live.displays.web.requests import parse
 
@@ -285,7 +287,7 @@ def test_page_message(message: str) -> None:
 
 @FUZZ
 @given(st.text(max_size=300))
-def test_what_is_printed(text: str) -> None:
+def test_any_text_is_printed_safely(text: str) -> None:
     shown = plain(text)
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in shown)
     assert all(c in shown for c in text if c.isprintable())

@@ -37,7 +37,7 @@ def test_every_frame_is_written_once_in_order_with_its_time(batch_size: int) -> 
     assert stats.media_seconds == pytest.approx(29 * 3 / 75)
 
 
-def test_what_an_earlier_run_finished_is_not_restored_again() -> None:
+def test_frames_finished_by_an_earlier_run_are_not_restored_again() -> None:
     sink = FakeSink(finished=range(4, 14))
     Pipeline(FakeSource(20), Slow(0), sink, batch_size=4).run()
     values = [int(y) for b in sink.batches for y in b.planes[0][:, 0, 0, 0]]

@@ -78,12 +78,12 @@ def test_the_most_blurred_moments_are_chosen_in_order_of_time(way: str, tmp_path
         ([], 4, []),
     ],
 )
-def test_neighbours_wait_for_other_moments(blurs: list[float], count: int, chosen: list[int]) -> None:
+def test_neighbouring_moments_are_chosen_last(blurs: list[float], count: int, chosen: list[int]) -> None:
     given = [Sample(float(index), None, blur) for index, blur in enumerate(blurs)]  # type: ignore[arg-type]
     assert [int(sample.seconds) for sample in most_blurred(given, count)] == chosen
 
 
-def test_the_estimate_is_near_what_a_run_takes(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+def test_the_estimate_is_close_to_a_real_run(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
     """Size within 40 %: sections are short, and begin with a key frame each."""
     source = make_clip(".mp4", frames=200, size="320x240")
     seen = look(source, IdentityBackend())
@@ -96,7 +96,7 @@ def test_the_estimate_is_near_what_a_run_takes(tmp_path: Path, make_clip: Callab
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_a_video_of_few_frames(tmp_path: Path, frames: int) -> None:
+def test_a_video_of_few_frames_is_sampled(tmp_path: Path, frames: int) -> None:
     seen = look(write(tmp_path / "in.mp4", range(0), frames), IdentityBackend(), moments=4)
     assert len(seen.moments) == min(4, frames)
     assert seen.estimate is not None
@@ -111,7 +111,7 @@ def test_pictures_are_upright_and_of_limited_size(tmp_path: Path, ffmpeg: Callab
     assert taken(turned)[0].picture.shape == (168, 120, 3)
 
 
-def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+def test_an_input_without_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.mp4").write_bytes(b"no video")
     with pytest.raises(InputError):
         look(tmp_path / "in.mp4", IdentityBackend())

@@ -105,7 +105,7 @@ def test_a_strength_out_of_range_is_refused(strength: object) -> None:
         StrengthBackend(IdentityBackend(), strength)  # type: ignore[arg-type]
 
 
-def test_unfinished_work_of_another_strength_is_another_job() -> None:
+def test_another_strength_is_another_job() -> None:
     full, half = (dict(StrengthBackend(Lighter(), strength).fingerprint) for strength in (1.0, 0.5))
     assert full != half
     assert full["backend"] == half["backend"] == "identity"

@@ -1,1 +1,1 @@
-"""The PyTorch trainer: networks, losses, data, fit, evaluate, export. Not part of the wheel."""
+"""PyTorch trainer: networks, losses, data, training, evaluation, export. Not part of the wheel."""

@@ -1,4 +1,4 @@
-"""The trainer's command line: `python -m train demo | fit | decay | evaluate | export` and others."""
+"""Command line of the trainer: `python -m train demo | fit | decay | evaluate | export` and others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from rtdeblur.errors import RtdeblurError, UsageError
 
 BEGAN = time.perf_counter()
-"""A timed run counts from here: loading PyTorch takes seconds."""
+"""Start of a timed run, before importing PyTorch, which takes seconds."""
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -27,9 +27,11 @@ def cli() -> None:
 
 @cli.command()
 @click.option("-o", "--output", type=NEW_FOLDER, default=Path("runs/demo"), show_default=True, help="Folder.")
-@click.option("--minutes", type=click.FloatRange(0.1), default=2.5, show_default=True, help="Time to take.")
+@click.option(
+    "--minutes", type=click.FloatRange(0.1), default=2.5, show_default=True, help="Duration of the run."
+)
 def demo(output: Path, minutes: float) -> None:
-    """Train a small network on pictures that it draws itself, and show what it has learned."""
+    """Train a small network on generated pictures, and show what it has learned."""
     from train.fit.demo import demo as run
 
     result = run(output, minutes, BEGAN)
@@ -44,7 +46,7 @@ def demo(output: Path, minutes: float) -> None:
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. --set batch=4"
 )
 def fit(config: Path, changes: tuple[str, ...]) -> None:
-    """Train as CONFIG (TOML) says, or continue the run in its output folder."""
+    """Train with CONFIG (TOML), or continue the run in its output folder."""
     from train.fit.config import load_config
     from train.fit.run import fit as run
 
@@ -54,13 +56,13 @@ def fit(config: Path, changes: tuple[str, ...]) -> None:
 @cli.command()
 @click.argument("run", type=FOLDER)
 @click.option(
-    "--steps", type=click.IntRange(1), required=True, help="Steps over which the rate falls to zero."
+    "--steps", type=click.IntRange(1), required=True, help="Steps over which the learning rate falls to zero."
 )
 @click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder of the branch.")
 def decay(run: Path, steps: int, output: Path) -> None:
-    """Branch off RUN, a folder of `fit`: train on from its checkpoint while the rate falls to zero.
+    """Branch off RUN, a folder of `fit`: continue from its checkpoint with the learning rate falling to zero.
 
-    RUN itself is left alone. An interrupted branch is continued.
+    RUN itself is unchanged. An interrupted branch is continued.
     """
     from train.fit.branch import decay as branch
 
@@ -72,11 +74,11 @@ def decay(run: Path, steps: int, output: Path) -> None:
 @click.argument("pairs", type=FOLDER, required=False)
 @click.option("--suite", type=FOLDER, help="Measure on the validation suite in this folder instead of PAIRS.")
 @click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder for the results.")
-@click.option("--config", type=FILE, help="Configuration of the network, for files that do not hold it.")
-@click.option("--clip", is_flag=True, help="PAIRS are consecutive frames of a clip: measure flicker too.")
-@click.option("--detect", is_flag=True, help="Count the people that a detector finds.")
-@click.option("--vgg", type=FILE, help="VGG weights (Caffe input): measure the feature distance too.")
-@click.option("--dropout-seed", type=int, help="Keep dropout, with the mask of this seed.")
+@click.option("--config", type=FILE, help="Configuration of the network, for files that do not contain it.")
+@click.option("--clip", is_flag=True, help="PAIRS are consecutive frames of a clip; also measure flicker.")
+@click.option("--detect", is_flag=True, help="Also count the people that a detector finds.")
+@click.option("--vgg", type=FILE, help="VGG weights (Caffe input), to also measure the feature distance.")
+@click.option("--dropout-seed", type=int, help="Enable dropout, with a mask from this seed.")
 def evaluate(
     model: Path,
     pairs: Path | None,
@@ -97,7 +99,9 @@ def evaluate(
         click.echo(report(model, pairs, output, measures))
     elif suite and not pairs:
         if measures.clip or measures.detect:
-            raise click.UsageError("--clip and --detect are for PAIRS; the suite measures flicker by itself.")
+            raise click.UsageError(
+                "--clip and --detect work only with PAIRS; the suite always measures flicker."
+            )
         click.echo(report_on_suite(model, suite, output, measures))
     else:
         raise click.UsageError("Give either PAIRS or --suite FOLDER.")
@@ -106,8 +110,8 @@ def evaluate(
 @cli.command()
 @click.argument("curve", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--add", "suite", type=FILE, help="A suite.json of `evaluate --suite` to append as a row.")
-@click.option("--core-hours", type=click.FloatRange(0), help="Spent on the training, if suite.json lacks it.")
-@click.option("--crops", type=click.IntRange(0), help="Seen in training, if suite.json lacks it.")
+@click.option("--core-hours", type=click.FloatRange(0), help="Core-hours of training, if not in suite.json.")
+@click.option("--crops", type=click.IntRange(0), help="Number of training crops, if not in suite.json.")
 def curve(curve: Path, suite: Path | None, core_hours: float | None, crops: int | None) -> None:
     """Append a row to CURVE, a CSV file of quality over training, and draw it to a PNG file next to it."""
     from train.measure.curve import append_row, draw_curve
@@ -120,20 +124,20 @@ def curve(curve: Path, suite: Path | None, core_hours: float | None, crops: int 
 @cli.command()
 @click.argument("checkpoint", type=FILE)
 @click.argument("folder", type=NEW_FOLDER)
-@click.option("--name", required=True, help="Of the model.")
-@click.option("--pictures", type=FOLDER, help="Real frames on which the graphs are compared.")
-@click.option("--licence", help="Of the weights, an SPDX name.")
+@click.option("--name", required=True, help="Name of the model.")
+@click.option("--pictures", type=FOLDER, help="Real frames for comparing the graphs.")
+@click.option("--licence", help="Licence of the weights, an SPDX identifier.")
 @click.option("--dropout", type=click.Choice(["off", "paper"]), default="off", show_default=True)
 @click.option(
     "--plain", is_flag=True, help="Only NAME-plain.onnx: float32 RGB from 0 to 1, for other programs."
 )
-@click.option("--half-only", is_flag=True, help="Leave the fp32 bundle out, which is twice as large.")
-@click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
-@click.option("--manifest", type=FILE, help="An earlier manifest: take over its training and scores.")
+@click.option("--half-only", is_flag=True, help="Skip the fp32 bundle, which is twice as large.")
+@click.option("--config", type=FILE, help="Configuration of the network, if not in the checkpoint.")
+@click.option("--manifest", type=FILE, help="An earlier manifest, whose training and scores are reused.")
 @click.option(
     "--engine",
     metavar="NxHxW",
-    help="An engine for this GPU by torch-tensorrt, as 1x720x1280; no bundle.",
+    help="Instead of a bundle, make an engine for this GPU with torch-tensorrt, e.g. 1x720x1280.",
 )
 def export(
     checkpoint: Path,
@@ -145,7 +149,7 @@ def export(
     plain: bool,
     **facts: Any,
 ) -> None:
-    """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, if they compute what they should."""
+    """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, after checking their results."""
     folder.mkdir(parents=True, exist_ok=True)
     if engine:
         from train.export.engine import export_engine
@@ -208,9 +212,9 @@ def import_(values: str, **words: Any) -> None:
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
-@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of SECOND.")
+@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of SECOND.")
 def mix(first: Path, second: Path, output: Path, share: float) -> None:
-    """Write a checkpoint between FIRST and SECOND, a run that started from it."""
+    """Interpolate between the checkpoint FIRST and SECOND, which was trained from it."""
     from train.fit.checkpoint import mix_checkpoints
 
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -225,11 +229,13 @@ def mix(first: Path, second: Path, output: Path, share: float) -> None:
 @click.option(
     "--start", type=FILE, required=True, help="Checkpoint or bundle with the weights to start from."
 )
-@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder to write.")
-@click.option("--mib", type=click.FloatRange(1), default=60, show_default=True, help="Most that it may take.")
-@click.option("--python", default="3.12", show_default=True, help="Version of the Python there.")
+@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Output folder.")
+@click.option(
+    "--mib", type=click.FloatRange(1), default=60, show_default=True, help="Maximum size of the folder."
+)
+@click.option("--python", default="3.12", show_default=True, help="Python version of the target machine.")
 def pack(config: Path, changes: tuple[str, ...], start: Path, output: Path, mib: float, python: str) -> None:
-    """Put trainer, data and weights for CONFIG into a folder, for a machine with a GPU and no network."""
+    """Pack trainer, data and weights for CONFIG into a folder, for a GPU machine without network access."""
     from train.export.pack import pack as write
     from train.fit.config import load_config
 
@@ -238,11 +244,13 @@ def pack(config: Path, changes: tuple[str, ...], start: Path, output: Path, mib:
 
 @cli.command()
 @click.argument("name")
-@click.option("--checkpoint", type=FILE, help="Measure this one first; the model was exported from it.")
-@click.option("--config", type=FILE, help="Which network it is, where the checkpoint does not say.")
-@click.option("--pairs", multiple=True, metavar="SET=FOLDER", help="Pairs to measure on, and their name.")
-@click.option("--clip", multiple=True, metavar="SET=FOLDER", help="The same; consecutive frames of a clip.")
-@click.option("--picture", is_flag=True, help="Redraw the card's picture with the bundled model.")
+@click.option(
+    "--checkpoint", type=FILE, help="First measure this checkpoint, from which the model was exported."
+)
+@click.option("--config", type=FILE, help="Configuration of the network, if not in the checkpoint.")
+@click.option("--pairs", multiple=True, metavar="SET=FOLDER", help="Pairs to measure on, with their name.")
+@click.option("--clip", multiple=True, metavar="SET=FOLDER", help="Same, for consecutive frames of a clip.")
+@click.option("--picture", is_flag=True, help="Regenerate the card's picture with the bundled model.")
 def card(
     name: str,
     checkpoint: Path | None,
@@ -265,7 +273,7 @@ def card(
 
 
 def main() -> None:
-    """Run; an error is one line, and a traceback too under RTDEBLUR_DEBUG=1."""
+    """Run the command; an error is one line, plus a traceback if RTDEBLUR_DEBUG=1."""
     try:
         cli()
     except RtdeblurError as error:

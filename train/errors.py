@@ -1,4 +1,4 @@
-"""What the trainer raises on purpose; the command line prints it as one line, as `rtdeblur` does."""
+"""Exceptions of the trainer; the command line prints them in one line, like `rtdeblur`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rtdeblur.errors import RtdeblurError, UsageError
 
 
 class ConfigError(UsageError):
-    """A configuration makes no sense."""
+    """A configuration is invalid."""
 
 
 class DataError(RtdeblurError):
@@ -14,15 +14,15 @@ class DataError(RtdeblurError):
 
 
 class CheckpointError(RtdeblurError):
-    """A file of weights is missing, damaged or of another network."""
+    """A file of weights is missing, damaged or belongs to another network."""
 
 
 class DivergedError(RtdeblurError):
-    """A loss stopped being a finite number."""
+    """A loss is no longer finite."""
 
 
 class ParityError(RtdeblurError):
-    """An exported graph does not compute what it should."""
+    """An exported graph computes wrong results."""
 
 
 class ExportError(RtdeblurError):

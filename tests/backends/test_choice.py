@@ -25,7 +25,7 @@ class TestChoice:
         monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", lambda name: gpu.driver)
         monkeypatch.setattr("rtdeblur.backends.tensorrt.choose", lambda name, capability: gpu.trt.flavour)
 
-    def test_a_gpu_with_tensorrt(self, model: Model) -> None:
+    def test_a_gpu_with_tensorrt_is_used(self, model: Model) -> None:
         backend = open_backend("auto", model)
         assert backend.name == "tensorrt"
         assert backend.description == (
@@ -33,7 +33,9 @@ class TestChoice:
         )
         backend.close()
 
-    def test_a_gpu_that_is_not_listed(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_gpu_that_is_not_listed_falls_back_to_the_cpu(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.gpu.driver.device = replace(self.gpu.driver.device, compute_capability="9.0")
         backend = open_backend("auto", model)
         assert backend.name == "openvino"
@@ -47,7 +49,7 @@ class TestChoice:
         "error",
         [CudaError("no NVIDIA driver found"), DependencyError("tensorrt_rtx", "rtx", "TensorRT-RTX")],
     )
-    def test_no_gpu_or_no_tensorrt(
+    def test_no_gpu_or_no_tensorrt_falls_back_to_the_cpu(
         self, model: Model, error: Exception, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(name: str) -> None:

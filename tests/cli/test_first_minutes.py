@@ -56,7 +56,7 @@ def ran(*words: str) -> subprocess.CompletedProcess[str]:
 # -- guesses
 
 
-def test_a_video_only(here: Path) -> None:
+def test_one_argument_writes_next_to_the_video(here: Path) -> None:
     done = ran("video.mkv", *IDENTITY)
     assert done.returncode == 0
     assert "rtdeblur: info: writing video.deblurred.mkv" in done.stderr.splitlines()
@@ -67,7 +67,7 @@ def test_a_video_only(here: Path) -> None:
     assert "overwrit" in again.stderr
 
 
-def test_all_videos_for_the_second_time(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_outputs_of_an_earlier_run_are_skipped(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copyfile("video.mkv", "other.mkv")
     for _ in range(2):
         assert main([*sorted(path.name for path in here.iterdir()), "-y", *IDENTITY]) == 0
@@ -75,7 +75,7 @@ def test_all_videos_for_the_second_time(here: Path, capfd: pytest.CaptureFixture
     assert "skipped: other.deblurred.mkv, video.deblurred.mkv" in capfd.readouterr().err
 
 
-def test_a_folder_only(here: Path) -> None:
+def test_a_folder_argument_writes_to_a_folder_next_to_it(here: Path) -> None:
     (here / "clips" / "sub").mkdir(parents=True)
     shutil.move("video.mkv", "clips/sub/video.mkv")
     assert main(["clips", "-r", "-q", *IDENTITY]) == 0
@@ -83,7 +83,7 @@ def test_a_folder_only(here: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("-i", "video.mkv"), ("--input", "video.mkv"), ("deblur", "video.mkv")])
-def test_other_ways_to_name_an_input(words: tuple[str, ...], here: Path) -> None:
+def test_ffmpeg_style_arguments_work(words: tuple[str, ...], here: Path) -> None:
     assert main([*words, "-o", "out.mkv", "-q", *IDENTITY]) == 0
     assert frames_in("out.mkv") == 10
 
@@ -115,7 +115,7 @@ def test_other_ways_to_name_an_input(words: tuple[str, ...], here: Path) -> None
         (["-o", "out.mkv"], 2, "INPUT"),
     ],
 )
-def test_wrong_words_are_understood(
+def test_likely_mistakes_get_a_suggestion(
     words: list[str], exit_code: int, told: str, here: Path, fails: Callable[..., str], clip: Path
 ) -> None:
     (here / "my own clip.mkv").symlink_to(clip)
@@ -124,18 +124,18 @@ def test_wrong_words_are_understood(
 
 
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])
-def test_words_for_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_for_help_print_the_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 0
     assert capsys.readouterr().out.startswith("Usage: rtdeblur INPUT")
 
 
 @pytest.mark.parametrize("word", ["version", "-V", "--version"])
-def test_words_for_the_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_for_the_version_print_it(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 0
     assert capsys.readouterr().out.startswith("rtdeblur ")
 
 
-def test_help_on_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_on_a_command_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", "verify"]) == 0
     assert capsys.readouterr().out.startswith("Usage: rtdeblur verify")
 
@@ -153,14 +153,14 @@ def test_help_on_a_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["--frames", "9:100"], 1),
     ],
 )
-def test_a_part(words: list[str], frames: int, here: Path) -> None:
+def test_a_part_is_restored_by_times_or_frames(words: list[str], frames: int, here: Path) -> None:
     assert main(["video.mkv", "-o", "out.mkv", "-q", *IDENTITY, *words]) == 0
     assert frames_in("out.mkv") == frames
 
 
 @pytest.mark.needs_ffmpeg
 @pytest.mark.parametrize("ending", [".mp4", ".mkv", ".ts", ".avi"])
-def test_frames_are_those_of_the_decoder(ending: str, make_clip: Callable[..., Path], tmp_path: Path) -> None:
+def test_frame_numbers_match_the_decoder(ending: str, make_clip: Callable[..., Path], tmp_path: Path) -> None:
     words = ["-preset", "medium", "-bf", "3"]  # packets are not in the order of frames
     source = make_clip(ending, *words, frames=30)
     assert (
@@ -197,7 +197,7 @@ def test_frames_are_those_of_the_decoder(ending: str, make_clip: Callable[..., P
         (["--start", "2", "--end", "1"], 2, "more than --start"),
     ],
 )
-def test_a_part_that_makes_no_sense(
+def test_an_invalid_part_is_refused(
     words: list[str], exit_code: int, told: str, here: Path, fails: Callable[..., str]
 ) -> None:
     assert told in fails("video.mkv", "-o", "out.mkv", "-q", *IDENTITY, *words, exit_code=exit_code)
@@ -206,7 +206,7 @@ def test_a_part_that_makes_no_sense(
 # -- progress and ends
 
 
-def test_pace() -> None:
+def test_pace_estimates_speed_and_remaining_time() -> None:
     pace = RunPace(expected=100)
     pace.update(4, 10.0)  # after starting, which took 10 s
     assert (pace.share, pace.speed) == ("4 %, 4 of 100 frames", "")
@@ -217,7 +217,7 @@ def test_pace() -> None:
     assert pace.share == "100 %, 120 of 120 frames"
 
 
-def test_pace_of_a_resumed_run_leaves_out_what_was_done() -> None:
+def test_pace_of_a_resumed_run_excludes_finished_frames() -> None:
     pace = RunPace(expected=1000, done=500)
     pace.update(400, 1.0)
     assert pace.fps == 0
@@ -226,7 +226,7 @@ def test_pace_of_a_resumed_run_leaves_out_what_was_done() -> None:
     assert pace.speed == "10.0 fps, 0:49 left"
 
 
-def test_pace_without_a_length() -> None:
+def test_pace_without_a_length_has_no_remaining_time() -> None:
     pace = RunPace(expected=None)
     pace.update(4, 0.0)
     pace.update(8, 1.0)
@@ -236,7 +236,7 @@ def test_pace_without_a_length() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "0:00"), (38, "0:38"), (725, "12:05"), (3725, "1:02:05")]
 )
-def test_clock(seconds: float, text: str) -> None:
+def test_durations_are_formatted_as_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
@@ -255,11 +255,11 @@ def test_clock(seconds: float, text: str) -> None:
         (4e9, "4.00 GB"),
     ],
 )
-def test_size(number: float, text: str) -> None:
+def test_sizes_are_formatted_with_units(number: float, text: str) -> None:
     assert size(number) == text
 
 
-def test_a_long_run_is_estimated_first(
+def test_a_long_run_prints_an_estimate_first(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtdeblur.cli.progress._MEASURED_SECONDS", 0.0)
@@ -273,7 +273,7 @@ def test_a_long_run_is_estimated_first(
     assert said.index("about") < said.index("of 10 frames,")
 
 
-def test_the_end_says_where_and_how_large(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_has_the_output_and_its_size(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["video.mkv", "-o", "out.mkv", "--json", *IDENTITY]) == 0
     said = capfd.readouterr()
     before, after = (Path(name).stat().st_size for name in ("video.mkv", "out.mkv"))
@@ -284,7 +284,9 @@ def test_the_end_says_where_and_how_large(here: Path, capfd: pytest.CaptureFixtu
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to one process")
-def test_ctrl_c_and_resume_give_the_same_bytes(long_clip: Path, tmp_path: Path, program: Program) -> None:
+def test_a_run_resumed_after_ctrl_c_gives_the_same_bytes(
+    long_clip: Path, tmp_path: Path, program: Program
+) -> None:
     words = (*IDENTITY, "-q", "--preset", "medium")
     with program(long_clip, "-o", tmp_path / "out.mkv", *words) as process:
         deadline = time.monotonic() + 60
@@ -306,7 +308,7 @@ def test_ctrl_c_and_resume_give_the_same_bytes(long_clip: Path, tmp_path: Path, 
 # -- quality and configuration
 
 
-def test_qualities_are_ordered_and_the_last_is_exact(here: Path) -> None:
+def test_qualities_are_ordered_and_lossless_is_exact(here: Path) -> None:
     sizes = []
     for quality in ("small", "balanced", "high", "lossless"):
         assert main(["video.mkv", "-o", "out.mkv", "-y", "-q", *IDENTITY, "--quality", quality]) == 0
@@ -333,7 +335,7 @@ def test_qualities_are_ordered_and_the_last_is_exact(here: Path) -> None:
         ("ffv1", "ffv1"),
     ],
 )
-def test_codecs_by_their_usual_names(
+def test_codecs_are_accepted_by_their_common_names(
     alias: str, encoder: str, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["video.mkv", "-o", "out.mkv", "-q", "--json", *IDENTITY, "--codec", alias]) == 0
@@ -342,7 +344,7 @@ def test_codecs_by_their_usual_names(
     assert all(line.startswith("rtdeblur: warning: ") for line in said.err.splitlines())  # no library speaks
 
 
-def test_a_codec_that_is_nearly_right(here: Path, fails: Callable[..., str]) -> None:
+def test_a_misspelt_codec_gets_a_suggestion(here: Path, fails: Callable[..., str]) -> None:
     line = fails("video.mkv", "-o", "out.mkv", *IDENTITY, "--codec", "libx256", "-q")
     assert "FFmpeg has no video encoder called 'libx256'; did you mean libx265?" in line
 
@@ -354,7 +356,7 @@ def configured(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_configuration_gives_defaults_and_words_go_first(
+def test_the_configuration_sets_defaults_that_arguments_override(
     configured: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     configured.write_text('codec = "ffv1"\nmodel = "identity"\nquiet = true\n')
@@ -378,7 +380,7 @@ def test_the_configuration_gives_defaults_and_words_go_first(
         ("quality = ", "cannot read the configuration"),
     ],
 )
-def test_a_wrong_configuration_is_named(
+def test_an_invalid_configuration_is_reported(
     text: str, told: str, configured: Path, fails: Callable[..., str]
 ) -> None:
     configured.write_text(text)
@@ -388,7 +390,7 @@ def test_a_wrong_configuration_is_named(
         assert str(configured) in line
 
 
-def test_config_shows_where_and_what(configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_shows_the_file_and_its_settings(configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config"]) == 0
     assert str(configured) in capsys.readouterr().out
     configured.write_text('quality = "high"\n[live]\nweb = "8765"\n')
@@ -403,7 +405,7 @@ def test_config_shows_where_and_what(configured: Path, capsys: pytest.CaptureFix
 # -- help, completion, messages
 
 
-def test_help_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_fits_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24
@@ -420,7 +422,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     assert f"_RTDEBLUR_COMPLETE={shell}_complete" in capsys.readouterr().out.replace("'", "")
 
@@ -439,7 +441,7 @@ def test_a_completion_script(shell: str, capsys: pytest.CaptureFixture[str]) -> 
         (["rtdeblur", "completion", "z"], ["plain,zsh"]),
     ],
 )
-def test_the_tab_key(words: list[str], completed: list[str]) -> None:
+def test_the_shell_completes_commands_options_and_files(words: list[str], completed: list[str]) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -454,7 +456,7 @@ def test_the_tab_key(words: list[str], completed: list[str]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_itself_completes(tmp_path: Path) -> None:
+def test_bash_completes_with_the_script(tmp_path: Path) -> None:
     (tmp_path / "rtdeblur").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rtdeblur "$@"\n')
     (tmp_path / "rtdeblur").chmod(0o755)
     script = 'eval "$(rtdeblur completion bash)"; COMP_WORDS=(rtdeblur doc); COMP_CWORD=1; '
@@ -466,7 +468,7 @@ def test_bash_itself_completes(tmp_path: Path) -> None:
     assert "doctor" in done.stdout.split()
 
 
-def test_the_man_page_is_of_these_options() -> None:
+def test_the_man_page_matches_the_options() -> None:
     script = ROOT / "scripts" / "man_page.py"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -475,7 +477,7 @@ def test_the_man_page_is_of_these_options() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_first_line_is_short_and_details_are_for_v(
+def test_details_are_printed_only_with_v(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtdeblur.cli.machine.why_no_gpu", lambda: "no NVIDIA GPU")
@@ -488,7 +490,7 @@ def test_the_first_line_is_short_and_details_are_for_v(
     assert "rtdeblur: detail: model fast; openvino" in said
 
 
-def test_the_log_has_everything_even_when_quiet(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_file_has_everything_even_with_quiet(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["video.mkv", "-o", "out.mkv", "-q", *IDENTITY, "--log-file", "run.log"]
     assert main(words) == 0
     assert capfd.readouterr().err == ""
@@ -499,12 +501,12 @@ def test_the_log_has_everything_even_when_quiet(here: Path, capfd: pytest.Captur
     assert all(line[:2] == "20" for line in log.splitlines())
 
 
-def test_a_log_that_cannot_be_written(here: Path, fails: Callable[..., str]) -> None:
+def test_an_unwritable_log_file_is_an_error(here: Path, fails: Callable[..., str]) -> None:
     line = fails("video.mkv", "-o", "out.mkv", *IDENTITY, "--log-file", "nowhere/run.log")
     assert "cannot write the log file 'nowhere/run.log'" in line
 
 
-def test_models_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_models_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80

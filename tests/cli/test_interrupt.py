@@ -212,7 +212,7 @@ def test_one_signal_ends_a_run_wherever_it_hangs(
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_waits_for_nothing(
+def test_a_second_signal_ends_the_run_at_once(
     second: int, clip: Path, tmp_path: Path, stuck: Callable[..., subprocess.Popen[str]]
 ) -> None:
     with stuck("encoder", clip, "-o", tmp_path / "out.mkv", "--model", "identity") as process:

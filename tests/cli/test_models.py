@@ -37,7 +37,7 @@ def test_the_table_lists_every_model(capsys: pytest.CaptureFixture[str]) -> None
     ("psnr", "told"),
     [(25.0, "for the best result: 0.75 dB better"), (24.0, "only to compare: 0.25 dB worse")],
 )
-def test_words_say_which_to_use(
+def test_each_model_says_when_to_use_it(
     psnr: float,
     told: str,
     bundle: Callable[..., Path],

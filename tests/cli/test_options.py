@@ -65,7 +65,7 @@ def test_every_command_has_the_same_precisions() -> None:
 
 
 @pytest.mark.parametrize("command", [bench.command, live.command])
-def test_the_backend_identity_means_the_model(command: click.Command) -> None:
+def test_backend_identity_means_the_model_identity(command: click.Command) -> None:
     (option,) = (param for param in command.params if param.name == "backend")
     assert option.type.convert("identity", option, None) == "identity"
     words = dict.fromkeys((field.name for field in fields(Request)), None) | {"backend": "identity"}

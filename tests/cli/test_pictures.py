@@ -67,7 +67,7 @@ def test_strength_applies_to_photos(tmp_path: Path) -> None:
             assert (np.asarray(image) == np.asarray(before)).all() == same
 
 
-def test_what_a_photo_loses_is_a_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_names_what_a_photo_loses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(np.full((48, 64, 4), 99, np.uint8)).save(tmp_path / "in.png")
     assert restore(tmp_path / "in.png", "-o", tmp_path / "out.jpg") == 0
     assert "the transparency is not kept" in capfd.readouterr().err
@@ -100,7 +100,7 @@ def test_numbered_pictures_become_one_video_in_the_order_of_their_numbers(tmp_pa
     assert rate_of(output) == 30
 
 
-def test_pictures_that_the_shell_listed_become_one_video(tmp_path: Path) -> None:
+def test_pictures_listed_by_the_shell_become_one_video(tmp_path: Path) -> None:
     paths = sorted(numbered(tmp_path / "in").iterdir())  # as a shell does: frame1, frame10, frame11 …
     assert restore(*paths, "-o", tmp_path / "out.mkv") == 0
     assert levels(tmp_path / "out.mkv") == list(range(1, 13))

@@ -29,7 +29,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return opened
 
 
-def test_a_preview_is_one_page_with_all_that_a_user_wants_to_know(
+def test_a_preview_is_one_page_with_estimates_and_moments(
     source: Path, tmp_path: Path, shown: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.html"
@@ -50,7 +50,7 @@ def test_a_preview_is_one_page_with_all_that_a_user_wants_to_know(
     assert not output.exists()
 
 
-def test_without_a_name_the_page_is_opened(source: Path, shown: list[str]) -> None:
+def test_without_an_output_the_page_is_opened(source: Path, shown: list[str]) -> None:
     assert main(["preview", str(source), "--model", "identity", "-q"]) == 0
     (address,) = shown
     page = Path(address.removeprefix("file://"))
@@ -60,7 +60,7 @@ def test_without_a_name_the_page_is_opened(source: Path, shown: list[str]) -> No
     page.parent.rmdir()
 
 
-def test_figures_for_programs(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_figures(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["-o", str(tmp_path / "page.html"), "--json", "-q"]
     assert main(["preview", str(source), *words]) == 0
     figures = json.loads(capfd.readouterr().out)
@@ -133,7 +133,7 @@ def test_bad_requests_are_one_clear_line(source: Path, tmp_path: Path, fails: Fa
     assert main(["preview", str(source), "-o", str(page), "-y", "-q", "--model", "identity"]) == 0
 
 
-def test_words_for_times_and_blur() -> None:
+def test_times_and_blur_are_described_in_words() -> None:
     assert [clock(s) for s in (0, 7.4, 61, 3600, 5025)] == ["0:00", "0:07", "1:01", "1:00:00", "1:23:45"]
     assert [moment_of(s) for s in (0, 7.34, 59.96, 61.5)] == ["0:00.0", "0:07.3", "1:00.0", "1:01.5"]
     assert [in_words(b) for b in (0.2, 0.45, 0.5, 0.8)] == [

@@ -39,7 +39,7 @@ sys.exit(code)
 """
 
 SECOND_SEGMENT = 13
-"""The touch that begins it."""
+"""The touch that starts it."""
 
 
 def run(kill_at: int, *words: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Words that are no videos get one line that says what to do."""
+"""Arguments that are not videos get one line that says what to do."""
 
 from __future__ import annotations
 
@@ -32,19 +32,23 @@ def said(capfd: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
         "ftp://h/x.mp4",
     ],
 )
-def test_an_address_is_no_file(address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_address_is_not_taken_for_a_file(
+    address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     code, line = said(capfd, address, "-o", tmp_path / "o.mp4")
     assert code == 2
     assert f"{address!r} is an address" in line
     assert "rtdeblur live" in line
 
 
-def test_an_address_keeps_its_password(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_address_is_printed_without_its_password(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     _, line = said(capfd, "rtsp://admin:hunter2@127.0.0.1/x", "-o", tmp_path / "o.mp4")
     assert "hunter2" not in line
 
 
-def test_the_address_of_a_file_is_a_file(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_a_file_url_names_a_file(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip(".mkv", sound=False)
     spaced = tmp_path / "a clip.mkv"
     spaced.write_bytes(clip.read_bytes())
@@ -52,7 +56,9 @@ def test_the_address_of_a_file_is_a_file(make_clip: MakeClip, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("pattern", ["frame%04d.png", "frame%d.jpg", "*.mp4", "clip?.mov", "clip[0-9].mov"])
-def test_a_pattern_is_no_file(pattern: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_is_not_taken_for_a_file(
+    pattern: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     code, line = said(capfd, tmp_path / pattern, "-o", tmp_path / "o.mp4")
     assert code
     assert "pattern" in line
@@ -60,7 +66,7 @@ def test_a_pattern_is_no_file(pattern: str, tmp_path: Path, capfd: pytest.Captur
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".bmp", ".webp", ""])
-def test_a_photo_is_no_video(
+def test_a_photo_is_not_taken_for_a_video(
     ending: str, tmp_path: Path, ffmpeg: Ffmpeg, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / f"made{ending or '.jpg'}"
@@ -72,7 +78,7 @@ def test_a_photo_is_no_video(
     assert "playlist" not in line
 
 
-def test_an_animated_webp_says_what_to_do(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_an_animated_webp_gets_advice(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.4", "-c:v", "libwebp_anim", tmp_path / "a.webp")
     with pytest.raises(
         NoVideoError, match="animated WebP, which FFmpeg cannot read; convert it to GIF or APNG"
@@ -80,7 +86,7 @@ def test_an_animated_webp_says_what_to_do(tmp_path: Path, ffmpeg: Ffmpeg) -> Non
         FileReader(tmp_path / "a.webp")
 
 
-def test_an_unknown_codec_names_those_that_are_known(
+def test_an_unknown_codec_lists_the_known_ones(
     make_clip: MakeClip, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code, line = said(capfd, make_clip(".mkv", sound=False), "-o", tmp_path / "o.mp4", "--codec", "h266x")

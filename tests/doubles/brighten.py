@@ -1,4 +1,4 @@
-"""A model that adds 1 to every sample, and backends that run it on a GPU that is none."""
+"""A model that adds 1 to every sample, and backends that run it on a fake GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = (32, 48)
 
 
 def brighten(tables: dict[str, list[int | str]] | None = None, by: float = 1.0) -> bytes:
-    """A video graph that adds 1 to every sample, as the engines of the fake do; `tables` play no part."""
+    """A video graph that adds 1 to every sample, as the engines of the fake do; `tables` are unused."""
     shapes = {"y": ["n", 1, "h", "w"], "u": ["n", 1, "a", "b"], "v": ["n", 1, "a", "b"]}
     kinds = {"yuv_to_rgb": [3, 4], "rgb_to_yuv": [3, 4], "peak": [1]}
     inputs = [helper.make_tensor_value_info(k, TensorProto.UINT8, s) for k, s in shapes.items()]
@@ -73,7 +73,7 @@ class Gpu:
 
     @property
     def work(self) -> list[str]:
-        """What was done with batches, in order; the copies of one direction as one."""
+        """Operations on batches, in order; consecutive copies in one direction count as one."""
         names = [call[0] for call in self.driver.calls]
         names = [n for n in names if n in ("upload", "execute", "launch", "download", "wait")]
         return [n for i, n in enumerate(names) if i == 0 or n != names[i - 1]]

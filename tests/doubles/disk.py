@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""A disk that soon fills up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def small_disk(size: int) -> Iterator[None]:
     """Let no file of this process grow past `size` bytes.
 
-    Not even pytest's own log, if it is a file: so for a few calls of the product, never for a whole test.
+    This includes pytest's log, if it is a file, so use it only around a few calls, never for a whole test.
     """
     import resource  # not on Windows
 

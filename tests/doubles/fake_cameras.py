@@ -1,4 +1,4 @@
-"""Doubles of cameras: one that OpenCV opens, and the library of virtual ones."""
+"""Fakes of cameras: one for OpenCV, and the library of virtual cameras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class FakeCapture:
-    """Stands in for `cv2.VideoCapture`."""
+    """Fake `cv2.VideoCapture`."""
 
     opened = True
     pictures: list[np.ndarray | None]
@@ -33,7 +33,7 @@ class FakeCapture:
 
 
 def fake_pyvirtualcam() -> SimpleNamespace:
-    """Stands in for the module pyvirtualcam; `cameras` holds those opened, each with what was `sent`."""
+    """Fake module pyvirtualcam; `cameras` has those opened, each with the pictures `sent`."""
     cameras: list[SimpleNamespace] = []
 
     def camera(width: int, height: int, fps: float, *, fmt: str, device: str | None) -> SimpleNamespace:

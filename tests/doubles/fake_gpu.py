@@ -1,7 +1,7 @@
-"""A GPU that is none: a driver that does its work late, and a TensorRT that runs on it.
+"""A fake GPU: a driver that works asynchronously, and a TensorRT that runs on it.
 
-Work that is put into a stream is done when somebody waits for it, from the host memory as it is *then*: who
-touches a buffer too early, or reads one too early, gets wrong bytes. Every call is noted.
+Work queued in a stream runs when it is waited for, on the contents of host memory at *that* time: code that
+reuses or reads a buffer too early gets wrong bytes. Every call is recorded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rtdeblur.device import DevicePlane
 from rtdeblur.errors import CudaError, GpuMemoryError
 
 UPLOAD_MS, INFERENCE_MS, DOWNLOAD_MS = 1.0, 10.0, 2.0
-"""What a copy of a plane, and a run, take on the fake's own clock."""
+"""Durations of a plane's copy and of a run, on the fake's clock."""
 
 Work = Callable[[], None]
 
@@ -57,17 +57,17 @@ class FakeDriver:
 
     @property
     def alive(self) -> int:
-        """How much was taken and not given back."""
+        """Bytes allocated and not freed."""
         kinds = (self.device_memory, self.host_memory, self.streams, self.events, self.graphs)
         return sum(map(len, kinds)) - 1  # the default stream is nobody's
 
     def handle(self, size: int = 1) -> int:
-        """A number that stands for something, and as many behind it that stand for nothing else."""
+        """Reserve a range of numbers for a handle or allocation; return the first."""
         handle, self._next = self._next, self._next + -(-max(size, 1) // 4096) * 4096
         return handle
 
     def at(self, address: int, size: int) -> np.ndarray:
-        """The device memory there, all of it one allocation's."""
+        """Return the device memory of an allocation."""
         for base, memory in (self.device_memory | self.foreign_memory).items():
             if base <= address < base + memory.size:
                 assert address - base + size <= memory.size, "beyond the end of an allocation"
@@ -75,13 +75,13 @@ class FakeDriver:
         raise AssertionError(f"no device memory at {address}")
 
     def foreign(self, size: int) -> int:
-        """Address of device memory that another library took."""
+        """Allocate device memory as another library would; return its address."""
         address = self.handle(size)
         self.foreign_memory[address] = np.zeros(size, np.uint8)
         return address
 
     def rows(self, plane: DevicePlane) -> np.ndarray:
-        """A view on rows of device memory, (rows, width)."""
+        """Return a view of rows of device memory, (rows, width)."""
         whole = self.at(plane.address, plane.pitch * (plane.rows - 1) + plane.width)
         return np.lib.stride_tricks.as_strided(whole, (plane.rows, plane.width), (plane.pitch, 1))
 
@@ -135,7 +135,7 @@ class FakeDriver:
         self.drain(stream)
 
     def drain(self, stream: int) -> None:
-        """Do what a stream has to do, for whoever waits: also a library with a context of its own."""
+        """Run a stream's queued work, also for another library's wait."""
         with self._working:
             while self.streams[stream]:
                 self.streams[stream].popleft()()
@@ -220,7 +220,7 @@ class FakeDriver:
         self.closed += 1
 
     def put(self, stream: int, work: Work, ms: float = 0.0) -> None:
-        """Queue work that takes so long, or note it for a graph."""
+        """Queue work of a duration, or record it in a graph being captured."""
 
         def timed() -> None:
             self.clocks[stream] += ms
@@ -230,7 +230,7 @@ class FakeDriver:
 
 
 class FakeTensorRT:
-    """The part of TensorRT that runs engines; its engines add 1 to every sample, up to the peak.
+    """Fake of TensorRT's runtime; its engines add 1 to every sample, up to the peak.
 
     Attributes:
         driver: whose memory it works on.
@@ -263,7 +263,7 @@ class FakeTensorRT:
         self.flavour = Flavour(name, "Fake TensorRT", self.module.__name__, name, portable=portable)
 
     def build(self, onnx: bytes, spec: EngineSpec, *_: Any) -> bytes:
-        """Stands for `rtdeblur.backends.tensorrt.builder.build`."""
+        """Fake of `rtdeblur.backends.tensorrt.builder.build`."""
         self.built.append(spec)
         return json.dumps(spec.as_json()).encode()
 
@@ -382,7 +382,7 @@ class _Cache:
 
 
 def _module(fake: FakeTensorRT) -> ModuleType:
-    """What `import` of the flavour gives."""
+    """The fake module of the flavour."""
 
     class Runtime:
         def __init__(self, logger: Any) -> None:

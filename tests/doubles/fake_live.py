@@ -1,4 +1,4 @@
-"""Doubles of a live session: a clock, sources, a backend, a sink and a display."""
+"""Fakes for live sessions: a clock, sources, a backend, a sink and a display."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class EndlessSource:
 class FakeBackend:
     """Adds 1 to every luma sample, unless it is `broken`.
 
-    It takes as long as `seconds` says, and raises `error` if it is set.
+    Takes `seconds` per frame, and raises `error` if set.
     """
 
     name = description = "fake"
@@ -115,7 +115,7 @@ class FakeBackend:
 
 
 class RecordingDisplay:
-    """Keeps what it is shown; `script` returns the commands of each call."""
+    """Records what it is shown; `script` returns the commands of each call."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class FakeSink:
 
 
 class Said:
-    """Keeps the lines that a session logs."""
+    """Collects the lines that a session logs."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

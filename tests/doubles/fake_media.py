@@ -1,4 +1,4 @@
-"""Doubles of the two ends of a run: a source of frames and a sink, held to the contracts of `tests/media`."""
+"""Fakes of a frame source and a sink, which pass the contract suites of `tests/media`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FakeSource:
     """Source of small frames, each carrying its index.
 
     Args:
-        count: frames to give.
+        count: number of frames.
         fail_at: index of the frame in whose place decoding fails.
         seconds: time to decode each.
         wide_from: index of the first frame that is two columns wider.
@@ -65,7 +65,7 @@ class FakeSource:
 
 
 class FakeSink:
-    """Sink that keeps what it is given.
+    """Sink that records what it is given.
 
     Args:
         fail_at: number of the write that fails.
@@ -107,7 +107,7 @@ class FakeSink:
 
     @property
     def carriers(self) -> list[Any]:
-        """What the frames carried."""
+        """Carriers of the frames."""
         return [carrier for batch in self.batches for carrier in batch.carriers]
 
     def _check(self) -> None:

@@ -1,6 +1,6 @@
-"""NVDEC and NVENC that are none: frames in the memory of a `FakeDriver`, by way of the processor's codecs.
+"""Fakes of NVDEC and NVENC: frames in the memory of a `FakeDriver`, coded on the CPU.
 
-PyAV's own frames cannot lie on a device that is not there; these answer what the package asks of them.
+PyAV's frames cannot be on a missing device; these have everything that the package uses.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ PITCH = 512
 
 
 class CudaFrame:
-    """A frame in the GPU's memory: what is asked of a `VideoFrame`, and the rest from the one it was made of.
+    """A frame in GPU memory, which delegates the rest of `VideoFrame` to the original frame.
 
-    NVDEC fills it on the default stream, so whoever does not wait for that sees nothing yet.
+    NVDEC fills it on the default stream, so code that does not wait for that sees no picture.
     """
 
     def __init__(self, driver: FakeDriver, frame: VideoFrame, sw_format: str) -> None:
@@ -72,7 +72,7 @@ class CudaFrame:
             rows[...] = picture
 
     def reformat(self, *args: Any, **words: Any) -> VideoFrame:
-        """As PyAV does: a copy in the host's memory, then what was asked for."""
+        """Like PyAV: copy to host memory, then convert."""
         self.driver.drain(DEFAULT_STREAM)
         copy = self._software
         if copy is None:
@@ -86,7 +86,7 @@ class CudaFrame:
 
 
 class FakeNvdec:
-    """A decoder that gives its n-th frame as `form` says: nv12, p010le, or yuv420p, the processor's own."""
+    """A decoder whose n-th frame has the format `form(n)`: nv12, p010le, or yuv420p (decoded on the CPU)."""
 
     is_hwaccel = True
 
@@ -107,7 +107,7 @@ class FakeNvdec:
 
 
 class FakeNvenc:
-    """An encoder of frames in either memory; lossless, so that tests see what it was given.
+    """An encoder of frames in either memory; lossless, so that tests see its input.
 
     Attributes:
         taken: of each frame, whose memory it came from.
@@ -133,7 +133,7 @@ class FakeNvenc:
 def install(
     monkeypatch: pytest.MonkeyPatch, driver: FakeDriver, form: Callable[[int], str] = lambda _: "nv12"
 ) -> list[str]:
-    """Give this process a GPU that decodes and encodes; the list tells whose memory frames came from."""
+    """Install a fake GPU that decodes and encodes; the list records the memory that frames came from."""
     taken: list[str] = []
     open_video, add_to = container.open_video, Encoding.add_to
 

@@ -1,4 +1,4 @@
-"""A guard for every test: what it starts and changes must end with it."""
+"""Guard for every test: everything it starts or changes must end with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _import_libraries() -> None:
 
 
 def _children() -> dict[int, str]:
-    """Processes that this one started and that it has not waited for; empty where the system does not say."""
+    """Return child processes not waited for; empty if the system does not list them."""
     found = {}
     for listed in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):  # the thread ended meanwhile
@@ -52,7 +52,7 @@ def _environment() -> dict[str, str]:
 def nothing_is_left_behind() -> Iterator[None]:
     """Fail a test that leaves a thread, a child process or a change of the environment behind.
 
-    What wider fixtures started before the test is theirs.
+    What wider-scoped fixtures started before the test is ignored.
     """
     _import_libraries()
     threads, children, environment = set(_threads()), _children(), _environment()

@@ -1,4 +1,4 @@
-"""Makes the base view of a stereo film (MV-HEVC, ITU-T H.265 annexes F and G) of a plain HEVC stream."""
+"""Turns a plain HEVC stream into the base view of a stereo film (MV-HEVC, ITU-T H.265 annexes F and G)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Bits:
 
 
 def with_two_views(stream: bytes, width: int, height: int) -> bytes:
-    """The stream with a VPS that announces a second view, of 8 bits and 4:2:0, which is not there."""
+    """The stream with a VPS that announces a second view, of 8 bits and 4:2:0, which is missing."""
     units = re.split(rb"\x00*\x00\x00\x01", stream)[1:]
     return b"".join(
         b"\0\0\0\1" + (_two_views(unit, width, height) if unit[0] >> 1 & 63 == _VPS else unit)

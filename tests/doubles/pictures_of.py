@@ -1,4 +1,4 @@
-"""Small moving pictures as image files: an animation, and photos in a folder."""
+"""Small test pictures as image files: an animation, and photos in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that something holds on to, found by Python's garbage collector."""
+"""Objects kept alive by another one, found by Python's garbage collector."""
 
 from __future__ import annotations
 

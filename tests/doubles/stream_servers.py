@@ -1,6 +1,6 @@
 """Servers of live streams on this machine: HTTP, and RTSP over TCP.
 
-The RTSP server knows as much of RFC 2326 and RFC 6184 as a camera must.
+The RTSP server implements the parts of RFC 2326 and RFC 6184 that a camera needs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 def transport_stream(sizes: list[tuple[int, int]], frames: int = 15) -> bytes:
-    """H.264 in a transport stream; one run of frames for each size, its clock beginning anew."""
+    """H.264 in a transport stream; one run of frames per size, each with a restarted clock."""
     out = b""
     for width, height in sizes:
         buffer = BytesIO()

@@ -1,6 +1,6 @@
-"""A window of `rtdeblur live` in a process of its own, driven by lines of JSON.
+"""A window of `rtdeblur live` in its own process, driven by lines of JSON.
 
-OpenCV's windows hang if PyAV was loaded before, as it is in the tests; and Qt ends with its process only.
+OpenCV's windows hang if PyAV was loaded before, as it is in the tests; and Qt ends only with its process.
 """
 
 # ruff: noqa: T201
@@ -52,7 +52,7 @@ class WindowProcess:
         self._ask({"close": True})
 
     def end(self) -> str:
-        """End the process; return its exit code."""
+        """Terminate the process; return its exit code."""
         self._in.close()
         self._out.close()
         return self._process.wait(30)

@@ -25,7 +25,7 @@ class Screen:
         self._environment = os.environ | {"DISPLAY": display}
 
     def xdotool(self, *words: object) -> str:
-        """Do what a user does."""
+        """Send input as a user would."""
         done = subprocess.run(
             ["xdotool", *map(str, words)], env=self._environment, check=True, capture_output=True, text=True
         )

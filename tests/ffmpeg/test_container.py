@@ -1,4 +1,4 @@
-"""What is opened and what is not: other files, devices, pictures too large."""
+"""Opening of inputs, and refusal of other files, devices and pictures that are too large."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def test_a_playlist_reads_nothing_else(
             server.accept()
 
 
-def test_the_refusal_says_why(tmp_path: Path) -> None:
+def test_a_refusal_states_its_reason(tmp_path: Path) -> None:
     (tmp_path / "x.ffconcat").write_text(CONCAT.format(url="x.mp4"))
     with pytest.raises(InputError, match="playlist"):
         open_input(tmp_path / "x.ffconcat")
 
 
-def test_a_percent_sign_is_no_pattern(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_a_percent_sign_is_not_a_pattern(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", tmp_path / "x%03d.png")
-    for text in ("does not exist; patterns are not taken", "is a photo"):
+    for text in ("does not exist; patterns are not supported here", "is a photo"):
         with pytest.raises(InputError, match=text):
             open_input(tmp_path / "x%03d.png")
         shutil.copyfile(tmp_path / "x001.png", tmp_path / "x%03d.png")
@@ -76,7 +76,7 @@ def test_a_percent_sign_is_no_pattern(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
         "x" * 251 + ".mkv",
     ],
 )
-def test_any_name_is_a_name(
+def test_any_file_name_can_be_opened(
     name: str, make_clip: MakeClip, tmp_path: Path, rewrite: Callable[..., object]
 ) -> None:
     source = tmp_path / name
@@ -88,7 +88,7 @@ def test_any_name_is_a_name(
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
-def test_only_files_and_pipes_are_read(tmp_path: Path) -> None:
+def test_only_files_and_pipes_are_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         os.chdir(tmp_path)  # a socket's name is short
         server.bind("socket")
@@ -125,7 +125,9 @@ def ivf(width: int, height: int) -> bytes:
         ("x.y4m", b"YUV4MPEG2 W65535 H65535 F25:1 C420\nFRAME\n" + bytes(100_000), "65535x65535"),
     ],
 )
-def test_a_huge_picture_takes_no_memory(name: str, data: bytes, size: str, tmp_path: Path) -> None:
+def test_a_huge_picture_is_refused_before_memory_is_allocated(
+    name: str, data: bytes, size: str, tmp_path: Path
+) -> None:
     import resource
 
     path = tmp_path / name
@@ -148,14 +150,14 @@ def test_a_huge_picture_takes_no_memory(name: str, data: bytes, size: str, tmp_p
     assert size in last
 
 
-def test_the_limit_is_an_option(make_clip: MakeClip) -> None:
+def test_the_size_limit_can_be_raised(make_clip: MakeClip) -> None:
     clip = make_clip(".mkv", sound=False)  # 98x66
     with pytest.raises(InputError, match=r"98x66, more than 6467 pixels.*--max-pixels"):
         FileReader(clip, max_pixels=98 * 66 - 1)
     FileReader(clip, max_pixels=98 * 66).close()
 
 
-def test_the_limit_holds_in_mid_stream(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_the_size_limit_applies_in_mid_stream(make_clip: MakeClip, tmp_path: Path) -> None:
     small = make_clip(".ts", "-bf", "0", sound=False)
     large = make_clip(".ts", "-bf", "0", "-output_ts_offset", "0.48", size="640x480", sound=False)
     path = tmp_path / "both.ts"

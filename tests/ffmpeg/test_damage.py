@@ -1,4 +1,4 @@
-"""Damage is counted, however FFmpeg tells of it, and whole files have none."""
+"""Damage is counted, however FFmpeg reports it, and intact files have none."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cut(source: Path, target: Path) -> Path:
         (".webm", ("-c:v", "libvpx-vp9", "-deadline", "realtime")),
     ],
 )
-def test_a_whole_file_has_none(ending: str, words: tuple[str, ...], make_clip: MakeClip) -> None:
+def test_an_intact_file_has_no_damage(ending: str, words: tuple[str, ...], make_clip: MakeClip) -> None:
     frames, found = read(make_clip(ending, *words, frames=50, sound=False))
     assert frames == 50
     assert found.kinds == {}
@@ -73,7 +73,7 @@ def test_a_whole_file_has_none(ending: str, words: tuple[str, ...], make_clip: M
         (".mkv", ("-c:v", "libsvtav1", "-preset", "12"), damage.PACKETS),
     ],
 )
-def test_changed_bytes_are_noticed(
+def test_changed_bytes_are_counted_as_damage(
     ending: str, words: tuple[str, ...], kind: str, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     whole = make_clip(ending, *words, size="320x240", frames=50, sound=False)
@@ -91,7 +91,7 @@ def test_changed_bytes_are_noticed(
         (".avi", ("-c:v", "mpeg4"), damage.MISSING),
     ],
 )
-def test_a_missing_end_is_noticed(
+def test_a_missing_end_is_counted_as_damage(
     ending: str, words: tuple[str, ...], kind: str, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     whole = make_clip(ending, *words, frames=50, sound=False)
@@ -102,14 +102,16 @@ def test_a_missing_end_is_noticed(
         assert frames + found.kinds[kind] + found.kinds.get(damage.PACKETS, 0) in (50, 51)
 
 
-def test_a_part_misses_nothing(make_clip: MakeClip) -> None:
+def test_frames_outside_the_part_are_not_missing(make_clip: MakeClip) -> None:
     reader = FileReader(make_clip(".mp4", frames=50, sound=False), start=1, duration=0.4)
     assert sum(1 for _ in reader) == 10
     reader.close()
     assert reader.damage.kinds == {}
 
 
-def test_times_that_go_back_are_noticed(make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_timestamps_that_decrease_are_counted_as_damage(
+    make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
     path = tmp_path / "back.mkv"
     clip = make_clip(".mkv", "-c:v", "mjpeg", frames=50, sound=False)
     ffmpeg("-i", clip, "-c", "copy", "-bsf:v", "setts=pts=PTS+lt(N\\,20)/TB:dts=DTS", path)
@@ -118,7 +120,7 @@ def test_times_that_go_back_are_noticed(make_clip: MakeClip, tmp_path: Path, ffm
     assert set(found.kinds) == {damage.TIMES}
 
 
-def test_strict_raises_the_first(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_strict_raises_the_first_damage(make_clip: MakeClip, tmp_path: Path) -> None:
     path = cut(make_clip(".mkv", frames=50, sound=False), tmp_path / "cut.mkv")
     reader = FileReader(path, strict=True)
     with pytest.raises(InputError, match=r"cut\.mkv' is damaged .*--strict"):
@@ -126,7 +128,7 @@ def test_strict_raises_the_first(make_clip: MakeClip, tmp_path: Path) -> None:
     reader.close()
 
 
-def test_it_says_how_often_what_was_met() -> None:
+def test_the_report_counts_each_kind() -> None:
     found = Damage()
     found.add(damage.PACKETS, "first")
     found.add(damage.PACKETS, "second")

@@ -1,4 +1,4 @@
-"""Frames may carry side data of any kind, also of one that PyAV has no name for."""
+"""Frames may have side data of any kind, including kinds that PyAV does not name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=0.2")
 
 
 @pytest.mark.parametrize("kind", range(64))
-def test_every_number_is_a_kind(kind: int) -> None:
+def test_unknown_side_data_types_are_accepted(kind: int) -> None:
     member = Type(kind)
     assert member.value == kind
     assert Type(kind) is member
@@ -46,7 +46,7 @@ def _exif_jpeg(folder: Path, ffmpeg: Ffmpeg) -> Path:
 
 
 def _spatial(folder: Path, ffmpeg: Ffmpeg) -> Path:
-    """A film as phones record it for two eyes: MV-HEVC, whose VPS announces two views."""
+    """A stereo video as recorded by phones: MV-HEVC, whose VPS announces two views."""
     words = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:bframes=0:pools=1")
     ffmpeg(*PICTURE, *words, "-pix_fmt", "yuv420p", folder / "base.hevc")
     both = with_two_views((folder / "base.hevc").read_bytes(), 128, 96)
@@ -56,7 +56,7 @@ def _spatial(folder: Path, ffmpeg: Ffmpeg) -> Path:
 
 
 @pytest.mark.parametrize("make", [_exif_jpeg, _spatial])
-def test_side_data_without_a_name_stops_nothing(
+def test_frames_with_unnamed_side_data_are_read(
     make: Callable[[Path, Ffmpeg], Path], tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
 ) -> None:
     source = make(tmp_path, ffmpeg)

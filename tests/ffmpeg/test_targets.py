@@ -9,7 +9,7 @@ from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.ffmpeg.targets import PartFile
 
 
-def test_the_target_appears_whole(tmp_path: Path) -> None:
+def test_the_target_appears_only_when_complete(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     part = PartFile(target, source=None, overwrite=False)
     part.path.write_bytes(b"video")
@@ -23,7 +23,7 @@ def test_the_target_appears_whole(tmp_path: Path) -> None:
     assert target.read_bytes() == b"video"
 
 
-def test_what_is_discarded_leaves_the_old_file(tmp_path: Path) -> None:
+def test_discarding_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     target.write_bytes(b"old")
     part = PartFile(target, source=None, overwrite=True)
@@ -35,7 +35,7 @@ def test_what_is_discarded_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("alias", ["itself", "dots", "symlink", "hardlink"])
-def test_the_input_is_no_output(tmp_path: Path, alias: str) -> None:
+def test_the_input_cannot_be_the_output(tmp_path: Path, alias: str) -> None:
     source = tmp_path / "in.mp4"
     source.write_bytes(b"source")
     (tmp_path / "sub").mkdir()
@@ -49,19 +49,19 @@ def test_the_input_is_no_output(tmp_path: Path, alias: str) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_an_existing_target_needs_permission(tmp_path: Path) -> None:
+def test_an_existing_target_needs_overwrite(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").touch()
-    with pytest.raises(UsageError, match=r"out\.mp4' exists"):
+    with pytest.raises(UsageError, match=r"out\.mp4' already exists"):
         PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
 
 
 @pytest.mark.parametrize(("target", "said"), [("no/out.mp4", "No such file"), ("", "is a directory")])
-def test_where_nothing_can_be_written(tmp_path: Path, target: str, said: str) -> None:
+def test_an_unwritable_target_is_an_error(tmp_path: Path, target: str, said: str) -> None:
     with pytest.raises(OutputError, match=said):
         PartFile(tmp_path / target, source=None, overwrite=False)
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_writing_to_a_link_keeps_the_link(tmp_path: Path) -> None:
     real, link = tmp_path / "disk" / "real.mp4", tmp_path / "link.mp4"
     real.parent.mkdir()
     link.symlink_to(real)
@@ -93,7 +93,7 @@ def left(path: Path, victim: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("plant", [symbolic, dangling, hard, left])
-def test_what_bears_the_parts_name_is_not_written_through(
+def test_a_link_at_the_part_files_name_is_not_followed(
     tmp_path: Path, plant: Callable[[Path, Path], None]
 ) -> None:
     victim, name = tmp_path / "victim.txt", tmp_path / ".part"
@@ -112,7 +112,7 @@ def test_what_bears_the_parts_name_is_not_written_through(
 @pytest.mark.parametrize(
     "make", [Path.mkdir, pytest.param(getattr(os, "mkfifo", None), marks=pytest.mark.needs_posix)]
 )
-def test_a_parts_name_that_is_no_file_is_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_folder_at_the_part_files_name_is_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".part")
     with pytest.raises(OutputError, match=r"it holds .part, which is not a file"):
         PartFile(tmp_path / "out.mp4", source=None, overwrite=False, part=tmp_path / ".part")
@@ -121,7 +121,7 @@ def test_a_parts_name_that_is_no_file_is_left_alone(tmp_path: Path, make: Callab
 
 @posix
 @pytest.mark.parametrize("name", [None, ".part"])
-def test_a_part_that_is_replaced_while_it_grows(tmp_path: Path, name: str | None) -> None:
+def test_a_part_file_replaced_while_it_grows_is_an_error(tmp_path: Path, name: str | None) -> None:
     victim = tmp_path / "victim.txt"
     victim.write_bytes(b"precious")
     part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False, part=name and tmp_path / name)
@@ -137,7 +137,7 @@ def test_a_part_that_is_replaced_while_it_grows(tmp_path: Path, name: str | None
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
+def test_a_file_that_appears_during_the_run_stays(tmp_path: Path) -> None:
     part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
     (tmp_path / "out.mp4").write_bytes(b"precious")
     with pytest.raises(OutputError, match="another program wrote it meanwhile"):
@@ -149,7 +149,7 @@ def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
 @pytest.mark.needs_posix
 @posix
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o777, 0o444, 0o400])
-def test_a_replaced_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+def test_the_new_file_keeps_the_mode_of_the_old(tmp_path: Path, mode: int) -> None:
     target = tmp_path / "out.mp4"
     target.write_bytes(b"old")
     target.chmod(mode)
@@ -162,7 +162,7 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
 
 
 @posix
-def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
+def test_a_new_file_has_the_default_mode(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     part = PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
     part.commit()
@@ -171,7 +171,7 @@ def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can act as two users")
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_link_of_another_user_is_not_followed(tmp_path: Path, exists: bool) -> None:
+def test_another_users_link_is_not_followed(tmp_path: Path, exists: bool) -> None:
     victim, link = tmp_path / "victim.txt", tmp_path / "out.mp4"
     if exists:
         victim.write_bytes(b"precious")

@@ -39,7 +39,7 @@ def test_a_finite_source_ends(fake, said) -> None:
     assert said.lines == []
 
 
-def test_a_lost_source_is_opened_again_and_said_once_each_way(fake, said) -> None:
+def test_a_lost_source_is_reopened_and_reported_once(fake, said) -> None:
     first = fake.source([fake.picture(0), fake.lost("the cable is out")])
     first.damaged = 7
     second = fake.source([fake.picture(1), fake.picture(2)])  # its end is no end: a stream has none
@@ -59,7 +59,7 @@ def test_a_lost_source_is_opened_again_and_said_once_each_way(fake, said) -> Non
     ]
 
 
-def test_a_source_that_was_never_there_is_an_error(said) -> None:
+def test_a_source_missing_at_the_start_is_an_error(said) -> None:
     capture = run([refused], said)
     assert isinstance(capture.error, InputError)
     assert "Connection refused" in str(capture.error)
@@ -76,7 +76,7 @@ def test_a_patient_capture_waits_for_it(fake, said) -> None:
     ]
 
 
-def test_an_accident_ends_the_capture(fake, said) -> None:
+def test_an_unexpected_exception_ends_the_capture(fake, said) -> None:
     capture = run([lambda: fake.source([fake.picture(), MemoryError("no memory")])], said)
     assert isinstance(capture.error, MemoryError)
 
@@ -102,7 +102,7 @@ def test_delays_double_up_to_the_longest(fake, said, monkeypatch: pytest.MonkeyP
     assert delays == [0.5, 1, 2, 3, 3, 0.5, 1]
 
 
-def test_stop_waits_for_nothing(fake, said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_does_not_wait_for_the_delay(fake, said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", 1000)
     capture = LiveCapture(refused, said, patient=True)
     capture.start()

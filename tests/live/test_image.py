@@ -1,4 +1,4 @@
-"""Planes to BGR, held against the arithmetic of `Colour`."""
+"""Conversion of planes to BGR, compared with the arithmetic of `Colour`."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_colours_are_those_of_the_matrix(
     assert error.mean() < 0.7
 
 
-def test_another_matrix_would_be_seen() -> None:
+def test_a_wrong_matrix_would_be_detected() -> None:
     frame = frame_of(smooth(), Colour("bt601"))
     wrong = Frame(frame.planes, 0, frame.time_base, Colour("bt709"))
     assert np.abs(to_bgr(frame).astype(int) - to_bgr(wrong)).max() > 10
 
 
 @pytest.mark.parametrize("chroma", [(2, 1), (4, 1), (4, 4)])
-def test_odd_sizes_and_rare_chroma(chroma: tuple[int, int]) -> None:
+def test_odd_sizes_and_rare_chroma_formats_are_converted(chroma: tuple[int, int]) -> None:
     across, down = chroma
     height, width = 65, 97
     planes = [np.full((height, width), 126, np.uint8)]
@@ -62,7 +62,7 @@ def test_odd_sizes_and_rare_chroma(chroma: tuple[int, int]) -> None:
     assert (bgr == 128).all()
 
 
-def test_gray_is_gray() -> None:
+def test_gray_stays_gray() -> None:
     neutral = np.full((1, 1), 128, np.uint8)
     y = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     bgr = to_bgr(Frame((y, neutral, neutral), 0, Fraction(1, 25), Colour(full_range=True)))
@@ -70,7 +70,7 @@ def test_gray_is_gray() -> None:
 
 
 @pytest.mark.parametrize("size", [(33, 49), (132, 196), (40, 98)])
-def test_scaling(size: tuple[int, int]) -> None:
+def test_frames_are_scaled(size: tuple[int, int]) -> None:
     bgr = to_bgr(frame_of(smooth(), Colour(), 2, 2), size)
     assert bgr.shape == (*size, 3)
     middle = bgr[size[0] // 2, size[1] // 2, ::-1] / 255

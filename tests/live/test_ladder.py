@@ -34,19 +34,19 @@ class Machine:
 COSTS = [16.0, 9.0, 4.0, 2.25, 1.0]
 
 
-def test_a_machine_that_keeps_up_stays_at_the_best(clock) -> None:
+def test_a_fast_machine_stays_on_the_top_rung(clock) -> None:
     machine = Machine(clock, 16 / (0.9 * BUDGET), COSTS)
     machine.run(600)
     assert machine.used == [0]
 
 
-def test_one_that_does_not_goes_at_once_where_it_should_fit(clock) -> None:
+def test_a_slow_machine_steps_down_at_once_to_a_rung_that_fits(clock) -> None:
     machine = Machine(clock, 3 / BUDGET, COSTS)
     machine.run(0.5)
     assert machine.used == [0, 3]
 
 
-def test_load_that_comes_and_goes_is_followed_down_and_up(clock) -> None:
+def test_the_ladder_follows_a_changing_load(clock) -> None:
     machine = Machine(clock, 20 / BUDGET / 0.9, COSTS)
     machine.run(30)
     assert machine.index == 0
@@ -55,13 +55,13 @@ def test_load_that_comes_and_goes_is_followed_down_and_up(clock) -> None:
     assert machine.used == [0, 2, 1, 0]
 
 
-def test_just_between_two_rungs_it_does_not_flap(clock) -> None:
+def test_the_ladder_does_not_oscillate_between_two_rungs(clock) -> None:
     machine = Machine(clock, 15.5 / BUDGET, COSTS)  # the best takes 1.03 of the budget
     machine.run(3600)
     assert machine.used == [0, 1]
 
 
-def test_a_climb_that_fails_is_tried_less_and_less(clock) -> None:
+def test_a_failed_step_up_is_retried_less_and_less_often(clock) -> None:
     class Deceiver(Machine):
         def run(self, seconds: float, speed: float | None = None) -> int:
             end = self.clock() + seconds
@@ -81,7 +81,7 @@ def test_a_climb_that_fails_is_tried_less_and_less(clock) -> None:
     assert len(machine.used) < in_a_minute + 2 * 3540 / Governor.MOST_HOLD_SECONDS + 8
 
 
-def test_one_hiccup_changes_nothing(clock) -> None:
+def test_a_single_slow_picture_changes_nothing(clock) -> None:
     governor = Governor(clock)
     governor.begin(COSTS, BUDGET)
     for i in range(100):
@@ -89,14 +89,14 @@ def test_one_hiccup_changes_nothing(clock) -> None:
         assert governor.observe(1.0 if i == 50 else 0.02, BUDGET) == 0
 
 
-def test_a_hopeless_model_is_left_after_two_pictures(clock) -> None:
+def test_a_far_too_slow_model_is_left_after_two_pictures(clock) -> None:
     governor = Governor(clock)
     governor.begin(COSTS, BUDGET)
     assert governor.observe(2.0, BUDGET) == 0
     assert governor.observe(2.0, BUDGET) == len(COSTS) - 1
 
 
-def test_a_new_size_begins_where_it_should_fit(clock) -> None:
+def test_a_new_size_starts_on_a_rung_that_fits(clock) -> None:
     machine = Machine(clock, 11 / BUDGET, COSTS)
     machine.run(5)
     assert machine.index == 1
@@ -104,7 +104,7 @@ def test_a_new_size_begins_where_it_should_fit(clock) -> None:
     assert machine.governor.begin(COSTS, BUDGET) == 1
 
 
-def test_the_ladder_falls_in_cost_and_never_below_a_useful_size() -> None:
+def test_rungs_fall_in_cost_but_not_below_a_useful_size() -> None:
     ladder = rungs([FAST, BIG], 360, 640)
     assert [(r.model, r.size) for r in ladder] == [
         ("big", (360, 640)),
@@ -119,14 +119,14 @@ def test_the_ladder_falls_in_cost_and_never_below_a_useful_size() -> None:
     assert [r.size for r in rungs([FAST], 90, 160)] == [(90, 160)]
 
 
-def test_a_heavier_model_that_is_no_better_is_no_rung() -> None:
+def test_a_heavier_model_that_is_not_better_is_skipped() -> None:
     worse = Candidate("worse", 60.0, 23.0)
     assert rungs([worse, FAST], 360, 640) == rungs([FAST], 360, 640)
     assert [r.model for r in rungs([worse, BIG, FAST], 90, 160)] == ["big", "fast"]
     assert [r.model for r in rungs([Candidate("twin", 8.0, 23.0), FAST], 90, 160)] == ["fast"]
 
 
-def test_nothing_larger_than_720p_is_tried_on_an_unknown_machine(clock) -> None:
+def test_an_unknown_machine_starts_at_720p_or_less(clock) -> None:
     ladder = rungs([FAST], 2160, 3840)
     assert ladder[first_guess(ladder)].size == (540, 960)
     assert first_guess(rungs([FAST], 720, 1280)) == 0

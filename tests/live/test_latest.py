@@ -3,7 +3,7 @@ import threading
 from rtdeblur.live.latest import Latest
 
 
-def test_a_newer_item_replaces_one_that_nobody_took() -> None:
+def test_a_newer_item_replaces_one_not_taken() -> None:
     slot: Latest[int] = Latest()
     for item in range(5):
         slot.put(item)
@@ -23,7 +23,7 @@ def test_the_last_item_can_be_taken_after_the_end() -> None:
     assert slot.dropped == 0
 
 
-def test_who_waits_is_woken() -> None:
+def test_a_waiting_thread_is_woken() -> None:
     slot: Latest[int] = Latest()
     taken: list[int | None] = []
     thread = threading.Thread(target=lambda: taken.append(slot.take()))

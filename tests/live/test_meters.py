@@ -3,7 +3,7 @@ import pytest
 from rtdeblur.live.meters import FrameInterval, Latency, Rate
 
 
-def test_rate_counts_the_last_seconds_alone(clock) -> None:
+def test_the_rate_covers_only_the_last_seconds(clock) -> None:
     rate = Rate(2.0, clock)
     assert rate.per_second == 0
     for _ in range(100):
@@ -14,7 +14,7 @@ def test_rate_counts_the_last_seconds_alone(clock) -> None:
     assert rate.per_second == 0
 
 
-def test_the_interval_outlives_jumps_of_the_senders_clock() -> None:
+def test_the_interval_ignores_jumps_of_the_senders_clock() -> None:
     interval = FrameInterval()
     assert interval.seconds is None
     for start in (5.0, 90_000.0, 0.0):
@@ -32,7 +32,7 @@ def test_the_interval_follows_a_change_of_rate() -> None:
     assert interval.seconds == pytest.approx(1 / 15)
 
 
-def test_latency_percentiles_are_those_of_the_sorted_values(clock) -> None:
+def test_latency_percentiles_match_the_sorted_values(clock) -> None:
     latency = Latency(3.0, clock)
     assert latency.recent is None
     assert latency.overall is None

@@ -54,7 +54,7 @@ def noted(tmp_path: Path) -> Callable[[tuple[int, int, int, int]], Path]:
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
-def test_a_live_picture_is_turned_as_players_turn_it(
+def test_a_live_picture_is_rotated_as_in_players(
     turn: tuple[int, int, int, int],
     noted: Callable[[tuple[int, int, int, int]], Path],
     ffmpeg: Callable[..., bytes],
@@ -81,7 +81,7 @@ def test_a_live_picture_is_turned_as_players_turn_it(
     ids=["4:2:0", "4:4:4", "4:2:2", "4:1:1", "gray"],
 )
 @pytest.mark.parametrize("bit_depth", [8, 14])
-def test_any_chroma_can_be_turned_and_shown(
+def test_any_chroma_format_can_be_rotated_and_shown(
     chroma: tuple[int, int], expected: tuple[int, int], bit_depth: int
 ) -> None:
     dtype, grey = (np.uint8, 128) if bit_depth == 8 else (np.uint16, 1 << 13)

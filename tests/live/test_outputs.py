@@ -28,7 +28,7 @@ def test_times_count_from_the_first_frame(fake, said) -> None:
     assert (output.frames, output.dropped, output.error) == (3, 0, None)
 
 
-def test_a_slow_sink_loses_the_oldest_and_holds_nobody_up(fake, said) -> None:
+def test_a_slow_sink_drops_the_oldest_and_delays_nothing(fake, said) -> None:
     gate = threading.Event()
     sink = fake.sink(gate)
     output = LiveOutput("recording", sink.open, said, depth=4)
@@ -44,7 +44,7 @@ def test_a_slow_sink_loses_the_oldest_and_holds_nobody_up(fake, said) -> None:
     assert output.frames in (4, 5)  # what waited, and one in the sink's hands
 
 
-def test_a_receiver_that_goes_is_tried_again(fake, said) -> None:
+def test_a_lost_receiver_is_reopened(fake, said) -> None:
     sink = fake.sink(fail_at=(2, 3))
     output = LiveOutput("sending to udp://x", sink.open, said, persistent=True)
     for i in range(5):
@@ -64,7 +64,7 @@ def test_a_receiver_that_goes_is_tried_again(fake, said) -> None:
 
 
 @pytest.mark.parametrize(("fail_at", "persistent", "frames"), [((1,), True, 0), ((3,), False, 2)])
-def test_one_that_never_was_there_and_a_full_disk_are_the_end(
+def test_a_missing_receiver_and_a_full_disk_end_the_output(
     fake, said, fail_at: tuple[int, ...], persistent: bool, frames: int
 ) -> None:
     sink = fake.sink(fail_at=fail_at)

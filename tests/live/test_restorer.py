@@ -18,7 +18,7 @@ def slow(clock, fake):
     return backend
 
 
-def test_auto_works_smaller_where_the_model_is_too_slow(clock, fake, slow) -> None:
+def test_auto_lowers_the_resolution_if_the_model_is_too_slow(clock, fake, slow) -> None:
     restorer = LiveRestorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         clock.advance(BUDGET)
@@ -29,7 +29,7 @@ def test_auto_works_smaller_where_the_model_is_too_slow(clock, fake, slow) -> No
     assert restorer.label == "fast (auto)"
 
 
-def test_a_single_huge_frame_is_done_small_at_once(clock, fake, slow) -> None:
+def test_a_single_huge_frame_is_restored_at_a_lower_resolution(clock, fake, slow) -> None:
     restorer = LiveRestorer([AUTO], [Candidate("fast", 8.0, 24.0)], lambda name: slow, clock)
     for i in range(30):
         restorer.restore(fake.picture(i, 360, 640), BUDGET)
@@ -47,7 +47,7 @@ def test_a_named_model_works_at_the_size_of_the_picture_however_slow(clock, fake
     assert restorer.label == "fast"
 
 
-def test_the_choices_go_round_and_every_backend_is_opened_once(fake, clock) -> None:
+def test_the_choices_cycle_and_each_backend_is_opened_once(fake, clock) -> None:
     opened = []
 
     def open_backend(name: str):
@@ -67,7 +67,7 @@ def test_the_choices_go_round_and_every_backend_is_opened_once(fake, clock) -> N
     assert all(backend.closed for _, backend in opened)
 
 
-def test_a_model_that_is_missing_shows_at_the_start(clock) -> None:
+def test_a_missing_model_fails_at_the_start(clock) -> None:
     def refuse(name: str):
         raise ModelError(f"no model is called {name!r}")
 
@@ -80,7 +80,7 @@ def test_a_model_that_is_missing_shows_at_the_start(clock) -> None:
     [((90, 160), (45, 80), 8), ((91, 161), (46, 81), 8), ((90, 160), (90, 80), 10), ((90, 160), (1, 1), 8),
      ((90, 160), (90, 160), 12)],
 )  # fmt: skip
-def test_what_a_model_leaves_alone_stays_bit_for_bit(
+def test_unchanged_pixels_stay_bit_for_bit(
     shape: tuple[int, int], chroma: tuple[int, int], depth: int
 ) -> None:
     random = np.random.default_rng(1)

@@ -61,7 +61,7 @@ def test_a_slow_model_gets_the_newest_picture_and_the_rest_is_counted(fake, make
     assert display.pictures[-1].blurred.pts == 299  # the last is never stale
 
 
-def test_a_slow_display_gets_the_newest_picture_and_stops_nobody(fake, make) -> None:
+def test_a_slow_display_gets_the_newest_picture_and_delays_nothing(fake, make) -> None:
     source = fake.source([fake.picture(i) for i in range(300)], finite=True, pace=0.002)
     display = fake.display(seconds=0.05)
     summary = make(source, displays=[display]).run()
@@ -70,7 +70,7 @@ def test_a_slow_display_gets_the_newest_picture_and_stops_nobody(fake, make) -> 
     assert summary.shown < 60
 
 
-def test_auto_goes_smaller_for_a_slow_model(fake, make) -> None:
+def test_auto_lowers_the_resolution_for_a_slow_model(fake, make) -> None:
     backend = fake.backend(lambda shape: 0.1 * shape[0] * shape[1] / (360 * 640))
     source = fake.source([fake.picture(i, 360, 640) for i in range(200)], finite=True, pace=0.01)
     display = fake.display()
@@ -80,7 +80,7 @@ def test_auto_goes_smaller_for_a_slow_model(fake, make) -> None:
     assert all(p.restored.planes[0].shape == (360, 640) for p in display.pictures)
 
 
-def test_a_sudden_4k_frame_and_a_change_of_size_pass(fake, make) -> None:
+def test_a_sudden_4k_frame_and_a_change_of_size_are_handled(fake, make) -> None:
     frames = [fake.picture(i) for i in range(20)]
     frames += [fake.picture(20, 2160, 3840)] + [fake.picture(i, 64, 96) for i in range(21, 60)]
     display = fake.display()
@@ -89,7 +89,7 @@ def test_a_sudden_4k_frame_and_a_change_of_size_pass(fake, make) -> None:
     assert all(p.restored.layout == p.blurred.layout for p in display.pictures)
 
 
-def test_quit_ends_it(fake, make) -> None:
+def test_quit_ends_the_session(fake, make) -> None:
     source = fake.endless()
     display = fake.display(lambda shown, status: [Command.QUIT] if shown == 5 else [])
     assert make(source, displays=[display]).run().shown == 5
@@ -97,7 +97,7 @@ def test_quit_ends_it(fake, make) -> None:
     assert display.closed
 
 
-def test_duration_and_stop_end_it(fake, make) -> None:
+def test_duration_and_stop_end_the_session(fake, make) -> None:
     assert make(fake.endless(), displays=[fake.display()], duration=0.2).run().shown > 0
     session = make(fake.endless(), displays=[fake.display()])
     threading.Timer(0.3, session.stop).start()
@@ -116,7 +116,7 @@ def test_duration_is_kept_if_the_source_never_comes(said) -> None:
     assert 0.3 <= time.monotonic() - began < 5
 
 
-def test_a_model_is_chosen_by_name_and_auto_is_back_in_the_end(fake, make) -> None:
+def test_a_model_can_be_chosen_by_name_and_auto_again(fake, make) -> None:
     def script(shown: int, status):
         return {3: [UseModel("auto")], 10: [UseModel("nonsense")], 15: [Command.NEXT_MODEL],
                 20: [Command.NEXT_MODEL], 40: [Command.QUIT]}.get(shown, [])  # fmt: skip
@@ -133,7 +133,7 @@ def test_a_model_is_chosen_by_name_and_auto_is_back_in_the_end(fake, make) -> No
     assert display.statuses[-1].models == ("fast", "auto")
 
 
-def test_strength_is_set_while_it_runs(fake, make) -> None:
+def test_strength_can_be_set_during_a_session(fake, make) -> None:
     def script(shown: int, status):
         return {5: [SetStrength(0.0)], 20: [SetStrength(2.0)], 40: [Command.QUIT]}.get(shown, [])
 
@@ -168,7 +168,7 @@ def test_finished_files_are_offered_to_displays(fake, make, tmp_path: Path) -> N
         assert list(container.decode(video=0))
 
 
-def test_pause_stands_still_while_outputs_go_on(fake, make, said) -> None:
+def test_pause_freezes_displays_while_outputs_continue(fake, make, said) -> None:
     output = LiveOutput("sending", fake.sink().open, said)
 
     def script(shown: int, status):
@@ -195,7 +195,7 @@ def test_a_display_that_fails_ends_the_session_cleanly(fake, make) -> None:
     assert display.closed
 
 
-def test_recording_goes_on_and_off_by_a_key(fake, make, tmp_path: Path) -> None:
+def test_a_key_starts_and_stops_a_recording(fake, make, tmp_path: Path) -> None:
     turns = iter([5, 25])
     at = next(turns)
 
@@ -232,7 +232,7 @@ def test_a_snapshot_is_a_pair_of_pictures(fake, make, tmp_path: Path, said) -> N
     assert any("saved" in line for line in said.lines)
 
 
-def test_next_model_is_asked_for_and_shown(fake, make) -> None:
+def test_the_next_model_can_be_requested_and_is_shown(fake, make) -> None:
     def script(shown: int, status):
         return {5: [Command.NEXT_MODEL], 40: [Command.QUIT]}.get(shown, [])
 
@@ -243,7 +243,7 @@ def test_next_model_is_asked_for_and_shown(fake, make) -> None:
     assert any(s.message == "model: auto" for s in display.statuses)
 
 
-def test_what_cannot_begin_is_an_error(fake, make, said) -> None:
+def test_a_session_that_cannot_start_is_an_error(fake, make, said) -> None:
     backend = fake.backend()
     backend.error = BackendError("a frame is too small")
     with pytest.raises(BackendError, match="too small"):
@@ -260,7 +260,7 @@ def test_what_cannot_begin_is_an_error(fake, make, said) -> None:
     assert not any("refused" in line for line in said.lines)  # the error says it
 
 
-def test_a_recording_that_a_key_starts_and_that_fails_is_said(fake, make, tmp_path: Path, said) -> None:
+def test_a_failed_recording_started_by_key_is_reported(fake, make, tmp_path: Path, said) -> None:
     folder = tmp_path / "gone"
 
     def script(shown: int, status):
@@ -272,7 +272,7 @@ def test_a_recording_that_a_key_starts_and_that_fails_is_said(fake, make, tmp_pa
     assert not display.statuses[-1].recording
 
 
-def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, said) -> None:
+def test_a_model_that_fails_later_does_not_end_the_session(fake, make, said) -> None:
     backend = fake.backend()
 
     def script(shown: int, status):
@@ -288,7 +288,7 @@ def test_a_model_that_fails_later_costs_pictures_not_the_session(fake, make, sai
     assert display.statuses[-1].message == ""
 
 
-def test_a_model_that_returns_no_pictures_is_said(fake, make, said) -> None:
+def test_broken_model_output_is_reported(fake, make, said) -> None:
     backend = fake.backend()
 
     def script(shown: int, status):
@@ -303,7 +303,7 @@ def test_a_model_that_returns_no_pictures_is_said(fake, make, said) -> None:
     assert display.statuses[-1].message == ""
 
 
-def test_with_nobody_left_to_take_pictures_it_ends(fake, make, said) -> None:
+def test_the_session_ends_when_no_output_is_left(fake, make, said) -> None:
     full = fake.sink(fail_at=range(4, 1000))
     full.problem = "cannot write 'x.mkv': No space left on device"
     output = LiveOutput("recording", full.open, said)

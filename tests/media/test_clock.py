@@ -27,7 +27,7 @@ def test_a_missing_time_follows_the_duration() -> None:
     assert [clock.stamp(0, 100), clock.stamp(None, 70), clock.stamp(None, 0)] == [0, 70, 110]
 
 
-def test_a_restarted_clock_goes_on_where_it_was() -> None:
+def test_a_restarted_clock_continues_where_it_was() -> None:
     splicer = Splicer()
     times = [Fraction(100), Fraction(101), Fraction(3), Fraction(102), Fraction(4)]
     placed = [time + splicer.offset(time, Fraction(1)) for time in times]

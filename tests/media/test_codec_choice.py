@@ -31,7 +31,7 @@ ALIASES = {
 
 
 @pytest.mark.parametrize("name", ALIASES)
-def test_a_codec_means_the_encoder_that_is_tested(name: str) -> None:
+def test_a_codec_name_selects_the_tested_encoder(name: str) -> None:
     assert encoder_of(name) == ALIASES[name]
 
 
@@ -87,7 +87,7 @@ def test_every_container_gets_an_encoder_that_fits(
     assert codec in (None, found)
 
 
-def test_dv_is_scaled_and_says_so(make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite) -> None:
+def test_dv_is_scaled_with_a_warning(make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite) -> None:
     writer = rewrite(make_clip(".mp4", size="96x64", frames=5), "out.dv")
     assert [w for w in writer.warnings if "scaled" in w] == [
         "96x64 is scaled to 720x576: dvvideo supports no other size; .mkv keeps it"
@@ -96,5 +96,5 @@ def test_dv_is_scaled_and_says_so(make_clip: MakeClip, tmp_path: Path, rewrite: 
 
 def test_a_rate_that_dv_lacks_is_refused(make_clip: MakeClip, rewrite: Rewrite) -> None:
     source = make_clip(".mp4", "-r", 24, size="96x64", frames=25)
-    with pytest.raises(OutputError, match=r"dvvideo encodes 25 or 29\.97 frames per second, got 24"):
+    with pytest.raises(OutputError, match=r"dvvideo supports only 25 or 29\.97 frames per second, got 24"):
         rewrite(source, "out.dv")

@@ -154,7 +154,7 @@ def _into_a_pipe(clip: Path, folder: Path) -> Iterator[Case]:
     received.join()
 
 
-def test_commit_shows_every_frame_at_its_time(case: Case) -> None:
+def test_commit_makes_every_frame_visible_at_its_time(case: Case) -> None:
     case.write()
     assert case.visible() is None
     case.sink.commit()
@@ -170,7 +170,7 @@ def test_close_discards_what_was_not_committed(case: Case) -> None:
     assert case.visible() is None
 
 
-def test_nothing_is_taken_after_close(case: Case) -> None:
+def test_writing_after_close_is_an_error(case: Case) -> None:
     items = case.items()
     case.sink.write(next(items))
     case.sink.close()
@@ -181,7 +181,7 @@ def test_nothing_is_taken_after_close(case: Case) -> None:
     assert case.visible() is None
 
 
-def test_what_is_needed_never_changes_and_any_thread_may_ask(case: Case) -> None:
+def test_needs_is_constant_and_thread_safe(case: Case) -> None:
     expected = [index >= case.finished for index in range(FRAMES)]
     with ThreadPoolExecutor(2) as threads:
         before = threads.submit(lambda: [case.sink.needs(index) for index in range(FRAMES)])
@@ -211,5 +211,5 @@ def test_close_in_another_thread_ends_the_writing(case: Case) -> None:
     closed.set()
     thread.join(10)
     assert not thread.is_alive()
-    assert [str(problem).rpartition(" ")[2] for problem in problems] == ["already"]
+    assert [str(problem).rpartition(" ")[2] for problem in problems] == ["closed"]
     assert case.visible() is None

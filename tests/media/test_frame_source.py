@@ -108,7 +108,7 @@ def test_every_frame_comes_once_in_order(source: FrameSource) -> None:
     assert list(source) == []
 
 
-def test_what_is_known_before_is_true_of_the_frames(source: FrameSource) -> None:
+def test_info_matches_the_frames(source: FrameSource) -> None:
     info = source.info
     frames = frames_of(source)
     for frame in frames:
@@ -137,7 +137,7 @@ def test_a_frame_keeps_its_samples_while_others_are_read(source: FrameSource) ->
     assert len({planes[0].tobytes() for planes in copies}) == len(copies)  # it is a moving picture
 
 
-def test_nothing_comes_after_close(source: FrameSource) -> None:
+def test_no_frame_comes_after_close(source: FrameSource) -> None:
     items = iter(source)
     assert next(items) is not None
     source.close()
@@ -145,7 +145,7 @@ def test_nothing_comes_after_close(source: FrameSource) -> None:
     assert list(items) == []
 
 
-def test_close_before_the_first_frame(source: FrameSource) -> None:
+def test_close_before_the_first_frame_is_allowed(source: FrameSource) -> None:
     source.close()
     assert len(frames_of(source)) <= 1  # what was read to see what the source is
 

@@ -1,4 +1,4 @@
-"""What travels in or beside the pictures: captions, and data about where they were taken."""
+"""Metadata in or alongside the pictures: captions, and geographic data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_closed_captions_stay_with_their_pictures(
     assert captions(tmp_path / "out.mkv") == words
 
 
-def test_lost_captions_are_named(captioned: tuple[Path, list[bytes]], rewrite: Rewrite) -> None:
+def test_a_warning_names_lost_captions(captioned: tuple[Path, list[bytes]], rewrite: Rewrite) -> None:
     warning = "closed captions are not kept by ffv1; libx264 and libx265 keep them"
     assert warning in rewrite(captioned[0], "out.mkv", codec="ffv1").warnings
     assert not rewrite(captioned[0], "other.mkv").warnings

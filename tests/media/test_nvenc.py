@@ -1,4 +1,4 @@
-"""What the GPU would encode and decode; that it cannot here is found by opening."""
+"""Choice of GPU encoding and decoding; their absence here is detected by opening them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def chosen(path: Path, format_name: str = "mp4", codec: str = "auto", **options:
 
 
 @no_gpu
-def test_a_listed_encoder_that_does_not_open_is_not_taken(make_clip: MakeClip) -> None:
+def test_a_listed_encoder_that_does_not_open_is_not_used(make_clip: MakeClip) -> None:
     assert NVENC in av.codecs_available
     clip = make_clip(".mp4", size="192x128", sound=False)
     assert codecs.suits_nvenc(FileReader(clip).source.picture)
@@ -72,7 +72,7 @@ def test_auto_prefers_the_gpu(make_clip: MakeClip) -> None:
     ],
     ids=["4:4:4", "10 bits", "small", "gray", "crf", "preset"],
 )
-def test_what_it_would_not_keep_stays_with_the_processor(
+def test_pictures_that_nvenc_cannot_keep_are_encoded_on_the_cpu(
     make_clip: MakeClip, size: str, words: tuple[str, ...], ending: str, options: dict[str, object]
 ) -> None:
     clip = make_clip(ending, *words, size=size, sound=False)
@@ -85,12 +85,12 @@ def test_a_container_without_h264_keeps_its_codec(make_clip: MakeClip) -> None:
 
 
 @no_gpu
-def test_a_gpu_decoder_that_is_not_there_is_one_line(make_clip: MakeClip) -> None:
+def test_a_missing_gpu_decoder_is_a_one_line_error(make_clip: MakeClip) -> None:
     with pytest.raises(InputError, match=r"no GPU decoder for --decoder cuda; try --decoder cpu"):
         FileReader(make_clip(".mp4", sound=False), device="cuda")
 
 
-def test_a_context_that_ffmpeg_does_not_share_is_one_line(
+def test_an_unsharable_context_is_a_one_line_error(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What FFmpeg says where CUDA's primary context waits in another way than its own would."""
@@ -104,13 +104,13 @@ def test_a_context_that_ffmpeg_does_not_share_is_one_line(
         FileReader(clip, device="cuda")
 
 
-def test_a_codec_that_no_gpu_decodes_is_one_line(make_clip: MakeClip) -> None:
+def test_a_codec_that_the_gpu_cannot_decode_is_a_one_line_error(make_clip: MakeClip) -> None:
     clip = make_clip(".mkv", "-c:v", "ffv1", sound=False)
     with pytest.raises(InputError, match=r"GPU cannot decode ffv1.*try --decoder cpu"):
         FileReader(clip, device="cuda")
 
 
-def test_frames_as_the_gpu_gives_them_have_the_same_planes(
+def test_frames_in_the_gpus_layout_have_the_same_planes(
     make_clip: MakeClip, ffmpeg: Callable[..., bytes]
 ) -> None:
     """NVDEC gives nv12 where the processor gives yuv420p: the same samples in another order."""

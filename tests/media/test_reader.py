@@ -42,7 +42,7 @@ def sound_packets(path: Path) -> list[bytes]:
         ("yuv410p", "96x64"),
     ],
 )
-def test_planar_yuv_comes_as_it_is(
+def test_planar_yuv_is_read_unchanged(
     make_clip: MakeClip, ffmpeg: Callable[..., bytes], pix_fmt: str, size: str
 ) -> None:
     width, height = size.split("x")
@@ -74,7 +74,7 @@ def test_packed_yuv_is_sorted_into_planes(
 
 
 @pytest.mark.parametrize(("packed", "planar"), [("bgr0", "gbrp"), ("gbrp12le", "gbrp12le")])
-def test_rgb_comes_as_it_is(
+def test_rgb_is_read_unchanged(
     make_clip: MakeClip, ffmpeg: Callable[..., bytes], packed: str, planar: str
 ) -> None:
     path = make_clip(".mkv", *FFV1, "-pix_fmt", packed, size="64x48", frames=2, sound=False)
@@ -123,7 +123,7 @@ def test_an_elementary_stream_gets_times(make_clip: MakeClip) -> None:
     assert times == [times[0] + Fraction(i, 25) for i in range(12)]
 
 
-def test_packets_of_other_streams_ride_along(make_clip: MakeClip) -> None:
+def test_packets_of_other_streams_travel_with_frames(make_clip: MakeClip) -> None:
     path = make_clip(".mp4")
     reader = FileReader(path)
     packets = [packet for frame in reader for packet in frame.carrier.packets]
@@ -132,7 +132,7 @@ def test_packets_of_other_streams_ride_along(make_clip: MakeClip) -> None:
     assert list(reader.remaining_packets()) == []
 
 
-def test_what_is_known_before(make_clip: MakeClip) -> None:
+def test_info_is_known_before_the_first_frame(make_clip: MakeClip) -> None:
     info = FileReader(make_clip(".mp4")).info
     assert (info.height, info.width, info.pix_fmt) == (66, 98, "yuv420p")
     assert (info.frame_rate, info.frame_count) == (25, 12)
@@ -144,7 +144,7 @@ def test_what_is_known_before(make_clip: MakeClip) -> None:
     [(".mp4", "-bf", "3", "-g", "40"), (".ts", "-g", "40"), (".mkv", "-g", "12", "-output_ts_offset", "10")],
     ids=["b-frames", "no index", "starts late"],
 )
-def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
+def test_a_part_is_frame_accurate(make_clip: MakeClip, words: tuple[str, ...]) -> None:
     path = make_clip(*words, frames=60)
     whole = FileReader(path)
     start, end = whole.source.zero + Fraction(3, 2), whole.source.zero + Fraction(2)
@@ -161,7 +161,7 @@ def test_a_part_is_exact(make_clip: MakeClip, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.needs_posix
-def test_a_pipe_is_read_on_to_the_start(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_a_pipe_is_read_up_to_the_start_of_the_part(make_clip: MakeClip, tmp_path: Path) -> None:
     path, pipe = make_clip(".mkv", frames=20), tmp_path / "pipe"
     whole = FileReader(path)
     expected = [
@@ -178,7 +178,7 @@ def test_a_pipe_is_read_on_to_the_start(make_clip: MakeClip, tmp_path: Path) -> 
     assert len(times) == 10
 
 
-def test_a_truncated_file_gives_all_that_decodes(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_a_truncated_file_yields_everything_decodable(make_clip: MakeClip, tmp_path: Path) -> None:
     whole = make_clip(".mp4", "-movflags", "+faststart", "-bf", "2", frames=40, sound=False).read_bytes()
     path = tmp_path / "cut.mp4"
     path.write_bytes(whole[: len(whole) * 6 // 10])
@@ -197,7 +197,7 @@ def test_a_truncated_file_gives_all_that_decodes(make_clip: MakeClip, tmp_path: 
     assert reader.damage.message
 
 
-def test_flipped_bits_cost_no_traceback(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_flipped_bits_raise_no_unexpected_error(make_clip: MakeClip, tmp_path: Path) -> None:
     data = bytearray(make_clip(".ts", "-g", "6", frames=40).read_bytes())
     for i in np.random.default_rng(1).integers(len(data) // 3, len(data) * 2 // 3, 60):
         data[i] ^= 0x55
@@ -236,7 +236,7 @@ def unreadable(
 
 
 @pytest.mark.parametrize("case", ["missing", "directory", "empty", "garbage", "sound", "cover"])
-def test_what_is_no_video_is_said_in_one_line(
+def test_an_input_without_video_is_a_one_line_error(
     tmp_path: Path, make_clip: MakeClip, ffmpeg: Callable[..., bytes], case: str
 ) -> None:
     path, said = unreadable(tmp_path, make_clip, ffmpeg)[case]
@@ -248,12 +248,12 @@ def test_what_is_no_video_is_said_in_one_line(
 
 
 @pytest.mark.parametrize("part", [{"start": -1}, {"start": float("nan")}, {"duration": 0}])
-def test_a_part_must_make_sense(make_clip: MakeClip, part: dict[str, float]) -> None:
+def test_an_invalid_part_is_refused(make_clip: MakeClip, part: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         FileReader(make_clip(".mp4"), **part)
 
 
-def test_nothing_after_the_end(make_clip: MakeClip) -> None:
+def test_a_part_after_the_end_is_an_error(make_clip: MakeClip) -> None:
     with pytest.raises(InputError, match="no frame in the requested part"):
         FileReader(make_clip(".mp4"), start=100)
 
@@ -306,7 +306,7 @@ def combed(planes: Planes) -> float:
     return float(np.abs(y[1:] - y[:-1]).mean()) / 219
 
 
-def test_fields_become_whole_pictures(fields: Path) -> None:
+def test_fields_are_deinterlaced_to_one_picture_per_frame(fields: Path) -> None:
     before = list(FileReader(fields))
     assert min(combed(frame.planes) for frame in before) > 0.1
     whole = FileReader(fields, deinterlace="frame")
@@ -317,7 +317,7 @@ def test_fields_become_whole_pictures(fields: Path) -> None:
     assert not whole.source.picture.is_interlaced
 
 
-def test_each_field_can_become_a_picture(fields: Path) -> None:
+def test_fields_are_deinterlaced_to_one_picture_per_field(fields: Path) -> None:
     times = [frame.pts * frame.time_base for frame in FileReader(fields)]
     reader = FileReader(fields, deinterlace="field")
     frames = list(reader)
@@ -329,7 +329,9 @@ def test_each_field_can_become_a_picture(fields: Path) -> None:
     assert set(np.diff(places)) == {8}
 
 
-def test_a_recording_that_begins_amidst_pictures(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_a_recording_cut_between_key_frames_starts_with_a_complete_picture(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
     data = make_clip(".ts", "-bf", "2", "-g", "15", frames=50).read_bytes()
     path = tmp_path / "amidst.ts"
     path.write_bytes(data[len(data) // 188 // 3 * 188 :])
@@ -343,7 +345,7 @@ def test_a_recording_that_begins_amidst_pictures(make_clip: MakeClip, tmp_path: 
 
 
 @pytest.mark.parametrize("part", [{}, {"start": 1.2}])
-def test_a_clock_that_wraps_around(
+def test_a_clock_that_wraps_around_continues(
     make_clip: MakeClip, ffmpeg: Callable[..., bytes], tmp_path: Path, part: dict[str, float]
 ) -> None:
     """The 33 bits of a transport stream's clock are full after 26.5 hours: here after one second."""
@@ -358,7 +360,7 @@ def test_a_clock_that_wraps_around(
 
 
 @pytest.mark.parametrize("deinterlace", [None, "frame", "field"])
-def test_a_frame_that_was_given_is_not_held(make_clip: MakeClip, deinterlace: Deinterlacing | None) -> None:
+def test_a_yielded_frame_is_not_kept(make_clip: MakeClip, deinterlace: Deinterlacing | None) -> None:
     """A GPU's decoder has a few surfaces; a reader that kept one to its end would take it away."""
     reader = FileReader(make_clip(".mp4", frames=12), deinterlace=deinterlace)
     count = 0

@@ -59,7 +59,7 @@ def plain(
 
 @pytest.mark.parametrize("width", [96, 98])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p10le", "gbrp", "gray"])
-def test_both_are_there_whole(make_clip: MakeClip, tmp_path: Path, width: int, pix_fmt: str) -> None:
+def test_both_videos_are_shown_in_full(make_clip: MakeClip, tmp_path: Path, width: int, pix_fmt: str) -> None:
     words = ("-c:v", "ffv1", "-pix_fmt", pix_fmt)
     first = make_clip(".mkv", *words, size=f"{width}x66")
     second = make_clip(".mkv", *words, size=f"{width}x66", filters="negate")
@@ -74,7 +74,7 @@ def test_both_are_there_whole(make_clip: MakeClip, tmp_path: Path, width: int, p
         assert np.abs(both[:, offset + 4 :] - right[:, 4:]).max() <= 2
 
 
-def test_a_wipe_shows_the_first_on_the_left_of_a_wandering_line(tmp_path: Path) -> None:
+def test_a_wipe_shows_the_first_left_of_a_moving_line(tmp_path: Path) -> None:
     first, second = plain(tmp_path / "a.mkv", 20, frames=60), plain(tmp_path / "b.mkv", 120, frames=60)
     join(first, second, tmp_path / "out.mkv", "wipe", codec="ffv1")
     pictures, _ = decoded(tmp_path / "out.mkv")
@@ -91,7 +91,7 @@ def test_a_wipe_shows_the_first_on_the_left_of_a_wandering_line(tmp_path: Path) 
     assert places[45] == pytest.approx(46, abs=4)  # and half the way back
 
 
-def test_times_sound_and_tags_are_the_first_ones(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_timestamps_sound_and_tags_are_those_of_the_first(make_clip: MakeClip, tmp_path: Path) -> None:
     first = make_clip(".mkv", "-metadata", "title=One", filters="setpts='(N+0.4*mod(N,3))/25/TB'")
     second = make_clip(".mkv", "-metadata", "title=Two", sound=False)
     join(first, second, tmp_path / "out.mkv", "side")
@@ -101,7 +101,7 @@ def test_times_sound_and_tags_are_the_first_ones(make_clip: MakeClip, tmp_path: 
         assert len(container.streams.audio) == 1
 
 
-def test_another_size_rate_and_length_are_fitted_to_the_first(tmp_path: Path) -> None:
+def test_the_second_is_fitted_to_the_size_rate_and_length_of_the_first(tmp_path: Path) -> None:
     first = plain(tmp_path / "a.mkv", 20, frames=20, rate=10)
     second = plain(tmp_path / "b.mkv", 100, frames=5, size=(48, 40), rate=5, step=10)  # its last frame stays
     join(first, second, tmp_path / "out.mkv", "side", codec="ffv1")

@@ -70,7 +70,9 @@ def test_channels_without_names_are_copied(
 
 
 @pytest.mark.parametrize("codec", IN_WAV)
-def test_matroska_holds_what_wav_holds(codec: str, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite) -> None:
+def test_matroska_keeps_every_codec_of_wav(
+    codec: str, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
     ending, rate = IN_WAV[codec]
     source, output, copy = tmp_path / f"in{ending}", tmp_path / "out.mkv", tmp_path / "copy.mkv"
     video = {".wmv": "wmv2", ".avi": "mjpeg", ".flv": "flv1"}[ending]

@@ -81,7 +81,7 @@ def test_a_part_stays_in_sync(make_clip: MakeClip, rewrite: Rewrite, tmp_path: P
     assert all(time == times[data] - Fraction(3, 2) for _, time, data in copied)
 
 
-def test_a_start_offset_goes_for_all_streams(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+def test_a_start_offset_applies_to_all_streams(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
     source, output = make_clip(".mkv", "-output_ts_offset", "10"), tmp_path / "out.mp4"
     rewrite(source, output)
     assert picture_start(source) >= 10
@@ -119,7 +119,7 @@ def kinds(path: Path) -> str:
 
 @pytest.mark.needs_posix
 @pytest.mark.usefixtures("short_queue")
-def test_sound_without_pictures_is_not_held_back(long_sound: Callable[[str], Path], tmp_path: Path) -> None:
+def test_sound_without_pictures_is_not_delayed(long_sound: Callable[[str], Path], tmp_path: Path) -> None:
     assert kinds(long_sound("tail")) == "f" * 10 + "r"
     assert re.fullmatch(r"f{1,5}i{5,}f{5,9}r", kinds(long_sound("gap")))
     pipe = tmp_path / "pipe"  # in which nobody can look ahead
@@ -133,7 +133,7 @@ def test_sound_without_pictures_is_not_held_back(long_sound: Callable[[str], Pat
 @pytest.mark.usefixtures("short_queue")
 @pytest.mark.parametrize("where", ["tail", "gap"])
 @pytest.mark.parametrize("ending", [".mp4", ".mkv"])
-def test_sound_without_pictures_is_whole(
+def test_sound_without_pictures_is_complete(
     long_sound: Callable[[str], Path], rewrite: Rewrite, tmp_path: Path, where: str, ending: str
 ) -> None:
     source, output = long_sound(where), tmp_path / f"out{ending}"
@@ -222,7 +222,7 @@ def test_chapters_are_kept(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None
         assert found == [(0, Fraction(1, 5), "One"), (Fraction(1, 5), Fraction(12, 25), "Two")]
 
 
-def test_a_part_has_the_chapters_of_the_part(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+def test_a_part_has_its_own_chapters(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
     assert rewrite(rich, "out.mkv", start=0.3).warnings == []
     with av.open(str(tmp_path / "out.mkv")) as container:
         (chapter,) = container.chapters()
@@ -242,7 +242,7 @@ def captioned(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Path:
 
 
 @pytest.mark.parametrize("ending", [".mkv", ".mp4"])
-def test_a_part_has_the_subtitles_that_are_shown_in_it(
+def test_a_part_has_the_subtitles_shown_in_it(
     captioned: Path, rewrite: Rewrite, tmp_path: Path, ending: str
 ) -> None:
     source, output = captioned, tmp_path / "out.mkv"
@@ -266,7 +266,7 @@ def test_a_part_has_the_subtitles_that_are_shown_in_it(
     assert shown == [(0, Fraction(1, 2), b"long"), (1, Fraction(1, 2), b"late")]
 
 
-def test_mp4_converts_or_says_what_it_cannot_hold(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
+def test_mp4_converts_or_warns_of_what_it_cannot_store(rich: Path, rewrite: Rewrite, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     assert rewrite(rich, output).warnings == [
         "tags are not kept: mp4 cannot store MOOD together with cover art; .mkv can",
@@ -292,7 +292,7 @@ def test_mp4_keeps_tags_of_any_name(make_clip: MakeClip, rewrite: Rewrite, tmp_p
         assert (container.metadata["MOOD"], container.metadata["title"]) == ("calm", "Tïtle")
 
 
-def test_a_poor_container_is_no_silent_loss(rich: Path, rewrite: Rewrite) -> None:
+def test_a_limited_container_loses_nothing_silently(rich: Path, rewrite: Rewrite) -> None:
     warnings = rewrite(rich, "out.ts").warnings
     assert [warning.split(" is not")[0].split(" are not")[0] for warning in warnings] == [
         "2 chapters",
@@ -313,7 +313,7 @@ def test_webm_gets_vp9(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) ->
 # -- what describes the picture
 
 
-def test_rotation_aspect_and_timecode(
+def test_rotation_aspect_ratio_and_timecode_are_kept(
     make_clip: MakeClip, rewrite: Rewrite, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     plain, source = (
@@ -334,7 +334,7 @@ def test_rotation_aspect_and_timecode(
     ]
 
 
-def test_interlace_is_kept(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+def test_interlacing_is_kept(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
     source = make_clip(
         ".mp4",
         "-flags",
@@ -383,7 +383,7 @@ def test_hdr10_is_kept(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) ->
     ]
 
 
-def test_a_tag_in_an_old_encoding_survives(
+def test_a_tag_in_a_legacy_encoding_is_kept(
     make_clip: MakeClip, rewrite: Rewrite, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = tmp_path / "latin.mkv"

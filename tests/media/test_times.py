@@ -1,4 +1,4 @@
-"""Times survive every container, however it writes them, and whole files are never called damaged."""
+"""Timestamps survive every container, however it stores them, and intact files are never called damaged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def differences(source: Path, output: Path) -> list[str]:
 
 @pytest.mark.parametrize("codec", [("libx264", "-bf", 3), ("mpeg4", "-bf", 2), ("mjpeg",)])
 @pytest.mark.parametrize("rate", [24, 25, 60])
-def test_reordered_frames_of_avi_are_even(
+def test_reordered_frames_of_avi_have_even_timestamps(
     codec: tuple[object, ...], rate: int, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
 ) -> None:
     source, output = tmp_path / "in.avi", tmp_path / "out.mkv"
@@ -75,7 +75,7 @@ def test_frames_that_an_avi_only_counts_are_not_missing(
         assert differences(source, tmp_path / f"out{ending}") == []
 
 
-def test_an_avi_that_is_cut_off_is_damaged(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_a_truncated_avi_is_damaged(make_clip: MakeClip, tmp_path: Path) -> None:
     whole = make_clip(".avi", "-c:v", "mjpeg", frames=25)
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -85,7 +85,7 @@ def test_an_avi_that_is_cut_off_is_damaged(make_clip: MakeClip, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("sound", ["aac", "ac3", "libmp3lame", "pcm_s16le"])
-def test_our_own_avi_is_whole(sound: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite) -> None:
+def test_our_own_avi_is_intact(sound: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite) -> None:
     source = make_clip(".mp4" if sound != "pcm_s16le" else ".mov", "-bf", "2", "-c:a", sound, frames=30)
     own, output = tmp_path / "own.avi", tmp_path / "out.mkv"
     rewrite(source, own)
@@ -98,7 +98,7 @@ def test_our_own_avi_is_whole(sound: str, make_clip: MakeClip, tmp_path: Path, r
     ("pattern", "is_exact"),
     [("N*40", True), ("N*40+400*gt(N,5)", True), ("N*33+mod(N*7,11)", False), ("N*10+300*gt(N,9)", True)],
 )
-def test_uneven_frames_keep_step_in_avi(
+def test_uneven_frames_stay_in_sync_in_avi(
     pattern: str, is_exact: bool, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
 ) -> None:
     uneven = f"settb=1/1000,setpts='{pattern}'"
@@ -122,7 +122,7 @@ def test_uneven_frames_keep_step_in_avi(
 )
 @pytest.mark.parametrize("late", ["video", "audio"])
 @pytest.mark.parametrize("seconds", [0.5, 0.013])
-def test_streams_begin_when_they_did(
+def test_streams_keep_their_start_times(
     ending: str, late: str, seconds: float, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
 ) -> None:
     source, output = tmp_path / "in.mkv", tmp_path / f"out{ending}"
@@ -164,7 +164,7 @@ def test_hidden_sound_stays_hidden(
 @pytest.mark.parametrize("ending", RAW)
 @pytest.mark.parametrize("rate", [25, 50, "30000/1001"])
 @pytest.mark.parametrize("output", [".mp4", ".avi"])
-def test_a_raw_stream_has_its_own_rate(
+def test_a_raw_stream_has_the_rate_of_its_headers(
     ending: str, rate: object, output: str, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
 ) -> None:
     source = tmp_path / f"in{ending}"
@@ -181,7 +181,7 @@ def test_a_raw_stream_has_its_own_rate(
 
 
 @pytest.mark.parametrize("second", [100 - 6, 100 - 1, 100, 102, 102 + 30, 1])
-def test_a_spliced_transport_stream_goes_on(
+def test_a_spliced_transport_stream_continues(
     second: float, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
 ) -> None:
     parts = []
@@ -201,7 +201,7 @@ def test_a_spliced_transport_stream_goes_on(
 
 
 @pytest.mark.parametrize("shift", [-4, 4, -0.5])
-def test_one_damaged_time_moves_nothing_else(
+def test_a_single_damaged_timestamp_moves_nothing_else(
     shift: float, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
 ) -> None:
     from rtdeblur.ffmpeg.splices import Splicer

@@ -129,7 +129,7 @@ def test_the_default_is_visually_transparent(make_clip: MakeClip, rewrite: Rewri
 @pytest.mark.parametrize(
     ("size", "pix_fmt"), [("97x65", "yuv444p"), ("98x65", "yuv422p"), ("34x18", "yuv420p")]
 )
-def test_odd_and_tiny_sizes(
+def test_odd_and_tiny_sizes_are_encoded(
     make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, size: str, pix_fmt: str
 ) -> None:
     width, height = map(int, size.split("x"))
@@ -140,12 +140,12 @@ def test_odd_and_tiny_sizes(
     assert [size in warning for warning in writer.warnings] == [True] * (pix_fmt != "yuv420p")
 
 
-def test_x265_refuses_what_breaks_it(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_x265_refuses_sizes_that_crash_it(make_clip: MakeClip, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="64 pixels a side or more, got 34x18"):
         FileWriter(FileReader(make_clip(".mkv", size="34x18")), tmp_path / "out.mp4", codec="libx265")
 
 
-def test_what_the_encoder_cannot_hold_is_said(make_clip: MakeClip, rewrite: Rewrite) -> None:
+def test_a_warning_names_what_the_encoder_cannot_keep(make_clip: MakeClip, rewrite: Rewrite) -> None:
     alpha = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "yuva420p", frames=2)
     assert rewrite(alpha, "alpha.mp4").warnings == [
         "the transparency of yuva420p is not kept: libx264 encodes yuv420p; ffv1 in .mkv keeps it"
@@ -155,7 +155,9 @@ def test_what_the_encoder_cannot_hold_is_said(make_clip: MakeClip, rewrite: Rewr
     assert [warning.split(":")[0] for warning in warnings] == ["the bit depth of yuv444p16le is not kept"]
 
 
-def test_rgb_is_kept_where_the_encoder_has_it(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+def test_rgb_is_kept_if_the_encoder_supports_it(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
     source = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "bgr0", size="64x48", frames=2)
     kept = rewrite(source, "kept.mkv", codec="libx264rgb")
     assert (kept.encoding.pix_fmt, kept.warnings) == ("bgr24", [])
@@ -173,7 +175,7 @@ def test_rgb_is_kept_where_the_encoder_has_it(make_clip: MakeClip, rewrite: Rewr
     )
 
 
-def test_a_change_of_colour_is_converted_and_said(
+def test_a_change_of_colour_is_converted_with_a_warning(
     make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
 ) -> None:
     tags = [("-colorspace", "bt709", "-color_range", range) for range in ("tv", "pc")]
@@ -186,7 +188,9 @@ def test_a_change_of_colour_is_converted_and_said(
     assert levels == [235] * 4 + [16 + round(235 * 219 / 255)] * 4
 
 
-def test_a_change_of_size_is_scaled_and_said(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+def test_a_change_of_size_is_scaled_with_a_warning(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
     parts = [make_clip(".ts", size=size, frames=5, sound=False).read_bytes() for size in ("98x66", "128x96")]
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     writer = rewrite(tmp_path / "both.ts", "out.mp4")
@@ -213,7 +217,7 @@ def test_a_change_of_size_is_scaled_and_said(make_clip: MakeClip, rewrite: Rewri
         ("no/out.mp4", {}, OutputError, "No such file"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once(
+def test_an_impossible_output_is_refused_at_once(
     make_clip: MakeClip,
     tmp_path: Path,
     output: str,
@@ -227,7 +231,7 @@ def test_what_cannot_be_is_refused_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_shows_before_commit(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_nothing_is_visible_before_commit(make_clip: MakeClip, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     target.write_bytes(b"old")
     reader = FileReader(make_clip(".mp4"))
@@ -294,8 +298,8 @@ def frames_in(path: Path) -> int:
     return sum(1 for _ in FileReader(path))
 
 
-def test_an_encoder_that_is_left_ends(make_clip: MakeClip, tmp_path: Path) -> None:
-    """x264 is freed with pictures in its hands; that once waited for ever, most of the time."""
+def test_an_abandoned_encoder_ends(make_clip: MakeClip, tmp_path: Path) -> None:
+    """A hang is the failure: freeing x264 with pictures in flight used to block forever, most of the time."""
     program = (
         "from rtdeblur.frames import FrameBatch\n"
         "from rtdeblur.media.reader import FileReader\n"

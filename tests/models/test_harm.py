@@ -1,4 +1,4 @@
-"""Harm that no bundled model may do, on the backend that every machine has."""
+"""Bundled models must do no harm, on the backend that every machine has."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def grid(model: Model) -> float:
 
 
 @pytest.mark.parametrize("name", harm.UNHARMED)
-def test_sharp_pictures_and_noise_are_left_alone(name: str, backend: Backend) -> None:
+def test_sharp_pictures_and_noise_are_hardly_changed(name: str, backend: Backend) -> None:
     picture = harm.UNHARMED[name](SIDE, SIDE)
     red, green, blue = (np.ascontiguousarray(plane) for plane in picture.transpose(2, 0, 1))
     restored = restore(backend, (green, blue, red), RGB)
@@ -92,7 +92,7 @@ def test_a_still_clip_stays_still(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("name", bundled_models())
-def test_no_model_weaves_a_checkerboard(name: str) -> None:
+def test_no_model_adds_a_checkerboard(name: str) -> None:
     assert grid(Model.load(name)) < harm.MOST_GRID
 
 

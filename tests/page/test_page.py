@@ -1,4 +1,4 @@
-"""The page of before and after, as text and in a browser: mouse, touch, keyboard, policy, phone size."""
+"""The before-and-after page, as text and in a browser: mouse, touch, keyboard, policy, phone size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def page(**changes: Any) -> Page:
     return Page(**{**given, **changes})
 
 
-def test_it_holds_everything_and_names_nothing_outside() -> None:
+def test_the_page_is_self_contained() -> None:
     html = render(page())
     assert html.count("data:image/jpeg;base64,") == 4
     assert "rtdeblur in.mp4 -o out.mp4" in html
@@ -46,7 +46,7 @@ def test_it_holds_everything_and_names_nothing_outside() -> None:
     assert not re.search(r"\s(?:style|on\w+)=", html)  # the policy would refuse them
 
 
-def test_names_cannot_become_markup() -> None:
+def test_names_are_escaped() -> None:
     pair = Pair(HOSTILE, grey(9), grey(9), (300, 600))
     html = render(
         page(title=HOSTILE, summary=HOSTILE, facts=((HOSTILE, HOSTILE),), labels=(HOSTILE, HOSTILE),
@@ -127,14 +127,14 @@ def drag(browser: Any, kind: str, begin: float, end: float) -> None:
     send("End", places[-1])
 
 
-def test_it_shows_half_and_half_without_a_complaint(opened: Any) -> None:
+def test_the_page_shows_both_halves_without_console_errors(opened: Any) -> None:
     assert level(opened, 0.25) < 60
     assert level(opened, 0.75) > 180
     assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 @pytest.mark.parametrize("kind", ["mouse", "touch"])
-def test_the_divider_follows(opened: Any, kind: str) -> None:
+def test_the_divider_follows_mouse_and_touch(opened: Any, kind: str) -> None:
     drag(opened, kind, 0.5, 0.2)
     assert at(opened) == pytest.approx(20, abs=2)
     assert (level(opened, 0.1), level(opened, 0.3)) == (pytest.approx(40, abs=9), pytest.approx(200, abs=9))
@@ -144,7 +144,7 @@ def test_the_divider_follows(opened: Any, kind: str) -> None:
     assert level(opened, 0.8) < 60
 
 
-def test_the_keyboard_moves_it(opened: Any) -> None:
+def test_arrow_keys_move_the_divider(opened: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
     active = opened.switch_to.active_element
@@ -161,7 +161,7 @@ def test_the_keyboard_moves_it(opened: Any) -> None:
     assert level(opened, 0.9) < 60
 
 
-def test_it_fits_a_phone(opened: Any) -> None:
+def test_the_page_fits_a_phone(opened: Any) -> None:
     opened.set_window_size(420, 800)
     try:
         width = opened.execute_script("return document.documentElement.clientWidth")
@@ -174,7 +174,7 @@ def test_it_fits_a_phone(opened: Any) -> None:
         opened.set_window_size(1000, 900)
 
 
-def test_the_policy_refuses_what_is_not_its_own(opened: Any) -> None:
+def test_the_policy_refuses_other_scripts(opened: Any) -> None:
     ran = opened.execute_script(
         "const s = document.createElement('script'); s.textContent = 'window.strange = 1';"
         "document.body.append(s); return window.strange === 1"

@@ -1,4 +1,4 @@
-"""What CI installs is pinned by hashes, names no index, and covers what the package asks for."""
+"""Pinned requirements: every file has a hash, no index is named, and every dependency is covered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_file_has_a_hash_and_no_index_is_named(path: Path) -> None:
     assert "://" not in path.read_text()
 
 
-def test_all_that_is_asked_for_is_pinned() -> None:
+def test_every_requirement_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     groups = project["dependency-groups"]

@@ -19,7 +19,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
     return caught.value.code
 
 
-def test_fit_evaluate_from_the_command_line(
+def test_fit_and_evaluate_run_from_the_command_line(
     tiny: Callable[..., Config],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -86,7 +86,7 @@ def test_missing_folders_are_made_and_an_export_prints_only_its_files(
     assert captured.err == ""
 
 
-def test_evaluate_wants_pairs_or_a_suite(
+def test_evaluate_needs_pairs_or_a_suite(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = fit(tiny())

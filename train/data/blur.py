@@ -1,7 +1,7 @@
 """Motion blur made from sharp pictures.
 
-A blur takes a sharp picture (H, W, 3), float32 code values in [0, 1], and a source of randomness, and gives
-the blurred and the sharp picture of one example. A layered one asks for a second sharp picture like it.
+A blur takes a sharp picture (H, W, 3), float32 code values in [0, 1], and a random generator, and returns the
+blurred and the sharp picture of an example. A layered one requests a second sharp picture.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from train.data.trajectory import (
 
 DrawPicture = Callable[[], Floats]
 Example = tuple[Floats, Floats]
-"""Blurred and sharp."""
+"""Blurred and sharp picture."""
 
 _WILD_TURN = 0.25
 """`MotionBlur.turn` of wild motion."""
 
 
 def to_linear(picture: Floats) -> Floats:
-    """SRGB code values in [0, 1] to linear light (IEC 61966-2-1)."""
+    """Convert sRGB code values in [0, 1] to linear light (IEC 61966-2-1)."""
     return np.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4).astype(
         np.float32
     )
 
 
 def from_linear(light: Floats) -> Floats:
-    """Linear light, clipped to [0, 1], to sRGB code values (IEC 61966-2-1)."""
+    """Convert linear light, clipped to [0, 1], to sRGB code values (IEC 61966-2-1)."""
     light = np.clip(light, 0, 1)
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
 
@@ -53,13 +53,12 @@ def convolve(picture: Floats, weights: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Motion:
-    """What was drawn for one example, before any picture is read.
+    """Random parameters of one example, drawn before any picture is read.
 
     Attributes:
-        linear: whether light is added as a camera adds it; else code values are.
-        kernels: of the camera; two if the kernel changes from one side of the picture to the other, none if
-            the picture stays sharp.
-        objects: kernels of the objects that move on their own.
+        linear: whether to blur in linear light, as a camera does; else in code values.
+        kernels: camera kernels; two if the kernel changes across the picture, none if it stays sharp.
+        objects: kernels of independently moving objects.
     """
 
     linear: bool = True
@@ -68,11 +67,11 @@ class Motion:
 
     @property
     def reach(self) -> int:
-        """How far from a pixel its light may come, pixels."""
+        """Largest distance from which a pixel receives light, in pixels."""
         return max((len(weights) // 2 for weights in (*self.kernels, *self.objects)), default=0)
 
     def blur(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
-        """Blur a sharp picture (H, W, 3); the sharp one that comes back holds the objects too."""
+        """Blur a sharp picture (H, W, 3); the returned sharp one includes the objects."""
         if not self.kernels:
             return sharp, sharp
         expand, compress = (to_linear, from_linear) if self.linear else (_same, _clip)
@@ -82,7 +81,7 @@ class Motion:
             ramp = _ramp(rng, sharp.shape[:2])
             blurred = ramp * blurred + (1 - ramp) * convolve(scene, weights)
         for weights in self.objects:
-            # An object carries its own edge with it: its mask is blurred by its own motion.
+            # An object's edge moves with it: its mask is blurred by its own motion.
             other, mask = draw_object(), _silhouette(rng, sharp.shape[:2])
             covered = convolve(mask, weights)[..., None]
             blurred = convolve(mask * expand(other), weights) + (1 - covered) * blurred
@@ -99,21 +98,21 @@ class MotionBlur:
     phones and vehicles. `wild = 1`, `objects = 1` and `duty = [0.2, 1]` draw only wild ones.
 
     Attributes:
-        kind: what a configuration calls it.
+        kind: name in configurations.
         max_length: longest path, pixels.
         wild: share of motions that are strongly bent and uneven.
         shake: share of Markov camera shake among the wild ones.
         bend: curvature of the others (see `train.data.trajectory.smooth_trajectory`).
-        twist: how far they are S-shaped.
+        twist: strength of their S-shape.
         unevenness: change of their speed.
         turn: standard deviation of the turn across a picture, radians, and of the stretch, its logarithm.
-        linear_light: share blurred in linear light, as a camera does; the rest in code values, as the
-            blurred pictures of GoPro measure.
+        linear_light: share blurred in linear light, as a camera does; the rest in code values, as in GoPro's
+            blurred pictures.
         frames: share whose exposure is a sum of 7 to 13 frames with gaps, as GoPro's is.
-        duty: shortest and longest part of a frame's time that its shutter is open.
+        duty: least and greatest fraction of the frame time during which the shutter is open.
         varying: share whose kernel changes across the picture (rotation, depth).
-        layered: share with objects that move on their own before the background.
-        objects: most of them.
+        layered: share with independently moving objects in front of the background.
+        objects: largest number of objects.
         sharp: share left sharp.
     """
 
@@ -134,7 +133,7 @@ class MotionBlur:
     sharp: float = 0.08
 
     def draw(self, rng: np.random.Generator) -> Motion:
-        """Draw the motion of one example."""
+        """Draw the motion of an example."""
         if rng.random() < self.sharp:
             return Motion()
         linear = bool(rng.random() < self.linear_light)
@@ -156,11 +155,11 @@ class PaperBlur:
     """One camera-shake kernel a picture, in linear light (Kupyn et al., DeblurGAN, CVPR 2018, algorithm 1).
 
     Attributes:
-        kind: what a configuration calls it.
+        kind: name in configurations.
         steps: points of the trajectory.
         max_length: length of the path, pixels.
-        exposures: shares of the path of which one is drawn; a kernel always sums to 1, where the authors'
-            code leaves a short exposure dark.
+        exposures: fractions of the path to choose from; a kernel always sums to 1, whereas the authors' code
+            leaves short exposures dark.
     """
 
     kind: Literal["paper"] = "paper"
@@ -169,13 +168,13 @@ class PaperBlur:
     exposures: tuple[float, ...] = (0.1, 0.5, 1.0)
 
     def draw(self, rng: np.random.Generator) -> Motion:
-        """As in `MotionBlur`."""
+        """See `MotionBlur`."""
         path = shake_trajectory(rng, self.steps, self.max_length)
         exposure = rng.choice(self.exposures)
         return Motion(kernels=(kernel(path[: max(2, round(exposure * self.steps))]),))
 
     def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
-        """As in `MotionBlur`."""
+        """See `MotionBlur`."""
         return self.draw(rng).blur(sharp, rng, draw_object)
 
 
@@ -187,11 +186,11 @@ class BoxBlur:
     size: int = 9
 
     def draw(self, rng: np.random.Generator) -> Motion:
-        """As in `MotionBlur`; nothing is left to chance."""
+        """See `MotionBlur`; not random."""
         return Motion(linear=False, kernels=(uniform_kernel(self.size),))
 
     def apply(self, sharp: Floats, rng: np.random.Generator, draw_object: DrawPicture) -> Example:
-        """As in `MotionBlur`."""
+        """See `MotionBlur`."""
         return self.draw(rng).blur(sharp, rng, draw_object)
 
 
@@ -207,12 +206,12 @@ def _clip(picture: Floats) -> Floats:
 
 
 class Drawn(NamedTuple):
-    """A drawn path.
+    """A random path.
 
     Attributes:
         path: the trajectory.
-        light: that each of its points gets.
-        turn: as in `MotionBlur`, for the same motion elsewhere in the picture.
+        light: weight of each of its points.
+        turn: see `MotionBlur`, for the same motion elsewhere in the picture.
     """
 
     path: Trajectory
@@ -237,14 +236,14 @@ def draw_path(rng: np.random.Generator, options: MotionBlur) -> Drawn:
     if rng.random() < options.frames:
         count, duty = rng.integers(7, 14), rng.uniform(*options.duty)
         phase = np.linspace(0, count, len(path), endpoint=False) % 1
-        # Open in the middle of each frame's time, so that the middle of the exposure stays the middle; and so
-        # long that a point of the path falls into it.
+        # Open in the middle of each frame's time, so that the exposure stays centred, and long enough to
+        # include a point of the path.
         light = (np.abs(phase - 0.5) <= max(duty, count / len(path)) / 2).astype(np.float64)
     return Drawn(path, light, turn)
 
 
 def _sibling(rng: np.random.Generator, drawn: Drawn) -> Trajectory:
-    """The same motion seen elsewhere in the picture: turned and scaled a little."""
+    """Return the same motion elsewhere in the picture: slightly rotated and scaled."""
     angle, scale = rng.normal(0, drawn.turn), np.exp(rng.normal(0, drawn.turn))
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     turned: Trajectory = drawn.path @ turn
@@ -252,7 +251,7 @@ def _sibling(rng: np.random.Generator, drawn: Drawn) -> Trajectory:
 
 
 def _ramp(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """A plane from about 0 to about 1 in a random direction: (H, W, 1) float32."""
+    """Make a ramp from about 0 to about 1 in a random direction: (H, W, 1) float32."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-0.5 : 0.5 : shape[0] * 1j, -0.5 : 0.5 : shape[1] * 1j]
     ramp = np.clip(0.5 + np.cos(angle) * x + np.sin(angle) * y, 0, 1)
@@ -260,7 +259,7 @@ def _ramp(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 def _silhouette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """A random smooth blob of about half the picture: (H, W, 1) float32, 0 or 1 but for its soft edge."""
+    """Make a random smooth blob of about half the picture: (H, W, 1) float32, 0 or 1 with a soft edge."""
     coarse = rng.standard_normal((5, 5)).astype(np.float32)
     field = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
     return np.clip(field * min(shape) / 10 + rng.normal(0, 3), 0, 1).astype(np.float32)[..., None]

@@ -1,4 +1,4 @@
-"""What a camera does to a picture after its blur: sensor noise, then JPEG or H.264."""
+"""Camera degradation after the blur: sensor noise, then JPEG or H.264."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from train.data.trajectory import Floats
 _NOISY = 0.5
 """Share of pictures that get Gaussian noise."""
 _LEAST = 0.2
-"""Of the largest standard deviation: no sensor is without noise."""
+"""Least standard deviation relative to the largest, since no sensor is noise-free."""
 _READ = 0.1
 """Largest share of read noise in the variance at mid-grey; the rest is shot noise."""
 _GAMMA = (1.8, 2.4)
 """Exponents of the camera's response: light = code ** gamma."""
 _DARKEST = 0.1
-"""Code value below which noise grows no more, as cameras suppress it."""
+"""Code value below which noise does not increase further, since cameras suppress it."""
 
 
 def degrade(
@@ -36,7 +36,7 @@ def degrade(
         sensor: add a sensor's noise to every picture; else Gaussian noise to half of them.
 
     Returns:
-        the same shape, rounded to the 8 bits that a decoder hands over.
+        the same shape, rounded to 8 bits like a decoder's output.
     """
     if noise and sensor:
         picture = add_sensor_noise(rng, picture, rng.uniform(_LEAST, 1) * noise / 255)
@@ -53,13 +53,13 @@ def degrade(
 
 
 def add_sensor_noise(rng: np.random.Generator, picture: Floats, sigma: float) -> Floats:
-    """Add the noise of a sensor, shot and read, as it shows behind the camera's response.
+    """Add a sensor's shot and read noise, transformed by the camera's response.
 
     In light the variance is a x + b (Foi et al., TIP 2008, eq. 3). A code value is x ** (1 / gamma), whose
     slope turns it into the deviation of code values; both are normal to a good approximation.
 
     Args:
-        rng: source of randomness; draws exponent and share of read noise too.
+        rng: source of randomness; also draws the exponent and the share of read noise.
         picture: (H, W, 3) float32 code values in [0, 1].
         sigma: standard deviation of code values at mid-grey, 0.5.
 
@@ -67,7 +67,7 @@ def add_sensor_noise(rng: np.random.Generator, picture: Floats, sigma: float) ->
         the same shape; values may lie beyond the range.
     """
     gamma, read = rng.uniform(*_GAMMA), rng.uniform(0, _READ)
-    relative = np.maximum(np.arange(256) / 255, _DARKEST) / 0.5  # code values over mid-grey
+    relative = np.maximum(np.arange(256) / 255, _DARKEST) / 0.5  # code values relative to mid-grey
     variance = ((1 - read) * relative**gamma + read) / relative ** (2 * (gamma - 1))
     deviations = (sigma * np.sqrt(variance)).astype(np.float32)
     codes = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -76,7 +76,7 @@ def add_sensor_noise(rng: np.random.Generator, picture: Floats, sigma: float) ->
 
 
 def as_jpeg(picture: Picture, quality: int) -> Picture:
-    """What JPEG leaves of an (H, W, 3) RGB picture; `quality` 1 to 100, chroma of half the size."""
+    """Compress an (H, W, 3) RGB picture as JPEG and decode it; `quality` 1 to 100, 4:2:0 chroma."""
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert decoded is not None
@@ -84,8 +84,8 @@ def as_jpeg(picture: Picture, quality: int) -> Picture:
 
 
 def as_h264(picture: Picture, crf: int) -> Picture:
-    """What an H.264 key frame leaves of an (H, W, 3) RGB picture, H and W even; `crf` 0 to 51."""
-    import av  # here, since a machine that only trains may lack it
+    """Compress an (H, W, 3) RGB picture, H and W even, as an H.264 key frame and decode it; `crf` 0 to 51."""
+    import av  # imported here, since a training machine may lack it
 
     from rtdeblur.media.encoder_traits import x264_params
 
@@ -94,7 +94,7 @@ def as_h264(picture: Picture, crf: int) -> Picture:
     encoder.height, encoder.width = picture.shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.thread_count = "yuv420p", Fraction(1, 30), 1
     encoder.options = {"crf": str(crf), "preset": "veryfast", "x264-params": x264_params()}
-    # OpenCV's conversion rounds; FFmpeg's default one darkens by a level.
+    # OpenCV's conversion rounds; FFmpeg's default darkens by one level.
     planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
     frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
     frame.pts = 0

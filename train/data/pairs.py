@@ -1,6 +1,6 @@
 """Training pairs: crops of real pairs, of averaged video, and of sharp photographs blurred on the fly.
 
-Every example follows from (seed, index) alone, so a resumed run sees the same examples.
+Every example is determined by (seed, index), so a resumed run sees the same examples.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from train.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What is trained on.
+    """Training data.
 
     Attributes:
         sharp: folders of sharp pictures, blurred on the fly.
         pairs: folders of real pairs (see `train.data.pictures.find_pairs`).
         clips: folders of consecutive sharp frames of high-rate video (see `train.data.pictures.find_clips`).
-        exclude: names of pictures that are left out, as patterns such as "test001*": validation needs them.
+        exclude: patterns of picture names to exclude, such as "test001*", which are kept for validation.
         blurred: name of the folder of blurred pictures within the pairs.
         real: share of examples taken from the pairs; the paper's Comb has 1/3.
-        averaged: share made of 7 to 13 frames of a clip; what is left is blurred on the fly.
-        blur: how.
+        averaged: share made by averaging 7 to 13 frames of a clip; the rest is blurred on the fly.
+        blur: kind of blur.
         text: share of sharp crops that are rendered text.
-        min_scale: crops are shrunk by a random factor down to this; 1 for none.
-        recolour: whether channels are shuffled and brightness changed.
+        min_scale: crops are shrunk by a random factor down to this; 1 disables it.
+        recolour: whether to shuffle channels and change brightness.
         noise: largest standard deviation of the noise on the blurred picture at mid-grey, code values of 255.
         sensor: whether every blurred picture gets a sensor's noise; else half of them get Gaussian noise.
         jpeg: share of blurred crops that are compressed as JPEG (see `train.data.degrade`).
         video: share of them that are compressed as H.264.
-        cache_mib: memory a process may keep decoded pictures in.
+        cache_mib: memory per process for decoded pictures.
     """
 
     sharp: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class DataOptions:
         if not (self.sharp or self.pairs or self.clips):
             raise ConfigError("no training data; expected a folder under sharp, pairs or clips")
         if self.real and not self.pairs:
-            raise ConfigError(f"real is {self.real} but there are no pairs; name a folder or set real to 0")
+            raise ConfigError(f"real is {self.real} but there are no pairs; add a folder or set real to 0")
         if bool(self.averaged) != bool(self.clips):
             raise ConfigError(
                 f"averaged is {self.averaged}, clips are {list(self.clips)}; expected both or none"
@@ -80,19 +80,19 @@ class DataOptions:
 
 
 class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Blurred and sharp crops, (3, size, size) in [-1, 1] or as code values, endless by index.
+    """Endless data set of blurred and sharp crops, (3, size, size) in [-1, 1] or as code values.
 
     Args:
-        options: what is trained on; everything is read and checked now.
+        options: the data; everything is checked now.
         size: side of the square crops, pixels.
-        seed: of every random choice.
+        seed: seed of every random choice.
 
     Raises:
-        DataError: names what is missing, damaged or too small.
+        DataError: pictures are missing, damaged or too small.
     """
 
     def __init__(self, options: DataOptions, size: int, seed: int) -> None:
-        # The forked workers of a DataLoader would wait for ever for the threads of OpenCV's pool.
+        # Forked DataLoader workers would wait forever for the threads of OpenCV's pool.
         cv2.setNumThreads(1)
         self.options, self.size, self.seed = options, size, seed
         pairs = [pair for folder in options.pairs for pair in find_pairs(folder, options.blurred)]
@@ -114,12 +114,12 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         return any(fnmatch(path.name, pattern) for pattern in self.options.exclude)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """The pair number `index`, blurred and sharp."""
+        """Return pair number `index`, blurred and sharp."""
         blurred, sharp = to_floats(self.codes(index))
         return blurred, sharp
 
     def codes(self, index: int) -> Tensor:
-        """The pair number `index` as code values: (2, 3, size, size) uint8, blurred and sharp."""
+        """Return pair number `index` as code values: (2, 3, size, size) uint8, blurred and sharp."""
         rng = np.random.default_rng([self.seed, index])
         kind = rng.random()
         if kind < self.options.real:
@@ -136,14 +136,14 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         crops = self._crop(rng, self.size, self.pictures[blurred], self.pictures[sharp])
         values = _CODES
         if self.options.recolour:
-            # The blur of GoPro is a mean of code values, with which an affine map of the channels commutes.
+            # GoPro's blur is a mean of code values, which commutes with an affine map of the channels.
             order, gain, offset = rng.permutation(3), rng.uniform(0.7, 1.15), rng.uniform(-0.05, 0.1)
             crops = [crop[..., order] for crop in crops]
             values = np.clip(_CODES * gain + offset, 0, 1).astype(np.float32)
         return _mapped(crops[0], values), _mapped(crops[1], values)
 
     def _averaged(self, rng: np.random.Generator) -> Example:
-        """The mean of an odd number of frames in linear light; the middle one is the sharp one."""
+        """Average an odd number of frames in linear light; the middle one is the sharp picture."""
         clip = self.clips[rng.integers(len(self.clips))]
         count = int(rng.choice(np.arange(_FEWEST_FRAMES, _MOST_FRAMES + 1, 2)))
         first = int(rng.integers(len(clip) - count + 1))
@@ -153,7 +153,7 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def _synthetic(self, rng: np.random.Generator) -> Example:
         motion = self.options.blur.draw(rng)
-        # A margin keeps the mirrored border of the convolution out of the crop.
+        # The margin keeps the convolution's mirrored border out of the crop.
         full = min(self.size + 2 * motion.reach, self._smallest)
         blurred, sharp = motion.blur(self._sharp_crop(rng, full), rng, lambda: self._sharp_crop(rng, full))
         start = (full - self.size) // 2
@@ -174,10 +174,10 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         return _mapped(crop, np.clip(_CODES**gamma * gain, 0, 1).astype(np.float32))
 
     def _crop(self, rng: np.random.Generator, size: int, *pictures: Picture) -> list[Picture]:
-        """The same square of each picture, perhaps shrunk (smaller is sharper)."""
+        """Crop the same square from each picture, possibly shrunk (smaller is sharper)."""
         height, width = pictures[0].shape[:2]
         scale = min(1.0, max(rng.uniform(self.options.min_scale, 1.1), size / min(height, width)))
-        # Sky, walls and meadows teach little: of three windows, the one with the most edges.
+        # Flat areas such as sky and walls teach little: of three windows, take the one with the most edges.
         side = min(round(size / scale), height, width)
         windows = [_window(rng, (height, width), side) for _ in range(3)]
         window = max(windows, key=lambda window: _edges(pictures[-1][window]))
@@ -191,11 +191,11 @@ _FEWEST_FRAMES, _MOST_FRAMES = 7, 13  # Nah et al., CVPR 2017, section 2
 
 
 _CODES = np.arange(256, dtype=np.float32) / np.float32(255)
-"""Every code value in [0, 1]: a map of single values is a table, which costs a fraction of its arithmetic."""
+"""All 256 code values in [0, 1], for lookup tables, which are faster than arithmetic per pixel."""
 
 
 def _mapped(picture: Picture, values: Floats) -> Floats:
-    """The value of each code: (H, W, 3) uint8 to float32, given (256,) float32."""
+    """Look up each code value: (H, W, 3) uint8 to float32, given a (256,) float32 table."""
     return np.asarray(cv2.LUT(np.ascontiguousarray(picture), values), np.float32)
 
 
@@ -211,11 +211,11 @@ def _edges(picture: Picture) -> float:
 
 
 def _augment(rng: np.random.Generator, *pictures: Floats) -> list[Floats]:
-    """The same one of the eight symmetries of the square for all."""
+    """Apply one of the eight symmetries of the square to all pictures."""
     turns, mirror = int(rng.integers(4)), rng.random() < 0.5
     return [np.rot90(p[:, ::-1] if mirror else p, turns) for p in pictures]
 
 
 def to_floats(codes: Tensor, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
-    """Uint8 code values (N, 3, H, W) to float32 in [-1, 1]."""
+    """Convert uint8 code values (N, 3, H, W) to float32 in [-1, 1]."""
     return codes.contiguous(memory_format=layout).float().div_(127.5).sub_(1)

@@ -1,4 +1,4 @@
-"""Pictures on disk: reading them, finding pairs and clips, and naming what is damaged before a run starts."""
+"""Pictures on disk: reading, finding pairs and clips, and reporting damage before a run starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.errors import DataError
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 Pair = tuple[Path, Path]
-"""A blurred picture and its sharp twin."""
+"""A blurred picture and its sharp counterpart."""
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -29,14 +29,14 @@ def read_picture(path: Path) -> Picture:
         DataError: the file cannot be read.
     """
     try:
-        with Image.open(path) as image:  # OpenCV would take half a JPEG for a whole one
+        with Image.open(path) as image:  # OpenCV would accept a truncated JPEG
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"cannot read {path} as a picture: {error}; remove it or replace it") from None
 
 
 def write_picture(path: Path, picture: Picture) -> None:
-    """Write an (H, W, 3) uint8 RGB picture in the format that the path's ending names."""
+    """Write an (H, W, 3) uint8 RGB picture in the format of the path's extension."""
     try:
         Image.fromarray(picture).save(path, quality=95, subsampling="4:4:4")
     except OSError as error:
@@ -50,7 +50,7 @@ def sharpness(picture: Picture) -> float:
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The pictures in a folder, by name.
+    """List the pictures in a folder, sorted by name.
 
     Raises:
         DataError: there are none.
@@ -63,15 +63,15 @@ def list_pictures(folder: str | Path) -> list[Path]:
 
 
 def find_pairs(folder: str | Path, blurred: str = "blur") -> list[Pair]:
-    """The pairs of a folder, matched by name.
+    """Find the pairs in a folder, matched by name.
 
     Args:
-        folder: holds `blur/` and `sharp/`, or scenes that do, as GoPro's `train/` and `test/` (Nah et al.,
-            CVPR 2017).
-        blurred: which folder of blurred pictures to take; GoPro also has `blur_gamma`.
+        folder: contains `blur/` and `sharp/`, or scenes that do, like GoPro's `train/` and `test/` (Nah et
+            al., CVPR 2017).
+        blurred: name of the folder of blurred pictures; GoPro also has `blur_gamma`.
 
     Raises:
-        DataError: there are none, or one lacks its twin.
+        DataError: there are none, or one lacks its counterpart.
     """
     root = Path(folder)
     scenes = [root] if (root / blurred).is_dir() else sorted(p.parent for p in root.glob(f"*/{blurred}"))
@@ -89,7 +89,7 @@ def find_pairs(folder: str | Path, blurred: str = "blur") -> list[Pair]:
 
 
 def find_clips(folder: str | Path) -> list[list[Path]]:
-    """Clips of consecutive sharp frames: the folder itself, or each folder in it.
+    """Find clips of consecutive sharp frames: the folder itself, or each folder in it.
 
     Raises:
         DataError: there are none.
@@ -99,17 +99,17 @@ def find_clips(folder: str | Path) -> list[list[Path]]:
 
 
 class Pictures:
-    """Pictures by path. Each is decoded once now, so that damage shows before a run and not within it.
+    """Pictures by path. Each is decoded once on creation, so that damage is found before a run.
 
     Args:
-        paths: of the pictures.
-        cache_mib: as many decoded pictures as fit are kept; the others are read again when asked for.
+        paths: paths of the pictures.
+        cache_mib: memory for decoded pictures; those that do not fit are read again when needed.
 
     Attributes:
         sizes: (height, width) of every picture.
 
     Raises:
-        DataError: names a picture that cannot be read.
+        DataError: a picture cannot be read.
     """
 
     def __init__(self, paths: Iterable[Path], cache_mib: int) -> None:
@@ -119,7 +119,7 @@ class Pictures:
         room = cache_mib * 2**20
         threads = os.cpu_count() or 1
         with ThreadPoolExecutor(threads) as executor:
-            # In slices, so that decoded pictures do not pile up.
+            # In slices, to limit the number of decoded pictures in memory.
             for start in range(0, len(wanted), 4 * threads):
                 some = wanted[start : start + 4 * threads]
                 for path, picture in zip(some, executor.map(read_picture, some), strict=True):
@@ -129,12 +129,12 @@ class Pictures:
                         self._kept[path] = picture
 
     def __getitem__(self, path: Path) -> Picture:
-        """The picture, decoded."""
+        """Return the decoded picture."""
         kept = self._kept.get(path)
         return read_picture(path) if kept is None else kept
 
     def check_pairs(self, pairs: Iterable[Pair]) -> None:
-        """Raise DataError for a pair of two sizes."""
+        """Raise DataError if the pictures of a pair differ in size."""
         for blurred, sharp in pairs:
             if self.sizes[blurred] != self.sizes[sharp]:
                 (h, w), (other_h, other_w) = self.sizes[blurred], self.sizes[sharp]
@@ -144,7 +144,7 @@ class Pictures:
                 )
 
     def check_crop(self, size: int) -> int:
-        """The smallest side of all; raise DataError where it is less than the crop's, `size`."""
+        """Return the smallest side of all; raise DataError if it is less than the crop size `size`."""
         path, (h, w) = min(self.sizes.items(), key=lambda item: min(item[1]))
         if min(h, w) < size:
             raise DataError(

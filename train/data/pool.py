@@ -1,7 +1,7 @@
-"""Pool of ready examples: worker processes make them, training draws each one several times.
+"""Pool of ready examples: worker processes make them, and training draws each several times.
 
-The pool at step n holds examples [due(n) - capacity, due(n)), and example i follows from the seed and i only.
-So a resumed run refills the pool with exactly what it held, and its next step is the same bit for bit.
+The pool at step n holds examples [due(n) - capacity, due(n)), and example i depends only on the seed and i.
+So a resumed run refills the pool with the same examples, and its next step is identical bit for bit.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from train.errors import ConfigError, DataError
 _IN_FLIGHT = 32 * 2**20
 """Bytes of finished examples that may wait in shared memory, which is 64 MiB in many containers."""
 _LARGEST_CHUNK = 32
-"""Examples that a worker hands over at once."""
+"""Examples per message from a worker."""
 _DRAWS = 1
-"""Keeps the stream of random slots apart from the streams of the examples."""
+"""Separates the random stream of slots from those of the examples."""
 
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How many examples are held ready, and how often each is used.
+    """Size of the pool, and how often each example is used.
 
     Attributes:
-        capacity: examples held, over all processes.
-        replays: draws of an example, on average, before another takes its place.
+        capacity: number of examples, over all processes.
+        replays: average draws of an example before it is replaced.
     """
 
     capacity: int = 8192
@@ -53,13 +53,13 @@ class PoolOptions:
 
 @dataclass(frozen=True)
 class Place:
-    """A process among those of a run.
+    """Place of a process in a run.
 
     Attributes:
         rank: its number, from 0.
-        world: how many there are.
-        device: where it trains and keeps its part of the pool.
-        layout: memory layout of the batches that it draws.
+        world: number of processes.
+        device: device for training and for its part of the pool.
+        layout: memory layout of its batches.
     """
 
     rank: int = 0
@@ -69,16 +69,16 @@ class Place:
 
 
 class ExamplePool:
-    """A process's ring of ready examples on its training device; every `world`-th example is its own.
+    """A process's ring of ready examples on its training device; it holds every `world`-th example.
 
     A context manager, which stops the workers.
 
     Args:
-        pairs: where the examples come from.
+        pairs: source of the examples.
         options: size and turnover.
-        batch: examples that a step draws.
-        first: the step to begin with.
-        workers: processes that make examples; 0 makes them in this one, when they are due.
+        batch: examples per step.
+        first: the first step.
+        workers: processes that make examples; 0 makes them in this process, when due.
         place: this process among the others.
 
     Attributes:
@@ -86,8 +86,8 @@ class ExamplePool:
         waited: seconds spent waiting for late examples since the pool was full.
 
     Raises:
-        ConfigError: the device lacks the memory.
-        DataError: from `fill` and `draw`: a picture cannot be read any more.
+        ConfigError: the device has too little memory.
+        DataError: from `fill` and `draw`: a picture can no longer be read.
     """
 
     def __init__(
@@ -117,17 +117,17 @@ class ExamplePool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream = iter(())  # the loader's iterator stops its workers as it is dropped
+        self._stream = iter(())  # dropping the loader's iterator stops its workers
 
     def due(self, step: int) -> int:
-        """Examples of this process that must have been made before a step, counted from 0."""
+        """Return the number of this process's examples needed before a step, counted from 0."""
         return self.capacity + int(step * self._batch // self._replays)
 
     def fill(self, progress: Callable[[int, int], None] = lambda count, capacity: None) -> None:
-        """Make what the pool holds before its first step.
+        """Fill the pool before its first step.
 
         Args:
-            progress: called with the number of examples that the pool holds, as it grows, and its capacity.
+            progress: called with the current number of examples and the capacity.
         """
         empty, end = self.made, self.due(self._first)
         while self.made < end:
@@ -135,11 +135,11 @@ class ExamplePool:
             progress(self.made - empty, self.capacity)
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """Draw the batch of a step; steps follow one another.
+        """Draw the batch of a step; steps must be consecutive.
 
         Returns:
             blurred and sharp, (N, 3, size, size) float32 in [-1, 1], in one of the eight symmetries of the
-            square. The same step draws the same batch, whatever came before.
+            square. The same step always draws the same batch.
         """
         began = time.perf_counter()
         self._take(self.due(step) - self.made)
@@ -155,7 +155,7 @@ class ExamplePool:
         return blurred, sharp
 
     def _take(self, count: int) -> None:
-        """Move the next examples from the workers to the ring, over the oldest ones."""
+        """Move the next examples from the workers to the ring, replacing the oldest."""
         while count > 0:
             if not len(self._left):
                 chunk = next(self._stream)
@@ -170,9 +170,9 @@ class ExamplePool:
 
 
 class _Codes(Dataset[Tensor | str]):
-    """The examples as uint8, a quarter of their size in float32; or what went wrong with one.
+    """Make examples as uint8, a quarter of the size of float32; or return the error of one.
 
-    An exception of a worker would reach the run with the worker's traceback in its message.
+    An exception raised in a worker would include the worker's traceback in its message.
     """
 
     def __init__(self, pairs: TrainingPairs) -> None:
@@ -191,7 +191,7 @@ def _stack(items: list[Tensor | str]) -> Tensor | str:
 
 
 class _Count(Sampler[int]):
-    """Numbers of a process's examples, without end."""
+    """Yield the numbers of a process's examples, endlessly."""
 
     def __init__(self, first: int, place: Place) -> None:
         self._first, self._place = first, place
@@ -201,7 +201,7 @@ class _Count(Sampler[int]):
 
 
 def _stream(pairs: TrainingPairs, first: int, workers: int, place: Place) -> Iterator[Tensor | str]:
-    """Chunks of (n, 2, 3, size, size) uint8, from a process's example `first` on, or what went wrong."""
+    """Yield chunks of (n, 2, 3, size, size) uint8, from a process's example `first` on, or an error."""
     prefetch = 2
     room = _IN_FLIGHT // (6 * pairs.size**2 * prefetch * max(1, workers))
     loader = DataLoader(
@@ -211,7 +211,7 @@ def _stream(pairs: TrainingPairs, first: int, workers: int, place: Place) -> Ite
         num_workers=workers,
         collate_fn=_stack,
         prefetch_factor=prefetch if workers else None,
-        # Forked workers share the decoded pictures; where there is no fork, each decodes its own.
+        # Forked workers share the decoded pictures; without fork, each decodes its own.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         pin_memory=place.device.type == "cuda",
     )
@@ -234,7 +234,7 @@ def _size(count: int) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on a device; None if the system does not say."""
+    """Return the free memory of a device in bytes; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = []

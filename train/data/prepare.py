@@ -1,4 +1,4 @@
-"""From what was downloaded to what `fit` reads: layouts, checks, and a line on what was found."""
+"""Preparation of downloaded data sets for `fit`: layout, checks, and a summary."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ REDS_PAIRS = {"train": 24000, "val": 3000}
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a ZIP file to a folder, which it gives; a folder is given back as it is.
+    """Unpack a ZIP file and return its folder; a folder is returned unchanged.
 
     Raises:
-        DataError: neither a folder nor a whole ZIP file.
+        DataError: neither a folder nor an intact ZIP file.
     """
     if archive.is_dir():
         return archive
@@ -43,23 +43,23 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 
 def check_pairs(folder: Path, expected: int) -> str:
-    """Decode every pair of a folder; gives a line on them.
+    """Decode every pair of a folder; return a summary line.
 
     Raises:
-        DataError: a pair is missing or damaged, named.
+        DataError: a pair is missing or damaged.
     """
     pairs = find_pairs(folder)
     Pictures([path for pair in pairs for path in pair], cache_mib=0).check_pairs(pairs)
     scenes = len({path.parent for path, _ in pairs})
     missing = "" if len(pairs) == expected else f"; the whole set has {expected}"
-    return f"{folder}: {len(pairs)} pairs of {scenes} scenes are sound{missing}"
+    return f"{folder}: {len(pairs)} pairs of {scenes} scenes are intact{missing}"
 
 
 def prepare_gopro(source: Path, folder: Path) -> list[str]:
     """Check GoPro (Nah et al., CVPR 2017), GOPRO_Large as ZIP or unpacked, and link its parts into a folder.
 
     Returns:
-        a line on each of `folder/train` and `folder/test`.
+        a summary line each for `folder/train` and `folder/test`.
     """
     root = unpack(source, folder / "unpacked")
     lines = []
@@ -73,14 +73,15 @@ def prepare_gopro(source: Path, folder: Path) -> list[str]:
 
 
 def prepare_reds(source: Path, folder: Path) -> list[str]:
-    """Bring REDS (Nah et al., NTIRE 2019) to GoPro's layout, by links.
+    """Link REDS (Nah et al., NTIRE 2019) into GoPro's layout.
 
     Args:
-        source: a folder in which `train_sharp` and `train_blur`, and perhaps those of `val`, lie anywhere.
-        folder: gets `train/<scene>/{blur,sharp}` and `val/<scene>/{blur,sharp}`.
+        source: a folder that contains `train_sharp` and `train_blur`, and optionally those of `val`,
+            anywhere.
+        folder: receives `train/<scene>/{blur,sharp}` and `val/<scene>/{blur,sharp}`.
 
     Returns:
-        a line on each part.
+        a summary line per part.
     """
     lines = []
     for part, expected in REDS_PAIRS.items():
@@ -96,19 +97,19 @@ def prepare_reds(source: Path, folder: Path) -> list[str]:
 
 
 def prepare_photos(source: Path, folder: Path, least_side: int, least_sharpness: float) -> str:
-    """Keep the photographs that can teach: readable, large, sharp, each once; as PNG, large ones halved.
+    """Copy photographs suitable for training (readable, large, sharp, unique) as PNG, large ones halved.
 
     Args:
-        source: a folder, searched with all that is in it.
-        folder: where to.
-        least_side: shorter pictures are left out, pixels.
-        least_sharpness: less sharp ones too, variance of the Laplacian.
+        source: a folder, searched recursively.
+        folder: output folder.
+        least_side: least length of the shorter side, pixels.
+        least_sharpness: least variance of the Laplacian.
 
     Returns:
-        a line on how many were kept and why others were not.
+        a summary line with the reasons for rejection.
 
     Raises:
-        DataError: none was left.
+        DataError: none is suitable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fates: Counter[str] = Counter()
@@ -123,17 +124,17 @@ def prepare_photos(source: Path, folder: Path, least_side: int, least_sharpness:
             write_picture(folder / f"{digest[:16]}.png", picture)
         fates[fate] += 1
     if not fates["kept"]:
-        raise DataError(f"no photograph of {source} is fit to use: {_tell(fates) or 'there are none'}")
+        raise DataError(f"no photograph in {source} is usable: {_tell(fates) or 'there are none'}")
     return f"{folder}: {_tell(fates)}"
 
 
 def _judge(path: Path, least_side: int, least_sharpness: float) -> tuple[Picture | None, str]:
-    """The picture to keep, or None and why not."""
+    """Return the picture to keep, or None and the reason."""
     try:
         picture = read_picture(path)
     except DataError:
         return None, "unreadable"
-    # Halving hides the blocks of JPEG and what the lens left unsharp.
+    # Halving hides JPEG blocks and the softness of the lens.
     while min(picture.shape[:2]) >= 4 * least_side:
         picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     if min(picture.shape[:2]) < least_side:
@@ -152,5 +153,5 @@ def _link(target: Path, link: Path) -> None:
     if link.is_symlink():
         link.unlink()
     if link.exists():
-        raise DataError(f"{link} is there already; expected an empty folder to write to")
+        raise DataError(f"{link} already exists; expected an empty output folder")
     link.symlink_to(target.resolve(), target_is_directory=True)

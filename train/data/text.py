@@ -1,4 +1,4 @@
-"""Rendered text, which photographs hold too little of."""
+"""Rendered text, which is rare in photographs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LETTERS = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.
 
 
 def render_text(rng: np.random.Generator, size: int) -> Floats:
-    """Lines of random words on a plain ground: (size, size, 3) float32 in [0, 1]."""
+    """Render lines of random words on a plain background: (size, size, 3) float32 in [0, 1]."""
     ground, ink = rng.integers(0, 256, 3), rng.integers(0, 256, 3)
     ink = np.where(np.abs(ink - ground) < 90, (ground + 128) % 256, ink)
     canvas = Image.new("RGB", (size, size), _rgb(ground))

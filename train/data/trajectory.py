@@ -1,8 +1,8 @@
-"""Where a point of the scene goes while the shutter is open, and the kernels that follow.
+"""Trajectories of scene points while the shutter is open, and their blur kernels.
 
 A trajectory is (steps, 2) float64, (x, y) in pixels. A kernel is the time spent at each pixel:
 (k, k) float32, k odd, summing to 1, with the middle of the exposure at the centre pixel, so that the blurred
-picture stays aligned to the sharp one of that moment (as the pairs of GoPro are, Nah et al., CVPR 2017).
+picture stays aligned with the sharp one of that moment (like GoPro's pairs, Nah et al., CVPR 2017).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Trajectory = NDArray[np.float64]
 
 
 def shake_trajectory(rng: np.random.Generator, steps: int = 2000, max_length: float = 60.0) -> Trajectory:
-    """Camera shake as a Markov process (Kupyn et al., DeblurGAN, CVPR 2018, algorithm 1).
+    """Draw camera shake as a Markov process (Kupyn et al., DeblurGAN, CVPR 2018, algorithm 1).
 
     Args:
         rng: source of randomness.
@@ -54,16 +54,16 @@ def smooth_trajectory(
     twist: float = 0.25,
     unevenness: float = 0.25,
 ) -> Trajectory:
-    """A short exposure of a moving camera or object: a curve of low order with changing speed.
+    """Draw the motion of a short exposure: a low-order curve with changing speed.
 
     Args:
         rng: source of randomness.
-        length: about how far the point goes, pixels.
+        length: approximate length of the path, pixels.
         steps: points of the trajectory.
         bend: standard deviation of the curvature; an arc rises by about a third of it, times the length.
-        twist: standard deviation of what turns an arc into an S.
-        unevenness: standard deviation of the change of speed; the speeds at the two ends differ by about four
-            times this share of the mean.
+        twist: standard deviation of the S-shape.
+        unevenness: standard deviation of the change of speed; the speeds at the two ends differ by about
+            four times this fraction of the mean.
 
     Returns:
         (steps, 2) float64, pixels.
@@ -82,7 +82,7 @@ def kernel(trajectory: Trajectory, weights: Trajectory | None = None) -> Floats:
 
     Args:
         trajectory: (steps, 2) pixels.
-        weights: (steps,) how much light each point gets; all alike by default.
+        weights: (steps,) light per point; equal by default.
 
     Returns:
         (k, k) float32, k odd and just large enough, summing to 1.
@@ -103,7 +103,7 @@ def kernel(trajectory: Trajectory, weights: Trajectory | None = None) -> Floats:
 
 
 def uniform_kernel(size: int) -> Floats:
-    """A plain box: (size, size) float32 of equal weights; `size` odd."""
+    """Make a box kernel: (size, size) float32 of equal weights; `size` odd."""
     if size % 2 == 0:
         raise ValueError(f"kernel size is {size}, expected an odd number")
     return np.full((size, size), 1 / size**2, np.float32)

@@ -1,1 +1,1 @@
-"""Exports: the video graph, model bundles, engines straight from a checkpoint."""
+"""Export: video graphs, model bundles, and engines made directly from a checkpoint."""

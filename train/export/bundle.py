@@ -1,7 +1,7 @@
-"""Writes model bundles: `<name>.onnx`, the video graph, and `<name>.json`, its manifest.
+"""Export of model bundles: `<name>.onnx`, the video graph, and `<name>.json`, its manifest.
 
-A bundle is written only where its graph computes what it should: the float32 one what PyTorch computes, the
-half-precision one what the float32 one computes.
+A bundle is written only if its graph is correct: float32 is compared with PyTorch, half precision with
+float32.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from train.measure.metadata import architecture, training
 from train.networks.generators import Generator
 
 Feed = dict[str, NDArray[Any]]
-"""The inputs of a video graph by name."""
+"""Inputs of a video graph by name."""
 Outputs = list[NDArray[Any]]
-"""y, u and v of a video graph."""
+"""Outputs of a video graph: y, u and v."""
 
 MOST_LEVELS = 1
-"""PyTorch and another runtime sum in another order, so that a value half-way may round either way."""
+"""Runtimes sum in different orders, so values halfway between two levels may round either way."""
 _MOST_PLAIN_ERROR = 1e-3
-"""Of values from 0 to 1: a quarter of a level of 8 bits."""
+"""Of values from 0 to 1: a quarter of an 8-bit level."""
 STRIPS = ((64, 3840), (3840, 64))
-"""(height, width) of 4K's extent, as small as may be: where half-precision sums overflow."""
+"""Sizes (height, width) as long as 4K but as small as possible, where half-precision sums may overflow."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a manifest says beside what is measured here.
+    """Contents of a manifest that are not measured here.
 
     Attributes:
-        name: of the model; the half-precision bundle gets `-fp16` behind it.
-        licence: of the weights, an SPDX name.
-        dropout: off, or paper: the graph takes the tables of a mask (`rtdeblur.dropout`).
-        half_only: leave the float32 graph out, which is twice as large.
-        architecture: what the generator is.
+        name: name of the model; the half-precision bundle gets the suffix `-fp16`.
+        licence: licence of the weights, an SPDX identifier.
+        dropout: off, or paper: the graph has dropout tables as inputs (`rtdeblur.dropout`).
+        half_only: skip the float32 graph, which is twice as large.
+        architecture: description of the generator.
         training: data, recipe, commit, time and hardware.
         scores: measured values.
     """
@@ -71,23 +71,23 @@ class Bundle:
 def write_bundles(
     generator: Generator, bundle: Bundle, folder: Path, pictures: Iterable[Picture]
 ) -> list[Path]:
-    """Write the float32 bundle of a generator, unless `bundle` leaves it out, and the half-precision one.
+    """Write the float32 bundle of a generator, unless disabled, and the half-precision one.
 
     Args:
-        generator: with its weights.
-        bundle: what the manifests say.
-        folder: where to.
-        pictures: real frames on which the graphs are compared.
+        generator: generator with its weights.
+        bundle: contents of the manifests.
+        folder: output folder.
+        pictures: real frames for comparing the graphs.
 
     Returns:
         the ONNX files.
 
     Raises:
-        ParityError: a graph does not compute what it should; nothing was written.
+        ParityError: a graph computes wrong results; nothing was written.
     """
     generator = copy.deepcopy(generator).cpu().float().eval()
     if bundle.dropout == "off":
-        generator.sites = None  # the graph does without the tables
+        generator.sites = None  # the graph works without the tables
     frames = [to_feed(generator, picture) for picture in pictures]
     frames += strips(generator)
     return write_compared(generator, bundle, folder, frames, need_half=True)[0]
@@ -99,18 +99,18 @@ def write_compared(
     """Write the bundles of a generator, each only if it passes its comparison.
 
     Args:
-        generator: in evaluation, float32, on the processor.
-        bundle: what the manifests say.
-        folder: where to.
-        frames: on which the graphs are compared.
-        need_half: whether a half-precision graph that fails is an error; if not, it is left out.
+        generator: in evaluation mode, float32, on the CPU.
+        bundle: contents of the manifests.
+        folder: output folder.
+        frames: inputs on which the graphs are compared.
+        need_half: whether a half precision graph that fails is an error; otherwise it is skipped.
 
     Returns:
-        The ONNX files, and why there is none of half precision; if that is None, both are written.
+        The ONNX files, and why the half precision one was skipped, or None.
 
     Raises:
         ExportError: the network computes something that ONNX lacks.
-        ParityError: a graph that is needed does not compute what it should; nothing was written.
+        ParityError: a required graph computes wrong results; nothing was written.
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         full, half = Path(temporary, f"{bundle.name}.onnx"), Path(temporary, f"{bundle.name}-fp16.onnx")
@@ -138,15 +138,15 @@ def export_checkpoint(
     bundle: Bundle,
     earlier: Path | None = None,
 ) -> list[Path]:
-    """Write the bundles of a checkpoint, which says what `bundle` does not: architecture and training.
+    """Write the bundles of a checkpoint, which provides architecture and training.
 
     Args:
-        checkpoint: of `fit`.
-        folder: where to.
-        pictures: a folder of real frames on which the graphs are compared.
-        config: which network it is, where the checkpoint does not say.
-        bundle: what the manifests say.
-        earlier: a manifest whose training and scores the new ones take over.
+        checkpoint: checkpoint of `fit`.
+        folder: output folder.
+        pictures: a folder of real frames for comparing the graphs.
+        config: configuration of the network, if not in the checkpoint.
+        bundle: contents of the manifests.
+        earlier: a manifest whose training and scores are reused.
     """
     given = load_config(config) if config else None
     generator, state = load_generator(checkpoint, given)
@@ -164,7 +164,7 @@ def export_plain_checkpoint(checkpoint: Path, folder: Path, name: str, config: P
     """Write the plain graph of a checkpoint, `<name>-plain.onnx`, without dropout; return its path.
 
     Raises:
-        ParityError: it does not compute what PyTorch does; nothing was written.
+        ParityError: it differs from PyTorch; nothing was written.
     """
     generator, _ = load_generator(checkpoint, load_config(config) if config else None)
     generator = generator.cpu().float().eval()
@@ -183,7 +183,7 @@ def export_plain_checkpoint(checkpoint: Path, folder: Path, name: str, config: P
 
 
 def compare(generator: Generator, full: Path, half: Path, frames: Sequence[Feed]) -> None:
-    """Hold the two graphs to PyTorch and to each other; raise ParityError where they differ too much."""
+    """Compare the graphs with PyTorch and with each other; raise ParityError if they differ too much."""
     compare_with_full(half, frames, compare_with_pytorch(generator, full, frames))
 
 
@@ -220,7 +220,7 @@ def compare_with_full(half: Path, frames: Sequence[Feed], exact: Sequence[Output
         parity = worst_psnr(_run(session, feed), wanted, 255)
         if parity < LEAST_PSNR:
             raise ParityError(
-                f"the fp16 graph is at {parity:.1f} dB of the fp32 one at {feed['y'].shape[-2:]}, "
+                f"the fp16 graph has {parity:.1f} dB PSNR against fp32 at {feed['y'].shape[-2:]}, "
                 f"expected {LEAST_PSNR} dB; "
                 "its values may overflow 65504: train with a smaller clip or weight decay"
             )
@@ -233,7 +233,7 @@ def strips(generator: Generator) -> list[Feed]:
 
 
 def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None) -> Feed:
-    """The inputs of the video graph for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout of seed 0."""
+    """Return the video graph's inputs for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout seed 0."""
     colour = colour or Colour()
     matrix = colour.rgb_to_yuv()
     yuv = picture / 255 @ matrix[:, :3].T + matrix[:, 3]
@@ -258,7 +258,7 @@ def _run(session: ort.InferenceSession, feed: Feed) -> Outputs:
 
 def _session(path: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    # The optimizer would drop the casts through which the CPU shows what half precision does.
+    # The optimizer would remove the casts that make the CPU emulate half precision.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])

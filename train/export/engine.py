@@ -1,4 +1,4 @@
-"""A TensorRT engine straight from a checkpoint, without ONNX, by torch-tensorrt's dynamo front end."""
+"""TensorRT engine directly from a checkpoint, without ONNX, through torch-tensorrt's dynamo front end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)")
 
 
 class NamedGraph(nn.Module):
-    """The video graph with its inputs by name, which become the names of the engine's inputs."""
+    """Video graph with named inputs, which become the names of the engine's inputs."""
 
     def __init__(self, graph: VideoGraph) -> None:
         super().__init__()
-        self.video = graph  # `graph` is a name of torch.fx
+        self.video = graph  # torch.fx reserves the name `graph`
 
     def forward(
         self,
@@ -38,7 +38,7 @@ class NamedGraph(nn.Module):
         peak: Tensor,
         **signs: Tensor,
     ) -> tuple[Tensor, ...]:
-        """As `VideoGraph.forward`; `signs` are the tables of dropout."""
+        """See `VideoGraph.forward`; `signs` are the dropout tables."""
         return self.video(y, u, v, yuv_to_rgb, rgb_to_yuv, peak, *signs.values())  # type: ignore[no-any-return]
 
 
@@ -48,23 +48,23 @@ def export_engine(
     """Compile the half-precision video graph of a checkpoint for one shape of 4:2:0 planes.
 
     Args:
-        checkpoint: of `fit`.
-        folder: where to.
-        name: of the model; the file is `<name>-fp16_<shape>.engine`.
-        shape: batch, height and width, as 1x720x1280.
-        dropout: off, or paper: the engine takes the tables of a mask.
-        config: which network it is, where the checkpoint does not say.
+        checkpoint: checkpoint of `fit`.
+        folder: output folder.
+        name: name of the model; the file is `<name>-fp16_<shape>.engine`.
+        shape: batch, height and width, such as 1x720x1280.
+        dropout: off, or paper: the engine has dropout tables as inputs.
+        config: configuration of the network, if not in the checkpoint.
 
     Returns:
-        the engine's file. It serves the GPU and the TensorRT that it was compiled with alone.
+        the engine file. It works only with the GPU and the TensorRT version that it was compiled with.
 
     Raises:
-        ConfigError: the shape or the dropout makes no sense.
-        EngineError: torch-tensorrt is not there, or refuses the graph.
+        ConfigError: the shape or the dropout is invalid.
+        EngineError: torch-tensorrt is missing, or refuses the graph.
     """
     match = _SHAPE.fullmatch(shape)
     if not match or not all(map(int, match.groups())):
-        raise ConfigError(f"--engine is {shape!r}, expected batch, height and width, as 1x720x1280")
+        raise ConfigError(f"--engine is {shape!r}, expected batch, height and width, e.g. 1x720x1280")
     generator, _ = load_generator(checkpoint, load_config(config) if config else None)
     if dropout == "off":
         generator.sites = None
@@ -76,7 +76,7 @@ def export_engine(
         engine = compiler.dynamo.convert_exported_program_to_serialized_trt_engine(
             program, arg_inputs=args, kwarg_inputs=kwargs, use_explicit_typing=True
         )
-    except Exception as error:  # whatever a converter raises
+    except Exception as error:  # a converter may raise anything
         raise EngineError(
             f"torch-tensorrt cannot compile {name!r}: {_line(error)}; export without --engine"
         ) from error
@@ -90,7 +90,7 @@ def export_engine(
 def _trace(
     generator: Generator, batch: int, height: int, width: int
 ) -> tuple[Any, tuple[Tensor, ...], dict[str, Tensor]]:
-    """The exported program of the half-precision graph, and the inputs that it was traced with."""
+    """Export the half-precision graph; return the program and the inputs it was traced with."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     graph = NamedGraph(VideoGraph(generator.half()).eval()).to(device)
     colour = Colour()
@@ -109,7 +109,7 @@ def _trace(
 def _load() -> Any:
     try:
         import torch_tensorrt
-    except Exception as error:  # a missing library is an OSError, an unfit torch many things
+    except Exception as error:  # a missing library raises OSError, an incompatible torch anything
         raise EngineError(
             f"--engine needs torch-tensorrt, which does not load here: {_line(error)}; try: pip install "
             "torch-tensorrt, of the release of your torch; or export without --engine, then `rtdeblur build`"

@@ -1,4 +1,4 @@
-"""The video graph: planes in, planes out, a generator between; and its ONNX file."""
+"""Video graph, which applies a generator to planes, and its export to ONNX."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OPSET = 18
 
 
 class VideoGraph(nn.Module):
-    """Planes of code values in, planes of code values out, around a generator over RGB in [-1, 1].
+    """Applies a generator over RGB in [-1, 1] to planes of code values.
 
     The output is the input plus the *change* that the generator makes, converted to Y'CbCr: chroma is never
-    resampled on its way through, and a generator that adds nothing gives back the input bit for bit. The
-    picture is padded to the generator's stride by reflection at the bottom and the right. The generator runs
-    in the type of its weights, all else in float32.
+    resampled, and a generator that adds nothing returns the input bit for bit. The picture is
+    reflection-padded to the generator's stride at the bottom and the right. The generator runs in the type of
+    its weights, everything else in float32.
     """
 
     without_offset: Tensor
@@ -43,11 +43,11 @@ class VideoGraph(nn.Module):
         """Restore a batch.
 
         Args:
-            inputs: as `rtdeblur.model.INPUTS` and then, for a generator with dropout, as
-                `rtdeblur.dropout.INPUTS`. y: (N, 1, H, W) code values; uint8, or any type that holds
+            inputs: those of `rtdeblur.model.INPUTS` and, for a generator with dropout, of
+                `rtdeblur.dropout.INPUTS`. y: (N, 1, H, W) code values; uint8, or any type that can represent
                 them. u, v: (N, 1, Hc, Wc), any chroma size. yuv_to_rgb: (3, 4) float32, code values to RGB
                 in [0, 1], the offset in the last column. rgb_to_yuv: (3, 4) float32, the inverse; its
-                offset plays no part, since changes are converted. peak: (1,) float32, the largest code
+                offset is unused, since only changes are converted. peak: (1,) float32, the largest code
                 value, 255 for 8 bits.
 
         Returns:
@@ -69,7 +69,7 @@ class VideoGraph(nn.Module):
 
 
 class PlainGraph(nn.Module):
-    """RGB in [0, 1] in, RGB in [0, 1] out, (N, 3, H, W) float32: what other programs run."""
+    """Graph for other programs: float32 RGB in [0, 1], (N, 3, H, W), in and out."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class PlainGraph(nn.Module):
 
 
 def _restored(generator: Generator, x: Tensor, signs: list[Tensor]) -> Tensor:
-    """(N, 3, H, W) in [-1, 1] to the same, of any size: padded by reflection at the bottom and the right."""
+    """Restore (N, 3, H, W) in [-1, 1] of any size, padded by reflection at the bottom and the right."""
     (height, width), stride = x.shape[-2:], generator.stride
     padded = F.pad(x, (0, -width % stride, 0, -height % stride), mode="reflect")
     residual = generator.residual(padded.to(generator.input_dtype), *signs)
@@ -93,19 +93,19 @@ def _resize(plane: Tensor, size: torch.Size) -> Tensor:
 
 
 def _apply(matrix: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Three planes (N, 1, H, W) through a (3, 4) matrix, to (N, 3, H, W).
+    """Apply a (3, 4) matrix to three planes (N, 1, H, W); returns (N, 3, H, W).
 
-    Spelled out, since a backend may run a MatMul in half precision, and these must stay float32.
+    Written out, because a backend may run a MatMul in half precision, and this must stay float32.
     """
     rows = [matrix[i, 0] * a + matrix[i, 1] * b + matrix[i, 2] * c + matrix[i, 3] for i in range(3)]
     return torch.cat(rows, dim=1)
 
 
 def export_onnx(generator: Generator, path: Path) -> None:
-    """Write the video graph of a generator, float32 or half; N, H, W, Hc, Wc dynamic, planes uint8.
+    """Write a generator's video graph, float32 or half, with dynamic N, H, W, Hc, Wc and uint8 planes.
 
     Raises:
-        ExportError: the generator computes something that ONNX lacks.
+        ExportError: the generator uses an operation that ONNX lacks.
     """
     height, width = 4 * generator.stride, 5 * generator.stride
     luma = torch.zeros(2, 1, height, width, dtype=torch.uint8)
@@ -197,7 +197,7 @@ def to_onnx(
 
 
 def _strip(proto: onnx.ModelProto) -> None:
-    """Drop the exporter's notes: stack traces with the paths of the machine that exported."""
+    """Remove the exporter's metadata: stack traces with local paths."""
     graph = proto.graph
     for item in (
         proto,

@@ -1,7 +1,7 @@
-"""A folder with all that training needs, for a machine with a GPU, PyTorch and no network.
+"""Self-contained training folder for a machine with a GPU and PyTorch but no network.
 
-The folder holds the trainer, the packages that an image with PyTorch, NumPy, OpenCV and safetensors lacks,
-the weights to start from, the pictures, made smaller until they fit, and `run.toml`.
+The folder contains the trainer, the packages missing from an image with PyTorch, NumPy, OpenCV and
+safetensors, the initial weights, the pictures, reduced until they fit, and `run.toml`.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ PACKAGES = (
     "rich",
     "pillow",
 )
-"""What `fit` imports and an image with PyTorch may lack."""
+"""Packages imported by `fit` that an image with PyTorch may lack."""
 ARCHIVE = "packages.tar.xz"
-"""Name of the packages' archive: unpacked they take five times as much."""
+"""Archive of the packages, which would take five times as much space unpacked."""
 _PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (17, 24, 27, 28, 31, 34, 35)] + [
     "manylinux2014_x86_64"
 ]
 _NEEDLESS = ("*/__pycache__/*", "*.pyi", "PIL/_avif*", "pillow.libs/libavif*", "*/tests/*", "../*")
-"""Files of the packages that `fit` does without."""
+"""Files of the packages that `fit` does not need."""
 _SHARE_OF_PAIRS = 0.45
-"""Of the room for pictures; what the pairs leave goes to the sharp pictures."""
+"""The pairs' share of the space for pictures; the rest is for sharp pictures."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """How pictures are made smaller.
+    """Level of size reduction for pictures.
 
     Attributes:
         side: longest side, pixels.
         quality: of WebP, 0 to 100.
-        every: take every so manieth picture.
+        every: keep one in this many pictures.
     """
 
     side: int
@@ -74,7 +74,7 @@ PAIR_LEVELS = [
     *(Level(side, 80, every) for every in (2, 3) for side in (1280, 1024, 896)),
     *(Level(768, 75, every) for every in (4, 8, 16, 32)),
 ]
-"""From the best down. Frames of a clip resemble each other, so some are left out before detail is."""
+"""Levels, best first. Frames of a clip are similar, so dropping some comes before losing detail."""
 SHARP_LEVELS = [
     Level(1440, 92),
     *(Level(side, 84) for side in (1440, 1280, 1024, 896, 768)),
@@ -84,24 +84,26 @@ SHARP_LEVELS = [
 
 
 def pack(config: Config, start: Path, output: Path, mib: float, python: str) -> list[str]:
-    """Write the folder.
+    """Write the training folder.
 
     Args:
-        config: of the run there; its data are packed.
+        config: configuration of the run, whose data are packed.
         start: checkpoint or bundle with the weights to start from.
-        output: the folder; what an earlier call wrote there is replaced.
-        mib: the most that it may take.
-        python: version of the Python there, such as 3.12.
+        output: the folder; output of an earlier call is replaced.
+        mib: maximum size.
+        python: Python version of the target machine, such as 3.12.
 
     Returns:
         lines on what was packed.
 
     Raises:
-        ConfigError: the folder holds something else, or the room does not suffice.
+        ConfigError: the folder contains something else, or the size limit is too low.
         DataError: a picture cannot be read.
     """
     if output.exists() and any(output.iterdir()) and not (output / ARCHIVE).exists():
-        raise ConfigError(f"{output} holds something else; expected a new folder, or one of an earlier pack")
+        raise ConfigError(
+            f"{output} contains something else; expected a new folder, or one from an earlier pack"
+        )
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     _copy_code(output)
@@ -119,7 +121,7 @@ def pack(config: Config, start: Path, output: Path, mib: float, python: str) -> 
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files of a folder."""
+    """Return the size of all files in a folder in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -134,7 +136,7 @@ def _copy_code(output: Path) -> None:
 
 
 def write_packages(archive: Path, python: str) -> None:
-    """Write the packages, as they are unpacked, to a tar file.
+    """Write the installed packages to a tar file.
 
     Those of this Python are copied; for another version wheels are downloaded.
     """
@@ -167,26 +169,31 @@ def _downloaded(python: str) -> Iterable[tuple[str, bytes]]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ConfigError(f"cannot download wheels for Python {python}: {reason}; is there a network?")
+            raise ConfigError(
+                f"cannot download wheels for Python {python}: {reason}; check the network connection"
+            )
         for wheel in sorted(Path(folder).glob("*.whl")):
             with zipfile.ZipFile(wheel) as file:
                 yield from ((name, file.read(name)) for name in file.namelist() if not name.endswith("/"))
 
 
 def pack_data(options: DataOptions, folder: Path, room: int) -> tuple[DataOptions, list[str]]:
-    """Write a run's pictures to a folder, smaller, so that they take at most `room` bytes.
+    """Write a run's pictures to a folder, reduced to at most `room` bytes.
 
     Returns:
-        the options that read them there, relative to the folder's parent; lines on what was packed.
+        the options for reading them, relative to the folder's parent; summary lines.
 
     Raises:
-        ConfigError: even the fewest and smallest take more.
+        ConfigError: they do not fit even at the smallest level.
     """
     if options.clips:
         raise ConfigError(
             "clips cannot be packed; leave them out, e.g. --set data.clips=[] --set data.averaged=0"
         )
-    lines, new = [], replace(options, exclude=(), video=0.0)  # H.264 needs a library that is missing there
+    lines, new = (
+        [],
+        replace(options, exclude=(), video=0.0),
+    )  # H.264 needs a library that the target machine lacks
     pairs = [pair for source in options.pairs for pair in find_pairs(source, options.blurred)]
     pairs = [pair for pair in pairs if not _excluded(options, pair[0])]
     if pairs:
@@ -213,10 +220,10 @@ def _excluded(options: DataOptions, path: Path) -> bool:
 
 
 def _fit(groups: Sequence[Sequence[Path]], levels: Sequence[Level], room: int) -> tuple[Level, list[bytes]]:
-    """The first level at which pictures, in groups that stay together, fit; and their files."""
+    """Return the first level at which the pictures fit, and their files; groups stay together."""
     for level in levels:
         chosen = groups[:: level.every]
-        # Some of them tell whether it is worth while to encode all.
+        # A sample shows whether encoding all is worthwhile.
         some = chosen[:: max(1, len(chosen) // 8)]
         guess = sum(len(file) for file in _encoded(some, level)) / len(some) * len(chosen)
         if guess > 1.1 * room:

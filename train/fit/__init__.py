@@ -1,1 +1,1 @@
-"""A training run: configuration, losses, steps, checkpoints, log."""
+"""Training runs: configuration, losses, steps, checkpoints, log."""

@@ -1,4 +1,4 @@
-"""The adversarial games that a configuration can name, each a pair of losses and perhaps a constraint."""
+"""Adversarial games for configurations, each a pair of losses and possibly a constraint."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class WganGp:
     penalty: float = 10.0
 
     def critic_loss(self, critic: Critic, sharp: Tensor, restored: Tensor, blurred: Tensor) -> Tensor:
-        """What the critic minimises, for (N, 3, H, W) in [-1, 1]."""
+        """Loss of the critic, for (N, 3, H, W) in [-1, 1]."""
         wasserstein = losses.wgan_critic(critic(sharp, blurred), critic(restored, blurred))
         penalty = losses.gradient_penalty(lambda mixed: critic(mixed, blurred), sharp, restored)
         return wasserstein + self.penalty * penalty
 
     def generator_loss(self, score: Tensor) -> Tensor:
-        """What the generator minimises, by the critic's score of the restored pictures."""
+        """Loss of the generator, from the critic's score of the restored pictures."""
         return losses.wgan_generator(score)
 
     def constrain(self, critic: Critic) -> None:
-        """Nothing: the penalty is part of the loss."""
+        """Do nothing: the penalty is part of the loss."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Wgan:
     clip: float = 0.01
 
     def critic_loss(self, critic: Critic, sharp: Tensor, restored: Tensor, blurred: Tensor) -> Tensor:
-        """As in `WganGp`."""
+        """See `WganGp`."""
         return losses.wgan_critic(critic(sharp, blurred), critic(restored, blurred))
 
     def generator_loss(self, score: Tensor) -> Tensor:
-        """As in `WganGp`."""
+        """See `WganGp`."""
         return losses.wgan_generator(score)
 
     @torch.no_grad()
@@ -65,36 +65,36 @@ class Lsgan:
     c: float = 1.0
 
     def critic_loss(self, critic: Critic, sharp: Tensor, restored: Tensor, blurred: Tensor) -> Tensor:
-        """As in `WganGp`."""
+        """See `WganGp`."""
         return losses.lsgan_critic(critic(sharp, blurred), critic(restored, blurred), self.a, self.b)
 
     def generator_loss(self, score: Tensor) -> Tensor:
-        """As in `WganGp`."""
+        """See `WganGp`."""
         return losses.lsgan_generator(score, self.c)
 
     def constrain(self, critic: Critic) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Gan:
-    """The original GAN: the minimax game where `saturating`, else the heuristic that its authors trained."""
+    """The original GAN: the minimax game if `saturating`, else its authors' practical heuristic."""
 
     kind: Literal["gan"] = "gan"
     saturating: bool = False
 
     def critic_loss(self, critic: Critic, sharp: Tensor, restored: Tensor, blurred: Tensor) -> Tensor:
-        """As in `WganGp`."""
+        """See `WganGp`."""
         return losses.gan_critic(critic(sharp, blurred), critic(restored, blurred))
 
     def generator_loss(self, score: Tensor) -> Tensor:
-        """As in `WganGp`."""
+        """See `WganGp`."""
         if self.saturating:
             return losses.gan_minimax_generator(score)
         return losses.gan_nonsaturating_generator(score)
 
     def constrain(self, critic: Critic) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 Game = WganGp | Wgan | Lsgan | Gan

@@ -1,7 +1,7 @@
-"""A decay branch: what a run at a constant rate would give if it ended now; the run itself goes on elsewhere.
+"""Decay branch: the result of a run at a constant learning rate if it ended now, while the run continues.
 
-Most of what training gains shows only as the rate falls. So the trunk stays at its constant rate as long as
-there is time, and a short branch off it is measured and shipped (Hu et al., MiniCPM, COLM 2024, section 4).
+Much of the gain of training shows only once the learning rate decays. So the trunk keeps a constant rate as
+long as there is time, and a short branch is measured and shipped (Hu et al., MiniCPM, COLM 2024, section 4).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from train.fit.run import LAST, fit
 
 
 def decay(trunk: Path, steps: int, output: Path) -> Path:
-    """Copy a run's last checkpoint and train it while the rate falls to zero; the run itself is left alone.
+    """Copy a run's last checkpoint and continue it with the learning rate falling to zero.
 
     Args:
-        trunk: folder of the run.
-        steps: of the branch, over all of which the rate falls linearly.
-        output: folder of the branch. One that was interrupted is continued, wherever the trunk is by then.
+        trunk: folder of the run, which is not changed.
+        steps: length of the branch, over which the learning rate falls linearly.
+        output: folder of the branch. An interrupted branch is continued, even if the trunk has moved on.
 
     Returns:
         path of the branch's checkpoint.
 
     Raises:
-        CheckpointError: the trunk has no checkpoint, or none that can be continued.
-        ConfigError: the folder holds another run, or a branch of other steps.
+        CheckpointError: the trunk has no checkpoint, or it cannot be continued.
+        ConfigError: the folder contains another run, or a branch of another length.
     """
     last = output / LAST
     if last.exists():
@@ -41,7 +41,7 @@ def decay(trunk: Path, steps: int, output: Path) -> Path:
                 if "branched_at" in state
                 else "another run"
             )
-            raise ConfigError(f"{output} holds {held}, expected one of {steps}; choose another folder")
+            raise ConfigError(f"{output} contains {held}, expected one of {steps}; choose another folder")
         return fit(replace(config, output=str(output)))
     state = load_checkpoint(trunk / LAST, {})
     config = from_table(Config, state["config"], f"{trunk / LAST} config")

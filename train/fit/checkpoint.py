@@ -18,22 +18,22 @@ from train.fit.options import from_table
 from train.networks.generators import Generator
 
 Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
-"""Modules and optimizers by the name that their tensors' keys begin with."""
+"""Modules and optimizers, by the prefix of their tensors' keys."""
 
 MOST_WEIGHTS = 15 * 2**20
-"""Bytes of weights in float32 above which `save_weights` halves them."""
+"""Size of float32 weights above which `save_weights` uses half precision, in bytes."""
 
 
 def save_checkpoint(path: Path, parts: Parts, state: dict[str, Any]) -> None:
-    """Write modules, optimizers and a JSON-able state; the file appears whole or not at all."""
+    """Write modules, optimizers and a JSON-serializable state, atomically."""
     _write(path, _named_tensors(parts), state)
 
 
 def save_weights(path: Path, generator: Generator, config: Config, state: dict[str, Any]) -> None:
-    """Write a checkpoint that holds only the weights that would be exported.
+    """Write a checkpoint with only the weights that would be exported.
 
-    It can be measured, exported and started from, but not continued. In float32 where that takes at most
-    `MOST_WEIGHTS` bytes, else in half precision.
+    It can be measured, exported and used as a start, but not continued. Float32 up to `MOST_WEIGHTS` bytes,
+    else half precision.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = _named_tensors(_shipped(generator, config))
@@ -48,7 +48,7 @@ def _named_tensors(parts: Parts) -> dict[str, Tensor]:
     tensors = {
         f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()
     }
-    # Safetensors writes the bytes row-major: give it contiguous tensors, not channels_last ones.
+    # Safetensors writes row-major bytes, so pass contiguous tensors, not channels_last ones.
     return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
 
 
@@ -59,7 +59,7 @@ def _write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> Non
 
 
 def copy_checkpoint(path: Path, copy: Path, state: dict[str, Any]) -> None:
-    """Write the tensors of a checkpoint to another one, with another state.
+    """Copy a checkpoint's tensors to another one, with a different state.
 
     Raises:
         CheckpointError: the first cannot be read.
@@ -72,10 +72,10 @@ def copy_checkpoint(path: Path, copy: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
-    """Read modules and optimizers in place; gives the state.
+    """Load modules and optimizers in place; return the state.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or of other networks.
+        CheckpointError: the file is missing, damaged, or belongs to other networks.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -93,24 +93,24 @@ def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
     except (RuntimeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"the checkpoint {path} is of another network or recipe: {reason}; give its own configuration"
+            f"the checkpoint {path} belongs to another network or recipe: {reason}; use its own configuration"
         ) from None
 
 
 def load_generator(path: Path, config: Config | None = None) -> tuple[Generator, dict[str, Any]]:
-    """The generator of a checkpoint, averaged weights if it has any, ready to run; and the state.
+    """Load the generator of a checkpoint, with averaged weights if it has any, and the state.
 
     Args:
-        path: of a checkpoint, or of weights that `start_from` reads.
-        config: says which network it is, for files that do not.
+        path: a checkpoint, or weights that `start_from` reads.
+        config: configuration of the network, for files without one.
 
     Raises:
-        CheckpointError: as `load_checkpoint`.
+        CheckpointError: see `load_checkpoint`.
     """
     state = _read_state(path)
     if config is None:
         if "config" not in state:
-            raise CheckpointError(f"{path} does not say which network it is; give its configuration")
+            raise CheckpointError(f"{path} contains no configuration of its network; add one")
         config = from_table(Config, state["config"], f"{path} config")
     generator = config.generator.build()
     if state:
@@ -121,7 +121,7 @@ def load_generator(path: Path, config: Config | None = None) -> tuple[Generator,
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """The state of a checkpoint; empty for a file of weights only."""
+    """Return the state of a checkpoint; empty for a file of weights only."""
     try:
         with safe_open(path, "pt") as file:
             return dict(json.loads((file.metadata() or {}).get("state", "{}")))
@@ -130,18 +130,19 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None:
-    """Write a checkpoint between two: what a game has sharpened, brought back towards what pixel losses gave.
+    """Interpolate between two checkpoints, to soften the sharpening of adversarial training.
 
-    Network interpolation (Wang et al., ESRGAN, ECCVW 2018, section 3.4), of the weights that are exported.
+    Network interpolation (Wang et al., ESRGAN, ECCVW 2018, section 3.4), applied to the weights that are
+    exported.
 
     Args:
         first: a checkpoint.
-        second: one of a run that started from the first; the new one takes over its state.
-        share: of the second, 0 to 1.
-        path: of the new one; beside the second, it has its journal.
+        second: a checkpoint of a run that started from the first; its state is kept.
+        share: share of the second, 0 to 1.
+        path: the new checkpoint; next to the second, it shares its journal.
 
     Raises:
-        CheckpointError: as `load_checkpoint`, or the two are of different networks.
+        CheckpointError: see `load_checkpoint`, or the two have different networks.
     """
     generator, state = load_generator(second)
     config = from_table(Config, state["config"], f"{second} config")
@@ -153,18 +154,17 @@ def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None
 
 
 def start_from(path: Path, generator: Generator) -> None:
-    """Give a fresh generator the weights of a checkpoint, a bundle or a plain state dict, in place.
+    """Load the weights of a checkpoint, a bundle or a plain state dict into a generator, in place.
 
-    What the file holds beyond the generator's own weights is left, so that a network may start from one with
-    more blocks.
+    Additional weights in the file are ignored, so that a network may start from one with more blocks.
 
     Args:
-        path: of a checkpoint, whose averaged weights are taken if it has any; of a bundle's `.onnx`; or of a
-            safetensors file of the generator's own weights.
-        generator: of the same architecture, or with blocks left out.
+        path: a checkpoint, whose averaged weights are preferred; a bundle's `.onnx`; or a safetensors file of
+            the generator's weights.
+        generator: a generator of the same architecture, or with fewer blocks.
 
     Raises:
-        CheckpointError: the file cannot be read, or lacks a weight of the generator in its shape.
+        CheckpointError: the file cannot be read, or a weight is missing or has another shape.
     """
     try:
         known = _bundled_weights(path) if path.suffix == ".onnx" else _trained_weights(path)
@@ -182,7 +182,7 @@ def start_from(path: Path, generator: Generator) -> None:
 
 
 def _shipped(generator: Generator, config: Config) -> Parts:
-    """Where a checkpoint has the weights that are exported: averaged ones, where the run has such."""
+    """Return the prefix of the weights to export: averaged ones if the run has them."""
     if not config.ema:
         return {"generator": generator}
     averaged = nn.Module()
@@ -229,7 +229,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
         index, _, key = name.partition("/")
         parameter = parameters[int(index)]
         if value.shape == parameter.shape:
-            # Kernels walk a moment and its parameter side by side: both in the same memory layout.
+            # Fused kernels need an optimizer moment to have the memory layout of its parameter.
             value = torch.empty_like(parameter).copy_(value)
         states.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

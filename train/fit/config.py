@@ -1,4 +1,4 @@
-"""What a training run is: frozen dataclasses, read from a TOML file and checked as they are made."""
+"""Configuration of a training run: frozen dataclasses, read from TOML and validated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from train.networks.vgg import Convention, Vgg
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """An optimizer of PyTorch; RMSProp has no betas."""
+    """A PyTorch optimizer; RMSProp has no betas."""
 
     kind: Literal["adam", "adamw", "rmsprop"] = "adam"
     learning_rate: float = 1e-4
@@ -40,15 +40,15 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Weights of the generator's losses beside the adversarial one; 0 leaves one out.
+    """Weights of the generator's losses, apart from the adversarial one; 0 disables a loss.
 
     Attributes:
         l1: mean absolute difference.
-        charbonnier: L1 that is smooth at zero.
+        charbonnier: L1, smooth at zero.
         frequency: L1 of the spectra.
-        perceptual: mean squared difference of VGG's conv3_3; the paper has 100.
+        perceptual: mean squared difference of VGG's conv3_3; 100 in the paper.
         vgg: safetensors file of VGG's weights, which `perceptual` needs.
-        vgg_input: the input that these weights were trained for (see `train.networks.vgg`).
+        vgg_input: input convention of these weights (see `train.networks.vgg`).
     """
 
     l1: float = 0.0
@@ -60,23 +60,23 @@ class LossOptions:
 
     def __post_init__(self) -> None:
         if self.perceptual and not self.vgg:
-            raise ConfigError(f"perceptual is {self.perceptual} but vgg names no file of weights")
+            raise ConfigError(f"perceptual is {self.perceptual}, but vgg is not set to a file of weights")
 
     def build_vgg(self) -> Vgg | None:
-        """The feature network, where the perceptual loss is asked for."""
+        """Load the feature network, if the perceptual loss is enabled."""
         return Vgg(self.vgg, self.vgg_input) if self.perceptual else None
 
 
 @dataclass(frozen=True)
 class AdversarialOptions:
-    """The game between generator and critic.
+    """Adversarial game between generator and critic.
 
     Attributes:
         game: its losses.
-        critic: the other network.
-        critic_steps: of the critic to one of the generator.
-        weight: of the adversarial loss beside the others.
-        optimizer: of the critic.
+        critic: the critic network.
+        critic_steps: critic steps per generator step.
+        weight: weight of the adversarial loss.
+        optimizer: optimizer of the critic.
     """
 
     game: Game = field(default_factory=WganGp)
@@ -88,27 +88,27 @@ class AdversarialOptions:
     def __post_init__(self) -> None:
         if isinstance(self.game, WganGp) and self.critic.norm == "batch":
             raise ConfigError(
-                "wgan-gp takes each sample's gradient, which norm = 'batch' mixes; try 'instance'"
+                "wgan-gp needs per-sample gradients, which norm = 'batch' mixes; try 'instance'"
             )
         _at_least(1, critic_steps=self.critic_steps)
 
 
 TIMED_DECAY = 0.2
-"""Share of a timed run over which its learning rate falls to zero."""
+"""Fraction of a timed run over which the learning rate decays to zero."""
 
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """How long, and the shape of the learning rate: linear rise, flat, linear fall to zero.
+    """Length of a run and learning rate schedule: linear warm-up, constant, linear decay to zero.
 
-    With `decay_steps` 0 the rate stays flat: the trunk of `python -m train decay`.
+    With `decay_steps` 0 the rate stays constant: the trunk of `python -m train decay`.
 
     Attributes:
-        steps: of the generator, in all.
-        minutes: of wall time, instead of `steps`; the rate falls over the last fifth of them.
-        warmup_steps: the first ones. They also warm up the optimizer's moments, which weights to start from
-            do not bring along.
-        decay_steps: the last ones.
+        steps: total generator steps.
+        minutes: wall time, instead of `steps`; the rate decays over the last fifth.
+        warmup_steps: steps of warm-up, which also initialise the optimizer's moments when starting from
+            existing weights.
+        decay_steps: steps of decay.
     """
 
     steps: int = 0
@@ -123,15 +123,15 @@ class ScheduleOptions:
             raise ConfigError(f"minutes is {self.minutes}, expected a positive number")
         elif self.steps or self.decay_steps:
             raise ConfigError(
-                f"minutes is {self.minutes}, which excludes steps and decay_steps; remove those or minutes"
+                f"minutes is {self.minutes}, so steps and decay_steps cannot be set; remove them or minutes"
             )
 
     def factor(self, step: int, passed: float = 0.0) -> float:
-        """Factor of the learning rate.
+        """Return the factor of the learning rate.
 
         Args:
             step: counted from 0.
-            passed: share of a timed run that is over.
+            passed: elapsed fraction of a timed run.
         """
         rise = (step + 1) / max(1, self.warmup_steps)
         if self.minutes:
@@ -143,13 +143,13 @@ class ScheduleOptions:
 
 @dataclass(frozen=True)
 class ValidationOptions:
-    """Whole pictures that are restored and scored now and then.
+    """Periodic validation on whole pictures.
 
     Attributes:
         pairs: a folder of real pairs; empty for none.
         suite: a folder with the sets of `train.measure.suite`, instead of `pairs`.
         every: steps between validations.
-        count: how many pairs, spread evenly over the folder.
+        count: number of pairs, spread evenly over the folder.
     """
 
     pairs: str = ""
@@ -159,25 +159,25 @@ class ValidationOptions:
 
     def __post_init__(self) -> None:
         if self.pairs and self.suite:
-            raise ConfigError("validation has both pairs and suite; expected one of them")
+            raise ConfigError("validation has both pairs and suite; expected only one")
 
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """Where and how fast it runs; results differ by rounding alone.
+    """Devices and speed options; results differ only by rounding.
 
     Attributes:
         accelerator: auto, cpu, cuda or mps.
-        devices: processes on this machine; under torchrun, its own number counts. "auto" measures what is
-            fastest, and shares `batch` among the processes.
-        precision: of the networks' arithmetic; weights and losses are float32. "auto" measures what is
-            fastest, and sets `channels_last` and `winograd` too (see `train.fit.speed`).
-        channels_last: memory layout that bf16 convolutions like.
+        devices: processes on this machine; ignored under torchrun. "auto" measures which number is
+            fastest, and splits `batch` among the processes.
+        precision: arithmetic of the networks; weights and losses are float32. "auto" measures which is
+            fastest, and also sets `channels_last` and `winograd` (see `train.fit.speed`).
+        channels_last: memory layout preferred by bf16 convolutions.
         compile: whether to run the generator through torch.compile.
         winograd: whether its convolutions use Winograd's algorithm (`train.networks.winograd`), for CPUs that
-            are no faster in bf16.
-        workers: processes that make examples, for each device; "auto" is one per core. They sleep while the
-            pool is full.
+            are not faster in bf16.
+        workers: processes that make examples, per device; "auto" is one per core. They sleep while the pool
+            is full.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -203,25 +203,24 @@ class Config:
 
     Attributes:
         output: folder of checkpoints, logs and picture sheets.
-        data: what is trained on.
-        pool: how many examples are held ready, and how often each is used.
-        loss: beside the adversarial one.
-        schedule: how long.
-        generator: which network, by its `kind`.
-        optimizer: of the generator.
-        adversarial: the game; without it the generator trains by `loss` alone.
-        validation: whole pictures, scored now and then.
-        runtime: where and how fast.
+        data: training data.
+        pool: size of the example pool, and how often each example is used.
+        loss: losses apart from the adversarial one.
+        schedule: length and learning rate schedule.
+        generator: the network, by its `kind`.
+        optimizer: optimizer of the generator.
+        adversarial: adversarial game; None trains only with `loss`.
+        validation: periodic validation.
+        runtime: devices and speed options.
         crop: side of the square crops, pixels; a multiple of 16.
-        batch: crops a step and process.
-        seed: of data, weights and everything drawn.
-        start: a checkpoint, or an exported bundle's `.onnx`, to start the generator from; empty for fresh
-            weights.
-        ema: decay of the averaged weights, which are what is exported; 0 exports the last ones.
-        clip: largest norm of the generator's gradient; 0 for any.
+        batch: crops per step and process.
+        seed: seed of data, weights and all random choices.
+        start: a checkpoint, or a bundle's `.onnx`, to initialise the generator from; empty for new weights.
+        ema: decay of the averaged weights, which are exported; 0 exports the last weights.
+        clip: largest norm of the generator's gradient; 0 disables clipping.
         save_every: steps between checkpoints.
-        weights: file to which only the weights that would be exported are written every minute, for a machine
-            that may be taken away; empty for none.
+        weights: file for the weights to export, written every minute for machines that may disappear; empty
+            for none.
     """
 
     output: str
@@ -249,7 +248,7 @@ class Config:
             raise ConfigError(f"crop is {self.crop}, expected a multiple of 16 from 32 up")
         loss, game = self.loss, self.adversarial
         if not (loss.l1 or loss.charbonnier or loss.frequency or loss.perceptual or game):
-            raise ConfigError("no loss has a weight; name one under [loss], or an [adversarial] game")
+            raise ConfigError("no loss has a weight; set one under [loss], or add an [adversarial] game")
         if game and isinstance(game.critic, DenseCriticOptions) and game.critic.size != self.crop:
             raise ConfigError(f"the dense critic's size is {game.critic.size} but crop is {self.crop}")
 
@@ -258,11 +257,11 @@ def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
     """Read a configuration.
 
     Args:
-        path: of the TOML file.
-        changes: lines of TOML that rule over the file's, such as `runtime.workers = 15`.
+        path: the TOML file.
+        changes: lines of TOML that override the file, such as `runtime.workers = 15`.
 
     Raises:
-        ConfigError: it cannot be read, or makes no sense; one line says where.
+        ConfigError: it cannot be read, or is invalid.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

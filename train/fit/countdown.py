@@ -13,9 +13,9 @@ from train.fit.config import ScheduleOptions
 from train.fit.stopwatch import Stopwatch
 
 _SAFETY = 1.5
-"""Saving and validating may take this much longer than they did before."""
+"""Safety factor for the time of saving and validating."""
 _LEAST_RESERVE = 0.5
-"""Seconds left for closing files and stopping worker processes."""
+"""Seconds reserved for closing files and stopping workers."""
 
 
 class Countdown:
@@ -24,30 +24,30 @@ class Countdown:
     A timed run stops early enough for its last step, checkpoint and validation to end within its minutes.
 
     Args:
-        options: of the schedule.
-        fabric: launched; the clock of its first process counts for all.
+        options: the schedule.
+        fabric: launched; the clock of its first process is used by all.
         stopwatch: times of `network`, `save` and `validation` so far.
-        began: `time.perf_counter()` when the run, less what earlier starts of it took, began.
+        began: `time.perf_counter()` at the start of the run, minus the time of earlier starts.
     """
 
     def __init__(self, options: ScheduleOptions, fabric: Fabric, stopwatch: Stopwatch, began: float) -> None:
         self._options, self._fabric, self._stopwatch, self._began = options, fabric, stopwatch, began
         self.passed = 0.0
-        """Share of the time that has passed, in a timed run."""
+        """Elapsed fraction of a timed run."""
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run so far, all its starts together."""
+        """Wall time of the run so far, including earlier starts."""
         return time.perf_counter() - self._began
 
     def over(self, state: dict[str, Any]) -> bool:
-        """Whether the run has finished, by the state of its checkpoint."""
+        """Whether the run has finished, according to its checkpoint's state."""
         if self._options.minutes:
             return bool(state.get("finished"))
         return bool(state["step"] >= self._options.steps)
 
     def steps(self, first: int) -> Iterator[int]:
-        """Yield the numbers of the steps, from `first` on."""
+        """Yield step numbers, from `first` on."""
         if not self._options.minutes:
             yield from range(first, self._options.steps)
             return
@@ -58,7 +58,7 @@ class Countdown:
             yield step
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate at a step, counted from 0."""
+        """Return the factor of the learning rate at a step, counted from 0."""
         return self._options.factor(step, self.passed)
 
     def _share(self) -> float:

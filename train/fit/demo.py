@@ -1,4 +1,4 @@
-"""A training run of three minutes on pictures that it draws itself: nothing to download, something to see."""
+"""Demo: a training run of three minutes on generated pictures, without downloads."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from train.measure.demo_scene import sharp_scene
 from train.networks.generators import FastOptions
 
 BLUR = BoxBlur(size=7)
-"""One fixed blur: minutes suffice to learn to undo that, where motion of all kinds takes hours."""
+"""A single fixed blur, which can be learnt in minutes; varied motion takes hours."""
 _PICTURES = 48
 _SIZE = 256
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the run gave.
+    """Result of the demo.
 
     Attributes:
-        before: mean PSNR of the blurred pictures that it was not trained on, dB.
-        after: of the restored ones.
+        before: mean PSNR of blurred test pictures, dB.
+        after: mean PSNR of the restored ones, dB.
         curves: picture of the loss and the PSNR over crops seen.
         sheet: picture of blurred, restored and sharp ones.
     """
@@ -52,27 +52,29 @@ class Result:
 
 
 def demo(folder: Path, minutes: float, began: float | None = None) -> Result:
-    """Draw pictures, train a small network on them, and measure it on others.
+    """Generate pictures, train a small network on them, and measure it on others.
 
     Args:
-        folder: gets all of it. A run that is there already is continued.
-        minutes: of wall time.
-        began: `time.perf_counter()` from which they count; now by default.
+        folder: output folder. An existing run in it is continued.
+        minutes: wall time.
+        began: `time.perf_counter()` at which it starts; now by default.
 
     Raises:
-        DataError: the time did not suffice for a single step.
+        DataError: the time was too short for a single step.
     """
     make_pictures(folder / "data")
     fit(configuration(folder, minutes), began)
     scores = lines_of(read_rows(folder), "psnr")
     sheets = sorted((folder / "sheets").glob("*.jpg"))
     if not sheets or len(scores) < 2:
-        raise DataError(f"{minutes} minutes gave no training step on this machine; try more with --minutes")
+        raise DataError(
+            f"{minutes} minutes are too short for a training step on this machine; raise --minutes"
+        )
     return Result(scores[0][1], scores[-1][1], folder / "curves.png", sheets[-1])
 
 
 def configuration(folder: Path, minutes: float) -> Config:
-    """The run's configuration."""
+    """Return the configuration of the run."""
     return Config(
         output=str(folder),
         data=DataOptions(
@@ -101,7 +103,7 @@ def configuration(folder: Path, minutes: float) -> Config:
 
 
 def make_pictures(folder: Path) -> None:
-    """Write sharp pictures to `train/`, and blurred and sharp ones to `test/`; always the same."""
+    """Write sharp pictures to `train/`, and blurred and sharp ones to `test/`; deterministic."""
     for name in ("train", "test/blur", "test/sharp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for seed in range(_PICTURES):
@@ -117,7 +119,7 @@ def make_pictures(folder: Path) -> None:
 
 
 def draw_picture(seed: int, height: int = _SIZE, width: int = _SIZE) -> Picture:
-    """Overlapping shapes of all sizes, lines and letters: (height, width, 3) uint8 RGB."""
+    """Draw overlapping shapes of all sizes, lines and letters: (height, width, 3) uint8 RGB."""
     rng = np.random.default_rng(seed)
 
     def colour() -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The journal of a run: progress bar or lines, a file of rows, charts, sheets of pictures, TensorBoard."""
+"""Journal of a run: progress bar or lines, a file of records, charts, picture sheets, TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from train.fit.stopwatch import Stopwatch
 from train.measure.chart import Line, line_chart
 
 SHEET_WIDTH = 480
-"""Pixels a picture gets on a sheet at most."""
+"""Maximum width of a picture on a sheet in pixels."""
 ROWS = "journal.jsonl"
 """Name of the file of rows in a run's folder: a JSON object per record, with `step` and `crops`."""
 _LONGEST = 60.0
 """Seconds between two records of slow steps."""
 _SMOOTH = 0.95
-"""Weight of what came before in the loss that the progress bar shows."""
+"""Decay of the smoothed loss shown by the progress bar."""
 
 
 class Journal:
-    """The journal of a run; a context manager.
+    """Journal of a run; a context manager.
 
     Args:
-        folder: of the run; everything is written there.
-        first: the step that it begins with. Rows of later steps, which a crash left, are dropped.
-        crops: that a step sees, over all processes.
+        folder: folder of the run.
+        first: the first step. Rows of later steps, left by a crash, are dropped.
+        crops: crops per step, over all processes.
         stopwatch: times of `network`, of `wait` for the pool and of `validation`.
-        total: steps of the run in all; None if only time ends it.
+        total: total steps; None for a timed run.
         every: steps between two records of the mean losses.
     """
 
@@ -78,11 +78,11 @@ class Journal:
             self._writer.close()
 
     def note(self, text: str) -> None:
-        """Print a line on what happens."""
+        """Print a message."""
         self._progress.print(text, highlight=False, soft_wrap=True)
 
     def filling(self, count: int, capacity: int) -> None:
-        """Show how many examples the pool holds before the first step."""
+        """Show the progress of filling the pool before the first step."""
         text = f"filling the pool: {count} of {capacity} examples"
         self._progress.update(self._task, completed=count / capacity, description=text)
         if not self._console.is_terminal and count == capacity:
@@ -95,9 +95,9 @@ class Journal:
         """Record the losses after a step.
 
         Args:
-            step: how many steps are done.
+            step: number of steps done.
             values: the losses by name, `generator` among them.
-            passed: share of a timed run that is over.
+            passed: elapsed fraction of a timed run.
         """
         for name, value in values.items():
             self._sums[name] += value
@@ -115,7 +115,7 @@ class Journal:
             self.flush(step)
 
     def flush(self, step: int) -> None:
-        """Record the mean losses since the last record, if there was a step since."""
+        """Record the mean losses since the last record, if there were any steps."""
         if self._count:
             means = {name: total / self._count for name, total in self._sums.items()}
             self._record(step, means | self._speed())
@@ -123,7 +123,7 @@ class Journal:
         self._restart()
 
     def scores(self, step: int, values: dict[str, float], sheet: Picture | None) -> None:
-        """Record what a validation measured, with its sheet."""
+        """Record the scores of a validation, with its sheet."""
         self._record(step, values)
         if sheet is not None:
             path = self._folder / "sheets" / f"{step:08d}.jpg"
@@ -170,7 +170,7 @@ class Journal:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Rows of a run's journal, in order; none if it has no journal. A row cut off by a crash is left out."""
+    """Read the rows of a run's journal; empty if it has none. A row truncated by a crash is skipped."""
     path, rows = folder / ROWS, []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
@@ -181,7 +181,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def curves(rows: Sequence[dict[str, Any]]) -> Picture:
-    """Charts of a journal, one above the other: loss, and the scores of the validations, over crops seen."""
+    """Draw a journal's charts, stacked: loss and validation scores over crops seen."""
     charts = [line_chart("training loss", "crops seen", {"loss": lines_of(rows, "generator")})]
     for key, title in (("psnr", "PSNR of the validation, dB"), ("mean", "mean gain on the suite, dB")):
         if line := lines_of(rows, key):
@@ -190,12 +190,12 @@ def curves(rows: Sequence[dict[str, Any]]) -> Picture:
 
 
 def lines_of(rows: Sequence[dict[str, Any]], key: str) -> Line:
-    """Points (crops, value) of the rows that have a value."""
+    """Return points (crops, value) of the rows that have a value."""
     return [(row["crops"], row[key]) for row in rows if key in row]
 
 
 def sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
-    """Pictures side by side, a row a scene: blurred, restored, sharp; shrunk to `SHEET_WIDTH` each."""
+    """Make a sheet with a row per scene: blurred, restored, sharp; shrunk to `SHEET_WIDTH` each."""
     height, width = rows[0][0].shape[:2]
     scale = min(1.0, SHEET_WIDTH / width)
     size = (round(width * scale), round(height * scale))
@@ -206,7 +206,7 @@ def sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
 
 
 def _tensorboard(folder: Path, first: int) -> Any:
-    """TensorBoard's writer; None where it is not installed."""
+    """Open a TensorBoard writer; None if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,4 +1,4 @@
-"""A network and the optimizer that trains it, on one process or many."""
+"""A network and its optimizer, on one or several processes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Network = TypeVar("Network", bound=nn.Module)
 class Learner(Generic[Network]):
     """A network and its optimizer.
 
-    Every process holds the same weights and steps by the mean of all gradients. They are averaged here in the
-    open: a critic runs several times before each of its backward passes, and a generator's backward pass runs
-    through the critic, neither of which DistributedDataParallel's hooks allow.
+    Every process has the same weights and steps by the mean of all gradients. They are averaged explicitly: a
+    critic runs several times before each backward pass, and a generator's backward pass runs through the
+    critic, neither of which DistributedDataParallel's hooks support.
 
     Attributes:
         name: for messages.
         network: on its device, in its memory layout.
-        options: of the optimizer.
-        config: of the run.
+        options: options of the optimizer.
+        config: configuration of the run.
         fabric: launched.
         rate: factor of the learning rate at a step.
-        clip: largest norm of the gradient; 0 for any.
+        clip: largest norm of the gradient; 0 disables clipping.
     """
 
     name: str
@@ -49,19 +49,18 @@ class Learner(Generic[Network]):
         self.optimizer = cast(torch.optim.Optimizer, self.fabric.setup_optimizers(optimizer))
 
     def descend(self, step: int, loss: Tensor, terms: Mapping[str, Tensor] | None = None) -> dict[str, float]:
-        """Take one optimizer step down a scalar loss.
+        """Take an optimizer step for a scalar loss.
 
         Args:
             step: counted from 0.
             loss: scalar.
-            terms: other scalars whose values are wanted; a GPU stalls each time one is read, so all are read
-                at once.
+            terms: other scalars to read; reading a value stalls the GPU, so all are read at once.
 
         Returns:
             values of the loss, under the learner's name, and of the terms.
 
         Raises:
-            DivergedError: the loss or its gradient is no finite number; the weights are as before.
+            DivergedError: the loss or its gradient is not finite; the weights are unchanged.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * self.rate(step)
@@ -75,7 +74,7 @@ class Learner(Generic[Network]):
         scalars = {self.name: loss, **(terms or {})}
         *values, length = torch.stack([*(scalar.detach() for scalar in scalars.values()), norm]).tolist()
         self._check("loss", values[0], step)
-        if self.config.runtime.precision != "16-mixed":  # its scaler skips such a step and goes on
+        if self.config.runtime.precision != "16-mixed":  # its scaler skips such a step and continues
             self._check("gradient norm", length, step)
         self.optimizer.step()
         return dict(zip(scalars, values, strict=True))
@@ -99,10 +98,10 @@ class Learner(Generic[Network]):
 
 
 def place(module: Network, config: Config, fabric: Fabric) -> Network:
-    """A module on the run's device, in its memory layout."""
+    """Move a module to the run's device and memory layout."""
     return cast(Network, fabric.to_device(module.to(memory_format=memory_layout(config))))  # type: ignore[call-overload]
 
 
 def memory_layout(config: Config) -> torch.memory_format:
-    """The memory layout of a run's networks and batches."""
+    """Return the memory layout of a run's networks and batches."""
     return torch.channels_last if config.runtime.channels_last else torch.contiguous_format

@@ -1,7 +1,7 @@
-"""Losses as pure functions; each gives a scalar.
+"""Losses as pure functions; each returns a scalar.
 
 Pixel losses take (N, 3, H, W) in [-1, 1]. Adversarial losses take a critic's scores, of any shape; those of
-the original GAN read a score as the logit of "this is a sharp picture".
+the original GAN interpret a score as the logit of "this is a sharp picture".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def l1(restored: Tensor, sharp: Tensor) -> Tensor:
 
 
 def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """Mean of sqrt(d² + ε²): L1 that is smooth at zero (Charbonnier et al., ICIP 1994)."""
+    """Mean of sqrt(d² + ε²): L1, smooth at zero (Charbonnier et al., ICIP 1994)."""
     return torch.sqrt((restored - sharp).square() + epsilon**2).mean()
 
 
@@ -35,12 +35,12 @@ def perceptual(features: Callable[[Tensor], Tensor], restored: Tensor, sharp: Te
 
 
 def wgan_critic(real: Tensor, fake: Tensor) -> Tensor:
-    """What a Wasserstein critic minimises (Arjovsky et al., ICML 2017, algorithm 1); the WGAN-GP one too."""
+    """Loss of a Wasserstein critic (Arjovsky et al., ICML 2017, algorithm 1), also for WGAN-GP."""
     return fake.mean() - real.mean()
 
 
 def wgan_generator(fake: Tensor) -> Tensor:
-    """What the generator minimises against it (Kupyn et al., DeblurGAN, CVPR 2018, eq. 3)."""
+    """Loss of the generator against a Wasserstein critic (Kupyn et al., DeblurGAN, CVPR 2018, eq. 3)."""
     return -fake.mean()
 
 

@@ -1,4 +1,4 @@
-"""Tables of TOML or JSON to frozen dataclasses: known keys, values of their type, errors of one line."""
+"""Conversion of TOML or JSON tables to frozen dataclasses, with one-line errors for keys and types."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 def from_table(cls: type[T], table: object, where: str) -> T:
-    """Make a dataclass of a table; a union of dataclasses is told apart by the table's `kind`.
+    """Make a dataclass from a table; the table's `kind` selects among a union of dataclasses.
 
     Args:
         cls: a frozen dataclass; its fields are bool, int, float, str, Literal, tuples, dataclasses, unions.
         table: keys to values; arrays are lists.
-        where: what the error messages begin with.
+        where: prefix of error messages.
 
     Raises:
-        ConfigError: a key is unknown or missing, a value is of a wrong type, or makes no sense.
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is invalid.
     """
     if not isinstance(table, dict):
         raise ConfigError(f"{where} is {table!r}, expected a table")
@@ -35,7 +35,7 @@ def from_table(cls: type[T], table: object, where: str) -> T:
             raise ConfigError(f"{where} has an unknown key {key!r}; did you mean {' or '.join(near)}?")
     for f in fields(cls):
         if f.default is MISSING and f.default_factory is MISSING and f.name not in table:
-            raise ConfigError(f"{where} lacks {f.name!r}")
+            raise ConfigError(f"{where} has no {f.name!r}")
     values = {key: _value(hints[key], value, f"{where} {key}") for key, value in table.items()}
     try:
         return cls(**values)
@@ -44,7 +44,7 @@ def from_table(cls: type[T], table: object, where: str) -> T:
 
 
 def to_table(options: Any) -> dict[str, Any]:
-    """The table that `from_table` makes a dataclass of, without what is default."""
+    """Return the table for `from_table`, without defaults."""
     table = {}
     for f in fields(options):
         value = getattr(options, f.name)
@@ -90,7 +90,7 @@ def _one_of(kinds: tuple[Any, ...], value: object, where: str) -> object:
 
 
 def _plain(kinds: tuple[Any, ...], value: object, where: str) -> object:
-    """A value of one of several plain types, such as a number or "auto"."""
+    """Parse a value of one of several plain types, such as a number or "auto"."""
     for kind in kinds:
         with contextlib.suppress(ConfigError):
             return _value(kind, value, where)
@@ -104,4 +104,4 @@ def _name(kind: Any) -> str:
         return "one of " + ", ".join(repr(arg) for arg in get_args(kind))
     if get_origin(kind) is tuple:
         return "an array"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[kind]

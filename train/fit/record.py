@@ -1,4 +1,4 @@
-"""What the first process of a run keeps: checkpoints, scores, and a journal."""
+"""Record kept by the first process of a run: checkpoints, scores, and a journal."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ WEIGHTS_SECONDS = 60.0
 
 
 class Record:
-    """The record of a run; a context manager.
+    """Record of a run; a context manager.
 
     Args:
         last: path of the checkpoint.
-        config: of the run, as it was given.
-        choice: what was chosen for this machine.
+        config: original configuration of the run.
+        choice: speed options chosen for this machine.
         step: the networks.
-        countdown: of the run.
-        stopwatch: of the run; saving and validating are timed by it.
-        state: of the checkpoint that the run continues, or `step` 0.
+        countdown: countdown of the run.
+        stopwatch: stopwatch of the run, also used for saving and validating.
+        state: state of the checkpoint to continue from, or `step` 0.
 
     Raises:
         DataError: pictures to validate on are missing or damaged.
@@ -73,7 +73,7 @@ class Record:
     def __enter__(self) -> Record:
         self._journal.__enter__()
         if self._config.schedule.minutes:
-            # A timed run has to know how long these take, to leave room for the last ones.
+            # A timed run must know how long these take, to reserve time for the last ones.
             self._save()
             self._score()
         return self
@@ -92,10 +92,10 @@ class Record:
         self._journal.filling(count, capacity)
 
     def after_step(self, done: int, values: dict[str, float]) -> None:
-        """Record a step's losses; save and validate when it is time.
+        """Record a step's losses; save and validate when due.
 
         Args:
-            done: number of steps that are done.
+            done: number of steps done.
             values: losses by name.
         """
         self._done = done
@@ -108,7 +108,7 @@ class Record:
             self._score()
 
     def finish(self) -> None:
-        """Save and score what the last step left, unless that is done already."""
+        """Save and validate after the last step, unless already done."""
         self._journal.flush(self._done)
         timed = bool(self._config.schedule.minutes)
         if timed or self._saved != self._done:
@@ -150,7 +150,7 @@ class Record:
 
 @contextlib.contextmanager
 def all_cores() -> Iterator[None]:
-    """Run a block on all cores; the other processes of a run wait meanwhile."""
+    """Run a block on all cores while the other processes wait."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(threads, usable_cores()))
     try:
@@ -160,7 +160,7 @@ def all_cores() -> Iterator[None]:
 
 
 def validation(options: ValidationOptions) -> Validate | None:
-    """The validation of a run; None if its configuration names no pictures.
+    """Set up the validation of a run; None if its configuration has none.
 
     Raises:
         DataError: pictures are missing or damaged.
@@ -176,7 +176,7 @@ def validation(options: ValidationOptions) -> Validate | None:
 
 
 def validation_pairs(options: ValidationOptions) -> list[Pair]:
-    """The pairs to validate on, spread evenly over the folder and checked."""
+    """Return the validation pairs, spread evenly over the folder and checked."""
     found = find_pairs(options.pairs)
     chosen = found[:: max(1, len(found) // options.count)][: options.count]
     Pictures([path for pair in chosen for path in pair], cache_mib=0).check_pairs(chosen)

@@ -32,17 +32,17 @@ def fit(config: Config, began: float | None = None) -> Path:
     """Train, or continue from the checkpoint in `config.output`.
 
     Args:
-        config: of the run.
-        began: `time.perf_counter()` from which the minutes of a timed run count; now by default.
+        config: configuration of the run.
+        began: `time.perf_counter()` at which a timed run starts; now by default.
 
     Returns:
         path of the checkpoint.
 
     Raises:
-        ConfigError: the machine lacks what the configuration asks for.
-        DataError: the data are missing or damaged; before the first step.
-        CheckpointError: the checkpoint is of another network.
-        DivergedError: a loss is no finite number; the checkpoint is from before.
+        ConfigError: the machine does not support the configuration.
+        DataError: the data are missing or damaged; raised before the first step.
+        CheckpointError: the checkpoint belongs to another network.
+        DivergedError: a loss is not finite; the checkpoint is from before.
     """
     began = time.perf_counter() if began is None else began
     last = Path(config.output) / LAST
@@ -78,7 +78,7 @@ def fit(config: Config, began: float | None = None) -> Path:
 
 
 def launch(options: RuntimeOptions) -> Fabric:
-    """Start or join the processes of a run; torchrun's environment says how many there are.
+    """Start or join the processes of a run; torchrun's environment sets their number.
 
     Raises:
         ConfigError: the accelerator does not exist here.
@@ -101,7 +101,7 @@ def launch(options: RuntimeOptions) -> Fabric:
 
 
 def open_pool(config: Config, fabric: Fabric, first: int) -> ExamplePool:
-    """This process's part of the pool, still empty, for the step `first`; its workers have begun."""
+    """Create this process's part of the pool, still empty, for the step `first`, and start its workers."""
     pairs = TrainingPairs(config.data, config.crop, config.seed)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", fabric.world_size))
     wanted = config.runtime.workers
@@ -111,7 +111,7 @@ def open_pool(config: Config, fabric: Fabric, first: int) -> ExamplePool:
 
 
 def fill(pool: ExamplePool, step: Step, record: Record | None) -> None:
-    """Make the first examples of the pool; a network that is to be compiled is compiled meanwhile."""
+    """Fill the pool; if the network is to be compiled, do that meanwhile."""
     progress = record.filling if record else lambda count, capacity: None
     if not step.config.runtime.compile:
         pool.fill(progress)
@@ -121,4 +121,4 @@ def fill(pool: ExamplePool, step: Step, record: Record | None) -> None:
         problem = step.compile()
         filling.result()
     if problem and record:
-        record.note(f"it runs uncompiled: {problem}")
+        record.note(f"the generator runs uncompiled: {problem}")

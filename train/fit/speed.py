@@ -1,4 +1,4 @@
-"""Choice of arithmetic and processes for this machine, by a measurement of at most 20 seconds."""
+"""Choice of arithmetic and number of processes for this machine, by measuring for at most 20 seconds."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from train.fit.config import Config, RuntimeOptions
 from train.networks.winograd import use_winograd
 
 MOST_SECONDS = 20.0
-"""Of the whole measurement."""
+"""Duration of the whole measurement in seconds."""
 _WORTH_IT = 1.05
-"""How much faster a process per core must be: the gradients that they exchange are not measured."""
+"""Required speed-up for one process per core, since exchanging gradients is not measured."""
 _LARGEST_CROP, _LARGEST_BATCH = 128, 8
-"""Of the steps that are timed; larger ones take longer and compare alike."""
+"""Batch size of timed steps; larger ones take longer without changing the ranking."""
 _HANDED_DOWN = "RTDEBLUR_TRAIN_RUNTIME"
-"""Environment variable by which the first process tells those that it starts what was chosen."""
+"""Environment variable that passes the choice from the first process to those it starts."""
 
 ARITHMETICS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16-mixed", "channels_last": True, "winograd": False},
     "float32": {"precision": "32-true", "channels_last": True, "winograd": False},
     "float32 Winograd": {"precision": "32-true", "channels_last": True, "winograd": True},
 }
-"""Options of each by name."""
+"""Options of each arithmetic, by name."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Choice:
 
     Attributes:
         config: with `batch` for each process.
-        reason: what was chosen and why, in a line; empty if nothing was left to choose.
+        reason: one line on what was chosen and why; empty if there was nothing to choose.
     """
 
     config: Config
@@ -52,7 +52,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Trial:
-    """A way to run: an arithmetic by its name, and processes of so many threads."""
+    """A combination to measure: arithmetic, number of processes, and threads per process."""
 
     arithmetic: str
     processes: int
@@ -66,12 +66,12 @@ class Trial:
 
 
 def settle(config: Config, state: dict[str, Any]) -> Choice:
-    """Choose what a configuration leaves open.
+    """Resolve "auto" in a configuration.
 
     Args:
-        config: perhaps with precision or devices "auto".
-        state: of the checkpoint that the run continues. What this machine chose then stays, so that the run
-            continues exactly.
+        config: may have "auto" for precision or devices.
+        state: state of the checkpoint to continue from. This machine's earlier choice is kept, so that the
+            run continues exactly.
     """
     runtime = config.runtime
     if "auto" not in (runtime.precision, runtime.devices):
@@ -99,7 +99,7 @@ def settle(config: Config, state: dict[str, Any]) -> Choice:
 
 @contextlib.contextmanager
 def handed_down(options: RuntimeOptions) -> Iterator[None]:
-    """Let processes that are started within the block know what was chosen; each begins as this one did."""
+    """Pass the choice to processes started within the block, which start like this one."""
     inherited = os.environ.get(_HANDED_DOWN)
     os.environ[_HANDED_DOWN] = json.dumps(asdict(options))
     try:
@@ -110,19 +110,19 @@ def handed_down(options: RuntimeOptions) -> Iterator[None]:
 
 
 def machine() -> str:
-    """Name of a machine as far as speed goes: its processor and the cores that this process may use."""
+    """Return an identifier of this machine's speed: CPU and usable cores."""
     return f"{cpu_name()}, {usable_cores()} cores"
 
 
 def _choice(config: Config, chosen: RuntimeOptions, reason: str = "") -> Choice:
-    """The configuration with what was chosen; processes whose number was chosen share the batch."""
+    """Apply a choice to a configuration; chosen processes split the batch."""
     share = chosen.devices if config.runtime.devices == "auto" else 1
     assert isinstance(share, int)
     return Choice(replace(config, runtime=chosen, batch=config.batch // share), reason)
 
 
 def _given(config: Config, precision: Any, devices: int) -> Choice:
-    """The choice for an accelerator, which needs no measurement."""
+    """Choose for an accelerator, without measuring."""
     runtime = config.runtime
     if runtime.precision == "auto":
         runtime = replace(runtime, precision=precision, channels_last=precision != "32-true", winograd=False)
@@ -134,7 +134,7 @@ def _given(config: Config, precision: Any, devices: int) -> Choice:
 def _trials(config: Config) -> list[Trial]:
     runtime, cores = config.runtime, usable_cores()
     names = list(ARITHMETICS) if runtime.precision == "auto" else [_name(runtime)]
-    if "LOCAL_WORLD_SIZE" in os.environ:  # each process measures for itself, all at the same time
+    if "LOCAL_WORLD_SIZE" in os.environ:  # all processes measure simultaneously
         return [Trial(name, 1, torch.get_num_threads()) for name in names]
     counts = [1, _divisor(config.batch, cores)] if runtime.devices == "auto" else [int(runtime.devices)]
     return [Trial(name, n, max(1, cores // n)) for n in dict.fromkeys(counts) for name in names]
@@ -147,19 +147,19 @@ def _name(runtime: RuntimeOptions) -> str:
 
 
 def _divisor(batch: int, most: int) -> int:
-    """Largest number of processes, up to `most`, that share a batch evenly."""
+    """Return the largest number of processes, up to `most`, that divides the batch."""
     return next(n for n in range(most, 0, -1) if batch % n == 0)
 
 
 def _measure(config: Config, trials: Sequence[Trial]) -> dict[Trial, float]:
-    """Crops per second of each trial; 0 for those that the time did not suffice for."""
+    """Measure crops per second of each trial; 0 for those not reached in time."""
     end, speeds = time.perf_counter() + MOST_SECONDS, dict.fromkeys(trials, 0.0)
     longest, threads = 0.0, torch.get_num_threads()
     for i, trial in enumerate(trials):
         began = time.perf_counter()
         if began + longest > end:
             break
-        # The first step, which prepares, and a timed one take about two thirds of what a trial may.
+        # The warm-up step and a timed one may take about two thirds of a trial's time.
         speeds[trial] = crops_per_second(config, trial, began + (end - began) / (len(trials) - i) * 0.7)
         longest = max(longest, time.perf_counter() - began)
     torch.set_num_threads(threads)
@@ -167,14 +167,14 @@ def _measure(config: Config, trials: Sequence[Trial]) -> dict[Trial, float]:
 
 
 def crops_per_second(config: Config, trial: Trial, until: float) -> float:
-    """Speed of forward and backward passes of a run's generator.
+    """Measure the speed of forward and backward passes of a run's generator.
 
-    Processes are stood in for by threads, each with a network and, within its operations, threads of its own.
+    Threads stand in for processes, each with its own network and intra-op threads.
 
     Args:
-        config: says which network, crop and batch.
+        config: network, crop and batch.
         trial: arithmetic, number of processes and threads of each.
-        until: `time.perf_counter()` from which no step begins; at least one step is timed.
+        until: `time.perf_counter()` after which no step starts; at least one step is timed.
     """
     speeds: list[float] = []
     threads = [
@@ -208,12 +208,12 @@ def _one_process(config: Config, trial: Trial, until: float) -> float:
         torch.autograd.backward(losses.charbonnier(x + residual.float(), -x))
         generator.zero_grad(set_to_none=True)
         seconds.append(time.perf_counter() - began)
-    # The lower quartile: other programs disturb some steps, but none is faster than it can be.
+    # The lower quartile: other programs slow some steps down, but never speed any up.
     return batch / float(np.quantile(seconds[1:], 0.25))
 
 
 def _agreed(speeds: dict[Trial, float]) -> dict[Trial, float]:
-    """The sum over torchrun's processes, so that all of them choose alike."""
+    """Sum over torchrun's processes, so that all make the same choice."""
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     fabric = Fabric(accelerator="cpu", devices=local, num_nodes=int(os.environ["WORLD_SIZE"]) // local)
     fabric.launch()

@@ -1,4 +1,4 @@
-"""One training step: the critic's, where there is one, then the generator's."""
+"""Training step: the critic's, if there is one, then the generator's."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from train.networks.generators import Generator
 from train.networks.winograd import use_winograd
 
 Rate = Callable[[int], float]
-"""Step to the factor of its learning rate."""
+"""Maps a step to the factor of its learning rate."""
 
 
 class Step:
-    """The networks of a run, and how they take one step.
+    """The networks of a run and their training step.
 
     Args:
-        config: of the run.
-        fabric: launched; it knows the device, the precision and the other processes.
-        rate: factor of the learning rate at a step; that of the configuration's steps by default.
+        config: configuration of the run.
+        fabric: launched; provides device, precision and the other processes.
+        rate: factor of the learning rate at a step; by default from the configuration's schedule.
     """
 
     def __init__(self, config: Config, fabric: Fabric, rate: Rate | None = None) -> None:
@@ -54,7 +54,7 @@ class Step:
         """Compile the generator, forward and backward.
 
         Returns:
-            why it runs uncompiled instead, in a line; empty if it is compiled.
+            one line on why it runs uncompiled instead; empty if it is compiled.
         """
         compiled = torch.compile(self.generator.residual, dynamic=False)
         buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
@@ -64,7 +64,7 @@ class Step:
             with self.fabric.autocast():
                 change = compiled(x.contiguous(memory_format=layout))
             torch.autograd.backward(change.float().sum())
-        except Exception as error:  # whatever a compiler raises
+        except Exception as error:  # a compiler may raise anything
             return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         finally:
             self.generator.zero_grad(set_to_none=True)
@@ -75,7 +75,7 @@ class Step:
 
     @property
     def parts(self) -> Parts:
-        """Everything that a checkpoint holds."""
+        """Contents of a checkpoint."""
         parts: dict[str, nn.Module | torch.optim.Optimizer] = {
             "generator": self.generator,
             "optimizer": self._learner.optimizer,
@@ -88,16 +88,16 @@ class Step:
 
     @property
     def restorer(self) -> Generator:
-        """The generator to validate: with averaged weights where there are such."""
+        """Generator for validation, with averaged weights if available."""
         return cast(Generator, self._averaged.module) if self._averaged else self.generator
 
     def __call__(self, step: int, blurred: Tensor, sharp: Tensor) -> dict[str, float]:
-        """Take a step on a batch of (N, 3, H, W) in [-1, 1]; gives the weighted losses by name.
+        """Take a step on a batch of (N, 3, H, W) in [-1, 1]; return the weighted losses by name.
 
         Raises:
-            DivergedError: a loss or a gradient is no finite number; the generator is as before the step.
+            DivergedError: a loss or a gradient is not finite; the generator is unchanged.
         """
-        # Dropout and the penalty draw by step and process, so that a resumed run draws the same.
+        # Dropout and the penalty are seeded by step and process, so that a resumed run draws the same values.
         entropy = np.random.SeedSequence([self.config.seed, step, self.fabric.global_rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
         self.generator.train()
@@ -116,7 +116,7 @@ class Step:
         return values
 
     def _content(self, restored: Tensor, visible: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-        """The weighted losses against the sharp picture; those of pixels see what lies beyond the range."""
+        """Compute the weighted losses against the sharp picture; pixel losses use the unclipped output."""
         options, terms = self.config.loss, {}
         if options.l1:
             terms["l1"] = options.l1 * losses.l1(restored, sharp)
@@ -130,7 +130,7 @@ class Step:
 
 
 class Rival:
-    """The critic of a game, always in float32: half precision spoils the gradient of a gradient."""
+    """Create the critic of a game, always in float32: half precision is too coarse for second derivatives."""
 
     def __init__(self, options: AdversarialOptions, config: Config, fabric: Fabric, rate: Rate) -> None:
         self.options = options
@@ -139,7 +139,7 @@ class Rival:
         self.critic: Critic = self.learner.network
 
     def train(self, step: int, sharp: Tensor, restored: Tensor, blurred: Tensor) -> float:
-        """Take the critic's steps, all on one batch as the paper's authors do; gives the last loss."""
+        """Take the critic's steps, all on one batch as the paper's authors do; return the last loss."""
         self.critic.requires_grad_(True)
         value = 0.0
         for _ in range(self.options.critic_steps):
@@ -149,7 +149,7 @@ class Rival:
         return value
 
     def judge(self, restored: Tensor, blurred: Tensor) -> Tensor:
-        """The generator's weighted loss; its backward pass leaves the critic alone."""
+        """Compute the generator's weighted loss; its backward pass does not affect the critic."""
         self.critic.requires_grad_(False)
         return self.options.weight * self.options.game.generator_loss(self.critic(restored, blurred))
 

@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Stopwatch for the parts of a run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 
 _RECENT = 20
-"""Times of each kind that are remembered."""
+"""Number of recent times kept per part."""
 
 
 class Stopwatch:
-    """Times the parts of a run by name.
+    """Measures the parts of a run by name.
 
     Attributes:
-        totals: seconds of each part since the run began.
+        totals: seconds per part since the start of the run.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def time(self, name: str) -> Iterator[None]:
-        """Time a block; a block that fails counts too."""
+        """Time a block, even if it fails."""
         began = time.perf_counter()
         try:
             yield
@@ -34,5 +34,5 @@ class Stopwatch:
             self._recent[name].append(seconds)
 
     def longest(self, name: str) -> float:
-        """Longest of the last times of a part, seconds; 0 if it has not run."""
+        """Return the longest recent time of a part in seconds; 0 if it has not run."""
         return max(self._recent[name], default=0.0)

@@ -318,7 +318,7 @@ def test_a_dynamic_engine_serves_every_size_in_its_range(gpu: Gpu) -> None:
 def test_a_fresh_engine_that_does_not_load_is_an_error(gpu: Gpu) -> None:
     gpu.trt.refuse_load = "this GPU is not supported"
     backend = gpu.backend()
-    with pytest.raises(EngineError, match="does not load the engine: this GPU is not supported"):
+    with pytest.raises(EngineError, match="cannot load the engine: this GPU is not supported"):
         backend.infer(batch_of(1))
     backend.close()
 

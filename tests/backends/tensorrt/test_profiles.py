@@ -52,7 +52,7 @@ def test_bad_sizes_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gpu = ", "is no TOML"),
+        ("gpu = ", "is not valid TOML"),
         ("", "missing key 'gpus'"),
         ('gpus = "x"\nflavor = "rtx"', "unknown key 'flavor'; expected one of gpus, flavour"),
         ('gpus = "x"\nflavour = "trt"', "flavour is 'trt'; try one of auto, rtx, tensorrt"),
@@ -68,15 +68,15 @@ def test_bad_sizes_are_refused(text: str) -> None:
         ('gpus = "x"\nbatches = [1, 65]', "batches is 65; expected 1 to 64"),
         ('gpus = "x"\noptimization_level = -1', "optimization_level is -1; expected 0 to 5"),
         ("gpus = " + "[" * 100_000, "is not valid TOML: it is nested too deeply"),
-        ("gpus = " + "9" * 10_000, "is no TOML"),
-        ("#" * (2 << 20), "cannot read the build profile .*more than 1048576 bytes"),
+        ("gpus = " + "9" * 10_000, "is not valid TOML"),
+        ("#" * (2 << 20), "cannot read the build profile .*larger than 1048576 bytes"),
         (
             'gpus = "x"\ncompute_capabilities = ["sm89"]',
             "compute capability is 'sm89'; expected a version such as 8.6",
         ),
     ],
 )
-def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_key_or_value_is_reported(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(EngineError, match=message) as caught:

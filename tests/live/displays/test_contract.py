@@ -1,4 +1,4 @@
-"""What every display does: the window, on a virtual screen, and the page, in a browser of a few lines."""
+"""Contract of displays: the window, on a virtual screen, and the page, in a minimal browser."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def picture(blurred: int, restored: int, size: tuple[int, int] = (360, 640)) -> 
     return LivePicture(flat(blurred, size), flat(restored, size), time.monotonic())
 
 
-def test_it_takes_a_status_before_the_first_picture(seat: Seat) -> None:
+def test_a_status_may_come_before_the_first_picture(seat: Seat) -> None:
     for _ in range(5):
         assert seat.display.show(None, STATUS) == []
 
@@ -186,7 +186,7 @@ def test_the_user_sees_both_pictures(seat: Seat) -> None:
     seat.until(seat.sees(60, 180))
 
 
-def test_the_user_sees_the_newest_picture_in_the_end(seat: Seat) -> None:
+def test_the_last_picture_shown_is_the_newest(seat: Seat) -> None:
     for level in range(40, 200, 5):
         assert seat.display.show(picture(level, level + 20), STATUS) == []
     seat.until(seat.sees(195, 215))

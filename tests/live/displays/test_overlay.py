@@ -45,14 +45,14 @@ def test_a_picture_keeps_its_shape(picture: tuple[int, int], room: Box, expected
     assert fit(picture, room) == expected
 
 
-def test_the_status_line_tells_all() -> None:
+def test_the_status_line_has_every_figure() -> None:
     assert status_line(STATUS) == "fast 640x368   29.8 of 30.0 fps   61 ms (p95 81)   dropped 12"
 
 
 @pytest.mark.parametrize(
     ("resolution", "words"), [(1.0, ""), (0.1875, " (preview quality, 19 % of full resolution)")]
 )
-def test_the_status_line_is_honest_about_a_preview(resolution: float, words: str) -> None:
+def test_the_status_line_names_preview_quality(resolution: float, words: str) -> None:
     assert status_line(replace(STATUS, resolution=resolution)).startswith(f"fast 640x368{words}   ")
 
 
@@ -74,7 +74,7 @@ def test_no_text_crosses_the_divider(what: str, part: float, height: int, width:
 
 
 @pytest.mark.parametrize("rows", [180, 360, 719, 720, 1046])
-def test_the_status_line_leaves_the_picture_whole(rows: int) -> None:
+def test_the_status_line_does_not_cover_the_picture(rows: int) -> None:
     canvas = blank(rows_around(rows), 1280)
     assert strip(canvas).y in (rows, rows + 1)
     draw_status(canvas, STATUS)
@@ -82,7 +82,7 @@ def test_the_status_line_leaves_the_picture_whole(rows: int) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_text_lies_on_a_dark_backing_at_any_size(height: int, width: int) -> None:
+def test_text_has_a_dark_background_at_any_size(height: int, width: int) -> None:
     canvas = np.full((height, width, 3), 255, np.uint8)
     draw_status(canvas, STATUS)
     bar = canvas[-6:, : width // 2]
@@ -111,7 +111,7 @@ def test_a_label_without_room_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("position", [0.0, 0.25, 1.0])
-def test_the_divider_stands_where_it_should(position: float) -> None:
+def test_the_divider_is_drawn_at_its_position(position: float) -> None:
     canvas = blank(360, 640)
     draw_divider(canvas, Box(0, 0, 640, 360), position)
     bright = np.flatnonzero(canvas[20, :, 0] > 200)

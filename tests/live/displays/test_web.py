@@ -1,4 +1,4 @@
-"""The web page's server, as a browser and as a hostile one would use it."""
+"""Server of the web page, used by normal and by hostile browsers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def until(holds: Callable[[], Any]) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_a_browser_sees_the_newest_picture_and_asks(page: WebPage) -> None:
+def test_a_browser_gets_the_newest_picture_and_sends_requests(page: WebPage) -> None:
     async def visit(session: Any) -> None:
         async with session.ws_connect(f"{page.url}live") as socket:
             await until(lambda: page.viewers == 1)
@@ -159,7 +159,7 @@ def test_nothing_is_encoded_without_a_viewer(page: WebPage, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("words", ["quit", "nonsense", "x" * 500, "drawn"])
-def test_what_a_page_never_sends_ends_the_connection(page: WebPage, words: str) -> None:
+def test_an_invalid_message_ends_the_connection(page: WebPage, words: str) -> None:
     async def visit(session: Any) -> None:
         async with session.ws_connect(f"{page.url}live") as socket:
             for _ in range(3):
@@ -195,7 +195,7 @@ async def status_of(session: Any, url: str, **headers: str) -> int:
         {"X-Forwarded-Proto": "https", "Origin": "https://evil.example"},
     ],
 )
-def test_foreign_names_and_pages_are_refused(page: WebPage, path: str, headers: dict[str, str]) -> None:
+def test_other_host_names_and_origins_are_refused(page: WebPage, path: str, headers: dict[str, str]) -> None:
     assert browse(lambda session: status_of(session, page.url + path, **headers)) == 403
 
 
@@ -216,7 +216,7 @@ PROXIES = {
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("headers", PROXIES.values(), ids=PROXIES)
-def test_a_proxy_with_tls_is_answered(host: str, headers: dict[str, str]) -> None:
+def test_a_proxy_with_tls_is_accepted(host: str, headers: dict[str, str]) -> None:
     states_port = headers.get("Host", "").endswith(":443")
     origins = [f"https://{CAM}"] if states_port else [f"https://{CAM}", f"https://{CAM}:8443"]
     page = WebPage(host, 0)
@@ -258,7 +258,7 @@ def test_nothing_else_is_served(page: WebPage, path: str) -> None:
     assert browse(lambda session: status_of(session, page.url + path)) in (403, 404) or path == ".."
 
 
-def test_beyond_this_machine_a_token_is_asked_for() -> None:
+def test_other_machines_need_the_token() -> None:
     page = WebPage("0.0.0.0", 0)
     try:
         base, _, token = page.url.partition("?token=")
@@ -316,7 +316,7 @@ def test_a_port_in_use_is_one_clear_line(page: WebPage) -> None:
     [("localhost", True), ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("0.0.0.0", False),
      ("192.168.1.2", False), ("localhost.evil.example", False), ("", False)],
 )  # fmt: skip
-def test_loopback(host: str, expected: bool) -> None:
+def test_loopback_addresses_are_recognised(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
@@ -337,7 +337,7 @@ def test_loopback(host: str, expected: bool) -> None:
         )),
     ],
 )  # fmt: skip
-def test_a_message_is_a_request_or_nothing(message: str, expected: object) -> None:
+def test_a_message_is_parsed_or_ignored(message: str, expected: object) -> None:
     assert parse(message) == expected
 
 
@@ -355,7 +355,7 @@ async def head_of(socket: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_saved_files_can_be_downloaded_by_who_sees_the_page(host: str, tmp_path: Path) -> None:
+def test_viewers_of_the_page_can_download_saved_files(host: str, tmp_path: Path) -> None:
     page = WebPage(host, 0)
     base, _, query = page.url.partition("?")
     names = {"a-blurred.png": b"png", "a recording é.mkv": b"mkv" * 1000}
@@ -389,7 +389,7 @@ def test_saved_files_can_be_downloaded_by_who_sees_the_page(host: str, tmp_path:
 
 
 @pytest.mark.parametrize("token", ["", "?token=" + "x" * 32])
-def test_a_code_for_a_phone_holds_the_address(token: str) -> None:
+def test_the_qr_code_contains_the_address(token: str) -> None:
     pytest.importorskip("segno")
     url = f"http://192.168.178.123:8765/{token}"
     lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in qr_lines(url)]
@@ -400,6 +400,6 @@ def test_a_code_for_a_phone_holds_the_address(token: str) -> None:
     assert found == url
 
 
-def test_without_segno_there_is_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_segno_there_is_no_qr_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segno", None)
     assert qr_lines("http://x") == []

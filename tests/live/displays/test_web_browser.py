@@ -108,7 +108,7 @@ def level(browser: Any, part: float) -> int:
     return int(browser.execute_script(script, part))
 
 
-def test_the_page_in_a_browser(session: Session, browser: Any) -> None:
+def test_the_page_works_in_a_browser(session: Session, browser: Any) -> None:
     browser.get(session.page.url)
     until(lambda: browser.execute_script("return drawnAt.length > 3"))
     assert session.page.viewers == 1
@@ -194,7 +194,7 @@ def test_a_saved_file_is_downloaded(session: Session, browser: Any, tmp_path: Pa
     assert link.get_attribute("download") == file.name
 
 
-def test_tabs_come_and_go_and_free_everything(session: Session, browser: Any) -> None:
+def test_closed_tabs_free_their_resources(session: Session, browser: Any) -> None:
     threads = threading.active_count()
     first = browser.current_window_handle
     browser.get(session.page.url)
@@ -211,7 +211,7 @@ def test_tabs_come_and_go_and_free_everything(session: Session, browser: Any) ->
     assert threading.active_count() <= threads + 1  # the thread that encodes stays
 
 
-def test_the_page_reconnects_by_itself(browser: Any) -> None:
+def test_the_page_reconnects(browser: Any) -> None:
     session = Session()
     port = int(session.page.url.rsplit(":", 1)[1].strip("/"))
     try:

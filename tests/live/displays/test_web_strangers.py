@@ -1,4 +1,4 @@
-"""Strangers at the page's port: nonsense, silence and floods cost neither log lines nor file descriptors."""
+"""Hostile clients: nonsense, silence and floods use up neither log lines nor file descriptors."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def hung_up(client: socket.socket) -> bool:
 
 @pytest.mark.parametrize("token", [False, True], ids=["stranger", "user"])
 @pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_request_costs_no_line_and_the_page_goes_on(
+def test_a_malformed_request_is_not_logged_and_the_page_keeps_running(
     page: WebPage,
     request_bytes: bytes,
     token: bool,
@@ -159,7 +159,7 @@ def test_a_malformed_request_costs_no_line_and_the_page_goes_on(
 
 
 @pytest.mark.parametrize("words", IDLE.values(), ids=IDLE)
-def test_who_says_nothing_is_dropped(page: WebPage, words: bytes) -> None:
+def test_a_silent_connection_is_dropped(page: WebPage, words: bytes) -> None:
     with connect(page) as client:
         client.sendall(words)
         began = time.monotonic()
@@ -167,7 +167,7 @@ def test_who_says_nothing_is_dropped(page: WebPage, words: bytes) -> None:
         assert time.monotonic() - began < 5
 
 
-def test_who_says_a_little_at_a_time_is_dropped(page: WebPage) -> None:
+def test_a_slow_request_is_dropped(page: WebPage) -> None:
     with connect(page) as client:
         client.sendall(HEAD)
         dropped_at = next((i for i in range(200) if not can_send_more(client)), None)
@@ -191,7 +191,7 @@ def test_no_connection_stays_open_after_its_request(page: WebPage, path: bytes) 
         assert hung_up(client)
 
 
-def test_a_browser_finds_room_however_many_say_nothing(page: WebPage) -> None:
+def test_a_browser_connects_despite_many_silent_connections(page: WebPage) -> None:
     crowd = [connect(page) for _ in range(200)]
     try:
         for client in crowd:
@@ -203,7 +203,7 @@ def test_a_browser_finds_room_however_many_say_nothing(page: WebPage) -> None:
             client.close()
 
 
-def test_a_browser_that_is_connected_stays_however_many_come(page: WebPage) -> None:
+def test_a_connected_browser_stays_despite_many_newcomers(page: WebPage) -> None:
     with connect(page) as browser:
         browser.sendall(SOCKET.replace(b"/live", b"/live?" + token_of(page)))
         assert browser.recv(1000).startswith(b"HTTP/1.1 101 ")
@@ -217,7 +217,7 @@ def test_a_browser_that_is_connected_stays_however_many_come(page: WebPage) -> N
             browser.recv(1)
 
 
-def test_one_address_gets_half_of_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_address_gets_at_most_half_of_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_most_connections", lambda: 8)
     page = WebPage("0.0.0.0", 0)
     try:
@@ -246,7 +246,7 @@ page.close()
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
-def test_a_crowd_leaves_file_descriptors_to_recordings() -> None:
+def test_many_connections_leave_file_descriptors_for_recordings() -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", CHILD], cwd=ROOT, text=True, **pipes) as child:
         assert child.stdin
@@ -266,7 +266,7 @@ def test_a_crowd_leaves_file_descriptors_to_recordings() -> None:
         assert child.stderr.read() == ""
 
 
-def test_a_fault_of_our_own_is_one_line(page: WebPage, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_logged_in_one_line(page: WebPage, caplog: pytest.LogCaptureFixture) -> None:
     fails: Callable[..., None] = lambda *_: 1 / 0  # noqa: E731
     page._guard._refusal = fails  # type: ignore[method-assign, assignment]
     assert answer(page, HEAD + b"\r\n").startswith(b"HTTP/1.1 500 ")

@@ -39,7 +39,7 @@ OPEN = "from rtdeblur.live.displays.window import Window; Window()"
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone has no display at times")
 @pytest.mark.parametrize("display", [None, ":987"])
-def test_without_a_display_it_says_so(display: str | None) -> None:
+def test_a_missing_screen_is_reported(display: str | None) -> None:
     done = run(OPEN, **({"DISPLAY": display} if display else {}))
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
@@ -59,7 +59,7 @@ def test_missing_opencv_names_the_install_command() -> None:
 
 
 @needs_xvfb
-def test_a_session_with_the_window(tmp_path: Path) -> None:
+def test_the_window_works_in_a_session(tmp_path: Path) -> None:
     """One window for all steps: starting Qt takes longer than they do."""
     with xvfb(tmp_path) as screen:
         play = [sys.executable, str(PLAY), str(tmp_path / "Xvfb_screen0")]

@@ -1,4 +1,4 @@
-"""What every live sink does, wherever the pictures go: a file, an address, a virtual camera or a still."""
+"""Contract of live sinks: a file, an address, a virtual camera and a still picture."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ PICTURES = {
 
 @pytest.mark.parametrize("at", [0, 1], ids=["at the start", "later"])
 @pytest.mark.parametrize("change", PICTURES.values(), ids=PICTURES)
-def test_any_picture_is_taken(kind: Kind, change: dict[str, object], at: int) -> None:
+def test_any_picture_is_accepted(kind: Kind, change: dict[str, object], at: int) -> None:
     frames = [flat(200), flat(200), flat(200)]
     frames[at] = flat(200, **change)  # type: ignore[arg-type]
     sink = kind.open(frames[0], 30.0)
@@ -164,7 +164,7 @@ def test_any_picture_is_taken(kind: Kind, change: dict[str, object], at: int) ->
     assert seen == pytest.approx([shown(200)] * len(seen), abs=3)
 
 
-def test_times_that_stand_still_or_go_back_are_taken(kind: Kind) -> None:
+def test_repeated_and_decreasing_times_are_accepted(kind: Kind) -> None:
     sink = kind.open(flat(100), 30.0)
     for seconds in (0.0, 0.0, 0.5, 0.4, 0.4001, 3600.0):
         sink.write(flat(100), seconds)
@@ -172,7 +172,7 @@ def test_times_that_stand_still_or_go_back_are_taken(kind: Kind) -> None:
     assert len(kind.seen()) == (6 if kind.keeps_all else 1)
 
 
-def test_a_frame_is_left_as_it_was(kind: Kind) -> None:
+def test_a_frame_is_not_modified(kind: Kind) -> None:
     frame = flat(100)
     copies = [plane.copy() for plane in frame.planes]
     sink = kind.open(frame, 30.0)
@@ -191,7 +191,7 @@ def test_it_can_be_closed_at_any_time_and_twice(kind: Kind, frames: int) -> None
     sink.close()
 
 
-def test_what_cannot_be_opened_is_one_line(kind: Kind) -> None:
+def test_a_sink_that_cannot_be_opened_is_a_one_line_error(kind: Kind) -> None:
     with pytest.raises(OutputError) as raised:
         kind.impossible(flat(100), 30.0).write(flat(100), 0.0)
     assert isinstance(raised.value, RtdeblurError)

@@ -38,7 +38,7 @@ def decode(path: Path) -> list[av.VideoFrame]:
         return list(container.decode(video=0))
 
 
-def test_a_recording_has_the_pictures_at_their_times(tmp_path: Path) -> None:
+def test_a_recording_keeps_the_times_of_pictures(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
     times = [0.0, 0.033, 0.067, 0.4, 0.4, 0.4004, 2.0]  # pauses, and times too close for the container
     sink = record_to(path)(frame(), 30.0)
@@ -66,7 +66,7 @@ def test_a_change_of_size_is_scaled_to_the_first(tmp_path: Path) -> None:
     ("colour", "pix_fmt", "color_range"),
     [(Colour(bit_depth=10), "yuv420p10le", 1), (Colour(full_range=True), "yuvj420p", 2)],
 )
-def test_depth_and_range_stay(tmp_path: Path, colour: Colour, pix_fmt: str, color_range: int) -> None:
+def test_depth_and_range_are_kept(tmp_path: Path, colour: Colour, pix_fmt: str, color_range: int) -> None:
     path = tmp_path / "out.mkv"
     sink = record_to(path)(frame(300 if colour.bit_depth == 10 else 100, colour=colour), 30.0)
     sink.write(frame(300 if colour.bit_depth == 10 else 100, colour=colour), 0.0)
@@ -115,7 +115,7 @@ def test_colour_tags_and_aspect_ratio_are_recorded(tmp_path: Path, look: Appeara
     ids=["BT.709", "BT.601 of 4:3", "HLG", "RGB", "wide pixels"],
 )  # fmt: skip
 @pytest.mark.parametrize("scale", [1, 2], ids=["full size", "preview"])
-def test_a_recording_looks_as_its_source(
+def test_a_recording_looks_like_its_source(
     words: list[str], scale: int, tmp_path: Path, make_clip: Callable[..., Path]
 ) -> None:
     source, path = make_clip(".mkv", *words, size="192x108", sound=False), tmp_path / "out.mkv"
@@ -146,7 +146,7 @@ def shown(picture: av.VideoFrame, matrix: str | None = None) -> np.ndarray:
     return picture.to_ndarray(format="rgb24", src_colorspace=matrix and "ITU709").astype(int)
 
 
-def test_a_picture_on_its_side_has_pixels_on_their_side(make_clip: Callable[..., Path]) -> None:
+def test_a_rotated_picture_has_a_rotated_pixel_aspect(make_clip: Callable[..., Path]) -> None:
     player = FilePlayer(make_clip(".mp4", "-vf", "setsar=2/1", size="192x108", sound=False))
     first = player.read()
     player.close()
@@ -168,7 +168,7 @@ def test_odd_sizes_are_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_what_a_killed_program_recorded_can_be_played(tmp_path: Path) -> None:
+def test_a_recording_of_a_killed_program_can_be_played(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
     code = f"""
 import os, signal, sys
@@ -185,13 +185,13 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert len(decode(path)) >= 90 - 20  # the last half second may be lost
 
 
-def test_a_disk_that_refuses_is_said(tmp_path: Path) -> None:
+def test_an_unwritable_disk_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot open .*nowhere"):
         record_to(tmp_path / "nowhere" / "out.mkv")(frame(), 30.0)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_said(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
     path.symlink_to("/dev/full")
     with pytest.raises(OutputError, match="No space left on device"):  # noqa: PT012
@@ -200,7 +200,7 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
             sink.write(frame(i), i / 30)
 
 
-def test_nobody_at_the_other_end_is_said_without_the_password() -> None:
+def test_a_missing_receiver_is_reported_without_the_password() -> None:
     with pytest.raises(OutputError, match=r"cannot open 'rtmp://me:\*\*\*@127.0.0.1:9/live'"):
         send_to("rtmp://me:secret@127.0.0.1:9/live")(frame(), 30.0)
 
@@ -249,7 +249,7 @@ def test_a_virtual_camera_gets_planar_pictures_of_one_size(library: SimpleNamesp
     assert camera.closed
 
 
-def test_no_such_virtual_camera_is_said(library: SimpleNamespace) -> None:
+def test_a_missing_virtual_camera_is_reported(library: SimpleNamespace) -> None:
     with pytest.raises(OutputError, match="/dev/video99: 'v4l2loopback' backend: device is not"):
         virtual_camera("/dev/video99")(frame(), 30.0)
 
@@ -274,7 +274,9 @@ def hard(path: Path, victim: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
 @pytest.mark.parametrize("plant", [symbolic, hard])
-def test_a_recording_replaces_nothing_unasked(tmp_path: Path, plant: Callable[[Path, Path], None]) -> None:
+def test_a_recording_does_not_replace_a_file_without_overwrite(
+    tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
     victim, path = tmp_path / "victim.txt", tmp_path / "out.mkv"
     victim.write_bytes(b"precious")
     plant(path, victim)
@@ -299,7 +301,7 @@ def test_a_recording_that_replaces_another_keeps_its_mode(tmp_path: Path) -> Non
     assert victim.read_bytes() == b"precious"
 
 
-def test_a_recording_is_there_from_its_beginning(tmp_path: Path) -> None:
+def test_a_recording_is_visible_from_its_start(tmp_path: Path) -> None:
     sink = record_to(tmp_path / "out.mkv")(frame(), 30.0)
     for i in range(40):
         sink.write(frame(), i / 2)

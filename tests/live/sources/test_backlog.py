@@ -1,4 +1,4 @@
-"""A decoder on a clock that the test turns: 25 pictures a second, a key frame every second."""
+"""A decoder on a clock controlled by the test: 25 pictures and one key frame per second."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ RATE = 25
 
 
 class Stream:
-    """Gives packets when they are due, or at once where the reader is behind."""
+    """Returns packets when they are due, or at once if the reader is behind."""
 
     def __init__(self, cost: float, *, drift: float = 0.0, keys: bool = True) -> None:
         self.now, self.index, self.cost, self.drift, self.keys = 1000.0, 0, cost, drift, keys
@@ -43,7 +43,7 @@ def test_a_decoder_that_keeps_up_skips_nothing_for_hours(drift: float) -> None:
     assert all(stream.shown)
 
 
-def test_one_that_does_not_skips_to_key_frames_and_stays_near() -> None:
+def test_a_slow_decoder_skips_to_key_frames_and_stays_close() -> None:
     stream = Stream(0.05)  # a fifth too slow
     stream.run(120)
     assert max(stream.lags) < 3
@@ -61,7 +61,7 @@ def test_a_hiccup_of_the_network_costs_no_picture() -> None:
     assert all(stream.shown)
 
 
-def test_a_sender_that_starts_again_is_no_backlog() -> None:
+def test_a_restarted_sender_is_not_a_backlog() -> None:
     stream = Stream(0.005)
     stream.run(100)
     stream.zero -= 100
@@ -71,7 +71,7 @@ def test_a_sender_that_starts_again_is_no_backlog() -> None:
     assert all(stream.shown)
 
 
-def test_a_stream_without_key_frames_is_not_frozen_for_good() -> None:
+def test_a_stream_without_key_frames_is_not_skipped_forever() -> None:
     stream = Stream(0.05, keys=False)
     stream.run(60)
     assert any(stream.shown[-10 * RATE :])

@@ -37,7 +37,7 @@ def test_pictures_keep_their_colours(fake: type[FakeCapture]) -> None:
     assert fake.last.released
 
 
-def test_size_and_rate_are_asked_for(fake: type[FakeCapture]) -> None:
+def test_size_and_rate_are_requested(fake: type[FakeCapture]) -> None:
     open_source("/dev/video3", SourceOptions(size=(720, 1280), frame_rate=60)).close()
     asked = fake.last.properties
     assert fake.last.device == "/dev/video3"
@@ -58,7 +58,7 @@ def test_a_dropped_picture_is_passed_over_and_an_unplugged_camera_is_lost(fake: 
         camera.read()
 
 
-def test_no_such_camera(fake: type[FakeCapture], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_camera_is_an_error(fake: type[FakeCapture], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake, "opened", False)
     with pytest.raises(InputError, match="cannot open camera 7: not connected"):
         open_source("7", SourceOptions())

@@ -1,4 +1,4 @@
-"""What every live source does, whatever it reads: a camera, a file, or a stream from the network."""
+"""Contract of live sources: a camera, a file, and a network stream."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_frames_come_in_order_at_rising_times(kind: Kind) -> None:
     assert all(a < b for a, b in pairwise(times))
 
 
-def test_a_sound_source_has_no_damage(kind: Kind) -> None:
+def test_an_intact_source_has_no_damage(kind: Kind) -> None:
     with kind.serving() as name:
         source = open_source(name, QUICK)
         for _ in range(FRAMES - 1):
@@ -117,7 +117,7 @@ def test_a_sound_source_has_no_damage(kind: Kind) -> None:
         source.close()
 
 
-def test_frames_are_whole_and_carry_their_appearance(kind: Kind) -> None:
+def test_frames_are_complete_and_carry_their_appearance(kind: Kind) -> None:
     with kind.serving() as name:
         source = open_source(name, QUICK)
         frames = read_all(source)

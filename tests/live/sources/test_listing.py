@@ -51,7 +51,7 @@ def test_the_command_lists_them(kernel: Path, capfd: pytest.CaptureFixture[str])
     assert json.loads(capfd.readouterr().out) == [{"number": 0, "name": "Webcam", "device": "/dev/video0"}]
 
 
-def test_none_is_said(kernel: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_cameras_is_reported(kernel: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["live", "--list-cameras"]) == 0
     said = capfd.readouterr()
     assert said.out == ""

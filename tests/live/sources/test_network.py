@@ -42,7 +42,7 @@ def test_http_gives_every_frame_and_ends_with_the_sender() -> None:
     assert steps == pytest.approx([1 / 30] * 14, abs=1e-4)
 
 
-def test_what_is_noted_as_turned_is_turned_upright() -> None:
+def test_a_stream_tagged_as_rotated_is_turned_upright() -> None:
     buffer = BytesIO()
     with av.open(buffer, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as container:
         stream = container.add_stream("libx264", 30, {"tune": "zerolatency"})
@@ -57,7 +57,7 @@ def test_what_is_noted_as_turned_is_turned_upright() -> None:
     assert [frame.planes[0].shape for frame in frames] == [(160, 96)]
 
 
-def test_the_size_may_change_and_the_clock_begin_anew() -> None:
+def test_the_size_may_change_and_the_clock_restart() -> None:
     with http_server(transport_stream([(160, 96), (320, 192), (96, 64)])) as url:
         source = open_source(url, QUICK)
         frames = read_all(source)
@@ -66,7 +66,7 @@ def test_the_size_may_change_and_the_clock_begin_anew() -> None:
     assert [shape for shape, _ in itertools.groupby(shapes)] == [(96, 160), (192, 320), (64, 96)]
 
 
-def test_garbage_costs_pictures_and_not_the_stream() -> None:
+def test_garbage_loses_pictures_but_not_the_stream() -> None:
     data = bytearray(transport_stream([(160, 96)] * 4))
     random = np.random.default_rng(3)
     for start in range(20 * 188, len(data) // 2, 7 * 188):  # headers and payloads, of the first half
@@ -80,13 +80,13 @@ def test_garbage_costs_pictures_and_not_the_stream() -> None:
     assert [int(f.planes[0].mean()) for f in frames[-10:]] == pytest.approx(range(85, 135, 5), abs=2)
 
 
-def test_noise_alone_is_no_stream() -> None:
+def test_pure_noise_is_an_error() -> None:
     with http_server(np.random.default_rng(4).bytes(300_000)) as url, pytest.raises(InputError) as error:
         open_source(url, QUICK)
     assert "cannot open" in str(error.value) or "no video" in str(error.value)
 
 
-def test_a_silent_sender_is_lost_after_the_time_allowed() -> None:
+def test_a_silent_sender_is_lost_after_the_timeout() -> None:
     with http_server(transport_stream([(160, 96)]), hang=True) as url:
         source = open_source(url, SourceOptions(timeout_seconds=1))
         with pytest.raises(InputError, match="was silent for 1 s"):
@@ -121,19 +121,19 @@ def test_udp_arrives_from_our_own_sender() -> None:
     assert all(f.planes[0].shape == (96, 160) and abs(f.planes[0].mean() - 90) <= 1 for f in frames)
 
 
-def test_nothing_on_udp_is_said() -> None:
+def test_a_silent_udp_port_is_an_error() -> None:
     port = free_port(socket.SOCK_DGRAM)
     with pytest.raises(InputError, match=r"no answer within 0\.5 s"):
         open_source(f"udp://127.0.0.1:{port}", SourceOptions(timeout_seconds=0.5))
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmp", "http", "tcp"])
-def test_nobody_there_is_said(scheme: str) -> None:
+def test_a_missing_server_is_an_error(scheme: str) -> None:
     with pytest.raises(InputError, match="Connection refused; check the address"):
         open_source(f"{scheme}://127.0.0.1:{free_port()}/x", QUICK)
 
 
-def test_an_unknown_scheme_is_said() -> None:
+def test_an_unknown_scheme_is_an_error() -> None:
     with pytest.raises(InputError, match=r"unknown scheme 'gopher'.*rtsp, "):
         open_source("gopher://x", QUICK)
 
@@ -194,7 +194,7 @@ def test_a_file_with_its_index_at_the_end_plays_if_the_server_has_parts(
         source.close()
 
 
-def test_a_name_that_is_nothing_is_said() -> None:
+def test_an_unknown_source_is_an_error() -> None:
     with pytest.raises(InputError, match=r"no source 'nosuch.mp4': expected a camera's number"):
         open_source("nosuch.mp4", QUICK)
 
@@ -229,7 +229,7 @@ def test_a_recording_is_matroska() -> None:
 
 @pytest.mark.needs_ffmpeg
 @pytest.mark.parametrize("format_name", ["mpegts", "h264"])
-def test_whatever_comes_by_udp_is_taken_apart(format_name: str) -> None:
+def test_an_unknown_udp_format_is_probed(format_name: str) -> None:
     port = free_port(socket.SOCK_DGRAM)
     words = ["-re", "-f", "lavfi", "-i", "testsrc2=s=160x96:r=30", "-c:v", "libx264", "-g", "10"]
     words += ["-tune", "zerolatency", "-f", format_name, f"udp://127.0.0.1:{port}?pkt_size=1316"]

@@ -33,7 +33,7 @@ def test_a_camera_that_falls_silent_is_lost() -> None:
         source.close()
 
 
-def test_who_joins_late_waits_for_the_next_key_frame() -> None:
+def test_a_late_joiner_waits_for_the_next_key_frame() -> None:
     with rtsp_server(encoded(300, key_every=250)[1:]) as url:
         source = open_source(url, QUICK)
         frames = list(iter(source.read, None))

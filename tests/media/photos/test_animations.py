@@ -87,7 +87,7 @@ def test_transparency_is_kept(tmp_path: Path, before: str, after: str) -> None:
         assert np.abs(picture[seen] - expected[seen]).mean() < 4
 
 
-def test_frames_have_their_times(tmp_path: Path) -> None:
+def test_frames_carry_their_times(tmp_path: Path) -> None:
     with PictureReader(animation(tmp_path / "in.gif")) as reader:
         assert [float(frame.pts * frame.time_base) for frame in reader] == pytest.approx(
             [0, 0.1, 0.14, 0.39, 0.46]
@@ -95,7 +95,7 @@ def test_frames_have_their_times(tmp_path: Path) -> None:
         assert reader.info.frame_count == 5
 
 
-def test_a_gif_that_plays_once_does_so_again(tmp_path: Path) -> None:
+def test_a_gif_that_plays_once_still_does(tmp_path: Path) -> None:
     first, *rest = (Image.fromarray(picture) for picture in discs())
     first.save(tmp_path / "in.gif", save_all=True, append_images=rest, duration=100)
     for ending, loop in ((".gif", None), (".webp", 1), (".png", 1)):
@@ -113,7 +113,7 @@ def test_a_format_of_one_picture_is_refused(tmp_path: Path, ending: str) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["in.gif"]
 
 
-def test_few_colours_are_a_warning_unless_it_was_a_gif(tmp_path: Path) -> None:
+def test_reduced_colours_are_a_warning_unless_the_source_is_a_gif(tmp_path: Path) -> None:
     (warning,) = rewrite(animation(tmp_path / "in.webp"), tmp_path / "out.gif")
     assert "256" in warning
     assert rewrite(animation(tmp_path / "in.gif"), tmp_path / "out2.gif") == []

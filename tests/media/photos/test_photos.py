@@ -94,7 +94,7 @@ def psnr(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     ("ending", "channels"),
     [*itertools.product([".png", ".tif"], [1, 2, 3, 4]), (".bmp", 1), (".bmp", 3)],
 )
-def test_samples_of_8_bits_stay_and_change_exactly(tmp_path: Path, ending: str, channels: int) -> None:
+def test_8_bit_samples_are_exact(tmp_path: Path, ending: str, channels: int) -> None:
     samples = smooth(channels)
     source, output = save(tmp_path / f"in{ending}", samples), tmp_path / f"out{ending}"
     with Image.open(source) as before:
@@ -146,9 +146,7 @@ def deep_source(path: Path, samples: NDArray[Any]) -> Path:
         (".tif", ".tif", 3), (".tif", ".tif", 4), (".tif", ".png", 3), (".tif", ".png", 4),
     ],
 )  # fmt: skip
-def test_samples_of_16_bits_stay_and_change_exactly(
-    tmp_path: Path, before: str, after: str, channels: int
-) -> None:
+def test_16_bit_samples_are_exact(tmp_path: Path, before: str, after: str, channels: int) -> None:
     samples = smooth(channels, "u2")
     assert len(np.unique(samples & 255)) > 200  # 8 bits would show
     source, output = deep_source(tmp_path / f"in{before}", samples), tmp_path / f"out{after}"
@@ -164,7 +162,7 @@ def test_samples_of_16_bits_stay_and_change_exactly(
 
 
 @pytest.mark.parametrize("layout", ["rows", "big-endian", "deflate", "predictor", "lzw"])
-def test_tiffs_of_16_bits_of_other_programs(tmp_path: Path, layout: str) -> None:
+def test_16_bit_tiffs_of_other_programs_are_read(tmp_path: Path, layout: str) -> None:
     tifffile = pytest.importorskip("tifffile")
     samples, path = smooth(3, "u2"), tmp_path / "in.tif"
     if layout == "lzw":
@@ -199,7 +197,7 @@ def test_16_bits_become_8_with_a_warning(tmp_path: Path) -> None:
     assert psnr(shown(tmp_path / "out.jpg"), smooth(3, "u2") / 257) > 45
 
 
-def test_heic_of_10_bits_keeps_them(tmp_path: Path) -> None:
+def test_10_bit_heic_keeps_its_depth(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     samples = smooth(3, "u2")
     pillow_heif.from_bytes("RGB;16", (56, 40), samples.tobytes()).save(tmp_path / "in.heic", quality=-1)
@@ -211,7 +209,7 @@ def test_heic_of_10_bits_keeps_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(ENDINGS, ENDINGS)))
-def test_every_format_becomes_every_other_upright(tmp_path: Path, before: str, after: str) -> None:
+def test_every_format_converts_to_every_other_upright(tmp_path: Path, before: str, after: str) -> None:
     source, output = tmp_path / f"in{before}", tmp_path / f"out{after}"
     options: dict[str, Any] = {"exif": exif(6)} if kind_of(source).exif else {}  # type: ignore[union-attr]
     save(source, smooth(3), quality=95, **options)
@@ -223,7 +221,7 @@ def test_every_format_becomes_every_other_upright(tmp_path: Path, before: str, a
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_is_shown_as_before(tmp_path: Path, orientation: int) -> None:
+def test_every_orientation_is_kept(tmp_path: Path, orientation: int) -> None:
     source = save(tmp_path / "in.png", smooth(3), exif=exif(orientation))
     for ending in (".png", ".tif", ".bmp"):
         output = tmp_path / f"out{ending}"
@@ -234,7 +232,7 @@ def test_every_orientation_is_shown_as_before(tmp_path: Path, orientation: int) 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
-def test_every_orientation_of_a_tiff_is_shown_as_before(tmp_path: Path, orientation: int, dtype: str) -> None:
+def test_every_orientation_of_a_tiff_is_kept(tmp_path: Path, orientation: int, dtype: str) -> None:
     source = tmp_path / "in.tif"
     with source.open("wb") as file:
         deep.write_tiff(file, smooth(3, dtype), exif=exif(orientation))
@@ -298,7 +296,7 @@ def test_xmp_is_kept(tmp_path: Path, before: str, after: str) -> None:
         assert reader.metadata.xmp == XMP
 
 
-def test_what_a_png_says_of_itself_is_kept_to_the_byte(tmp_path: Path) -> None:
+def test_png_metadata_is_kept_byte_for_byte(tmp_path: Path) -> None:
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Title", "A wave")
     chunks.add_itxt("Comment", "naïve", zip=True)
@@ -360,14 +358,14 @@ def test_transparency_that_cannot_be_kept_is_placed_on_white(tmp_path: Path) -> 
     assert shown(tmp_path / "out.jpg").min() > 250
 
 
-def test_what_an_output_cannot_hold_is_named(tmp_path: Path) -> None:
+def test_a_warning_names_what_the_output_cannot_store(tmp_path: Path) -> None:
     source = save(tmp_path / "in.jpg", smooth(3), exif=exif(), icc_profile=PROFILE)
     warnings = rewrite(source, tmp_path / "out.bmp")
     assert [w.partition("the ")[2].partition(" is")[0] for w in warnings] == ["EXIF data", "colour profile"]
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "PA"])
-def test_palettes_and_bits_become_samples(tmp_path: Path, mode: str) -> None:
+def test_palettes_and_bilevel_pictures_become_samples(tmp_path: Path, mode: str) -> None:
     rgb = Image.fromarray(smooth(3))
     image = rgb.convert("1") if mode == "1" else rgb.quantize(32)
     options = {"transparency": 3} if mode == "PA" else {}
@@ -378,7 +376,7 @@ def test_palettes_and_bits_become_samples(tmp_path: Path, mode: str) -> None:
         assert result.mode == {"1": "L", "P": "RGB", "PA": "RGBA"}[mode]
 
 
-def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
+def test_the_content_determines_the_format(tmp_path: Path) -> None:
     source = save(tmp_path / "in.jpg", smooth(3), format="PNG")
     rewrite(source, tmp_path / "out.png")
     np.testing.assert_array_equal(shown(tmp_path / "out.png"), smooth(3))
@@ -424,7 +422,7 @@ def lab(path: Path) -> None:
         ("in.png", lambda path: None, "does not exist"),
     ],
 )
-def test_what_cannot_be_restored_is_one_clear_line(
+def test_an_unsupported_picture_is_a_one_line_error(
     tmp_path: Path, name: str, make: Callable[[Path], object], says: str
 ) -> None:
     make(tmp_path / name)
@@ -449,7 +447,7 @@ def test_a_file_cut_short_is_refused_whatever_its_format(tmp_path: Path, ending:
 
 
 @pytest.mark.parametrize("ending", [*ENDINGS, " of 16 bits.png", " of 16 bits.tif"])
-def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, ending: str) -> None:
+def test_damaged_bytes_raise_only_input_errors(tmp_path: Path, ending: str) -> None:
     source = tmp_path / f"whole{ending}"
     if "16" in ending:
         deep_source(source, smooth(3, "u2"))

@@ -60,7 +60,7 @@ def test_pictures_become_a_video_that_players_play(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1"])
-def test_a_lossless_video_has_the_samples_themselves(tmp_path: Path, mode: str) -> None:
+def test_a_lossless_video_has_the_same_samples(tmp_path: Path, mode: str) -> None:
     rng = np.random.default_rng(0)
     paths = []
     for index in range(3):
@@ -104,7 +104,7 @@ def test_a_picture_of_another_size_is_scaled_with_a_warning(tmp_path: Path) -> N
     assert "changes to 32x24: scaled to 64x48" in warning
 
 
-def test_a_damaged_picture_leaves_its_time_empty_and_is_counted(tmp_path: Path) -> None:
+def test_a_damaged_picture_leaves_a_gap_and_is_counted(tmp_path: Path) -> None:
     paths = numbered(tmp_path, 4)
     paths[1].write_bytes(paths[1].read_bytes()[:60])
     reader = SequenceReader(tmp_path, paths, rate=Fraction(10))
@@ -116,7 +116,7 @@ def test_a_damaged_picture_leaves_its_time_empty_and_is_counted(tmp_path: Path) 
         encode(SequenceReader(tmp_path, paths, strict=True), tmp_path / "strict.mp4")
 
 
-def test_nothing_but_damage_is_an_error(tmp_path: Path) -> None:
+def test_only_damaged_pictures_are_an_error(tmp_path: Path) -> None:
     paths = numbered(tmp_path, 2)
     for path in paths:
         path.write_bytes(b"no picture")
@@ -124,7 +124,7 @@ def test_nothing_but_damage_is_an_error(tmp_path: Path) -> None:
         SequenceReader(tmp_path, paths)
 
 
-def test_a_part_is_taken(tmp_path: Path) -> None:
+def test_a_part_can_be_read(tmp_path: Path) -> None:
     paths = numbered(tmp_path, 10)
     reader = SequenceReader(tmp_path, paths, rate=Fraction(10), start=0.3, duration=0.4)
     assert [int(frame.planes[2][0, 0]) for frame in reader] == [40 + 20 * index for index in (3, 4, 5, 6)]
@@ -144,7 +144,7 @@ def test_an_animation_becomes_a_video_with_its_times(tmp_path: Path, ending: str
     assert [round(picture[..., 0].mean() / 40) for picture in pictures] == [0, 1, 2, 3]
 
 
-def test_transparency_of_a_sequence_goes_where_a_video_holds_it(tmp_path: Path) -> None:
+def test_transparency_is_kept_if_the_encoder_supports_it(tmp_path: Path) -> None:
     paths = []
     for index in range(3):
         picture = np.full((48, 64, 4), 200, np.uint8)
@@ -190,6 +190,6 @@ def test_a_file_named_like_a_pattern_is_a_file(tmp_path: Path) -> None:
         (["a1.png", "b1.png"], None),
     ],
 )
-def test_missing_numbers_are_told(names: list[str], says: str | None) -> None:
+def test_missing_numbers_are_reported(names: list[str], says: str | None) -> None:
     said = gaps(in_order([Path(name) for name in names]))
     assert said is None if says is None else said is not None and says in said

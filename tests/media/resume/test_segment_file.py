@@ -1,4 +1,4 @@
-"""A seal is no signature: what a sealed segment says is believed only as far as it makes sense."""
+"""A seal is not a signature: the contents of a sealed segment are still validated."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def packet(data: bytes = b"abcd", **fields: Any) -> bytes:
     return json.dumps(facts).encode() + b"\n" + data
 
 
-def test_what_makes_sense_is_taken(folder: PrivateFolder) -> None:
+def test_a_valid_segment_is_accepted(folder: PrivateFolder) -> None:
     folder.write(NAME, sealed(packet(), packet(b"xy", pts=1, dts=-1, duration=None, key=False), delay=1))
     segment = examine(folder, NAME, JOB)
     assert segment is not None
@@ -55,7 +55,7 @@ def test_what_makes_sense_is_taken(folder: PrivateFolder) -> None:
     ]
 
 
-def test_what_was_written_is_read(folder: PrivateFolder) -> None:
+def test_written_packets_are_read_back(folder: PrivateFolder) -> None:
     writer = SegmentWriter(folder, JOB, 25)
     written = Packet(b"data")
     written.pts, written.dts, written.duration = 7, 5, 2
@@ -91,13 +91,13 @@ def test_what_was_written_is_read(folder: PrivateFolder) -> None:
         b"", b"\n", b"seal", bytes(44), bytes(1000),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_not(folder: PrivateFolder, data: bytes) -> None:
+def test_an_invalid_segment_is_rejected(folder: PrivateFolder, data: bytes) -> None:
     folder.write(NAME, data)
     assert examine(folder, NAME, JOB) is None
     assert glance(folder, NAME) >= 0
 
 
-def test_damage_after_the_examination_is_told(folder: PrivateFolder) -> None:
+def test_damage_after_the_check_is_an_error(folder: PrivateFolder) -> None:
     folder.write(NAME, sealed(packet(), packet()))
     segment = examine(folder, NAME, JOB)
     assert segment is not None

@@ -1,4 +1,4 @@
-"""Segments outlive a run, each by itself; what is damaged is noticed and done again."""
+"""Segments survive a run independently; damaged ones are detected and redone."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def kept(target: Path) -> list[Path]:
         ("mpg", "mpeg2video"),
     ],
 )
-def test_the_same_bytes(clip: Path, tmp_path: Path, ending: str, codec: str) -> None:
+def test_a_resumed_run_gives_the_same_bytes(clip: Path, tmp_path: Path, ending: str, codec: str) -> None:
     whole, target = tmp_path / f"whole.{ending}", tmp_path / f"out.{ending}"
     rewrite(clip, whole, codec=codec)
     rewrite(clip, target, codec=codec, stop=60)
@@ -85,7 +85,7 @@ def test_the_same_bytes(clip: Path, tmp_path: Path, ending: str, codec: str) -> 
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "ffv1"])
-def test_the_same_times_as_in_one_go(clip: Path, tmp_path: Path, codec: str) -> None:
+def test_segments_have_the_same_timestamps_as_one_go(clip: Path, tmp_path: Path, codec: str) -> None:
     rewrite(clip, tmp_path / "segments.mkv", codec=codec)
     rewrite(clip, tmp_path / "whole.mkv", codec=codec, resume=None)
     times = []
@@ -98,7 +98,7 @@ def test_the_same_times_as_in_one_go(clip: Path, tmp_path: Path, codec: str) -> 
     assert times[0] == times[1]
 
 
-def test_the_pictures_of_finished_frames_are_not_looked_at(clip: Path, tmp_path: Path) -> None:
+def test_pictures_of_finished_frames_are_not_read(clip: Path, tmp_path: Path) -> None:
     rewrite(clip, tmp_path / "whole.mp4")
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
@@ -126,7 +126,9 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_damage_costs_the_damaged_part(clip: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_only_the_damaged_segment_is_redone(
+    clip: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     rewrite(clip, tmp_path / "whole.mp4")
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=105)
@@ -138,7 +140,7 @@ def test_damage_costs_the_damaged_part(clip: Path, tmp_path: Path, damage: Calla
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
-def test_where_all_is_damaged_it_is_said(clip: Path, tmp_path: Path) -> None:
+def test_complete_damage_is_reported(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=30)
     cut(kept(target)[0])
@@ -149,7 +151,7 @@ def test_where_all_is_damaged_it_is_said(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\0\0"])
-def test_a_damaged_description_costs_nothing(clip: Path, tmp_path: Path, text: str) -> None:
+def test_a_damaged_description_does_not_lose_segments(clip: Path, tmp_path: Path, text: str) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=105)
     (kept(target)[0].parent / "job.json").write_text(text)
@@ -160,7 +162,7 @@ def test_a_damaged_description_costs_nothing(clip: Path, tmp_path: Path, text: s
     ]
 
 
-def test_leftovers_of_something_else_are_removed(clip: Path, tmp_path: Path) -> None:
+def test_unrelated_leftovers_are_removed(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     folder = kept(target)[0].parent
@@ -173,7 +175,7 @@ def test_leftovers_of_something_else_are_removed(clip: Path, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_a_segment_of_another_job_is_not_taken(clip: Path, tmp_path: Path) -> None:
+def test_a_segment_of_another_job_is_not_used(clip: Path, tmp_path: Path) -> None:
     rewrite(clip, tmp_path / "other.mp4", stop=60, crf=30)
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
@@ -181,7 +183,7 @@ def test_a_segment_of_another_job_is_not_taken(clip: Path, tmp_path: Path) -> No
     assert rewrite(clip, target)[0] == 25
 
 
-def test_another_job_is_refused_or_replaces(clip: Path, tmp_path: Path) -> None:
+def test_another_job_is_refused_or_replaced(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     with pytest.raises(UsageError, match="belongs to another job"):
@@ -195,7 +197,7 @@ def test_another_job_is_refused_or_replaces(clip: Path, tmp_path: Path) -> None:
     assert [warning.rpartition(":")[2] for warning in warnings] == [" started over"]
 
 
-def test_the_description_says_what_the_job_is(clip: Path, tmp_path: Path) -> None:
+def test_the_description_identifies_the_job(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     facts = json.loads((kept(target)[0].parent / "job.json").read_text())
@@ -215,7 +217,7 @@ def age(folder: Path) -> None:
         path.write_bytes(sealed + hashlib.sha256(sealed).digest())
 
 
-def test_work_of_the_format_before_is_refused_and_left_alone(clip: Path, tmp_path: Path) -> None:
+def test_work_in_the_previous_format_is_refused_and_kept(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     age(kept(target)[0].parent)
@@ -232,7 +234,7 @@ def test_work_of_the_format_before_is_refused_and_left_alone(clip: Path, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_work_of_a_format_to_come_is_refused(clip: Path, tmp_path: Path) -> None:
+def test_work_in_a_newer_format_is_refused(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     folder = kept(target)[0].parent
@@ -243,7 +245,7 @@ def test_work_of_a_format_to_come_is_refused(clip: Path, tmp_path: Path) -> None
     assert len(kept(target)) == 2
 
 
-def test_one_process_at_a_time(clip: Path, tmp_path: Path) -> None:
+def test_only_one_process_writes_an_output(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     first = FileWriter(FileReader(clip), target, resume=False)
     try:
@@ -255,7 +257,7 @@ def test_one_process_at_a_time(clip: Path, tmp_path: Path) -> None:
     rewrite(clip, target)
 
 
-def test_what_is_whole_is_not_done_again(clip: Path, tmp_path: Path) -> None:
+def test_a_complete_output_is_not_redone(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target)
     with pytest.raises(FinishedError, match="nothing to resume"):
@@ -263,7 +265,7 @@ def test_what_is_whole_is_not_done_again(clip: Path, tmp_path: Path) -> None:
     assert rewrite(clip, target, overwrite=True)[0] == 0
 
 
-def test_the_input_is_never_the_output(clip: Path, tmp_path: Path) -> None:
+def test_the_input_cannot_be_the_output(clip: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.mp4"
     source.write_bytes(clip.read_bytes())
     with pytest.raises(UsageError, match="is the input itself"):
@@ -271,14 +273,14 @@ def test_the_input_is_never_the_output(clip: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_name_as_long_as_may_be(clip: Path, tmp_path: Path) -> None:
+def test_the_longest_file_name_works(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / f"{'ü' * 125}.mp4"
     rewrite(clip, target, stop=60)
     assert rewrite(clip, target)[0] == 50
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_failed_run_leaves_nothing_unless_asked(clip: Path, tmp_path: Path) -> None:
+def test_a_failed_run_keeps_work_only_with_resume(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60, resume=False)
     assert list(tmp_path.iterdir()) == []
@@ -300,7 +302,7 @@ def test_a_full_disk_costs_no_finished_segment(clip: Path, tmp_path: Path) -> No
     assert target.read_bytes() == whole.read_bytes()
 
 
-def test_large_pictures_make_short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_have_short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert [segment_frames(*size) for size in ((720, 1280), (1080, 1920), (2160, 3840), (8192, 8192))] == [
         250,
@@ -383,14 +385,16 @@ def test_a_folder_that_is_not_the_jobs_is_refused(
         target.write_text("precious")
     plant(target.with_name(".out.mp4.rtdeblur"), victim)
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match=r"cannot hold the unfinished work for .*: .*; remove it, or write to another"):
+    with pytest.raises(
+        OutputError, match=r"cannot hold the unfinished work for .*: .*; remove it, or write to another"
+    ):
         rewrite(clip, target, **({"overwrite": exists} | options))
     assert contents(tmp_path) == before
     assert os.path.lexists(target.with_name(".out.mp4.rtdeblur"))
 
 
 @needs_root
-def test_no_work_is_kept_behind_a_link_of_another_user(clip: Path, tmp_path: Path, victim: Path) -> None:
+def test_no_work_is_kept_behind_another_users_link(clip: Path, tmp_path: Path, victim: Path) -> None:
     target = tmp_path / "out.mp4"
     target.symlink_to(victim / "out.mp4")
     os.chown(target, STRANGER, STRANGER, follow_symlinks=False)
@@ -415,7 +419,7 @@ def link_to_a_folder(path: Path, victim: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["lock", "job.json", "committed", "00000000.part", "00000000.segment", "00000025.segment"]
 )
-def test_nothing_is_written_through_a_name_in_the_folder(
+def test_nothing_is_written_through_links_in_the_folder(
     clip: Path, tmp_path: Path, victim: Path, plant: Callable[[Path, Path], None], name: str
 ) -> None:
     before = contents(victim)
@@ -433,7 +437,7 @@ def test_nothing_is_written_through_a_name_in_the_folder(
 
 
 @pytest.mark.parametrize("stop", [None, 60])
-def test_what_is_not_the_jobs_stays(clip: Path, tmp_path: Path, stop: int | None) -> None:
+def test_other_files_in_the_folder_stay(clip: Path, tmp_path: Path, stop: int | None) -> None:
     target = tmp_path / "out.mp4"
     folder = target.with_name(".out.mp4.rtdeblur")
     (folder / "sub").mkdir(parents=True)
@@ -447,7 +451,7 @@ def test_what_is_not_the_jobs_stays(clip: Path, tmp_path: Path, stop: int | None
 
 @pytest.mark.needs_posix
 @posix
-def test_the_folder_is_for_its_owner(clip: Path, tmp_path: Path) -> None:
+def test_only_the_owner_can_access_the_folder(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     rewrite(clip, target, stop=60)
     folder = target.with_name(".out.mp4.rtdeblur")

@@ -1,4 +1,4 @@
-"""Every kind of damage done to a copy is named; a copy that lacks nothing passes."""
+"""Every kind of damage to a copy is reported; a faithful copy passes."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ DAMAGE: list[tuple[tuple[str, ...], set[str]]] = [
 
 
 @pytest.mark.parametrize(("words", "names"), DAMAGE)
-def test_damage_is_named(
+def test_each_kind_of_damage_is_reported(
     words: tuple[str, ...], names: set[str], rich: Path, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
     copy = tmp_path / "copy.mkv"
@@ -129,7 +129,7 @@ def test_damage_is_named(
         (("-flags", "+ildct+ilme", "-top", "1"), (), {"interlaced"}),
     ],
 )
-def test_a_loss_in_the_picture_is_named(
+def test_a_loss_in_the_picture_is_reported(
     source: tuple[str, ...],
     copy: tuple[str, ...],
     names: set[str],
@@ -142,7 +142,7 @@ def test_a_loss_in_the_picture_is_named(
     assert differences(clip, path) == names
 
 
-def test_lost_hdr_is_named(make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_lost_hdr_is_reported(make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
     hdr = f"log-level=none:pools=1:hdr10=1:repeat-headers=1:master-display={display}:max-cll=1000,400"
     words = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-x265-params")
@@ -152,7 +152,7 @@ def test_lost_hdr_is_named(make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg) 
     assert {"mastering display", "light levels"} <= differences(clip, path)
 
 
-def test_lost_rotation_is_named(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_lost_rotation_is_reported(make_clip: MakeClip, tmp_path: Path) -> None:
     upright, turned = make_clip(".mp4", sound=False), tmp_path / "turned.mp4"
     with open_input(upright) as source, av.open(str(turned), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0], opaque=True)
@@ -166,14 +166,16 @@ def test_lost_rotation_is_named(make_clip: MakeClip, tmp_path: Path) -> None:
     assert differences(turned, turned) == set()
 
 
-def test_what_a_container_cannot_hold_is_told_apart(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+def test_a_limit_of_the_container_is_not_a_loss(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     rewrite(rich, "out.ts")
     assert differences(rich, tmp_path / "out.ts") == set()
     missing = differences(rich, tmp_path / "out.ts", "not held")
     assert {"chapters", "attachment 1", "audio 2", "subtitle 1"} <= missing
 
 
-def test_what_a_container_could_hold_is_no_excuse(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_a_loss_that_the_container_could_store_is_reported(
+    rich: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
     path = tmp_path / "out.mp4"
     ffmpeg("-i", rich, "-map", "0:v", "-map", "0:a:0", "-map_chapters", -1, "-c", "copy", path)
     found = differences(rich, path)
@@ -182,7 +184,7 @@ def test_what_a_container_could_hold_is_no_excuse(rich: Path, tmp_path: Path, ff
 
 
 @pytest.mark.parametrize("ending", [".mkv", ".mp4", ".mov"])
-def test_what_the_writer_makes_passes(ending: str, rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+def test_our_own_output_passes(ending: str, rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     rewrite(rich, f"out{ending}")
     assert differences(rich, tmp_path / f"out{ending}") == set()
 
@@ -209,7 +211,7 @@ def test_a_second_video_keeps_its_times(
     assert differences(both, tmp_path / f"out{ending}") == set()
 
 
-def test_a_cover_that_mov_cannot_hold_is_told(
+def test_a_cover_that_mov_cannot_store_is_reported(
     rich: Path, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
 ) -> None:
     cover, path = tmp_path / "cover.jpg", tmp_path / "cover.mp4"
@@ -234,7 +236,7 @@ def test_a_cover_that_mov_cannot_hold_is_told(
     assert "cover 1" not in differences(path, tmp_path / "out.mp4")
 
 
-def test_a_codec_that_nobody_knows(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+def test_an_unknown_codec_can_be_compared(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     odd = tmp_path / "odd.mkv"
     odd.write_bytes(rich.read_bytes().replace(b"A_AAC", b"A_XYZ"))
     assert differences(odd, odd) == set()
@@ -244,7 +246,7 @@ def test_a_codec_that_nobody_knows(rich: Path, tmp_path: Path, rewrite: Rewrite)
     assert "audio 1" in differences(odd, tmp_path / "out.mkv", "not held")
 
 
-def test_a_video_without_a_frame(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_a_video_without_a_frame_is_an_error(make_clip: MakeClip, tmp_path: Path) -> None:
     empty = tmp_path / "empty.mkv"
     clip = make_clip(".mkv", "-c:v", "mjpeg", sound=False)
     empty.write_bytes(clip.read_bytes().replace(b"\xff\xc0", bytes(2)))
@@ -252,7 +254,7 @@ def test_a_video_without_a_frame(make_clip: MakeClip, tmp_path: Path) -> None:
         read_contents(empty)
 
 
-def test_a_check_says_what_was_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_a_check_has_the_values_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     copy = tmp_path / "copy.mkv"
     ffmpeg("-i", rich, "-map", 0, "-c", "copy", "-bsf:a:0", "setts=ts=TS+7", copy)
     checks = compare(read_contents(rich), read_contents(copy), lambda: None)

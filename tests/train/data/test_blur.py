@@ -122,7 +122,7 @@ def test_objects_move_on_their_own(objects: int) -> None:
     assert set(counts) == set(range(1, objects + 1))
 
 
-def test_a_share_stays_sharp() -> None:
+def test_some_examples_stay_sharp() -> None:
     motions = [MotionBlur().draw(np.random.default_rng(seed)) for seed in range(500)]
     still = sum(not motion.kernels for motion in motions)
     assert 20 < still < 62  # 8 % of 500, 3.5 σ of a binomial
@@ -166,7 +166,7 @@ def test_motion_is_straighter_than_wild_motion_by_default() -> None:
     assert detour(MotionBlur(wild=0, bend=0, twist=0, unevenness=0)) == pytest.approx(0, abs=1e-9)
 
 
-def test_an_even_box_has_no_centre() -> None:
+def test_an_even_box_is_refused() -> None:
     with pytest.raises(ValueError, match="kernel size is 4, expected an odd number"):
         uniform_kernel(4)
     assert uniform_kernel(3).sum() == pytest.approx(1)

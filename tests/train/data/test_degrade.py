@@ -45,7 +45,7 @@ def test_shares_of_noise_and_compression(make_scene: Scene, monkeypatch: pytest.
 
 
 class TestSensorNoise:
-    def test_it_is_always_there_and_follows_its_strength(self) -> None:
+    def test_it_is_always_added_and_follows_its_strength(self) -> None:
         grey = np.full((64, 64, 3), 0.5, np.float32)
         deviations = [
             float(degrade(np.random.default_rng(seed), grey, 4.0, 0, 0, sensor=True).std() * 255)
@@ -55,11 +55,11 @@ class TestSensorNoise:
         assert max(deviations) < 4.0 * 1.1
         assert np.mean(deviations) == pytest.approx(0.6 * 4.0, rel=0.15)  # uniform from 0.2 to 1 of it
 
-    def test_no_noise_is_no_noise(self) -> None:
+    def test_zero_noise_adds_none(self) -> None:
         grey = np.full((16, 16, 3), 128 / 255, np.float32)
         assert np.array_equal(degrade(np.random.default_rng(0), grey, 0.0, 0, 0, sensor=True), grey)
 
-    def test_its_deviation_is_that_of_photons_behind_a_gamma(self) -> None:
+    def test_its_deviation_matches_photon_noise_after_gamma(self) -> None:
         # Photons simulated outright: light = code ** gamma, a Poisson count of it, read noise, and back.
         for seed, code in ((1, 0.25), (2, 0.5), (3, 0.9)):
             rng = np.random.default_rng(seed)
@@ -75,7 +75,7 @@ class TestSensorNoise:
             codes = np.clip(light, 0, None) ** (1 / gamma)
             assert measured == pytest.approx(codes.std(), rel=0.03)
 
-    def test_the_dark_is_noisier_than_mid_grey_but_not_endlessly(self) -> None:
+    def test_dark_tones_are_noisier_than_mid_grey_up_to_a_limit(self) -> None:
         deviations = []
         for code in (0.0, 0.1, 0.5):
             flat = np.full((100, 100, 3), code, np.float32)
@@ -83,6 +83,6 @@ class TestSensorNoise:
         assert deviations[0] == pytest.approx(deviations[1], rel=0.03)
         assert deviations[2] < deviations[1] < 5 * deviations[2]
 
-    def test_its_mean_is_nothing(self) -> None:
+    def test_its_mean_is_zero(self) -> None:
         flat = np.full((200, 200, 3), 0.4, np.float32)
         assert abs(float((add_sensor_noise(np.random.default_rng(1), flat, 0.02) - flat).mean())) < 3e-4

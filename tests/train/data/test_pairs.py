@@ -50,7 +50,7 @@ def test_a_real_example_is_the_same_window_of_both(make_pairs: MakePairs) -> Non
         assert min(errors) < 2.5 / 127.5  # rounding to 8 bits, twice
 
 
-def test_what_is_excluded_is_not_trained_on(make_pairs: MakePairs) -> None:
+def test_excluded_pictures_are_not_used(make_pairs: MakePairs) -> None:
     folder = make_pairs(4)
     data = DataOptions(pairs=(str(folder),), sharp=(str(folder / "sharp"),), exclude=("001*", "003.png"))
     pairs = TrainingPairs(data, 32, seed=1)
@@ -72,7 +72,7 @@ def test_crops_prefer_edges(tmp_path: Path) -> None:
     assert empty < 20  # chance leaves 29 of 64 empty, the best of three windows 6
 
 
-def test_examples_follow_from_seed_and_index_alone(make_pairs: MakePairs) -> None:
+def test_examples_depend_only_on_seed_and_index(make_pairs: MakePairs) -> None:
     data = DataOptions(pairs=(str(make_pairs()),), real=0.3)
     first, again, other = (TrainingPairs(data, 32, seed) for seed in (1, 1, 2))
     for index in (5, 0, 7):
@@ -115,7 +115,7 @@ def test_frames_of_a_clip_are_averaged_in_linear_light(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [{"real": 0.5}, {"averaged": 0.5, "real": 0.0}])
-def test_a_share_of_data_that_are_not_there_is_refused(share: dict[str, float]) -> None:
+def test_a_share_of_missing_data_is_refused(share: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"is 0\.5"):
         DataOptions(sharp=("photos",), **share)  # type: ignore[arg-type]
 
@@ -124,14 +124,14 @@ class TestBadDataAreNamedBeforeTraining:
     def make(self, folder: Path, crop: int = 32) -> TrainingPairs:
         return TrainingPairs(DataOptions(pairs=(str(folder),), real=1.0, cache_mib=0), crop, seed=1)
 
-    def test_a_picture_that_cannot_be_read(self, make_pairs: MakePairs) -> None:
+    def test_an_unreadable_picture_is_reported(self, make_pairs: MakePairs) -> None:
         folder = make_pairs()
         (folder / "sharp" / "001.png").write_bytes(b"no picture")
         with pytest.raises(DataError, match=r"cannot read .*sharp/001\.png"):
             self.make(folder)
 
     @pytest.mark.parametrize("ending", ["png", "jpg"])
-    def test_a_picture_cut_short(
+    def test_a_truncated_picture_is_reported(
         self, ending: str, make_pairs: MakePairs, make_scene: Callable[..., Picture]
     ) -> None:
         folder = make_pairs()
@@ -142,30 +142,32 @@ class TestBadDataAreNamedBeforeTraining:
         with pytest.raises(DataError, match=rf"cannot read .*blur/cut\.{ending}"):
             self.make(folder)
 
-    def test_a_pair_of_two_sizes(self, make_pairs: MakePairs, make_scene: Callable[..., Picture]) -> None:
+    def test_a_pair_of_two_sizes_is_reported(
+        self, make_pairs: MakePairs, make_scene: Callable[..., Picture]
+    ) -> None:
         folder = make_pairs()
         write_picture(folder / "sharp" / "001.png", make_scene(0, 64, 64))
         with pytest.raises(DataError, match=r"001\.png is 96×112 but its sharp twin 64×64"):
             self.make(folder)
 
-    def test_a_missing_twin(self, make_pairs: MakePairs) -> None:
+    def test_a_missing_counterpart_is_reported(self, make_pairs: MakePairs) -> None:
         folder = make_pairs()
         (folder / "sharp" / "001.png").unlink()
         with pytest.raises(DataError, match=r"blur/001\.png has no sharp twin"):
             self.make(folder)
 
-    def test_an_empty_folder(self, tmp_path: Path) -> None:
+    def test_an_empty_folder_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "blur").mkdir()
         with pytest.raises(DataError, match=r"no pictures in .*blur"):
             self.make(tmp_path)
         with pytest.raises(DataError, match=r"no pairs in .*nowhere"):
             self.make(tmp_path / "nowhere")
 
-    def test_a_crop_larger_than_a_picture(self, make_pairs: MakePairs) -> None:
+    def test_a_crop_larger_than_a_picture_is_reported(self, make_pairs: MakePairs) -> None:
         with pytest.raises(DataError, match=r"crop is 112×112 but .*\.png only 96×112"):
             self.make(make_pairs(), crop=112)
 
-    def test_a_clip_that_is_too_short(self, make_pairs: MakePairs) -> None:
+    def test_a_clip_that_is_too_short_is_reported(self, make_pairs: MakePairs) -> None:
         folder = make_pairs(8) / "sharp"
         with pytest.raises(DataError, match="has 8 frames, expected at least 13"):
             TrainingPairs(DataOptions(clips=(str(folder),), averaged=1.0, real=0.0), 32, seed=1)

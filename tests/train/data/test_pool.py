@@ -135,7 +135,7 @@ def test_a_pool_that_does_not_fit_is_one_line(pairs: TrainingPairs, monkeypatch:
     ExamplePool(pairs, PoolOptions(capacity=85), 4)
 
 
-def test_free_memory_is_known_here() -> None:
+def test_free_memory_is_reported() -> None:
     free = free_memory(torch.device("cpu"))
     assert free is None or 2**20 < free < 2**45
 
@@ -144,13 +144,13 @@ def test_free_memory_is_known_here() -> None:
     ({"capacity": 0}, "capacity is 0, expected at least 1"),
     ({"replays": 0.5}, r"replays is 0\.5, expected at least 1"),
 ])  # fmt: skip
-def test_options_that_make_no_sense(options: dict[str, float], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PoolOptions(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_vanishes_is_one_line(workers: int, make_pairs: Callable[..., Path]) -> None:
+def test_a_picture_that_disappears_is_a_one_line_error(workers: int, make_pairs: Callable[..., Path]) -> None:
     folder = make_pairs()
     data = DataOptions(pairs=(str(folder),), real=1.0, cache_mib=0)
     pool = ExamplePool(TrainingPairs(data, 32, seed=1), SMALL, 2, workers=workers)

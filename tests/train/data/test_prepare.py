@@ -28,8 +28,8 @@ def test_gopro_is_checked_and_linked(make_pairs: MakePairs, tmp_path: Path) -> N
     source = gopro(make_pairs, tmp_path / "download")
     lines = prepare_gopro(source, tmp_path / "data")
     assert [line.partition(": ")[2] for line in lines] == [
-        "2 pairs of 1 scenes are sound; the whole set has 2103",
-        "2 pairs of 1 scenes are sound; the whole set has 1111",
+        "2 pairs of 1 scenes are intact; the whole set has 2103",
+        "2 pairs of 1 scenes are intact; the whole set has 1111",
     ]
     assert len(find_pairs(tmp_path / "data" / "train")) == 2
     assert prepare_gopro(source, tmp_path / "data") == lines  # again does no harm
@@ -60,15 +60,13 @@ def test_reds_gets_gopro_s_layout(make_pairs: MakePairs, tmp_path: Path) -> None
         for scene in ("000", "001"):
             shutil.copytree(made / kind, tmp_path / "reds" / "train" / f"train_{kind}" / scene)
     (line,) = prepare_reds(tmp_path / "reds", tmp_path / "data")
-    assert line.endswith("4 pairs of 2 scenes are sound; the whole set has 24000")
+    assert line.endswith("4 pairs of 2 scenes are intact; the whole set has 24000")
     assert find_pairs(tmp_path / "data" / "train")[3][0].parts[-3:] == ("001", "blur", "001.png")
     with pytest.raises(DataError, match="no train_sharp and train_blur"):
         prepare_reds(made, tmp_path / "other")
 
 
-def test_photographs_that_cannot_teach_are_left_out(
-    tmp_path: Path, make_scene: Callable[..., Picture]
-) -> None:
+def test_unsuitable_photographs_are_skipped(tmp_path: Path, make_scene: Callable[..., Picture]) -> None:
     source = tmp_path / "photos" / "deep"
     source.mkdir(parents=True)
     sharp = make_scene(1, 100, 120)
@@ -89,7 +87,7 @@ def test_photographs_that_cannot_teach_are_left_out(
 
 
 @pytest.mark.parametrize("name", ["gopro", "reds", "photos"])
-def test_a_script_says_in_one_line_what_is_wrong(name: str, tmp_path: Path) -> None:
+def test_a_script_reports_errors_in_one_line(name: str, tmp_path: Path) -> None:
     command = [sys.executable, SCRIPTS / f"prepare_{name}.py", tmp_path, tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

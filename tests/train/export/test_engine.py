@@ -1,4 +1,4 @@
-"""Engines by torch-tensorrt: what it is asked for, by a stand-in; and that it is not here."""
+"""Engines through torch-tensorrt: the calls, on a fake, and the error if it is missing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A torch-tensorrt that notes what it is asked for."""
+    """A fake torch-tensorrt that records its calls."""
     noted: dict[str, Any] = {}
 
     def convert(  # named as in torch_tensorrt.dynamo of 2.5 to 2.14
@@ -97,7 +97,7 @@ def test_a_graph_without_dropout_takes_no_tables(
     assert asked["kwarg_inputs"] == {}
 
 
-def test_where_torch_tensorrt_is_not_one_line_says_so(
+def test_a_missing_torch_tensorrt_is_a_one_line_error(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)  # as if it were not installed
@@ -113,7 +113,9 @@ def test_where_torch_tensorrt_is_not_one_line_says_so(
     assert list(tmp_path.glob("*.engine")) == []
 
 
-def test_what_a_converter_raises_is_one_line(asked: dict[str, Any], checkpoint: Path, tmp_path: Path) -> None:
+def test_a_converters_exception_is_a_one_line_error(
+    asked: dict[str, Any], checkpoint: Path, tmp_path: Path
+) -> None:
     def refuse(*_: object, **__: object) -> bytes:
         raise RuntimeError("no converter\nfor aten.pad")
 
@@ -124,8 +126,8 @@ def test_what_a_converter_raises_is_one_line(asked: dict[str, Any], checkpoint: 
 
 
 @pytest.mark.parametrize("shape", ["720p", "1x720", "0x720x1280", "1x-1x2"])
-def test_a_shape_that_is_none(checkpoint: Path, tmp_path: Path, shape: str) -> None:
-    with pytest.raises(ConfigError, match="expected batch, height and width, as 1x720x1280"):
+def test_an_invalid_shape_is_refused(checkpoint: Path, tmp_path: Path, shape: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected batch, height and width, e\.g\. 1x720x1280"):
         export_engine(checkpoint, tmp_path, "tiny", shape)
 
 
@@ -161,7 +163,7 @@ def run(trt: Any, engine: bytes, inputs: dict[str, torch.Tensor]) -> list[np.nda
 
 
 @pytest.mark.needs_cuda
-def test_it_restores_as_the_onnx_path_does(
+def test_an_engine_restores_like_the_onnx_path(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The half-precision engine of torch-tensorrt, and the float32 ONNX graph of the same weights."""

@@ -140,7 +140,7 @@ def test_the_graph_computes_what_pytorch_does(
 
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_a_generator_that_adds_nothing_gives_back_the_planes_bit_for_bit(
+def test_a_generator_that_adds_nothing_returns_the_planes_bit_for_bit(
     matrix: Matrix, full_range: bool
 ) -> None:
     generator = FastGenerator((4, 4, 4, 4), (1, 1, 1), 1, (1, 1, 1)).eval()
@@ -206,7 +206,7 @@ def tensor_types(path: Path) -> Iterator[tuple[str, set[int]]]:
         yield node.op_type, {types[name] for name in node.input if name in types}
 
 
-def test_half_precision_convolves_in_halves_and_normalises_in_float32(deblurgan: Exported) -> None:
+def test_half_precision_convolves_in_fp16_and_normalises_in_float32(deblurgan: Exported) -> None:
     operations = list(tensor_types(deblurgan.half))
     convolutions = [types for name, types in operations if name in ("Conv", "ConvTranspose")]
     assert len(convolutions) == 8
@@ -257,7 +257,7 @@ def ready_made(fast: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ready_made")
-def test_bundles_hold_what_the_runtime_reads(tmp_path: Path) -> None:
+def test_bundles_can_be_read_by_the_runtime(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     files = write_bundles(narrow_fast(), Bundle("tiny", "MIT"), tmp_path, [picture])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -269,7 +269,7 @@ def test_bundles_hold_what_the_runtime_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ready_made")
-def test_the_float32_bundle_may_be_left_out(tmp_path: Path) -> None:
+def test_the_float32_bundle_can_be_skipped(tmp_path: Path) -> None:
     (path,) = write_bundles(narrow_fast(), Bundle("tiny", "MIT", half_only=True), tmp_path, [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-fp16.json", "tiny-fp16.onnx"]
     assert Model.load(str(path)).manifest.precision == "fp16"
@@ -292,7 +292,7 @@ def test_only_a_graph_with_dropout_takes_its_tables(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_manifest_tells_of_training_and_no_folder_of_the_machine(
+def test_a_manifest_describes_training_without_local_paths(
     known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = {"step": 7, "options": {"pairs": ["/home/me/gopro"], "batch": 4, "note": "a/b"}}
@@ -330,7 +330,7 @@ def test_graphs_of_other_weights_are_refused_and_nothing_is_written(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_halves_that_overflow_are_refused(fast: Exported, tmp_path: Path) -> None:
+def test_an_fp16_graph_that_overflows_is_refused(fast: Exported, tmp_path: Path) -> None:
     # Float32 takes a first layer a hundred thousand times louder; the largest half is 65504.
     generator = louder(narrow_fast(), 1e5, 1e-5)
     factors = {"stem.weight": 1e5, "stem.bias": 1e5, "head.weight": 1e-5}
@@ -339,5 +339,5 @@ def test_halves_that_overflow_are_refused(fast: Exported, tmp_path: Path) -> Non
         fast.half, tmp_path / "half.onnx", {"stem.weight": 6e4, "stem.bias": 6e4, "head.weight": 1e-5}
     )
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    with pytest.raises(ParityError, match=r"the fp16 graph is at .* dB of the fp32 one"):
+    with pytest.raises(ParityError, match=r"the fp16 graph has .* dB PSNR against fp32"):
         compare(generator, full, half, [to_feed(generator, picture)])

@@ -85,14 +85,14 @@ def test_pictures_shrink_until_they_fit(folders: DataOptions, tmp_path: Path) ->
         pack_data(folders, tmp_path / "none", 3000)
 
 
-def test_a_folder_of_something_else_is_left_alone(tiny: Callable[..., Config], tmp_path: Path) -> None:
+def test_an_unrelated_folder_is_left_alone(tiny: Callable[..., Config], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds something else"):
         pack(tiny(), tmp_path / "no.onnx", tmp_path, 20, HERE)
     assert (tmp_path / "pairs").is_dir()
 
 
 @pytest.mark.timeout(600)
-def test_the_command_for_a_gpu_machine_runs_from_its_folder_alone(
+def test_the_command_for_a_gpu_machine_runs_from_its_folder(
     tiny: Callable[..., Config], tmp_path: Path
 ) -> None:
     """The very command, on a CPU: with the folder's packages, and without those that are missing there."""
@@ -135,7 +135,7 @@ def test_the_command_for_a_gpu_machine_runs_from_its_folder_alone(
     assert all("crops/s" in row for row in read_rows(out))
 
 
-def test_weights_beyond_the_limit_are_halved(
+def test_large_weights_are_stored_in_half_precision(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from train.fit import checkpoint

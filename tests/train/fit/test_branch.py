@@ -44,7 +44,7 @@ class Seen:
         patch.setattr(Step, "__call__", watched)
 
 
-def test_a_branch_goes_on_as_the_trunk_would_with_a_falling_rate(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_branch_continues_the_trunk_with_a_decaying_rate(tiny: Tiny, tmp_path: Path) -> None:
     config = replace(
         tiny('[optimizer]\nkind = "adamw"\nlearning_rate = 1e-3\n'),
         validation=ValidationOptions(pairs=str(tmp_path / "pairs"), every=100),
@@ -93,7 +93,7 @@ def test_a_branch_can_start_from_a_timed_run(tiny: Tiny, tmp_path: Path) -> None
     assert load_checkpoint(last, {})["step"] == began + 2
 
 
-def test_a_folder_that_holds_something_else_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_folder_with_another_run_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny()
     fit(trunk_of(config, 4))
     with pytest.raises(ConfigError, match=r"run holds another run, expected one of 3; choose another folder"):
@@ -107,7 +107,7 @@ def test_a_folder_that_holds_something_else_is_refused(tiny: Tiny, tmp_path: Pat
     assert not (tmp_path / "other").exists()
 
 
-def test_weights_to_start_from_bring_no_moments_so_the_run_warms_up(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_run_from_weights_has_no_moments_and_warms_up(tiny: Tiny, tmp_path: Path) -> None:
     config = replace(tiny(), optimizer=OptimizerOptions("adamw", 1e-3))
     donor = fit(config)
     started = replace(

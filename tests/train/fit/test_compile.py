@@ -30,7 +30,7 @@ def test_a_generator_that_does_not_compile_runs_uncompiled_and_says_so(
     monkeypatch.setattr(torch, "compile", broken)
     config = tiny()
     last = fit(compiled(config))
-    assert "it runs uncompiled: RuntimeError: no compiler found" in capsys.readouterr().err
+    assert "the generator runs uncompiled: RuntimeError: no compiler found" in capsys.readouterr().err
     straight = load_file(fit(replace(config, output=config.output + "-plain")))
     for name, tensor in load_file(last).items():
         assert torch.equal(tensor, straight[name]), name

@@ -41,7 +41,7 @@ def run(clock: Clock, countdown: Countdown, stopwatch: Stopwatch, seconds: float
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.7, 3.0])
-def test_a_timed_run_falls_over_its_last_fifth_whatever_its_speed(clock: Clock, seconds: float) -> None:
+def test_a_timed_run_decays_over_its_last_fifth_at_any_speed(clock: Clock, seconds: float) -> None:
     stopwatch = Stopwatch()
     countdown = Countdown(ScheduleOptions(minutes=5), Fabric(accelerator="cpu"), stopwatch, began=100.0)
     rates = run(clock, countdown, stopwatch, seconds)
@@ -54,7 +54,7 @@ def test_a_timed_run_falls_over_its_last_fifth_whatever_its_speed(clock: Clock, 
     assert 300 - 4 * seconds - 1 < countdown.seconds <= 300 - seconds
 
 
-def test_a_timed_run_leaves_room_for_its_last_checkpoint_and_validation(clock: Clock) -> None:
+def test_a_timed_run_reserves_time_for_its_last_checkpoint_and_validation(clock: Clock) -> None:
     stopwatch = Stopwatch()
     for name, seconds in (("save", 4.0), ("validation", 20.0)):
         with stopwatch.time(name):
@@ -72,24 +72,24 @@ def test_too_little_time_gives_no_step(clock: Clock) -> None:
     assert list(countdown.steps(0)) == []
 
 
-def test_a_warm_up_comes_first_in_a_timed_run_too() -> None:
+def test_a_timed_run_starts_with_a_warm_up() -> None:
     factor = ScheduleOptions(minutes=1, warmup_steps=10).factor
     assert [factor(step, 0.1) for step in (0, 4, 9, 50)] == pytest.approx([0.1, 0.5, 1, 1])
     assert [factor(50, passed) for passed in (0.8, 0.9, 1.0, 1.1)] == pytest.approx([1, 0.5, 0, 0])
 
 
-def test_a_trunk_stays_at_its_rate() -> None:
+def test_a_trunk_keeps_its_rate() -> None:
     factor = ScheduleOptions(steps=100, warmup_steps=4).factor
     assert [factor(step) for step in (0, 3, 50, 99)] == pytest.approx([0.25, 1, 1, 1])
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"minutes": 5.0, "steps": 10}, "minutes is 5.0, which excludes steps and decay_steps"),
-    ({"minutes": 5.0, "decay_steps": 10}, "minutes is 5.0, which excludes steps and decay_steps"),
+    ({"minutes": 5.0, "steps": 10}, "minutes is 5.0, so steps and decay_steps cannot be set"),
+    ({"minutes": 5.0, "decay_steps": 10}, "minutes is 5.0, so steps and decay_steps cannot be set"),
     ({"minutes": -1.0}, "minutes is -1.0, expected a positive number"),
     ({}, "steps is 0, expected at least 1"),
 ])  # fmt: skip
-def test_schedules_that_make_no_sense(options: dict[str, float], message: str) -> None:
+def test_invalid_schedules_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ScheduleOptions(**options)  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ from train.fit.demo import BLUR, demo, draw_picture, make_pictures
 from train.measure.evaluate import psnr
 
 
-def test_the_pictures_are_always_the_same_and_none_is_tested_that_was_trained_on(tmp_path: Path) -> None:
+def test_pictures_are_deterministic_and_test_ones_are_not_trained_on(tmp_path: Path) -> None:
     make_pictures(tmp_path)
     first = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
     make_pictures(tmp_path)
@@ -33,7 +33,9 @@ def test_a_drawn_picture_has_edges_everywhere() -> None:
     assert all(np.abs(np.diff(quarter, axis=1)).mean() > 1 for quarter in quarters)
 
 
-def test_the_demo_shows_what_a_run_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_reports_the_gain_curves_and_a_sheet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = module.configuration
 
     def short(folder: Path, minutes: float) -> Config:
@@ -57,5 +59,5 @@ def test_the_demo_shows_what_a_run_gave(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_too_little_time_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "fit", lambda *_: tmp_path)
-    with pytest.raises(DataError, match=r"0\.1 minutes gave no training step on this machine; try more"):
+    with pytest.raises(DataError, match=r"0\.1 minutes are too short for a training step"):
         demo(tmp_path, 0.1)

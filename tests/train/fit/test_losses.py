@@ -14,7 +14,7 @@ from train.networks.critics import Critic, PatchCriticOptions
 REAL, FAKE = torch.tensor([1.0, 3.0]), torch.tensor([0.0, -1.0])
 
 
-def test_pixel_losses() -> None:
+def test_pixel_losses_match_their_formulas() -> None:
     a, b = torch.tensor([[[[0.0, 3.0]]]]), torch.tensor([[[[0.0, -1.0]]]])
     assert losses.l1(a, b) == 2
     assert losses.charbonnier(a, b, epsilon=3).item() == pytest.approx((3 + 5) / 2)  # 3-4-5
@@ -27,7 +27,7 @@ def test_frequency_loss_is_the_mean_of_the_spectrum_s_parts() -> None:
     assert losses.frequency(a, b).item() == pytest.approx(wanted, rel=1e-5)  # float32
 
 
-def test_perceptual_loss_is_the_mean_square_of_features_and_teaches_the_restored_alone() -> None:
+def test_perceptual_loss_is_the_mean_square_of_features_with_gradients_only_for_the_restored() -> None:
     restored = torch.tensor([1.0, 2.0], requires_grad=True)
     sharp = torch.tensor([1.0, 1.0], requires_grad=True)
     loss = losses.perceptual(lambda x: 3 * x, restored, sharp)
@@ -37,7 +37,7 @@ def test_perceptual_loss_is_the_mean_square_of_features_and_teaches_the_restored
     assert sharp.grad is None
 
 
-def test_wasserstein_losses() -> None:
+def test_wasserstein_losses_match_their_formulas() -> None:
     assert losses.wgan_critic(REAL, FAKE) == -2.5
     assert losses.wgan_generator(FAKE) == 0.5
 
@@ -46,7 +46,9 @@ def test_wasserstein_losses() -> None:
     (-1, 1, 0, (0 + 4) / 4 + (1 + 0) / 4, (0 + 1) / 4),
     (0, 1, 1, (0 + 4) / 4 + (0 + 1) / 4, (1 + 4) / 4),
 ])  # fmt: skip
-def test_least_squares_losses(a: float, b: float, c: float, critic: float, generator: float) -> None:
+def test_least_squares_losses_match_their_formulas(
+    a: float, b: float, c: float, critic: float, generator: float
+) -> None:
     assert losses.lsgan_critic(REAL, FAKE, a, b).item() == pytest.approx(critic)
     assert losses.lsgan_generator(FAKE, c).item() == pytest.approx(generator)
 
@@ -74,7 +76,7 @@ def test_the_penalty_s_norm_is_over_the_whole_picture() -> None:
     assert got.item() == pytest.approx((w * math.sqrt(60) - 1) ** 2, rel=1e-5)
 
 
-def test_the_penalty_looks_between_real_and_fake_at_one_place_a_sample() -> None:
+def test_the_penalty_samples_one_point_between_each_real_and_fake() -> None:
     seen: list[Tensor] = []
 
     def critic(x: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def test_the_penalty_looks_between_real_and_fake_at_one_place_a_sample() -> None
     assert ((places >= 0) & (places <= 1)).all()
 
 
-def test_the_penalty_can_be_descended() -> None:
+def test_the_penalty_has_gradients() -> None:
     critic = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
     losses.gradient_penalty(critic, torch.rand(2, 3, 2, 2), torch.rand(2, 3, 2, 2)).backward()
     assert critic[1].weight.grad.abs().sum() > 0  # type: ignore[union-attr]
@@ -129,7 +131,7 @@ def test_clipping_keeps_every_weight_within() -> None:
 @pytest.mark.parametrize(
     "game", [WganGp(), Wgan(), Lsgan(), Lsgan(a=-1, b=1, c=0), Gan(), Gan(saturating=True)]
 )
-def test_a_game_pulls_the_two_apart(game: Game) -> None:
+def test_each_game_separates_real_from_fake(game: Game) -> None:
     """The critic's descent lowers a fake's score, the generator's raises it."""
     critic, (sharp, restored, blurred) = small_critic(), batch()
     optimizer = torch.optim.SGD(critic.parameters(), 1e-4)
@@ -147,7 +149,7 @@ def test_a_game_pulls_the_two_apart(game: Game) -> None:
     assert score.grad < 0  # descent raises the score
 
 
-def test_saturating_and_not_differ_where_the_critic_wins() -> None:
+def test_the_saturating_loss_has_small_gradients_if_the_critic_wins() -> None:
     score = torch.tensor(-6.0, requires_grad=True)
     (weak,) = torch.autograd.grad(Gan(saturating=True).generator_loss(score), score)
     (strong,) = torch.autograd.grad(Gan().generator_loss(score), score)

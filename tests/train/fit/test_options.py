@@ -48,7 +48,7 @@ def test_a_table_s_kind_chooses_the_class(load: Callable[[str], Config]) -> None
     assert config.adversarial.critic == PatchCriticOptions()
 
 
-def test_changes_rule_over_the_file_and_leave_the_rest(load: Callable[[str], Config], tmp_path: Path) -> None:
+def test_changes_override_the_file_and_keep_the_rest(load: Callable[[str], Config], tmp_path: Path) -> None:
     plain = load(BASE)
     path = tmp_path / "run.toml"
     changed = load_config(path, ["schedule.warmup_steps = 3", "batch = 4", "runtime.workers = 15"])
@@ -77,20 +77,22 @@ def test_a_configuration_survives_the_json_of_a_checkpoint(load: Callable[[str],
         (BASE.replace("10", "0"), "run.toml schedule: steps is 0, expected at least 1"),
         (BASE.replace("10", "ten"), "cannot read the configuration"),
         (BASE.replace("output", "outputs"), "unknown key 'outputs'; did you mean output?"),
-        (BASE.replace("[schedule]\nsteps = 10", ""), "run.toml lacks 'schedule'"),
+        (BASE.replace("[schedule]\nsteps = 10", ""), "run.toml has no 'schedule'"),
         (BASE + '[generator]\nkind = "unet"\n', "generator kind is 'unet', expected one of deblurgan, fast"),
         (BASE + "[generator]\nkind = 'fast'\nwidths = [1, 2]\n", "widths has 2 values, expected 4"),
         (BASE + '[runtime]\nprecision = "fp8"\n', "expected one of '32-true', 'bf16-mixed', '16-mixed'"),
         (BASE.replace('["somewhere"]', '"somewhere"'), "data pairs is 'somewhere', expected an array"),
         ("crop = 100\n" + BASE, "crop is 100, expected a multiple of 16"),
         (BASE.replace("l1 = 1", "l1 = 0"), "no loss has a weight"),
-        (BASE.replace("l1 = 1", "perceptual = 1"), "vgg names no file"),
+        (BASE.replace("l1 = 1", "perceptual = 1"), "vgg is not set to a file"),
         (BASE.replace('pairs = ["somewhere"]', ""), "no training data"),
-        (BASE + '[adversarial.critic]\nkind = "patch"\nnorm = "batch"\n', "wgan-gp takes each sample's"),
+        (BASE + '[adversarial.critic]\nkind = "patch"\nnorm = "batch"\n', "wgan-gp needs per-sample"),
         (BASE + '[adversarial.critic]\nkind = "dense"\nsize = 128\n', "size is 128 but crop is 256"),
     ],
 )  # fmt: skip
-def test_nonsense_is_one_clear_line(load: Callable[[str], Config], text: str, message: str) -> None:
+def test_an_invalid_configuration_is_a_one_line_error(
+    load: Callable[[str], Config], text: str, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert message in str(caught.value)
@@ -121,6 +123,6 @@ def test_paper_toml_is_the_paper_s_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", ["fast", "laptop"])
-def test_the_other_configurations_are_sound(name: str) -> None:
+def test_the_other_configurations_are_valid(name: str) -> None:
     config = load_config(CONFIGS / f"{name}.toml")
     assert config.schedule.factor(config.schedule.steps - 1) < 0.01

@@ -1,4 +1,4 @@
-"""The whole game, on one pair: a trainer with any fault in its gradients does not get there."""
+"""The whole training on one pair: a trainer with any bug in its gradients cannot overfit it."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert [factor(s) for s in (0, 4, 9, 30, 50, 75, 99)] == pytest.approx([0.1, 0.5, 1, 1, 1, 0.5, 0.02])
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_its_step(tiny: Tiny) -> None:
+def test_a_nan_loss_stops_the_run_and_reports_the_step(tiny: Tiny) -> None:
     config = tiny()
     whole = Step.__call__
 
@@ -125,7 +125,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_step(tiny: Tiny) -> Non
     assert state["step"] == 2
 
 
-def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(tiny: Tiny) -> None:
+def test_a_nan_gradient_stops_the_run_before_it_reaches_the_weights(tiny: Tiny) -> None:
     config = tiny()
     step = Step(config, launch(config.runtime))
     before = [w.clone() for w in step.generator.parameters()]
@@ -152,7 +152,7 @@ def test_ema_follows_the_weights_slowly(tiny: Tiny) -> None:
     assert not torch.equal(first, weight)
 
 
-def test_the_critic_takes_its_steps_and_the_generator_one(tiny: Tiny) -> None:
+def test_the_critic_takes_several_steps_per_generator_step(tiny: Tiny) -> None:
     config = replace(tiny(GAN.replace("critic_steps = 2", "critic_steps = 5")))
     step = Step(config, launch(config.runtime))
     x = torch.rand(2, 3, 32, 32)
@@ -170,11 +170,11 @@ def test_the_critic_takes_its_steps_and_the_generator_one(tiny: Tiny) -> None:
 def test_a_checkpoint_of_another_network_is_refused(tiny: Tiny) -> None:
     config = tiny()
     fit(config)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors is of another network"):
+    with pytest.raises(CheckpointError, match=r"last\.safetensors belongs to another network"):
         fit(deblurgan(config))
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     path.write_bytes(b"short")
     with pytest.raises(CheckpointError, match="cannot read the checkpoint"):
@@ -213,9 +213,7 @@ def test_a_run_leaves_logs_and_sheets(tiny: Tiny, tmp_path: Path) -> None:
     assert read_picture(sheets[0]).shape == (2 * 96, 3 * 112, 3)
 
 
-def test_two_processes_hold_the_same_weights_and_equal_one_with_twice_the_batch(
-    tiny: Tiny, tmp_path: Path
-) -> None:
+def test_two_processes_share_weights_and_match_one_with_twice_the_batch(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(MODERN)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -296,7 +294,7 @@ def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_a_mixed_checkpoint_lies_between_the_two(ema: float, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_mixed_checkpoint_is_between_the_two(ema: float, tiny: Tiny, tmp_path: Path) -> None:
     config = replace(tiny(), ema=ema, output=str(tmp_path / "first"))
     first = fit(config)
     second = fit(replace(config, start=str(first), output=str(tmp_path / "second")))

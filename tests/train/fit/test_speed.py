@@ -36,14 +36,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, int], float]:
     return speeds
 
 
-def test_what_is_set_is_not_measured(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explicit_settings_are_not_measured(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "crops_per_second", lambda *_: pytest.fail("measured"))
     config = tiny()
     assert settle(config, {}).config is config
     assert settle(config, {}).reason == ""
 
 
-def test_the_fastest_is_taken_and_said_in_a_line(tiny: Tiny, measured: dict[tuple[str, int], float]) -> None:
+def test_the_fastest_is_chosen_and_reported(tiny: Tiny, measured: dict[tuple[str, int], float]) -> None:
     measured |= {("float32 Winograd", 1): 40.0, ("bf16", 4): 41.0, ("float32", 4): 12.4}
     choice = settle(auto(tiny()), {})
     # A process per core has to be clearly faster, since its exchange of gradients is not measured.
@@ -58,9 +58,7 @@ def test_the_fastest_is_taken_and_said_in_a_line(tiny: Tiny, measured: dict[tupl
     )
 
 
-def test_processes_that_are_chosen_share_the_batch(
-    tiny: Tiny, measured: dict[tuple[str, int], float]
-) -> None:
+def test_chosen_processes_split_the_batch(tiny: Tiny, measured: dict[tuple[str, int], float]) -> None:
     measured[("bf16", 4)] = 50.0
     config = settle(auto(tiny()), {}).config
     assert (config.runtime.devices, config.runtime.precision, config.batch) == (4, "bf16-mixed", 1)
@@ -70,7 +68,7 @@ def test_processes_that_are_chosen_share_the_batch(
     assert (config.runtime.devices, config.batch) == (3, 2)
 
 
-def test_only_what_is_open_is_measured(tiny: Tiny, measured: dict[tuple[str, int], float]) -> None:
+def test_only_auto_settings_are_measured(tiny: Tiny, measured: dict[tuple[str, int], float]) -> None:
     measured |= {("bf16", 4): 99.0, ("float32", 4): 9.0, ("float32", 1): 2.0}
     config = settle(auto(tiny(), precision="32-true"), {}).config
     assert (config.runtime.precision, config.runtime.devices) == ("32-true", 4)
@@ -79,7 +77,7 @@ def test_only_what_is_open_is_measured(tiny: Tiny, measured: dict[tuple[str, int
     assert (config.runtime.precision, config.runtime.devices, config.batch) == ("bf16-mixed", 2, 4)
 
 
-def test_a_resumed_run_keeps_what_this_machine_chose(
+def test_a_resumed_run_keeps_this_machines_choice(
     tiny: Tiny, measured: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured[("bf16", 1)] = 50.0
@@ -94,7 +92,7 @@ def test_a_resumed_run_keeps_what_this_machine_chose(
     assert settle(config, state | {"machine": "another"}).config.runtime.precision == "32-true"
 
 
-def test_processes_that_are_started_hear_what_was_chosen(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_started_processes_inherit_the_choice(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "crops_per_second", lambda *_: pytest.fail("measured"))
     chosen = RuntimeOptions(
         accelerator="cpu", workers=0, devices=2, precision="bf16-mixed", channels_last=True
@@ -106,7 +104,7 @@ def test_processes_that_are_started_hear_what_was_chosen(tiny: Tiny, monkeypatch
     assert dict(os.environ) == before
 
 
-def test_the_measurement_keeps_to_its_time_and_the_threads(
+def test_the_measurement_keeps_its_time_limit_and_restores_threads(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "MOST_SECONDS", 1.5)
@@ -118,9 +116,7 @@ def test_the_measurement_keeps_to_its_time_and_the_threads(
     assert reason.startswith("fastest here: ")
 
 
-def test_a_machine_too_slow_for_all_trials_says_which_it_left_out(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_machine_reports_the_skipped_trials(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "MOST_SECONDS", 0.2)
     monkeypatch.setattr(speed, "usable_cores", lambda: 1)
 
@@ -135,11 +131,11 @@ def test_a_machine_too_slow_for_all_trials_says_which_it_left_out(
                                   "float32 Winograd not measured)")  # fmt: skip
 
 
-def test_machines_have_names() -> None:
+def test_a_machine_has_an_identifier() -> None:
     assert machine().endswith(" cores")
 
 
-def test_a_run_of_two_chosen_processes(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_run_with_two_chosen_processes_works(tiny: Tiny, tmp_path: Path) -> None:
     """Processes that Fabric starts run the same command again: only a real one shows that they agree."""
     import subprocess
     import sys

@@ -104,7 +104,7 @@ def test_a_card_and_both_manifests_are_measured_and_written(
 
 
 @pytest.mark.parametrize("name", bundled_models())
-def test_the_card_of_a_bundled_model_says_what_its_manifest_says(name: str) -> None:
+def test_the_card_of_a_bundled_model_matches_its_manifest(name: str) -> None:
     manifest = json.loads(Model.load(name).path.with_suffix(".json").read_text())
     path = ROOT / f"train/cards/{name}.md"
     matter, body = read_template(path)
@@ -113,7 +113,7 @@ def test_the_card_of_a_bundled_model_says_what_its_manifest_says(name: str) -> N
     assert card == render(body, manifest, path), f"write it again: python -m train card {name}"
 
 
-def test_the_readme_says_what_the_default_model_scores() -> None:
+def test_the_readme_has_the_scores_of_the_default_model() -> None:
     readme = " ".join((ROOT / "README.md").read_text().split())
     manifest = Model.load(DEFAULT_MODEL).manifest
     scores, network = manifest.scores, manifest.architecture
@@ -125,7 +125,7 @@ def test_the_readme_says_what_the_default_model_scores() -> None:
     assert f"docs/models/{DEFAULT_MODEL}.jpg" in readme
 
 
-def test_the_picture_of_the_readme_is_what_the_default_model_makes_of_the_scene(root: Path) -> None:
+def test_the_readme_picture_is_restored_by_the_default_model(root: Path) -> None:
     bundle = Model.load(DEFAULT_MODEL).path
     for path in (bundle, bundle.with_suffix(".json")):
         shutil.copy(path, root / "rtdeblur/models")
@@ -138,7 +138,7 @@ def test_the_picture_of_the_readme_is_what_the_default_model_makes_of_the_scene(
     assert score == pytest.approx(Model.load(DEFAULT_MODEL).manifest.scores["scene"], abs=0.02)  # dB
 
 
-def test_a_place_that_nothing_fills(root: Path) -> None:
+def test_a_placeholder_without_a_value_is_an_error(root: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"mine\.md has a place .*KeyError 'parameters'; measure the model first"
     ):
@@ -153,12 +153,12 @@ def test_a_template_needs_its_front_matter(root: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["nowhere", "x=", "=.", "x=/no/such/folder"])
-def test_pairs_have_a_name_and_a_folder(text: str) -> None:
+def test_pairs_need_a_name_and_a_folder(text: str) -> None:
     with pytest.raises(ConfigError, match="expected NAME=FOLDER"):
         PairSet.parse(text)
 
 
-def test_the_journal_beside_a_checkpoint_gives_hours_and_the_curve(tmp_path: Path) -> None:
+def test_the_journal_next_to_a_checkpoint_has_hours_and_the_curve(tmp_path: Path) -> None:
     for start, steps in ((0, (100, 200, 300)), (7200, (300, 400))):  # the second start does step 300 again
         with SummaryWriter(str(tmp_path), filename_suffix=f".{start}") as writer:
             for step in steps:
@@ -176,7 +176,7 @@ def test_parameters_and_operations_are_counted() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.toml")), ids=lambda path: path.stem)
-def test_a_configuration_is_its_table_again(path: Path) -> None:
+def test_a_configuration_round_trips_through_toml(path: Path) -> None:
     config = load_config(path)
     table = to_table(config)
     assert from_table(Config, table, "again") == config
@@ -184,7 +184,7 @@ def test_a_configuration_is_its_table_again(path: Path) -> None:
     assert "seed" not in table
 
 
-def test_paths_of_the_machine_lose_their_folders() -> None:
+def test_local_paths_lose_their_folders() -> None:
     assert nameless({"a": ("/data/photos", "data/x"), "n": 1}) == {"a": ["photos", "data/x"], "n": 1}
 
 

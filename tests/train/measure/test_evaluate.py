@@ -129,7 +129,7 @@ def test_boxes_match_once_and_the_closest_first() -> None:
     assert Detections().scores()["f1"] == 1
 
 
-def test_people_are_counted_before_and_after() -> None:
+def test_people_are_counted_before_and_after_restoring() -> None:
     box = (0.0, 0.0, 10.0, 10.0)
     people = People(lambda picture: [box] if picture.any() else [])
     dark, bright = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)
@@ -138,7 +138,7 @@ def test_people_are_counted_before_and_after() -> None:
     assert (scores["detection_in"]["recall"], scores["detection_out"]["recall"]) == (0, 1)
 
 
-def test_the_people_detector_runs_or_says_which_opencv_has_it() -> None:
+def test_the_people_detector_runs_or_names_the_opencv_that_has_it() -> None:
     if not hasattr(cv2, "HOGDescriptor"):
         with pytest.raises(DataError, match="has no HOG people detector; try: pip install"):
             hog_people()
@@ -147,7 +147,7 @@ def test_the_people_detector_runs_or_says_which_opencv_has_it() -> None:
     assert hog_people()(np.full((96, 112, 3), 90, np.uint8)) == []  # less than its window of 128 × 64
 
 
-def test_a_missing_detector_is_said_before_anything_is_measured(
+def test_a_missing_detector_is_reported_before_measuring(
     make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(cv2, "HOGDescriptor", raising=False)

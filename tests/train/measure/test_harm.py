@@ -19,7 +19,7 @@ def test_a_smooth_picture_has_no_grid() -> None:
 
 
 @pytest.mark.parametrize("period", [2, 4, 8, 16])
-def test_a_grid_of_each_stride_is_seen(period: int) -> None:
+def test_a_grid_of_each_stride_is_detected(period: int) -> None:
     y, x = np.mgrid[:256, :256]
     checks = np.where((y % period < period // 2) ^ (x % period < period // 2), 1.0, -1.0)
     change = harm.smooth(256, 256) + 0.3 * checks
@@ -27,6 +27,6 @@ def test_a_grid_of_each_stride_is_seen(period: int) -> None:
     assert harm.grid(harm.smooth(256, 256) * checks, 16) > 0.3  # as it comes with a network's own change
 
 
-def test_what_repeats_otherwise_is_no_grid() -> None:
+def test_other_repetitions_are_not_a_grid() -> None:
     y, x = np.mgrid[:256, :256]
     assert harm.grid(np.sin(2 * np.pi * x * 24 / 256) + np.sin(2 * np.pi * y * 40 / 256), 16) < 0.02

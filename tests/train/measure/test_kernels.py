@@ -62,7 +62,7 @@ def test_a_straight_even_line_is_measured(length: float, angle: float) -> None:
     assert shape.offset < 0.03
 
 
-def test_bend_unevenness_and_points_are_told_apart() -> None:
+def test_bend_unevenness_and_points_are_distinguished() -> None:
     straight, bent = (known(shape_of(as_estimated(arc(24, rise=rise)))) for rise in (0.0, 0.15))
     assert bent.bend == pytest.approx(0.15, rel=0.25)
     assert straight.bend < 0.01
@@ -80,7 +80,7 @@ def test_a_point_and_a_blob_have_no_shape() -> None:
     assert shape_of(np.exp(-(x**2 + y**2) / (2 * 6.0**2))) is None
 
 
-def test_a_kernel_is_found_from_a_pair(make_scene: Callable[..., Picture]) -> None:
+def test_a_kernel_is_estimated_from_a_pair(make_scene: Callable[..., Picture]) -> None:
     sharp = cv2.cvtColor(make_scene(3, 300, 300), cv2.COLOR_RGB2GRAY) / 255
     weights = kernel(arc(15, 0.4, rise=0.1))
     blurred = convolve(sharp.astype(np.float32), weights).astype(np.float64)
@@ -91,7 +91,7 @@ def test_a_kernel_is_found_from_a_pair(make_scene: Callable[..., Picture]) -> No
     assert known(shape_of(found)).length == pytest.approx(15, abs=2)
 
 
-def test_windows_lie_within_the_picture() -> None:
+def test_windows_are_within_the_picture() -> None:
     for height, width in ((240, 240), (720, 1280)):
         corners = places(height, width)
         assert len(corners) == 6
@@ -139,7 +139,7 @@ def test_pairs_and_the_training_blur_make_a_table_and_a_sheet(pairs: Path, tmp_p
     assert read_picture(tmp_path / "sheet.png").shape[0] == 2 * 2 * (2 * REACH + 3)
 
 
-def test_pairs_that_are_too_small_are_named(make_pairs: Callable[..., Path]) -> None:
+def test_pairs_that_are_too_small_are_reported(make_pairs: Callable[..., Path]) -> None:
     with pytest.raises(
         DataError, match=r"000\.png is 96×112 \(height×width\), expected at least 240 both ways"
     ):

@@ -49,7 +49,7 @@ def unchanged(picture: Picture) -> Picture:
     return picture
 
 
-def test_the_sets_are_what_the_suite_says(folder: Path) -> None:
+def test_the_suite_has_its_documented_sets(folder: Path) -> None:
     suite = Suite(folder)
     assert {name: len(sources) for name, sources in suite.sets.items()} == {
         "gopro-test": 2, "gopro-clip": 2, "reds-small": 2, "kodak": 8, "sharp": 8,
@@ -74,7 +74,7 @@ def test_the_blurred_photographs_are_always_the_same(folder: Path) -> None:
     assert sharpness == sorted(sharpness, reverse=True)
 
 
-def test_nothing_done_is_nothing_gained(folder: Path) -> None:
+def test_an_identity_gains_nothing(folder: Path) -> None:
     rows = Suite(folder).measure(unchanged)
     for name in DECISIVE:
         assert rows[name]["gain"] == 0
@@ -83,7 +83,7 @@ def test_nothing_done_is_nothing_gained(folder: Path) -> None:
     assert rows["sharp"] == {"psnr_out": MOST_PSNR, "sharpness_ratio": 1}
 
 
-def test_the_truth_gains_all(folder: Path) -> None:
+def test_the_ground_truth_gains_everything(folder: Path) -> None:
     suite = Suite(folder)
     truth = {
         blurred.tobytes(): sharp
@@ -94,7 +94,7 @@ def test_the_truth_gains_all(folder: Path) -> None:
     assert all(row["psnr_out"] == MOST_PSNR and row["sharpness_ratio"] == 1 for row in rows.values())
 
 
-def test_the_mean_is_of_the_four_and_absent_without_one(folder: Path, tmp_path: Path) -> None:
+def test_the_mean_needs_all_four_decisive_sets(folder: Path, tmp_path: Path) -> None:
     gains = dict(zip(DECISIVE, (1.0, 2.0, 4.0, 9.0), strict=True))
 
     class Measured(Suite):
@@ -146,7 +146,7 @@ def test_the_fixed_blur_is_a_blur(make_scene: MakeScene) -> None:
     assert np.array_equal(motion_blurred(grey, 20, 1, 0.3, sigma=0), grey)
 
 
-def test_a_fixed_path_is_as_long_as_it_says_and_its_middle_is_the_centre() -> None:
+def test_a_fixed_path_has_its_length_and_is_centred() -> None:
     for seed in range(20):
         path = smooth_path(np.random.default_rng(seed), 20, 0.02)
         assert np.linalg.norm(np.diff(path, axis=0), axis=1).sum() == pytest.approx(20, rel=0.25)
@@ -169,7 +169,7 @@ class TestRestorers:
         fit(config)
         return config
 
-    def test_a_bundle_restores_as_its_network(
+    def test_a_bundle_restores_like_its_network(
         self, trained: Config, make_scene: MakeScene, tmp_path: Path
     ) -> None:
         generator, _ = load_generator(Path(trained.output, "last.safetensors"))
@@ -183,7 +183,7 @@ class TestRestorers:
             assert psnr(restorer.restore(picture), wanted) > least
             assert restorer.facts == {"steps": 5, "crops": 80}
 
-    def test_a_checkpoint_knows_how_it_was_trained(self, trained: Config) -> None:
+    def test_a_checkpoint_contains_its_training_facts(self, trained: Config) -> None:
         facts = open_restorer(Path(trained.output, "last.safetensors")).facts
         assert (facts["steps"], facts["crops"]) == (6, 12)
         assert 0 < facts["core_hours"] < 1
@@ -194,7 +194,7 @@ class TestRestorers:
     ) -> None:
         generator, _ = load_generator(Path(trained.output, "last.safetensors"))
         save_file(generator.state_dict(), tmp_path / "plain.safetensors")
-        with pytest.raises(CheckpointError, match="does not say which network it is; give its configuration"):
+        with pytest.raises(CheckpointError, match="contains no configuration of its network; add one"):
             open_restorer(tmp_path / "plain.safetensors")
         restorer = open_restorer(tmp_path / "plain.safetensors", tmp_path / "tiny.toml")
         picture = make_scene(0)
@@ -234,7 +234,7 @@ def test_a_curve_grows_by_a_row_and_is_drawn(measured: Path, tmp_path: Path) -> 
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 
-def test_a_curve_says_what_it_lacks(measured: Path, tmp_path: Path) -> None:
+def test_a_curve_reports_missing_values(measured: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not say core_hours; give --core-hours"):
         append_row(tmp_path / "curve.csv", measured)
     assert not (tmp_path / "curve.csv").exists()
@@ -249,7 +249,7 @@ def test_a_curve_says_what_it_lacks(measured: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", [[], [(1.0, 2.0)], [(0.0, 5.0), (10.0, 5.0)], [(0.0, float("nan")), (1e6, -3.0), (2e6, 4.0)]]
 )
-def test_any_line_can_be_drawn(line: list[tuple[float, float]]) -> None:
+def test_any_values_can_be_drawn(line: list[tuple[float, float]]) -> None:
     picture = line_chart("a title", "x", {"one": line, "two": [(0.0, 0.0), (1.0, 1.0)]})
     assert picture.shape == (360, 720, 3)
     assert picture.dtype == np.uint8

@@ -126,7 +126,7 @@ def test_our_generator_has_the_shapes_of_its_table_and_starts_as_the_identity() 
     assert torch.equal(generator(x), x)
 
 
-def test_our_generator_s_parameter_names_stay() -> None:
+def test_our_generators_parameter_names_are_stable() -> None:
     # Published weights are loaded by these names.
     names = set(FastGenerator((4, 4, 4, 4)).state_dict())
     for name in ("stem.weight", "encoders.2.1.conv2.bias", "downs.0.weight", "middle.2.conv1.weight",
@@ -162,7 +162,7 @@ def test_dropout_is_off_without_tables_and_with_tables_of_zeros() -> None:
     assert not torch.allclose(generator(x), generator(x, *drawn), atol=1e-3)
 
 
-def test_a_mask_follows_from_its_seed_alone_and_is_a_fair_coin() -> None:
+def test_a_mask_depends_only_on_its_seed_and_is_a_fair_coin() -> None:
     sites = DropoutSites(9, 256, 4)
     first, again, other = sites.draw(7, 720, 1280), sites.draw(7, 720, 1280), sites.draw(8, 720, 1280)
     assert [t.shape for t in first] == [(9, 256, 180), (9, 256, 320), (9, 180, 320)]

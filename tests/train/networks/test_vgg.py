@@ -58,7 +58,7 @@ def test_the_weights_do_not_train_but_the_pictures_can(weights: Path) -> None:
     assert not any(p.requires_grad for p in vgg.parameters())
 
 
-def test_distance_is_nothing_for_the_same_picture_and_grows_with_blur(weights: Path) -> None:
+def test_distance_is_zero_for_the_same_picture_and_grows_with_blur(weights: Path) -> None:
     vgg = Vgg(weights, "caffe")
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     little, much = (torch.nn.functional.avg_pool2d(x, k, 1, k // 2) for k in (3, 7))
@@ -67,7 +67,7 @@ def test_distance_is_nothing_for_the_same_picture_and_grows_with_blur(weights: P
 
 
 @pytest.mark.parametrize("damage", ["absent", "short", "other"])
-def test_bad_weights_are_named(weights: Path, tmp_path: Path, damage: str) -> None:
+def test_invalid_weights_are_an_error(weights: Path, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "bad.safetensors"
     if damage == "short":
         path.write_bytes(weights.read_bytes()[:1000])

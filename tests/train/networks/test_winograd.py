@@ -25,7 +25,7 @@ def _grad(tensor: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 @pytest.mark.parametrize("sides", [(8, 20), (4, 4)])
-def test_a_layer_gives_what_the_direct_convolution_gives(mode: str, sides: tuple[int, int]) -> None:
+def test_a_layer_matches_the_direct_convolution(mode: str, sides: tuple[int, int]) -> None:
     torch.manual_seed(1)
     direct = nn.Conv2d(48, 56, 3, padding=1, padding_mode=mode)
     fast = deepcopy(direct)
