@@ -55,7 +55,8 @@ class ModelOptions(TypedDict, total=False):
 
     model: str | Path | Model
     strength: float
-    backend: Literal["auto", "openvino", "tensorrt"]
+    backend: Literal["auto", "openvino", "onnxruntime", "tensorrt"]
+    device: str
     precision: Precision
     dropout: Policy | None
     seed: int

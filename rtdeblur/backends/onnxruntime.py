@@ -123,19 +123,19 @@ class OnnxRuntimeBackend(Backend):
         self._dropout, self._stopped = dropout, stopped
         self._sessions: dict[tuple[Any, ...], Any] = {}
         title = self._provider.title
-        self.device = "CPU" if on_cpu else f"{device.kind.replace('auto', 'gpu').upper()} by {title}"
+        self.device = "CPU" if on_cpu else f"{_card(title, device)} by {title}"
         runs_in = self._model.manifest.precision
         version = self._ort.__version__
         self.fingerprint = {
             "backend": self.name,
             "precision": runs_in,
             "mode": mode,
-            "device": f"{title} {device}, onnxruntime {version}",
+            "device": f"{self.device}, onnxruntime {version}",
             "threads": str(system.usable_cores()) if on_cpu else "0",
             "dropout": fingerprint_of(dropout),
         }
         self.description = (
-            f"onnxruntime {runs_in}, {mode}, {title} ({version})"
+            f"onnxruntime {runs_in}, {mode}, {self.device} (version {version})"
             f"{', ' + str(dropout) if dropout else ''}{skipped}"
         )
 
@@ -277,6 +277,14 @@ def _start_provider(ort: Any, device: Device, accelerated: bool) -> tuple[Provid
         f"this onnxruntime has no provider for a {wanted}, only {', '.join(_titles(known))}",
         "install onnxruntime-gpu, onnxruntime-directml or another build in its place",
     )
+
+
+def _card(title: str, device: Device) -> str:
+    """Name of the card if it is NVIDIA's; ONNX Runtime itself knows no names."""
+    if title in ("CUDA", "TensorRT-RTX"):
+        with suppress(OSError, AttributeError, IndexError):  # no driver; another number of cards
+            return system.nvidia_gpus()[device.index].name
+    return str(device).replace("auto", "gpu").upper()
 
 
 def _titles(known: list[str]) -> list[str]:
