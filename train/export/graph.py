@@ -17,10 +17,8 @@ from torch.nn import functional as F
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.model import INPUTS, OUTPUTS
 from train.errors import ExportError
-from train.export.plain import NETWORK, OnnxGenerator, inline, translate_network
+from train.export.plain import OPSET, OnnxGenerator, inline
 from train.networks.generators import Generator
-
-OPSET = 18
 
 
 class VideoGraph(nn.Module):
@@ -167,7 +165,6 @@ def to_onnx(
             "dynamo": True,
             "optimize": True,
             "dynamic_shapes": (shapes,) if takes_many else shapes,
-            "custom_translation_table": {NETWORK: translate_network},
         }
     # The exporter logs which of torchvision's operators it lacks, needed or not.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)

@@ -19,11 +19,13 @@ import torch
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, version_converter
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-from onnxscript.values import Opset
 from torch import Tensor
 
 from train.errors import ExportError
 from train.networks.generators import Generator
+
+OPSET = 18
+"""Of the graphs that are exported."""
 
 _DOMAIN, _PLACEHOLDER = "rtdeblur", "Network"
 _PREFIX = "network/"
@@ -46,6 +48,8 @@ class OnnxGenerator(Generator):
     Raises:
         ExportError: the file is damaged, or another kind of graph.
     """
+
+    traced = True
 
     def __init__(self, path: Path, *, multiple: int, signed: bool) -> None:
         super().__init__()
@@ -114,13 +118,9 @@ def _(x: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-NETWORK = torch.ops.rtdeblur.plain_network.default
-"""The placeholder of the graph, as an operator of PyTorch."""
-
-
-def translate_network(x: Any) -> Any:
-    """The placeholder as a node of ONNX."""
-    return Opset(_DOMAIN, 1).Network(x)
+torch.onnx.register_custom_op_symbolic(
+    "rtdeblur::plain_network", lambda g, x: g.op(f"{_DOMAIN}::{_PLACEHOLDER}", x).setType(x.type()), OPSET
+)
 
 
 def inline(video: onnx.ModelProto, network: onnx.ModelProto) -> onnx.ModelProto:
