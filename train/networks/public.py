@@ -134,7 +134,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix.lower() == ".safetensors":
             loaded: Any = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about pickles that it goes on to refuse
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|global|class) [`']?([\w.]+)", str(error))
         what = f"it refers to {found[1]}" if found else "it is not a file of PyTorch"
@@ -292,6 +294,15 @@ def _without_own_padding(network: nn.Module) -> None:
     network.check_image_size = lambda x: x  # type: ignore[assignment]
 
 
+def _mprnet(network: nn.Module) -> None:
+    """Make the halves into which it cuts the picture depend on its size; tracing makes int() a constant."""
+    vars(sys.modules[type(network).__module__])["int"] = _whole
+
+
+def _whole(value: Any) -> Any:
+    return value.long() if isinstance(value, Tensor) else int(value)
+
+
 def _kbnet(network: nn.Module) -> None:
     if hasattr(network, "check_image_size"):
         _without_own_padding(network)
@@ -404,7 +415,7 @@ ARCHITECTURES = {
         refusal="its code takes square pictures only, and derives their side from a number of tokens",
     ),
     "Restormer": Architecture("spandrel_extra_arches.architectures.Restormer", 8, ("LayerNorm",)),
-    "MPRNet": Architecture("spandrel_extra_arches.architectures.MPRNet", 8, ()),
+    "MPRNet": Architecture("spandrel_extra_arches.architectures.MPRNet", 8, (), _mprnet),
     "M3SNet": Architecture(
         "spandrel_extra_arches.architectures.M3SNet", 16, ("LayerNorm2d", "LayerNorm"), _without_own_padding
     ),
