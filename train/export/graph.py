@@ -105,7 +105,8 @@ def export_onnx(generator: Generator, path: Path) -> None:
     Raises:
         ExportError: the generator uses an operation that ONNX lacks.
     """
-    height, width = 4 * generator.stride, 5 * generator.stride
+    unit = generator.stride * -(-16 // generator.stride)  # large enough to pad by reflection
+    height, width = 4 * unit, 5 * unit
     luma = torch.zeros(2, 1, height, width, dtype=torch.uint8)
     chroma, matrix = luma[..., ::2, ::2].contiguous(), torch.eye(3, 4)
     inputs = [luma, chroma, chroma.clone(), matrix, matrix.clone(), torch.tensor([255.0])]

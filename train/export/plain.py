@@ -19,6 +19,7 @@ import torch
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, version_converter
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor
 
 from train.errors import ExportError
@@ -74,9 +75,11 @@ class OnnxGenerator(Generator):
     def half(self) -> OnnxGenerator:
         """Make the weights half precision, but for operators whose sums overflow it."""
         blocked = [*DEFAULT_OP_BLOCK_LIST, *_EXACT_OPS]
-        self.proto = convert_float_to_float16(
-            copy.deepcopy(self.proto), keep_io_types=True, op_block_list=blocked
+        model = OnnxModel(
+            convert_float_to_float16(copy.deepcopy(self.proto), keep_io_types=True, op_block_list=blocked)
         )
+        model.topological_sort()  # the casts of inputs come last
+        self.proto = model.model
         self.__dict__.pop("session", None)
         return self
 
@@ -109,7 +112,13 @@ _RUNNING: list[OnnxGenerator] = [None]  # type: ignore[list-item]
 @torch.library.custom_op("rtdeblur::plain_network", mutates_args=())
 def _plain_network(x: Tensor) -> Tensor:
     session = _RUNNING[0].session
-    (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    try:
+        (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    except Exception as error:  # the binding raises kinds of its own
+        count, _, height, width = x.shape
+        raise ExportError(
+            f"the ONNX file does not run on {count} frames of {width}×{height}: {_line(error)}"
+        ) from None
     return torch.from_numpy(output)
 
 
@@ -193,6 +202,8 @@ def _read(path: Path) -> onnx.ModelProto:
         )
     del graph.input[:]
     graph.input.append(inputs[0])
+    for value in (inputs[0], graph.output[0]):  # whether it really takes batches, the comparison shows
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
     return proto
 
 

@@ -22,6 +22,7 @@ class Generator(nn.Module):
         sites: where it drops at inference; None where it has no dropout.
         traced: whether PyTorch's older exporter writes it, which records one run. It takes seconds for
             thousands of operations; the newer one takes many minutes, but writes simpler graphs.
+        exact: classes of modules that compute in float32 in half precision too.
         residual: what is added to the input, (N, 3, H, W) to the same. A generator with dropout also takes
             the three tables of `rtdeblur.dropout` as tensors; without them it drops at random in training and
             not at all in evaluation.
@@ -30,6 +31,7 @@ class Generator(nn.Module):
     stride: int
     sites: DropoutSites | None = None
     traced: ClassVar[bool] = False
+    exact: tuple[str, ...] = ("InstanceNorm",)
     residual: Callable[..., Tensor]
 
     @property

@@ -75,6 +75,7 @@ class PublicGenerator(Generator):
         traits = ARCHITECTURES[name]
         self.network, self.name = network, name
         self.stride = traits.multiple or 2 ** len(network.get_submodule("encoders"))  # type: ignore[arg-type]
+        self.exact = traits.exact
         self._call = call or (lambda network, x: network(x))
         traits.adapt(network)
 
@@ -92,9 +93,8 @@ class PublicGenerator(Generator):
     def half(self) -> PublicGenerator:
         """Make the weights half precision, but for modules whose sums overflow it."""
         super().half()
-        exact = ARCHITECTURES[self.name].exact
         for module in self.network.modules():
-            if type(module).__name__ in exact:
+            if type(module).__name__ in self.exact:
                 module.float()
                 module.register_forward_pre_hook(lambda _, inputs: tuple(x.float() for x in inputs))
                 module.register_forward_hook(lambda _, inputs, output: output.half())
