@@ -1,4 +1,4 @@
-"""Restore a video file and show how far it is.
+"""Restore a video file and show the progress.
 
     python examples/file_with_progress.py VIDEO OUTPUT
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds the engines of the GPU at hand into engines/, by the profile of its class; further words go to `rtdeblur build`.
+# Build engines for this machine's GPU into engines/, with its class's profile; extra arguments go to `rtdeblur build`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader --id=0)
 profile=$(grep -l "^compute_capabilities.*\"$capability\"" engines/*.toml | head -n 1) || true
 if [ -z "$profile" ]; then
-    echo "no profile in engines/ is for compute capability $capability; see engines/README.md" >&2
+    echo "engines/ has no profile for compute capability $capability; see engines/README.md" >&2
     exit 1
 fi
 exec rtdeblur build --profile "$profile" --engine-dir engines "$@"

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Everything that needs an NVIDIA GPU, one step a call; the steps after `install` run on the machine that has it.
+# Everything that needs an NVIDIA GPU, one step per call; the steps after `install` run on the machine that has it.
 #
-#   pack       with network: wheels that a GPU machine without network lacks, in parts of $PART_MIB MiB, to gpu-parts/
-#   take DIR   on the GPU machine: keep the parts in DIR; once for all parts, or as they come
-#   install    join the parts that were taken, and install the wheels in them to $SITE
-#   engine     engines for the default targets and for this GPU, against the CPU's fp32 result (at least 50 dB)
-#   zerocopy   frames that stay on the GPU from its decoder to its encoder, against the way through the host
+#   pack       with network: write the wheels for a GPU machine without network to gpu-parts/, in parts of $PART_MIB MiB
+#   take DIR   on the GPU machine: store the parts in DIR; once for all parts, or as they arrive
+#   install    join the stored parts, and install their wheels to $SITE
+#   engine     compare engines for the default targets and for this GPU with the CPU's fp32 result (at least 50 dB)
+#   zerocopy   compare frames that stay on the GPU from decoder to encoder with the path through the host
 #   test       the GPU tests; a missing GPU is a failure
-#   train      train CONFIG (train/configs/fast.toml) to $RESULTS/run; again to continue
+#   train      train CONFIG (train/configs/fast.toml) in $RESULTS/run; repeat to continue
 #   pack-train put trainer, data of CONFIG (train/configs/gpu.toml) and the weights START into gpu-train/, at most
-#              $PACK_MIB MiB; needs the network if the GPU machine has another Python than this one
+#              $PACK_MIB MiB; needs the network if the GPU machine has a different Python version
 #   train-minutes N   in that folder, on the GPU machine: train for N minutes. $OUT gets the averaged weights every
 #              minute (weights.safetensors), and at the end the journal and its curves
 #   bench      figures of this GPU, appended to docs/benchmarks.md
 #   all        engine, zerocopy, test and bench
 #
-# Without network, a machine that keeps what it was given between calls:
+# Without network, on a machine that keeps files between calls:
 #   here:   scripts/on_gpu.sh pack
 #   there:  scripts/on_gpu.sh take gpu-parts      (repeat, if only some parts can be sent at a time)
 #           scripts/on_gpu.sh install all
-# To train there, without anything but PyTorch, NumPy, OpenCV and safetensors:
+# To train there, with only PyTorch, NumPy, OpenCV and safetensors:
 #   here:   PACK_MIB=20 scripts/on_gpu.sh pack-train
 #   there:  cd gpu-train && OUT=/tmp/out scripts/on_gpu.sh train-minutes 8
 # With network: pip install -e '.[rtx,train]' --group dev, then `scripts/on_gpu.sh all`.
@@ -34,18 +34,18 @@ PYTHON_VERSION=${PYTHON_VERSION:-3.12} # of the GPU machine
 # TRAIN: settings that override CONFIG, one KEY=VALUE per word, for train, pack-train and train-minutes
 VIDEO=${VIDEO:-}                       # a real clip for `engine` and `bench`; a generated picture without
 
-# What an image with PyTorch and CUDA lacks; NumPy, click, rich, pytest and cuda-bindings it has.
+# Packages missing from an image with PyTorch and CUDA, which has NumPy, click, rich, pytest and cuda-bindings.
 RTX=1.7.1.116
 WHEELS=(av==18.1.0 openvino==2026.4.0 openvino-telemetry "tensorrt-rtx-cu13-bindings==$RTX"
     "tensorrt-rtx-cu13-libs==$RTX" platformdirs lightning-fabric)
 
-# What lies in $STORE and $SITE is run. In a folder that others may write to, they could have put it there.
+# Files in $STORE and $SITE are executed, so nobody else may have write access to them.
 private() { # DIR: made for its owner only, or checked
     umask 077
     mkdir -p "$(dirname "$1")"
     [ -e "$1" ] || [ -L "$1" ] || mkdir -m 700 "$1"
     if [ -L "$1" ] || [ ! -d "$1" ] || [ ! -O "$1" ] || [ -n "$(find "$1" -maxdepth 0 -perm /022)" ]; then
-        echo "$1 is a link, or others may write to it; remove it, or set STORE and SITE" >&2
+        echo "$1 is a link, or writable by others; remove it, or set STORE and SITE" >&2
         exit 1
     fi
 }
@@ -56,7 +56,7 @@ step_pack() {
     for n in 17 24 27 28 31 34 35; do platforms+=(--platform "manylinux_2_${n}_x86_64"); done
     python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version "$PYTHON_VERSION" \
         --implementation cp "${platforms[@]}" --platform manylinux2014_x86_64 -d gpu-parts/wheels "${WHEELS[@]}"
-    # Its own package is a source one, of a few kilobytes, and the same for every Python.
+    # The package itself is a source distribution of a few kilobytes, the same for every Python.
     python3 -m pip wheel --quiet --no-deps -w gpu-parts/wheels "tensorrt-rtx-cu13==$RTX"
     tar -C gpu-parts/wheels -cf - . |
         split --bytes="${PART_MIB}M" --numeric-suffixes --suffix-length=2 - gpu-parts/part-
@@ -79,7 +79,7 @@ step_install() {
     cat "$STORE"/parts/part-* | tar -C "$STORE/wheels" -xf -
     python3 -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade \
         --target "$SITE" "$STORE"/wheels/*.whl
-    # This package runs from here; what it is asked for is its version.
+    # rtdeblur runs from this folder; only its version is needed.
     mkdir -p "$SITE/rtdeblur.dist-info"
     sed -n 's/^\(name\|version\) = "\(.*\)"/\1: \2/p' pyproject.toml >"$SITE/rtdeblur.dist-info/METADATA"
 }
@@ -93,7 +93,7 @@ step_test() {
     if python3 -c 'import torch_tensorrt, train.export.graph' 2>/dev/null; then
         what+=(tests/train/export/test_engine.py)
     else
-        echo "torch-tensorrt or what trains is not here: its engines are not held against the ONNX path's"
+        echo "torch-tensorrt or the trainer's packages are missing: skipping the comparison of its engines"
     fi
     RTDEBLUR_REQUIRE_CUDA=1 python3 -m pytest -q -m needs_cuda -p no:cacheprovider "${what[@]}" |
         tee "$RESULTS/test.txt"
@@ -119,7 +119,7 @@ step_pack-train() {
         --start "${START:-rtdeblur/models/fast.onnx}" --mib "${PACK_MIB:-60}" --python "$PYTHON_VERSION"
 }
 
-# Bash counts SECONDS from the script's start, so unpacking belongs to the minutes.
+# Bash counts SECONDS from the script's start, so the minutes include unpacking.
 step_train-minutes() {
     local options=()
     out=${OUT:-$RESULTS} # for the trap too, which runs outside
@@ -139,7 +139,7 @@ step_bench() {
         echo '```'
         if [ -n "$VIDEO" ]; then what=("$VIDEO"); else what=(--size 720p --size 1080p); fi
         python3 -m rtdeblur bench --backend tensorrt --batch 1 --batch 4 "${what[@]}"
-        # PyTorch runs the same network in the same call, where it is installed.
+        # PyTorch runs the same network in the same call, if installed.
         if python3 -c 'import torch, train.export.graph' 2>/dev/null; then
             python3 scripts/bench_torch.py train/configs/fast.toml --size 720p
             python3 scripts/bench_torch.py train/configs/fast.toml --size 1080p
@@ -171,7 +171,7 @@ while [ $# -gt 0 ]; do
         step_bench
         ;;
     *)
-        echo "no step is called $1; run $0 without words to see them" >&2
+        echo "no step is called $1; run $0 without arguments to list them" >&2
         exit 2
         ;;
     esac

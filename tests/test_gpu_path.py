@@ -86,7 +86,7 @@ def test_frames_never_leave_the_gpu(
     assert taken == ["cuda"] * 12
     assert_brighter(output, clip)
     copies = [call[2] for call in gpu.driver.calls if call[0] in ("upload", "download")]
-    assert sum(n >= 192 * 128 for n in copies) in (0, 2)  # of the test picture, where the engine is new
+    assert sum(n >= 192 * 128 for n in copies) in (0, 2)  # for the test picture, if the engine is new
     host = tmp_path / "host.mkv"
     way = restore(gpu, clip, host, Wanted("cpu", codec="libx264"))
     assert way == "decoded by cpu, encoded by libx264, frames in host memory (decoded on the CPU)"

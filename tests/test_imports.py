@@ -232,7 +232,7 @@ def test_help_is_fast() -> None:
 
     def seconds(*args: str) -> float:
         took = []
-        for _ in range(5):  # the best of five, in processor time: other programs share the cores
+        for _ in range(5):  # the best of five, in CPU time, since other programs share the cores
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, check=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)

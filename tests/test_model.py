@@ -58,7 +58,7 @@ def test_a_model_may_have_only_an_fp16_variant(bundle: Path, monkeypatch: pytest
     model = Model.load("mine")
     assert model == Model.load("mine-fp16")
     assert model.variant("fp16") is model
-    with pytest.raises(ModelError, match=r"'mine-fp16' has no fp32 variant: .*; try without --precision"):
+    with pytest.raises(ModelError, match=r"'mine-fp16' has no fp32 variant .*; try without --precision"):
         model.variant("fp32")
 
 
@@ -105,7 +105,7 @@ def test_newer_format_is_refused(bundle: Path) -> None:
     [
         ("not json", "cannot read the manifest"),
         ("[]", "no format_version"),
-        ('{"format_version": 1}', "lacks name"),
+        ('{"format_version": 1}', "is missing name"),
     ],
 )
 def test_a_broken_manifest_is_an_error(bundle: Path, text: str, message: str) -> None:

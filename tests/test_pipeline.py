@@ -74,7 +74,8 @@ def test_stages_overlap() -> None:
     stats = Pipeline(FakeSource(30, seconds=0.01), Slow(0.01), FakeSink(seconds=0.01)).run()
     wall = time.perf_counter() - began
     total = stats.decode_seconds + stats.infer_seconds + stats.encode_seconds
-    # Alone the stages take `total`, overlapped a third of it; sleeping needs no core, so load hardly matters.
+    # One after the other the stages take `total`, overlapped a third; sleeping needs no core, so load hardly
+    # matters.
     assert wall < 0.7 * total
 
 

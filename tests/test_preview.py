@@ -84,7 +84,7 @@ def test_neighbouring_moments_are_chosen_last(blurs: list[float], count: int, ch
 
 
 def test_the_estimate_is_close_to_a_real_run(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
-    """Size within 40 %: sections are short, and begin with a key frame each."""
+    """Size within 40 %: sections are short, and each starts with a key frame."""
     source = make_clip(".mp4", frames=200, size="320x240")
     seen = look(source, IdentityBackend())
     assert seen.estimate is not None

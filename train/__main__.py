@@ -250,6 +250,7 @@ def pack(config: Path, changes: tuple[str, ...], start: Path, output: Path, mib:
 @click.option("--config", type=FILE, help="Configuration of the network, if not in the checkpoint.")
 @click.option("--pairs", multiple=True, metavar="SET=FOLDER", help="Pairs to measure on, with their name.")
 @click.option("--clip", multiple=True, metavar="SET=FOLDER", help="Same, for consecutive frames of a clip.")
+@click.option("--suite", type=FOLDER, help="Also measure on the validation suite in this folder.")
 @click.option("--picture", is_flag=True, help="Regenerate the card's picture with the bundled model.")
 def card(
     name: str,
@@ -257,16 +258,18 @@ def card(
     config: Path | None,
     pairs: tuple[str, ...],
     clip: tuple[str, ...],
+    suite: Path | None,
     picture: bool,
 ) -> None:
     """Write the card of the bundled model NAME, from its manifest and train/cards/NAME.md."""
     from train.measure.card import PairSet, measure_model, redraw, write_card
+    from train.measure.suite import Suite
 
     if checkpoint:
         sets = [PairSet.parse(text, clip=text in clip) for text in (*pairs, *clip)]
-        measure_model(name, checkpoint, config, sets)
-    elif pairs or clip:
-        raise click.UsageError("--pairs and --clip measure a --checkpoint; give one.")
+        measure_model(name, checkpoint, config, sets, Suite(suite) if suite else None)
+    elif pairs or clip or suite:
+        raise click.UsageError("--pairs, --clip and --suite need a --checkpoint to measure.")
     if picture:
         redraw(name)
     click.echo(write_card(name))

@@ -216,11 +216,11 @@ command = click.Command(
             help="Frames per inference call; repeat for more rows.  [default: 1]",
         ),
         click.Option(
-            ["--frames"], type=click.IntRange(0), default=60, show_default=True,
+            ["--frames"], metavar="N", type=click.IntRange(0), default=60, show_default=True,
             help="Length of the generated clip; 0 measures inference only.",
         ),
         click.Option(
-            ["--seconds"], type=click.FloatRange(0), default=3.0, show_default=True,
+            ["--seconds"], metavar="S", type=click.FloatRange(0), default=3.0, show_default=True,
             help="Minimum time to measure inference for.",
         ),
         ENGINE_DIR,

@@ -49,7 +49,8 @@ _PARAMS: list[click.Parameter] = [
     ),
     click.Option(["--chroma"], type=click.Choice(["420", "422", "444", "gray"]), help="[default: 420]"),
     click.Option(
-        ["--depth"], type=click.IntRange(8, 16), default=8, show_default=True, help="Bits per sample."
+        ["--depth"], metavar="BITS", type=click.IntRange(8, 16), default=8, show_default=True,
+        help="Bits per sample.",
     ),
     click.Option(
         ["--dynamic"], is_flag=True,

@@ -32,7 +32,7 @@ def graph(
     given = [helper.make_tensor_value_info(k, TensorProto.UINT8, ["n", 1, *s]) for k, s in inputs.items()]
     given += [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, s in MATRICES.items()]
     given += [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, s in (more or {}).items()]
-    # A runtime drops inputs that play no part: the matrices play one, by way of a zero.
+    # Runtimes drop unused inputs, so the matrices are used, multiplied by zero.
     chains = [
         helper.make_node("ReduceSum", ["yuv_to_rgb"], ["sum1"], keepdims=0),
         helper.make_node("ReduceSum", ["rgb_to_yuv"], ["sum2"], keepdims=0),

@@ -257,6 +257,6 @@ def test_an_unusable_output_folder_is_one_line(
 ) -> None:
     folder = tmp_path / "folder"
     if not missing:
-        folder.write_text("a file, where a folder is expected")  # stands for all that refuse, for root too
+        folder.write_text("a file, where a folder is expected")  # an example that fails for root too
     assert "folder" in fails(clip, "-o", folder / "out.mp4", "--model", "identity")
     assert folder.exists() is not missing

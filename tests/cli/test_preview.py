@@ -23,7 +23,7 @@ def source(make_clip: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Addresses that the browser was asked to open."""
+    """URLs that the browser was told to open."""
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda url: not opened.append(url))
     return opened

@@ -28,7 +28,7 @@ def brighten(tables: dict[str, list[int | str]] | None = None, by: float = 1.0) 
     outputs = [helper.make_tensor_value_info(f"{k}_out", TensorProto.UINT8, s) for k, s in shapes.items()]
     tables = tables or {}
     inputs += [helper.make_tensor_value_info(k, TensorProto.FLOAT16, s) for k, s in tables.items()]
-    # A runtime drops inputs that play no part: the matrices play none, but by way of a zero.
+    # Runtimes drop unused inputs, so the matrices are used, multiplied by zero.
     nodes = [
         helper.make_node("ReduceSum", ["yuv_to_rgb"], ["sum1"], keepdims=0),
         helper.make_node("ReduceSum", ["rgb_to_yuv"], ["sum2"], keepdims=0),

@@ -53,13 +53,13 @@ class FakeDriver:
         self._next = 1 << 20
         self._working = threading.Lock()
         self._current = threading.local()
-        self._current.set = True  # as whoever opens a driver has it
+        self._current.set = True  # as after opening a driver
 
     @property
     def alive(self) -> int:
         """Bytes allocated and not freed."""
         kinds = (self.device_memory, self.host_memory, self.streams, self.events, self.graphs)
-        return sum(map(len, kinds)) - 1  # the default stream is nobody's
+        return sum(map(len, kinds)) - 1  # the default stream has no owner
 
     def handle(self, size: int = 1) -> int:
         """Reserve a range of numbers for a handle or allocation; return the first."""

@@ -40,7 +40,7 @@ def _children() -> dict[int, str]:
 
 
 def _threads() -> list[threading.Thread]:
-    """Threads that Python started; a dummy stands for one of FFmpeg's own, which once wrote to the log."""
+    """Return threads started by Python; a dummy is one of FFmpeg's threads that has written to the log."""
     return [t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)]
 
 

@@ -8,7 +8,7 @@ _VPS = 32
 
 
 class _Bits:
-    """Bits in the order of the standard's syntax tables; numbers as u(n), or as ue(v) where n is None."""
+    """Bits in the order of the standard's syntax tables; numbers as u(n), or as ue(v) if n is None."""
 
     def __init__(self) -> None:
         self.text = ""

@@ -63,7 +63,7 @@ def http_server(*bodies: bytes, hang: bool = False) -> Iterator[str]:
                 return
             with client:
                 client.recv(4096)
-                length = len(body) + hang  # one byte more than comes, where it hangs
+                length = len(body) + hang  # if it hangs, announce one byte more than is sent
                 client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % length + body)
                 if hang:
                     over.wait(20)

@@ -133,7 +133,7 @@ def test_a_part_file_replaced_while_it_grows_is_an_error(tmp_path: Path, name: s
         part.commit()
     part.discard()
     assert victim.read_bytes() == b"precious"
-    assert part.path.is_symlink()  # nor is what somebody else put there removed
+    assert part.path.is_symlink()  # nor is another program's file removed
     assert not (tmp_path / "out.mp4").exists()
 
 

@@ -42,7 +42,7 @@ def test_a_finite_source_ends(fake, said) -> None:
 def test_a_lost_source_is_reopened_and_reported_once(fake, said) -> None:
     first = fake.source([fake.picture(0), fake.lost("the cable is out")])
     first.damaged = 7
-    second = fake.source([fake.picture(1), fake.picture(2)])  # its end is no end: a stream has none
+    second = fake.source([fake.picture(1), fake.picture(2)])  # its end is not final, as for a stream
     third = fake.source([fake.picture(3)], finite=True)
     capture = run([lambda: first, refused, refused, lambda: second, refused, lambda: third], said)
     assert capture.frames == 4

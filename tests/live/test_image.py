@@ -41,7 +41,7 @@ def test_colours_are_those_of_the_matrix(
     error = np.abs(bgr[..., ::-1] - rgb * 255)
     assert bgr.shape == (*SIZE, 3)
     assert bgr.dtype == np.uint8
-    # Rounding of 8-bit code values, of chroma, and where a sample of chroma lies.
+    # Rounding of 8-bit code values and of chroma, and the position of chroma samples.
     assert error.max() < 4
     assert error.mean() < 0.7
 

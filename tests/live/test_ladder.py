@@ -11,7 +11,7 @@ FAST, BIG = Candidate("fast", 8.0, 24.0), Candidate("big", 60.0, 26.0)
 
 
 class Machine:
-    """Restores so many units of cost a second, at 30 pictures a second, and notes the rungs used."""
+    """Restores a number of cost units per second, at 30 pictures per second, and records the rungs used."""
 
     def __init__(self, clock: Callable[[], float], speed: float, costs: list[float]) -> None:
         self.clock, self.speed, self.costs = clock, speed, costs

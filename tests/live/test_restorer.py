@@ -98,7 +98,7 @@ def test_unchanged_pixels_stay_bit_for_bit(
 
 
 def test_only_the_change_is_blurred_by_scaling() -> None:
-    """Detail of the picture stays; the change arrives where it was made, and is clipped."""
+    """Detail of the picture stays; the change is applied in the right place, and clipped."""
     y = np.indices((120, 160)).sum(0).astype(np.uint8) % 2 * 240  # a chessboard of single pixels
     chroma = np.full((60, 80), 128, np.uint8)
     frame, scaler = Frame((y, chroma, chroma), 0, BUDGET, Colour()), Scaler()

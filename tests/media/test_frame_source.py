@@ -62,7 +62,7 @@ CASES = [
 def source(
     request: pytest.FixtureRequest, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FrameSource]:
-    """A source of 20 frames, with sound where files are concerned."""
+    """A source of 20 frames, with sound if it is a file."""
     kind = request.param
     opened: FrameSource
     if kind == "fake":
@@ -114,12 +114,12 @@ def test_info_matches_the_frames(source: FrameSource) -> None:
     for frame in frames:
         height, width = frame.layout[0]
         assert (height, width) == (info.height, info.width)
-    if info.frame_count is not None:  # a pipe tells none
+    if info.frame_count is not None:  # a pipe has none
         assert abs(info.frame_count - len(frames)) <= 1
     steps = {(b.pts - a.pts) * a.time_base for a, b in pairwise(frames)}
     rates = {round(float(1 / step)) for step in steps}
     assert len(rates) == 1
-    if info.frame_rate is not None:  # an animation tells none
+    if info.frame_rate is not None:  # an animation has none
         assert rates == {round(info.frame_rate)}
         if info.duration_seconds is not None:
             assert info.duration_seconds == pytest.approx(len(frames) / info.frame_rate, abs=0.05)

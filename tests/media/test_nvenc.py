@@ -113,7 +113,7 @@ def test_a_codec_that_the_gpu_cannot_decode_is_a_one_line_error(make_clip: MakeC
 def test_frames_in_the_gpus_layout_have_the_same_planes(
     make_clip: MakeClip, ffmpeg: Callable[..., bytes]
 ) -> None:
-    """NVDEC gives nv12 where the processor gives yuv420p: the same samples in another order."""
+    """NVDEC returns nv12, the CPU yuv420p: the same samples in another order."""
     clip = make_clip(".mp4", size="192x128", sound=False)
     twin = clip.with_name(f"{clip.stem}-nv12.nut")
     ffmpeg("-i", clip, "-pix_fmt", "nv12", "-c:v", "rawvideo", twin)

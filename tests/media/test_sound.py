@@ -16,7 +16,7 @@ Rewrite = Callable[..., FileWriter]
 
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.4")
 LAYOUTS = ("mono", "stereo", "5.1", "6.1", "7.1", "7.1(wide)", "octagonal", "hexadecagonal", "22.2")
-# Where FFmpeg copies it into Matroska, under the name that WAV gives it.
+# If FFmpeg copies it to Matroska, under its WAV name.
 IN_WAV = {
     "wmav2": (".wmv", 44100),
     "wmav1": (".wmv", 44100),

@@ -96,7 +96,7 @@ def short_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def long_sound(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Callable[[str], Path]:
-    """Make a file in which sound goes on for 8 s where the video has no picture: at its end, or amidst."""
+    """Make a file whose sound continues for 8 s without pictures: at the end, or in the middle."""
     folder = tmp_path_factory.mktemp("long")
 
     def make(where: str) -> Path:
@@ -122,7 +122,7 @@ def kinds(path: Path) -> str:
 def test_sound_without_pictures_is_not_delayed(long_sound: Callable[[str], Path], tmp_path: Path) -> None:
     assert kinds(long_sound("tail")) == "f" * 10 + "r"
     assert re.fullmatch(r"f{1,5}i{5,}f{5,9}r", kinds(long_sound("gap")))
-    pipe = tmp_path / "pipe"  # in which nobody can look ahead
+    pipe = tmp_path / "pipe"  # without look-ahead
     os.mkfifo(pipe)
     feeder = threading.Thread(target=lambda: pipe.write_bytes(long_sound("tail").read_bytes()))
     feeder.start()

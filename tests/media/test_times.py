@@ -114,7 +114,7 @@ def test_uneven_frames_stay_in_sync_in_avi(
     assert abs((after[-1] - after[0]) - (before[-1] - before[0])) <= tick
 
 
-# -- streams that do not begin together
+# -- streams with different start times
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The GPU script keeps what it runs in a folder that nobody else can write to."""
+"""The GPU script keeps the files it runs in a folder that only its owner can write to."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_a_folder_that_others_prepared_is_not_used(
     plant(tmp_path / "store")
     done = take(tmp_path, *step, STORE=str(tmp_path / "store"))
     assert done.returncode == 1
-    assert "is a link, or others may write to it" in done.stderr
+    assert "is a link, or writable by others" in done.stderr
     assert list((tmp_path / "store").iterdir()) == []

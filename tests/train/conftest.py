@@ -98,7 +98,7 @@ workers = 0
 
 @pytest.fixture
 def tiny(make_pairs: Callable[..., Path], tmp_path: Path) -> Callable[[str], Config]:
-    """A run of six steps on a tiny network; takes more TOML."""
+    """Configuration of a run of six steps on a tiny network, plus more TOML."""
     from train.fit.config import load_config
 
     make_pairs()

@@ -12,7 +12,7 @@ from train.fit.run import fit
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
-    """Run the command line; gives its exit code."""
+    """Run the command line; return its exit code."""
     monkeypatch.setattr("sys.argv", ["train", *map(str, words)])
     with pytest.raises(SystemExit) as caught:
         main()

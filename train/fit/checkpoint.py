@@ -173,7 +173,7 @@ def start_from(path: Path, generator: Generator) -> None:
     for name, parameter in generator.named_parameters():
         tensor = known.get(name)
         if tensor is None or tensor.shape != parameter.shape:
-            found = "none" if tensor is None else f"{list(tensor.shape)}"
+            found = "missing" if tensor is None else f"{list(tensor.shape)}"
             raise CheckpointError(
                 f"{path} does not fit the generator: {name} is {found}, expected {list(parameter.shape)}; "
                 "start from a checkpoint or a bundle of the same architecture"

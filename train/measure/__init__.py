@@ -1,1 +1,1 @@
-"""Measurements: scores, flicker, detection, harm, reports, model cards."""
+"""Measurement: scores, flicker, detection, harm, reports, model cards."""

@@ -1,9 +1,9 @@
-"""Model cards: `docs/models/<name>.md`, made of a manifest and the words of `train/cards/<name>.md`.
+"""Model cards: `docs/models/<name>.md`, generated from a manifest and the template `train/cards/<name>.md`.
 
-Numbers come from the manifest alone, where `measure_model` puts them; the template says where they stand, in
-the syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`. Between two lines of
-`+++` it begins with what no checkpoint knows of its training (data, licences, hardware, commit), in TOML; the
-manifest takes it over.
+All numbers come from the manifest, where `measure_model` puts them; the template has placeholders in the
+syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`, `{suite}`, `{worst}`. It
+starts, between two lines of `+++`, with TOML: facts about the training that no checkpoint contains (data,
+licences, hardware, commit), which are copied to the manifest.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from train.measure.detection import hog_people
 from train.measure.evaluate import Restore, Row, Table, psnr, restore_with
 from train.measure.metadata import architecture, training
 from train.measure.report import measure
+from train.measure.suite import Suite, mean_gain, suite_table
 from train.networks.generators import Generator
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("psnr_in", "psnr_out", "ssim_in", "ssim_out", "sharpness_ratio", "psnr_unharmed")
-"""Scores of a picture that a card shows."""
+"""Scores per picture that a card shows."""
+WORST = 5
+"""Pictures in the table of failures."""
 UNHARMED_SIZE = (480, 640)
-"""(height, width) of the drawn pictures that must come back unharmed."""
+"""Size (height, width) of the generated pictures that must not be harmed."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class PairSet:
     """Pairs to measure on.
 
     Attributes:
-        name: in manifest and template.
-        folder: of the pairs.
-        clip: whether they are consecutive frames, to measure flicker.
+        name: name in manifest and template.
+        folder: folder of the pairs.
+        clip: whether they are consecutive frames, for measuring flicker.
     """
 
     name: str
@@ -60,21 +63,28 @@ class PairSet:
 
 
 def measure_model(
-    name: str, checkpoint: Path, config: Path | None, sets: list[PairSet], root: Path = ROOT
+    name: str,
+    checkpoint: Path,
+    config: Path | None,
+    sets: list[PairSet],
+    suite: Suite | None = None,
+    root: Path = ROOT,
 ) -> None:
-    """Measure a checkpoint; write what it says and scores to the manifests of its bundle, and a picture.
+    """Measure a checkpoint; write its facts and scores to the manifests of its bundle, and draw the picture.
 
-    The picture is `docs/models/<name>.jpg`, a drawn street. Scores on sets that are not measured now stay.
+    The picture is `docs/models/<name>.jpg`, a drawn street. Scores on sets that are not measured now are
+    kept.
 
     Args:
-        name: of the bundle in `rtdeblur/models`.
-        checkpoint: that it was exported from.
-        config: which network it is, where the checkpoint does not say.
-        sets: of pairs to measure on.
-        root: of the repository.
+        name: name of the bundle in `rtdeblur/models`.
+        checkpoint: checkpoint that it was exported from.
+        config: configuration of the network, if not in the checkpoint.
+        sets: sets of pairs to measure on.
+        suite: validation suite, for the table of means and the failures.
+        root: root of the repository.
 
     Raises:
-        CheckpointError, DataError: as `train.measure.report.report`.
+        CheckpointError, DataError: see `train.measure.report.report`.
         ConfigError: there is no such bundle.
     """
     manifest, detect = _read(_manifests(name, root)[0]), hog_people()
@@ -90,6 +100,9 @@ def measure_model(
         scores[each.name]["pictures"] = {
             picture.removeprefix(f"{each.folder.name}/"): _kept(row) for picture, row in table.items()
         }
+    if suite:
+        rows = suite.measure(restore)
+        scores["suite"] = rows | {"mean": {"gain": overall}} if (overall := mean_gain(rows)) else rows
     scores["unharmed"] = unharmed(generator, restore)
     scores["scene"] = show_scene(restore, root / "docs" / "models" / f"{name}.jpg")
     facts = {"architecture": architecture(generator), "training": training(checkpoint, state, given)}
@@ -97,7 +110,7 @@ def measure_model(
 
 
 def redraw(name: str, root: Path = ROOT) -> None:
-    """Draw the picture of a card again, restored by the bundle itself; write its score to the manifests.
+    """Regenerate the picture of a card, restored by the bundle; write its score to the manifests.
 
     Raises:
         ConfigError: there is no such bundle.
@@ -111,7 +124,7 @@ def redraw(name: str, root: Path = ROOT) -> None:
 
 
 def unharmed(generator: Generator, restore: Restore) -> Row:
-    """PSNR in dB of drawn pictures, restored against drawn; and the grid on a smooth one, levels of 255."""
+    """Measure the PSNR in dB of generated pictures after restoring, and the grid on a smooth one (of 255)."""
     pictures = {name: draw(*UNHARMED_SIZE) for name, draw in harm.UNHARMED.items()}
     row = {name: psnr(restore(picture), picture) for name, picture in pictures.items()}
     smooth = torch.from_numpy(harm.smooth(256, 256)).float().to(next(generator.parameters()).device)
@@ -121,10 +134,10 @@ def unharmed(generator: Generator, restore: Restore) -> Row:
 
 
 def write_card(name: str, root: Path = ROOT) -> Path:
-    """Write the card of a bundled model from its manifest and its template; gives the card's path.
+    """Write the card of a bundled model from its manifest and its template; return its path.
 
     Raises:
-        ConfigError: template or manifest are missing, or the template names what the manifest lacks.
+        ConfigError: template or manifest are missing, or a placeholder has no value in the manifest.
     """
     path = root / "train" / "cards" / f"{name}.md"
     matter, body = read_template(path)
@@ -138,34 +151,37 @@ def write_card(name: str, root: Path = ROOT) -> Path:
 
 
 def read_template(path: Path) -> tuple[dict[str, Any], str]:
-    """The TOML between the lines `+++`, and what follows."""
+    """Split a template into the TOML between the lines `+++` and the body."""
     try:
         start, matter, body = path.read_text(encoding="utf-8").split("+++\n", 2)
         if start:
-            raise ValueError("it does not begin with a line '+++'")
+            raise ValueError("it does not start with a line '+++'")
         return tomllib.loads(matter), body.lstrip("\n")
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the template {path}: {error}; see train/cards/fast.md") from None
 
 
 def render(body: str, manifest: dict[str, Any], path: Path) -> str:
-    """Fill the places of a template's body."""
+    """Fill in the placeholders of a template's body."""
     scores, facts = manifest["scores"], manifest["training"]
     tables = {name: _pictures(row["pictures"], row) for name, row in scores.items() if "pictures" in row}
     values = manifest | {
         "name": path.stem,  # without the "-fp16" of a bundle
         "tables": tables,
+        "worst": _worst(scores),
         "data": "\n".join(f"- {line}" for line in facts.get("data", [])),
         "curve": _curve(facts.get("curve", [])),
         "config": as_toml(facts.get("config", {})),
     }
+    if "suite" in scores:
+        values["suite"] = suite_table(scores["suite"])
     try:
         return body.format_map(values)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__} {error}"
         raise ConfigError(
-            f"the template {path} has a place that the manifest does not fill: {reason}; "
-            "measure the model first (--checkpoint), or mend the template"
+            f"the template {path} has a placeholder without a value in the manifest: {reason}; "
+            "measure the model first (--checkpoint), or correct the template"
         ) from None
 
 
@@ -183,6 +199,19 @@ def _pictures(table: Table, mean: Row) -> str:
     return "\n".join(lines)
 
 
+def _worst(scores: dict[str, Any]) -> str:
+    """Format the pictures with the smallest gain of all sets of pairs."""
+    rows = [
+        (row["psnr_out"] - row["psnr_in"], f"{name} {picture}", row)
+        for name, scored in scores.items()
+        for picture, row in scored.get("pictures", {}).items()
+    ]
+    lines = ["| picture | PSNR in | gain | unharmed |", "|---|---:|---:|---:|"]
+    for gain, picture, row in sorted(rows, key=lambda each: each[0])[:WORST]:
+        lines.append(f"| {picture} | {row['psnr_in']:.2f} | {gain:+.2f} | {row['psnr_unharmed']:.1f} |")
+    return "\n".join(lines)
+
+
 def _curve(points: list[Row]) -> str:
     lines = ["| steps | hours | PSNR | SSIM |", "|---:|---:|---:|---:|"]
     lines += [f"| {p['steps']:,} | {p['hours']:.2f} | {p['psnr']:.2f} | {p['ssim']:.3f} |" for p in points]
@@ -190,10 +219,10 @@ def _curve(points: list[Row]) -> str:
 
 
 def as_toml(table: dict[str, Any], name: str = "") -> str:
-    """A configuration as TOML; JSON's numbers, texts and arrays are TOML's."""
+    """Format a configuration as TOML; JSON's numbers, strings and arrays are valid TOML."""
     plain = {key: value for key, value in table.items() if not isinstance(value, dict) and value is not None}
     inner = [as_toml(v, f"{name}.{k}" if name else k) for k, v in table.items() if isinstance(v, dict)]
-    lines = [f"[{name}]"] if name and (plain or not inner) else []  # an empty table says something too
+    lines = [f"[{name}]"] if name and (plain or not inner) else []  # an empty table has a meaning too
     lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
     return "\n".join([*lines, *inner])
 
@@ -209,7 +238,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _manifests(name: str, root: Path) -> list[Path]:
-    """Of the float32 and the half-precision bundle; a large model has the second alone."""
+    """Paths of the float32 and the half-precision manifests; a large model has only the second."""
     paths = [root / "rtdeblur" / "models" / f"{name}{end}.json" for end in ("", "-fp16")]
     return [path for path in paths if path.is_file()] or paths
 

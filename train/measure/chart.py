@@ -17,16 +17,16 @@ WIDTH, HEIGHT = 720, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 40, 44
 _COLOURS = ("#1f5fa8", "#c8553d", "#3f8f5b", "#8a5fb0", "#b8860b", "#4a4a4a")
 _SCALE = 2
-"""Drawn this much larger and shrunk, so that lines are smooth."""
+"""Supersampling factor, for smooth lines."""
 
 
 def line_chart(title: str, x_label: str, lines: Mapping[str, Line]) -> Picture:
     """Draw lines over one x axis.
 
     Args:
-        title: above the chart; names what y is.
-        x_label: below it.
-        lines: by name; points that are not finite are left out.
+        title: title above the chart; names y.
+        x_label: label below it.
+        lines: lines by name; points that are not finite are skipped.
 
     Returns:
         (360, 720, 3) uint8 RGB.
@@ -56,7 +56,7 @@ class _Chart:
         self._legend = float(WIDTH - _RIGHT)
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Canvas coordinates of a point, before scaling."""
+        """Return canvas coordinates of a point, before scaling."""
         across = (x - self._x[0]) / (self._x[1] - self._x[0])
         up = (y - self._y[0]) / (self._y[1] - self._y[0])
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
@@ -100,7 +100,7 @@ def _cycle(count: int) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Four to eight round values, the first at most `low` and the last at least `high`."""
+    """Return four to eight round values, the first at most `low` and the last at least `high`."""
     if high == low:
         low, high = low - 0.5, high + 0.5
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
@@ -110,7 +110,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _short(value: float) -> str:
-    """As few characters as tell the ticks apart: 1.5, 20k, 3M."""
+    """Format a tick briefly: 1.5, 20k, 3M."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}"

@@ -1,4 +1,4 @@
-"""Quality over training: a CSV file with a row per measurement on the suite, and its picture."""
+"""Quality over training: a CSV file with a row per measurement on the suite, and its chart."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from train.measure.suite import DECISIVE, LADDER
 SETS = (*DECISIVE, *(f"ladder-{length}" for length in LADDER))
 """Sets whose gain is a column, dB; `sharp` is the PSNR of sharp pictures."""
 COLUMNS = ("core_hours", "crops", "mean", *SETS, "sharp")
-"""Hours of processor time, crops seen in training, and scores in dB."""
+"""Columns: core-hours, crops seen in training, and scores in dB."""
 
 
 def append_row(path: Path, suite: Path, core_hours: float | None = None, crops: int | None = None) -> None:
-    """Append what the suite measured to a curve.
+    """Append a measurement on the suite to a curve.
 
     Args:
-        path: of the CSV file; made if it does not exist.
+        path: the CSV file; created if missing.
         suite: a `suite.json` of `python -m train evaluate --suite`.
-        core_hours: spent on the training, if the checkpoint does not know.
-        crops: seen in training, likewise.
+        core_hours: core-hours of training, if not in the checkpoint.
+        crops: number of training crops, likewise.
 
     Raises:
-        ConfigError: hours or crops are not known.
+        ConfigError: hours or crops are unknown.
         DataError: a file cannot be read.
     """
     try:
@@ -43,7 +43,7 @@ def append_row(path: Path, suite: Path, core_hours: float | None = None, crops: 
     for name, value in values.items():
         values[name] = document.get(name) if value is None else value
         if values[name] is None:
-            raise ConfigError(f"{suite} does not say {name}; give --{name.replace('_', '-')}")
+            raise ConfigError(f"{suite} has no {name}; give --{name.replace('_', '-')}")
     row = {
         "core_hours": f"{values['core_hours']:.2f}",
         "crops": str(values["crops"]),
@@ -60,7 +60,7 @@ def append_row(path: Path, suite: Path, core_hours: float | None = None, crops: 
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
-    """The rows of a curve.
+    """Read the rows of a curve.
 
     Raises:
         DataError: the file cannot be read, or has other columns.
@@ -81,10 +81,10 @@ def draw_curve(path: Path) -> Path:
     """Draw a curve to a PNG file next to it: mean and sets over core-hours, the ladder below.
 
     Returns:
-        path of the picture.
+        path of the chart.
 
     Raises:
-        DataError: as `read_curve`.
+        DataError: see `read_curve`.
     """
     rows = read_curve(path)
 

@@ -1,4 +1,4 @@
-"""A drawn street, sharp and blurred: our own picture to show what a model restores and what it cannot."""
+"""A drawn street, sharp and blurred, to show what a model can restore and what it cannot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLUR_LENGTH = 10.0
 """Length of the blur in pixels: moderate camera shake."""
 
 _FINE = 4
-"""The scene is drawn this many times as large and then reduced, for smooth edges."""
+"""Supersampling factor, for smooth edges."""
 _BRICK, _INK, _GLASS, _BUS, _CREAM = "#b5654a", "#20242b", "#33475c", "#c8322b", "#f4efe0"
 
 
@@ -50,7 +50,7 @@ def blurred_scene(length: float = BLUR_LENGTH) -> Picture:
     """Return the scene as a shaking camera records it.
 
     Args:
-        length: about how far the camera moves during the exposure, in pixels.
+        length: approximate camera movement during the exposure, in pixels.
 
     Returns:
         (320, 480, 3) uint8 RGB: blurred in linear light, with sensor noise of σ 1.5 code values.
@@ -67,7 +67,7 @@ def show_scene(restore: Restore, path: Path) -> Row:
 
     Args:
         restore: the model under test.
-        path: of the picture to write.
+        path: output picture.
 
     Returns:
         PSNR in dB against the sharp scene, `before` and `after` restoring.
@@ -89,7 +89,7 @@ def _labelled(picture: Picture, words: str) -> Picture:
 
 
 class _Canvas:
-    """A drawing in the scene's own pixels, kept at `_FINE` times the size."""
+    """A drawing in scene coordinates, rendered at `_FINE` times the size."""
 
     def __init__(self) -> None:
         height, width = SIZE

@@ -1,4 +1,4 @@
-"""Does a detector find more after deblurring? Boxes of each picture against those found on the sharp one."""
+"""Detection before and after deblurring: boxes of each picture compared with those of the sharp one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from train.data.pictures import Picture
 from train.errors import DataError
 
 Box = tuple[float, float, float, float]
-"""left, top, right, bottom; pixels."""
+"""Left, top, right, bottom, in pixels."""
 Detector = Callable[[Picture], list[Box]]
 
 
@@ -25,13 +25,13 @@ class Detections:
     wanted: int = 0
 
     def add(self, boxes: Sequence[Box], reference: Sequence[Box]) -> None:
-        """Count the boxes of one picture against those of its sharp twin."""
+        """Count the boxes of a picture against those of its sharp counterpart."""
         self.hits += matches(boxes, reference)
         self.found += len(boxes)
         self.wanted += len(reference)
 
     def scores(self) -> dict[str, float]:
-        """Precision, recall and their harmonic mean F1; 1 where nothing was found or to be found."""
+        """Return precision, recall and their harmonic mean F1; 1 if nothing was found or to be found."""
         precision = self.hits / self.found if self.found else 1.0
         recall = self.hits / self.wanted if self.wanted else 1.0
         both = precision + recall
@@ -40,20 +40,20 @@ class Detections:
 
 
 class People:
-    """What a detector finds on blurred and on restored pictures, against the sharp ones."""
+    """Detection scores of blurred and restored pictures, against the sharp ones."""
 
     def __init__(self, detect: Detector) -> None:
         self._detect = detect
         self._before, self._after = Detections(), Detections()
 
     def add(self, blurred: Picture, restored: Picture, sharp: Picture) -> None:
-        """See the next picture."""
+        """Add a picture."""
         reference = self._detect(sharp)
         self._before.add(self._detect(blurred), reference)
         self._after.add(self._detect(restored), reference)
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """`detection_in` and `detection_out`: the scores of the blurred and of the restored pictures."""
+        """Return `detection_in` and `detection_out`: scores of the blurred and of the restored pictures."""
         return {"detection_in": self._before.scores(), "detection_out": self._after.scores()}
 
 
@@ -68,7 +68,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def matches(boxes: Sequence[Box], reference: Sequence[Box], least: float = 0.5) -> int:
-    """How many boxes have their own twin: pairs of most overlap first, each box once, at least `least`."""
+    """Count matching boxes: greedily by overlap, each box once, with an overlap of at least `least`."""
     pairs = [(overlap(a, b), i, j) for i, a in enumerate(boxes) for j, b in enumerate(reference)]
     used: set[tuple[str, int]] = set()
     count = 0
@@ -80,10 +80,10 @@ def matches(boxes: Sequence[Box], reference: Sequence[Box], least: float = 0.5) 
 
 
 def hog_people() -> Detector:
-    """OpenCV's detector of standing people (Dalal & Triggs, CVPR 2005), its overlapping boxes merged.
+    """Return OpenCV's people detector (Dalal & Triggs, CVPR 2005), with overlapping boxes merged.
 
     Raises:
-        DataError: this OpenCV has none; version 5 dropped it.
+        DataError: this OpenCV has no detector; version 5 dropped it.
     """
     if not hasattr(cv2, "HOGDescriptor"):
         raise DataError(
@@ -97,7 +97,7 @@ def hog_people() -> Detector:
 
     def detect(picture: Picture) -> list[Box]:
         if picture.shape[0] < height or picture.shape[1] < width:
-            return []  # OpenCV would crash
+            return []  # else OpenCV would crash
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         found, weights = hog.detectMultiScale(grey, winStride=(8, 8), scale=1.05)
         boxes = np.reshape(np.asarray(found, float), (-1, 4))

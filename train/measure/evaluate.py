@@ -1,4 +1,4 @@
-"""Measures a generator on pairs of whole pictures: what it changes in PSNR, SSIM, sharpness and time."""
+"""Evaluation of a generator on pairs of whole pictures: PSNR, SSIM, sharpness and time."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from train.networks.vgg import Vgg
 Restore = Callable[[Picture], Picture]
 Row = dict[str, float]
 Table = dict[str, Row]
-"""Name of a picture to measure to value."""
+"""Maps a picture's name to its metrics."""
 Watch = Callable[[Picture, Picture, Picture], None]
-"""Sees a blurred picture, the restored and the sharp one."""
+"""Called with a blurred, a restored and a sharp picture."""
 
 MOST_PSNR = 100.0
-"""dB, in place of infinity, which JSON does not know and no mean survives."""
+"""Upper limit in dB, instead of infinity, which JSON does not have and which would spoil means."""
 
 
 def restore_with(generator: Generator, dropout_seed: int | None = None) -> Restore:
-    """A function from an (H, W, 3) uint8 RGB picture to its restored one, reflect-padded to the stride.
+    """Make a function that restores an (H, W, 3) uint8 RGB picture, reflection-padded to the stride.
 
     Args:
-        generator: on any device; run as it is but in evaluation mode.
-        dropout_seed: of the dropout mask; None for no dropout.
+        generator: on any device; run unchanged except for evaluation mode.
+        dropout_seed: seed of the dropout mask; None disables dropout.
     """
     device, stride = next(generator.parameters()).device, generator.stride
 
@@ -58,19 +58,19 @@ def restore_with(generator: Generator, dropout_seed: int | None = None) -> Resto
 
 
 def to_tensor(picture: Picture) -> Tensor:
-    """(H, W, 3) uint8 to (1, 3, H, W) float32 in [-1, 1]."""
+    """Convert (H, W, 3) uint8 to (1, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def psnr(picture: Picture, reference: Picture) -> float:
-    """Peak signal-to-noise ratio over all of R, G, B together, dB; MOST_PSNR for the same picture."""
+    """Peak signal-to-noise ratio over R, G and B together, dB; MOST_PSNR for equal pictures."""
     decibels = parity.psnr(picture, reference, 255)
     return decibels if math.isfinite(decibels) else MOST_PSNR
 
 
 def ssim(picture: Picture, reference: Picture) -> float:
     """Structural similarity, mean of R, G and B (Wang et al., TIP 2004: Gaussian window, σ 1.5, 11×11)."""
-    from skimage.metrics import structural_similarity  # here, since a machine that only trains may lack it
+    from skimage.metrics import structural_similarity  # imported here, since a training machine may lack it
 
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     similarity = structural_similarity(  # type: ignore[no-untyped-call]
@@ -86,13 +86,13 @@ def evaluate(
 
     Args:
         restore: restores a picture.
-        pairs: of blurred and sharp pictures.
-        vgg: weights, for the feature distance.
-        watch: each sees every pair, in order.
+        pairs: pairs of blurred and sharp pictures.
+        vgg: VGG weights, for the feature distance.
+        watch: each is called with every pair, in order.
 
     Returns:
         by picture: `psnr`, `ssim` and, given VGG weights, `distance`, each `_in` (blurred) and `_out`
-        (restored), against the sharp one; `psnr_unharmed`, of what becomes of the sharp one against itself;
+        (restored), against the sharp one; `psnr_unharmed`, of the restored sharp picture;
         `sharpness_` of the sharp, the blurred and the restored picture and the `ratio` of restored to sharp,
         at full size and (`_256`) of the whole picture shrunk to 256 × 256 before it is restored;
         `milliseconds` to restore it.
@@ -118,7 +118,7 @@ def evaluate(
 
 
 def mean(table: Table) -> Row:
-    """The mean of every column."""
+    """Return the mean of every column."""
     rows = list(table.values())
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
@@ -135,5 +135,5 @@ def _shrink(picture: Picture) -> Picture:
 
 
 def _name(path: Path) -> str:
-    """Scene and file, where the pair lies in a scene's folder."""
+    """Return the scene and the file name, or only the file name if there are no scenes."""
     return f"{path.parent.parent.name}/{path.stem}"

@@ -1,7 +1,7 @@
-"""Synthetic motion blur to measure with, the same each time.
+"""Deterministic synthetic motion blur for measurements.
 
-It shares no code with the blur that networks train on (`train.data.blur`), so that a fault there cannot pass
-as progress here.
+It shares no code with the training blur (`train.data.blur`), so that a bug there cannot look like progress
+here.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ def motion_blurred(picture: Picture, length: float, seed: int, bend: float, sigm
 
     Args:
         picture: (H, W, 3) uint8 RGB, sharp.
-        length: about how far a point moves, pixels.
-        seed: of path and noise.
+        length: approximate movement of a point, pixels.
+        seed: seed of path and noise.
         bend: standard deviation of the path's curvature; 0.35 bends visibly, 0.02 is nearly straight.
         sigma: standard deviation of the noise, code values.
 
     Returns:
-        the blurred picture, the middle of whose exposure is the sharp one.
+        the blurred picture, aligned with the sharp one at the middle of the exposure.
     """
     rng = np.random.default_rng([seed, int(length)])
     weights = path_kernel(smooth_path(rng, length, bend))
@@ -40,7 +40,7 @@ def motion_blurred(picture: Picture, length: float, seed: int, bend: float, sigm
 
 
 def smooth_path(rng: np.random.Generator, length: float, bend: float) -> Floats:
-    """A path of low order with changing speed: (256, 2) pixels, x and y."""
+    """Draw a low-order path with changing speed: (256, 2) pixels, x and y."""
     t = np.linspace(-0.5, 0.5, _POINTS)
     angle = rng.uniform(0, 2 * np.pi)
     quadratic, cubic = 2 * (t**2 - 1 / 12), 4 * (t**3 - 0.15 * t)
@@ -52,7 +52,7 @@ def smooth_path(rng: np.random.Generator, length: float, bend: float) -> Floats:
 
 
 def path_kernel(path: Floats) -> Floats:
-    """The time that a path spends at each pixel: (k, k), k odd, sum 1, its middle point at the centre."""
+    """Return the time that a path spends at each pixel: (k, k), k odd, sum 1, its midpoint at the centre."""
     points = path - path[_POINTS // 2]
     radius = int(np.ceil(np.abs(points).max())) + 1
     size = 2 * radius + 1

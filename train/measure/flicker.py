@@ -1,4 +1,4 @@
-"""What moves where nothing should: change from frame to frame in the still regions of a clip."""
+"""Flicker: change from frame to frame in the still regions of a clip."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from numpy.typing import NDArray
 from train.data.pictures import Picture
 
 STILL_LEVELS = 2.0
-"""A region is still where the input changes by no more than this, of 255, from frame to frame."""
+"""A region is still if the input changes by at most this, in levels of 255, from frame to frame."""
 
 
 class Flicker:
-    """Sums the change from frame to frame over the frames of a clip, in order."""
+    """Accumulates the change from frame to frame over a clip, in order."""
 
     def __init__(self) -> None:
         self._last: tuple[Picture, ...] = ()
         self._totals, self._still, self._pixels = np.zeros(3), 0, 0
 
     def add(self, blurred: Picture, restored: Picture, sharp: Picture) -> None:
-        """See the next frame."""
+        """Add the next frame."""
         now = (blurred, restored, sharp)
         if self._last:
             changes = [_change(a, b) for a, b in zip(self._last, now, strict=True)]
-            # A pixel is still where its surroundings are: noise alone moves single pixels.
+            # A pixel is still if its surroundings are, because noise changes single pixels.
             still = cv2.blur(changes[0], (9, 9)) <= STILL_LEVELS
             self._totals += [change[still].sum() for change in changes]
             self._still, self._pixels = self._still + int(still.sum()), self._pixels + still.size
         self._last = now
 
     def scores(self) -> dict[str, float]:
-        """Mean absolute change where the blurred clip stands still.
+        """Return the mean absolute change where the blurred clip is still.
 
         Returns:
             `flicker_in`, `flicker_out` and `flicker_sharp` of the blurred, the restored and the sharp clip in
-            levels of 255, and `still`, the share of pixels that they are over.
+            levels of 255, and `still`, the share of still pixels.
         """
         names = ("flicker_in", "flicker_out", "flicker_sharp")
         means = self._totals / max(self._still, 1)

@@ -1,6 +1,6 @@
-"""Sharp pictures that a generator must leave as they are, and a measure of the grid that it may weave in.
+"""Pictures that a generator must not change, and a measure of checkerboard artifacts.
 
-They are drawn on the spot, the same each time, and stand in no data set.
+They are generated deterministically, and are in no data set.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from train.data.pictures import Picture
 Floats = NDArray[np.float64]
 
 LEAST_PSNR = 38.0
-"""dB, of the output against a sharp or noisy input: about the loss of a good lossy codec."""
+"""Least PSNR of the output against a sharp or noisy input, dB: about the loss of a good lossy codec."""
 MOST_GRID = 0.15
-"""Levels of 255, root mean square: half of what rounding to 8 bits does."""
+"""Largest grid, root mean square in levels of 255: half the error of rounding to 8 bits."""
 
 
 def page(height: int, width: int) -> Picture:
-    """A page of black print on white, from 24 pixels down to 8."""
+    """Render a page of black text on white, from 24 pixels down to 8."""
     canvas = Image.new("RGB", (width, height), "white")
     draw, y, size = ImageDraw.Draw(canvas), 4, 24
     while y < height:
@@ -33,7 +33,7 @@ def page(height: int, width: int) -> Picture:
 
 
 def leaves(height: int, width: int) -> Picture:
-    """Overlapping discs of all sizes and colours, each with a grain of its own.
+    """Draw overlapping discs of all sizes and colours, each with its own grain.
 
     The dead leaves model: edges and sizes are distributed as in photographs (Lee et al., IJCV 2001).
     """
@@ -52,12 +52,12 @@ def leaves(height: int, width: int) -> Picture:
 
 
 def gaussian_noise(height: int, width: int) -> Picture:
-    """Grey with Gaussian noise of σ 10."""
+    """Generate grey with Gaussian noise of σ 10."""
     return _code(np.random.default_rng(0).normal(128, 10, (height, width, 3)))
 
 
 def uniform_noise(height: int, width: int) -> Picture:
-    """Every level as likely as any other, at every pixel and channel."""
+    """Generate uniform noise in every pixel and channel."""
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -67,11 +67,11 @@ UNHARMED: dict[str, Callable[[int, int], Picture]] = {
     "Gaussian noise": gaussian_noise,
     "uniform noise": uniform_noise,
 }
-"""What must come back as it was, by name."""
+"""Pictures that must come back unchanged, by name."""
 
 
 def smooth(height: int, width: int) -> Floats:
-    """Soft shapes some 60 pixels wide, in grey: (H, W) in [0.2, 0.8]."""
+    """Generate soft grey shapes about 60 pixels wide: (H, W) in [0.2, 0.8]."""
     spectrum = np.fft.rfft2(np.random.default_rng(0).normal(size=(height, width)))
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     values = np.fft.irfft2(spectrum * np.exp(-(rows**2 + columns**2) / 0.008**2), (height, width))
@@ -79,14 +79,14 @@ def smooth(height: int, width: int) -> Floats:
 
 
 def grid(change: Floats, period: int) -> float:
-    """How strong a pattern is that repeats every `period` pixels, or every half, quarter, ... of that.
+    """Measure the strength of a pattern repeating every `period` pixels, or every half, quarter, ... of it.
 
-    Strided and transposed convolutions and pixel shuffles whose phases are out of balance weave such a
-    pattern, the checkerboard (Odena et al., Distill 2016). It stands at the multiples of 1 / period in the
-    spectrum, where a smooth picture has no more than beside them.
+    Strided and transposed convolutions and pixel shuffles with unbalanced phases cause such a pattern, the
+    checkerboard (Odena et al., Distill 2016). It is at multiples of 1 / period in the spectrum, where a
+    smooth picture has no more energy than around them.
 
     Args:
-        change: (H, W), what a generator adds to a smooth picture; sides of at least 16 periods.
+        change: (H, W), a generator's change to a smooth picture; sides of at least 16 periods.
         period: the generator's stride, pixels.
 
     Returns:
@@ -100,9 +100,9 @@ def grid(change: Floats, period: int) -> float:
     power = np.roll(power, (rows // 2, columns // 2), (0, 1))
     cells = power.reshape(period, rows, period, columns).swapaxes(1, 2)
     distance = np.hypot(np.arange(rows)[:, None] - rows // 2, np.arange(columns) - columns // 2)
-    near, beside = distance <= 3, distance > 5  # the picture's own slow change spreads a line over some bins
+    near, beside = distance <= 3, distance > 5  # slow changes of the picture spread a line over several bins
     excess = cells[..., near].sum(-1) - np.median(cells[..., beside], -1) * near.sum()
-    excess[0, 0] = 0  # the mean of the change, and what is slow in it
+    excess[0, 0] = 0  # the mean and the low frequencies of the change
     return float(np.sqrt(excess.clip(0).sum()))
 
 

@@ -1,4 +1,4 @@
-"""Blur kernels of real pairs: how they are estimated, and what is measured on them."""
+"""Blur kernels of real pairs: estimation and measurement."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from train.errors import DataError
 Floats = NDArray[np.float64]
 
 WINDOW = 200
-"""Side of the windows that a kernel is estimated from, pixels."""
+"""Side of the windows for estimating a kernel, pixels."""
 REACH = 28
-"""Pixels that a kernel reaches from its centre at most."""
+"""Largest reach of a kernel from its centre, pixels."""
 _SHIFTS = (0, 40)
-"""Windows are taken this much apart in both directions, and their evidence is added."""
+"""Offsets of overlapping windows in both directions, whose evidence is summed."""
 _REGULARISATION = 0.02
-"""Of the least squares, as a share of the mean power of the sharp picture."""
+"""Regularisation of the least squares, relative to the mean power of the sharp picture."""
 _FLOOR = 0.12
-"""Values below this share of the largest one are noise of the estimate."""
+"""Values below this fraction of the largest one are noise."""
 _SHORTEST = 3.0
-"""Pixels below which a kernel is a point."""
+"""Length below which a kernel is a point, pixels."""
 _THICKEST = 1.5
-"""Standard deviation across its arc, pixels, beyond which a kernel is no line; a line has about 0.6."""
+"""Standard deviation across its arc beyond which a kernel is not a line, pixels; a line has about 0.6."""
 _NOISE = 1 / 255
-"""Standard deviation of the noise that the training blur gets here."""
+"""Standard deviation of the noise added to the training blur."""
 
 
 def places(height: int, width: int) -> list[tuple[int, int]]:
-    """Top left corners of six windows, spread evenly over a picture of at least 240 × 240."""
+    """Return the top left corners of six windows, spread evenly over a picture of at least 240 × 240."""
     room = (height - WINDOW - _SHIFTS[-1], width - WINDOW - _SHIFTS[-1])
     return [(int(room[0] * y), int(room[1] * x)) for y in (0.15, 0.85) for x in (0.1, 0.5, 0.9)]
 
 
 def estimate_kernel(blurred: Floats, sharp: Floats, top: int, left: int) -> Floats:
-    """The kernel that a sharp window has to be convolved with to give the blurred one.
+    """Estimate the kernel that blurs a sharp window to match the blurred one.
 
     Least squares in the gradient domain, over tapered windows.
 
     Args:
         blurred: (H, W) grey in [0, 1].
         sharp: likewise.
-        top: of the windows.
-        left: likewise.
+        top: top of the windows.
+        left: left of the windows.
 
     Returns:
         (57, 57), its largest value 1.
@@ -70,12 +70,12 @@ def estimate_kernel(blurred: Floats, sharp: Floats, top: int, left: int) -> Floa
 
 @dataclass(frozen=True)
 class Shape:
-    """What is measured on a kernel.
+    """Measurements of a kernel.
 
     Attributes:
-        length: of the straight and even line with the same spread, pixels.
-        angle: of its direction, radians in [0, π).
-        bend: rise of the arc that fits it best, over its length.
+        length: length of the straight, even line with the same spread, pixels.
+        angle: direction, radians in [0, π).
+        bend: rise of the best-fitting arc, relative to its length.
         unevenness: change of density from one end to the other, over the mean: 0 for constant speed.
         ripple: standard deviation of the density around its trend, over the mean: separate points ripple.
         offset: distance of the centre of mass from the kernel's centre, over the length.
@@ -92,8 +92,8 @@ class Shape:
 def shape_of(kernel: Floats) -> Shape | None:
     """Measure an estimated kernel, (k, k) with its largest value 1.
 
-    None if it has no shape: it is shorter than three pixels, or no line, since its window holds several
-    motions or no detail.
+    Returns None if it has no shape: it is shorter than three pixels, or not a line, because its window
+    contains several motions or no detail.
     """
     weights = np.where(kernel < _FLOOR, 0, kernel)
     weights = weights * _connected(weights > 0)
@@ -141,7 +141,7 @@ def _density(along: Floats, weights: Floats, length: float) -> Floats:
 
 
 def _connected(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest part of a mask that hangs together, gaps of four pixels bridged: points in a row do."""
+    """Return the largest connected part of a mask, bridging gaps of four pixels, as in rows of points."""
     bridged = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
     count, labels = cv2.connectedComponents(bridged)
     sizes = [np.count_nonzero(mask & (labels == label)) for label in range(1, count)]
@@ -150,11 +150,11 @@ def _connected(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Measured:
-    """The kernels of a set of pictures, six for each.
+    """Kernels of a set of pictures, six per picture.
 
     Attributes:
-        kernels: as estimated.
-        shapes: of the kernels, None for those that have none.
+        kernels: estimated kernels.
+        shapes: shape of each kernel, None if it has none.
     """
 
     kernels: list[Floats]
@@ -192,9 +192,9 @@ def measure_pairs(folder: Path) -> Measured:
 
 
 def measure_blur(folder: Path, options: MotionBlur, seed: int = 0) -> Measured:
-    """Put motion of the training blur on the sharp pictures of pairs, and estimate and measure its kernels.
+    """Apply the training blur to the sharp pictures of pairs, and estimate and measure its kernels.
 
-    Each picture gets one motion; its windows see alternately one side of a crop and the other.
+    Each picture gets one motion; its windows show alternately one side of a crop and the other.
     """
     rng, kernels = np.random.default_rng(seed), []
     plain = replace(options, sharp=0.0, layered=0.0, varying=1.0)
@@ -211,7 +211,7 @@ def measure_blur(folder: Path, options: MotionBlur, seed: int = 0) -> Measured:
 
 
 def table(sets: dict[str, Measured]) -> str:
-    """A Markdown table: tenth, half and nine tenths of each measure, by set."""
+    """Make a Markdown table of the 10th, 50th and 90th percentile of each measure, by set."""
     lines = [["", *sets], ["---", *("---:" for _ in sets)]]
     for field, text in _MEASURES.items():
         cells = []
@@ -245,7 +245,7 @@ def _quantiles(values: list[float]) -> str:
 
 
 def sheet_of(sets: dict[str, Measured], path: Path, count: int = 16) -> None:
-    """Draw kernels, spread evenly over each set, a row each, to a PNG file."""
+    """Draw kernels, spread evenly over each set, one row per set, to a PNG file."""
     rows = []
     for measured in sets.values():
         known = [k for k, shape in zip(measured.kernels, measured.shapes, strict=True) if shape]

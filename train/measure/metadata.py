@@ -1,4 +1,4 @@
-"""What is known of a checkpoint, for manifests: its network, how it was trained, and how it came on."""
+"""Facts about a checkpoint for manifests: its network, its training, and its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from train.fit.options import from_table, to_table
 from train.networks.generators import Generator
 
 MOST_POINTS = 12
-"""Of the curve of quality over compute."""
+"""Largest number of points in the curve of quality over compute."""
 
 
 def architecture(generator: Generator) -> dict[str, Any]:
@@ -31,15 +31,15 @@ def architecture(generator: Generator) -> dict[str, Any]:
 
 
 def training(checkpoint: Path, state: dict[str, Any], given: Config | None = None) -> dict[str, Any]:
-    """What a checkpoint and the journal beside it know.
+    """Collect facts from a checkpoint and the journal next to it.
 
     Args:
-        checkpoint: of `fit`.
-        state: of the checkpoint.
-        given: its configuration, where the state has none.
+        checkpoint: checkpoint of `fit`.
+        state: state of the checkpoint.
+        given: its configuration, if not in the state.
 
     Returns:
-        `steps`, `examples`, `config` (what is not default), and, where the journal of its run lies beside the
+        `steps`, `examples`, `config` (non-default values), and, if the journal of its run is next to the
         checkpoint, `hours` and `curve`: steps, hours, PSNR and SSIM of the validations.
     """
     config = from_table(Config, state["config"], str(checkpoint)) if "config" in state else given
@@ -50,7 +50,7 @@ def training(checkpoint: Path, state: dict[str, Any], given: Config | None = Non
 
 
 def nameless(value: Any) -> Any:
-    """Plain values, of paths their last part alone: where a machine keeps its data is its own."""
+    """Return plain values, with paths reduced to their last part: local folders are private."""
     if isinstance(value, dict):
         return {key: nameless(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -59,7 +59,7 @@ def nameless(value: Any) -> Any:
 
 
 def _journal(folder: Path, steps: int) -> dict[str, Any]:
-    """Each start of a run writes a file of its own; what it did again takes the place of what was before."""
+    """Merge the records of a run's starts; redone steps replace the earlier ones."""
     hours, points = 0.0, dict[int, dict[str, Any]]()
     for file in sorted(folder.glob("events.out.tfevents.*")):
         events = EventAccumulator(str(file), {"scalars": 0}).Reload()
@@ -76,4 +76,4 @@ def _journal(folder: Path, steps: int) -> dict[str, Any]:
         return {}
     curve = [points[step] for step in sorted(points)]
     every = -(-len(curve) // MOST_POINTS)
-    return {"hours": round(hours, 2), "curve": curve[::-every][::-1]}  # with the last one
+    return {"hours": round(hours, 2), "curve": curve[::-every][::-1]}  # including the last one

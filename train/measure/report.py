@@ -1,4 +1,4 @@
-"""The report on a checkpoint: JSON for machines, Markdown for people, a sheet of pictures for both."""
+"""Report on a checkpoint: JSON for programs, Markdown for people, and a sheet of pictures."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from train.networks.vgg import Vgg
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured beside PSNR, SSIM, sharpness and time.
+    """Options for measuring more than PSNR, SSIM, sharpness and time.
 
     Attributes:
-        config: of the network, for files that do not say.
-        clip: whether the pairs are consecutive frames, to measure flicker.
+        config: configuration of the network, for files without one.
+        clip: whether the pairs are consecutive frames, for measuring flicker.
         detect: whether to count people.
-        vgg: weights with Caffe's input, for the feature distance.
-        dropout_seed: of the dropout mask; None for no dropout.
+        vgg: VGG weights with Caffe's input, for the feature distance.
+        dropout_seed: seed of the dropout mask; None disables dropout.
     """
 
     config: Path | None = None
@@ -46,7 +46,7 @@ def report(model: Path, folder: Path, output: Path, measures: Measures) -> Path:
         DataError: the pairs are missing or damaged, or OpenCV has no detector of people.
     """
     pairs = find_pairs(folder)
-    detect = hog_people() if measures.detect else None  # may be missing: say so before minutes of work
+    detect = hog_people() if measures.detect else None  # may be missing: fail before minutes of work
     restore = open_restorer(model, measures.config, measures.dropout_seed).restore
     vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
     table, results = measure(restore, pairs, measures.clip, detect, vgg)
@@ -67,7 +67,7 @@ def report_on_suite(model: Path, folder: Path, output: Path, measures: Measures)
 
     Raises:
         CheckpointError: the model cannot be read.
-        DataError: the folder holds no suite, or a picture of it is damaged.
+        DataError: the folder contains no suite, or a picture is damaged.
     """
     suite = Suite(folder)
     vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
@@ -94,12 +94,12 @@ def measure(
 
 
 def markdown(title: str, table: Table, results: dict[str, Row]) -> str:
-    """The report as Markdown tables."""
+    """Format the report as Markdown tables."""
     rows = {**table, "**mean**": results["mean"]}
     parts = [
         f"# {title} on {len(table)} pairs",
         "RGB, 8 bits, whole pictures. SSIM: Gaussian window of σ 1.5, mean of the channels. "
-        "`psnr_unharmed`: of what becomes of the sharp picture.",
+        "`psnr_unharmed`: of the restored sharp picture.",
         _table(
             rows,
             *(f"{measure}_{end}" for measure in ("psnr", "ssim", "distance") for end in ("in", "out")),

@@ -1,4 +1,4 @@
-"""A trained network as a function of pictures, from a checkpoint or an exported bundle."""
+"""A trained network as a function on pictures, from a checkpoint or an exported bundle."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from train.fit.config import load_config
 from train.measure.evaluate import Restore, restore_with
 
 _PLANES = (1, 2, 0)
-"""The graph's y, u and v of RGB: green, blue and red (H.273, MatrixCoefficients 0)."""
+"""Channels for the graph's y, u and v: green, blue and red (H.273, MatrixCoefficients 0)."""
 
 
 @dataclass(frozen=True)
 class Restorer:
-    """What is measured.
+    """Subject of a measurement.
 
     Attributes:
-        name: of the file.
+        name: name of the file.
         restore: restores a picture.
         facts: `steps`, `crops` (seen in training), `hours` (of wall time) and `core_hours`, as far as known.
     """
@@ -39,13 +39,13 @@ class Restorer:
 
 
 def open_restorer(path: Path, config: Path | None = None, dropout_seed: int | None = None) -> Restorer:
-    """Open what `fit` or `export` wrote.
+    """Open a result of `fit` or `export`.
 
     Args:
-        path: of a checkpoint; of weights in a safetensors file, given their configuration; or of a bundle's
-            `.onnx`, which ONNX Runtime runs.
-        config: says which network it is, for files that do not.
-        dropout_seed: of the dropout mask; None for no dropout.
+        path: a checkpoint; a safetensors file of weights, if `config` is given; or a bundle's `.onnx`, run by
+            ONNX Runtime.
+        config: configuration of the network, for files without one.
+        dropout_seed: seed of the dropout mask; None disables dropout.
 
     Raises:
         CheckpointError: the file cannot be read.

@@ -1,16 +1,16 @@
-"""The validation suite: several kinds of blur, so that no single one decides.
+"""Validation suite: several kinds of blur, so that no single one decides.
 
-Its sets lie in one folder:
+Its sets are in one folder:
 
 ==============  ======================================================================================
 set             pictures
 ==============  ======================================================================================
 gopro-test      real pairs of `gopro-test/{blur,sharp}`
-gopro-clip      every fifth frame of the clip `gopro-clip/{blur,sharp}`; flicker is of all its frames
-reds-small      pairs `test001*` of `reds-small/{blur,sharp}`, which training leaves out
-kodak           pictures of `kodak/`, each blurred in its own way by `train.measure.fixed_blur`
+gopro-clip      every fifth frame of the clip `gopro-clip/{blur,sharp}`; flicker uses all frames
+reds-small      pairs `test001*` of `reds-small/{blur,sharp}`, excluded from training
+kodak           pictures of `kodak/`, each with its own blur by `train.measure.fixed_blur`
 ladder-5 … 40   every fourth picture of `kodak/`, blurred along a smooth path of so many pixels
-sharp           pictures of `kodak/` as they are, to which no harm must be done
+sharp           unblurred pictures of `kodak/`, which must not be harmed
 ==============  ======================================================================================
 
 The mean gain of the first four decides between two networks.
@@ -49,21 +49,21 @@ DECISIVE = ("gopro-test", "gopro-clip", "reds-small", "kodak")
 LADDER = (5, 10, 20, 30, 40)
 """Path lengths of the ladder, pixels."""
 KEPT_CLIP = "test001"
-"""Beginning of the names of those pairs of `reds-small` that training leaves out."""
+"""Name prefix of the pairs of `reds-small` excluded from training."""
 
 Example = tuple[Picture, Picture]
 """Blurred and sharp."""
 
 
 class Suite:
-    """The sets of a folder, read or made when they are first measured, and then kept.
+    """Sets of a folder, read or generated when first measured, then cached.
 
     Args:
-        folder: of the sets.
+        folder: folder of the sets.
 
     Attributes:
-        sets: sources of examples by name of the set.
-        missing: names of the sets that the folder lacks.
+        sets: sources of examples by set name.
+        missing: names of missing sets.
 
     Raises:
         DataError: the folder has no set at all, or a set lacks a picture.
@@ -76,7 +76,7 @@ class Suite:
             "gopro-test": [partial(_read, pair) for pair in test],
             "gopro-clip": [partial(_read, pair) for pair in self._clip[::5]],
             "reds-small": [partial(_read, pair) for pair in reds if pair[0].name.startswith(KEPT_CLIP)],
-            # Lengths from 3 to 29 pixels, in no order that the pictures could share.
+            # Lengths from 3 to 29 pixels, in an order unrelated to the pictures'.
             "kodak": [
                 partial(_blurred, path, 3 + 27 * (7 * i % 24) / 24, 1000 + i, 0.2)
                 for i, path in enumerate(kodak)
@@ -96,7 +96,7 @@ class Suite:
 
         Args:
             restore: restores a picture.
-            vgg: weights, for the feature distance.
+            vgg: VGG weights, for the feature distance.
 
         Returns:
             by set, each a mean over the pictures: PSNR in dB of the blurred (`psnr_in`) and the restored
@@ -113,7 +113,7 @@ class Suite:
         return rows
 
     def flicker(self, restore: Restore) -> Row:
-        """Flicker of the clip, as `train.measure.flicker`; empty without one."""
+        """Measure the flicker of the clip (see `train.measure.flicker`); empty without a clip."""
         flicker = Flicker()
         for pair in self._clip:
             blurred, sharp = _read(pair)
@@ -121,7 +121,7 @@ class Suite:
         return flicker.scores() if self._clip else {}
 
     def validate(self, generator: Generator) -> tuple[dict[str, float], Picture]:
-        """Scores for a journal: the mean gain, the gain of each set, PSNR of sharp pictures; and a sheet."""
+        """Return scores for a journal (mean gain, gain per set, PSNR of sharp pictures) and a sheet."""
         restore = restore_with(generator)
         rows = self.measure(restore)
         scores = {name: row["gain"] for name, row in rows.items() if "gain" in row}
@@ -137,7 +137,7 @@ class Suite:
 
 
 def mean_gain(rows: dict[str, Row]) -> float | None:
-    """Mean gain of the decisive sets, dB; None if one of them was not measured."""
+    """Return the mean gain of the decisive sets, dB; None if one of them was not measured."""
     gains = [rows[name]["gain"] for name in DECISIVE if name in rows]
     return float(np.mean(gains)) if len(gains) == len(DECISIVE) else None
 
@@ -165,26 +165,31 @@ def report_suite(restorer: Restorer, suite: Suite, output: Path, vgg: Vgg | None
     return path
 
 
-def _markdown(document: dict[str, Any]) -> str:
-    columns = [name for name in _COLUMNS if any(name in row for row in document["sets"].values())]
-    lines = [["set", *columns], ["---", *("---:" for _ in columns)]]
-    for name, row in document["sets"].items():
+def suite_table(rows: dict[str, Row]) -> str:
+    """Format the means of each set as a Markdown table."""
+    columns = [name for name in _COLUMNS if any(name in row for row in rows.values())]
+    heads = [name.replace("_", " ").replace("psnr", "PSNR") for name in columns]
+    lines = [["set", *heads], ["---", *("---:" for _ in columns)]]
+    for name, row in rows.items():
         lines.append([name, *(_COLUMNS[c].format(row[c]) if c in row else "" for c in columns)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    overall = document["mean"]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown(document: dict[str, Any]) -> str:
+    table, overall = suite_table(document["sets"]), document["mean"]
     parts = [
         f"# {document['name']} on the validation suite",
         f"Mean gain of {', '.join(DECISIVE)}: **{overall:+.3f} dB**."
         if overall is not None
-        else f"No mean gain: it takes all of {', '.join(DECISIVE)}.",
+        else f"No mean gain, which needs all of {', '.join(DECISIVE)}.",
         "Means over the pictures; PSNR in dB over R, G and B; sharpness is restored over sharp.",
         table,
     ]
     if flicker := document["flicker"]:
         changes = (f"{end} {flicker[f'flicker_{key}']:.2f}" for end, key in _FLICKER.items())
-        parts.append(f"Flicker of the clip where it stands still, levels of 255: {', '.join(changes)}.")
+        parts.append(f"Flicker of the clip where it is still, levels of 255: {', '.join(changes)}.")
     if document["missing"]:
-        parts.append(f"Missing, and not measured: {', '.join(document['missing'])}.")
+        parts.append(f"Missing sets: {', '.join(document['missing'])}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The critics, which score pictures: `nn.Module`s over RGB in [-1, 1] without a final sigmoid.
+"""Critics, which score pictures: `nn.Module`s over RGB in [-1, 1] without a final sigmoid.
 
-The losses that need a probability take the score as its logit (`train.fit.losses`). A conditional critic also
-sees the blurred picture (Isola et al., pix2pix, CVPR 2017).
+Losses that need a probability interpret the score as its logit (`train.fit.losses`). A conditional critic
+also gets the blurred picture (Isola et al., pix2pix, CVPR 2017).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from train.networks.layers import Norm, init_normal, norm_layer
 
 @dataclass(frozen=True)
 class PatchCriticOptions:
-    """The arguments of `PatchCritic`: first width, normalisation, whether it sees the blurred picture too."""
+    """Arguments of `PatchCritic`: first width, normalisation, whether it also gets the blurred picture."""
 
     kind: Literal["patch"] = "patch"
     width: int = 64
@@ -27,13 +27,13 @@ class PatchCriticOptions:
     conditional: bool = False
 
     def build(self) -> Critic:
-        """The critic with fresh weights."""
+        """Build the critic with new weights."""
         return PatchCritic(self)
 
 
 @dataclass(frozen=True)
 class DenseCriticOptions:
-    """The arguments of `DenseCritic`: side of the crops in pixels, the rest as for the PatchGAN."""
+    """Arguments of `DenseCritic`: side of the crops in pixels; the others as for the PatchGAN."""
 
     kind: Literal["dense"] = "dense"
     size: int = 256
@@ -41,12 +41,12 @@ class DenseCriticOptions:
     conditional: bool = False
 
     def build(self) -> Critic:
-        """The critic with fresh weights."""
+        """Build the critic with new weights."""
         return DenseCritic(self)
 
 
 class Critic(nn.Module):
-    """What both critics have: `layers`, and perhaps a second picture to look at."""
+    """Base of both critics: `layers`, and optionally a second picture as input."""
 
     def __init__(self, conditional: bool) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class PatchCritic(Critic):
 
 
 class DenseCritic(Critic):
-    """The critic of DeblurGAN's Keras reimplementation: one score a picture of a fixed size.
+    """Critic of DeblurGAN's Keras reimplementation: one score per picture of a fixed size.
 
     ========  ==================  ==================================
     stage     output (H = 256)    operation, convolutions 4×4
@@ -115,7 +115,7 @@ class DenseCritic(Critic):
         self.layers.extend([nn.Conv2d(inputs, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)])
         for before, after in pairwise((64, 64, 128, 256)):
             self.layers.extend(_stage(nn.Conv2d(before, after, 4, stride=2, padding=1), options.norm))
-        # At stride 1 an even kernel keeps the size with one row more after than before.
+        # At stride 1, an even kernel keeps the size with one more row of padding after than before.
         self.layers.append(nn.ZeroPad2d((1, 2, 1, 2)))
         self.layers.extend(_stage(nn.Conv2d(256, 512, 4), options.norm))
         self.layers.extend([nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(512, 1, 4)])

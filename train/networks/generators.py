@@ -1,4 +1,4 @@
-"""The generators, each a plain `nn.Module` over RGB in [-1, 1] that says what to add to its input."""
+"""Generators: plain `nn.Module`s over RGB in [-1, 1] that compute a change to add to the input."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from train.networks.layers import Activation, Norm, activation_layer, init_norma
 
 
 class Generator(nn.Module):
-    """What every generator has.
+    """Base of all generators.
 
     Attributes:
         stride: H and W of its input are multiples of this.
-        sites: where it drops at inference; None where it has no dropout.
-        traced: whether PyTorch's older exporter writes it, which records one run. It takes seconds for
-            thousands of operations; the newer one takes many minutes, but writes simpler graphs.
-        exact: classes of modules that compute in float32 in half precision too.
-        residual: what is added to the input, (N, 3, H, W) to the same. A generator with dropout also takes
-            the three tables of `rtdeblur.dropout` as tensors; without them it drops at random in training and
-            not at all in evaluation.
+        sites: dropout layers at inference; None without dropout.
+        traced: whether it is exported with PyTorch's older exporter, which records one run: seconds instead of
+            minutes for thousands of operations, but less simple graphs.
+        exact: names of module classes that compute in float32 in a half precision graph.
+        residual: the change to the input, (N, 3, H, W) to the same shape. A generator with dropout also
+            accepts the three tables of `rtdeblur.dropout` as tensors; without them, dropout is random in
+            training and off in evaluation.
     """
 
     stride: int
@@ -45,26 +45,26 @@ class Generator(nn.Module):
         return next(self.parameters()).dtype
 
     def forward(self, x: Tensor, *signs: Tensor) -> Tensor:
-        """Blurred (N, 3, H, W) in [-1, 1] to restored, same shape and range."""
+        """Restore blurred (N, 3, H, W) in [-1, 1]; same shape and range."""
         return (x + self.residual(x, *signs)).clamp(-1, 1)
 
 
 @dataclass(frozen=True)
 class DeblurGanOptions:
-    """The generator of the paper by default; `RESIZE_CONV` is the variant of its Keras reimplementation.
+    """Options of the paper's generator; `RESIZE_CONV` is the variant of its Keras reimplementation.
 
     Attributes:
-        kind: what a configuration calls it.
+        kind: name in configurations.
         width: channels of the first convolution.
         blocks: residual blocks.
-        dropout: share of values dropped in each block; inference with masks knows 0 and 0.5 alone.
-        activation: of the layers outside the residual blocks.
+        dropout: share of values dropped in each block; inference with masks supports only 0 and 0.5.
+        activation: activation outside the residual blocks.
         norm: instance as in the paper, or batch.
         upsample: transposed convolutions as in the paper, or nearest-neighbour doubling and a convolution,
-            which leaves no checkerboard (Odena et al., Distill 2016).
+            which avoids checkerboards (Odena et al., Distill 2016).
         halve_sum: restored = (input + tanh) / 2 instead of input + tanh.
-        zero_head: the last convolution starts at zero, so that training starts from the identity; the paper
-            draws it like the others.
+        zero_head: initialise the last convolution with zeros, so that training starts from the identity; the
+            paper initialises it like the others.
     """
 
     kind: Literal["deblurgan"] = "deblurgan"
@@ -78,7 +78,7 @@ class DeblurGanOptions:
     zero_head: bool = False
 
     def build(self) -> DeblurGan:
-        """The generator with fresh weights."""
+        """Build the generator with new weights."""
         return DeblurGan(self)
 
 
@@ -98,7 +98,7 @@ class DeblurGanBlock(nn.Module):
         self.norm2 = norm_layer(norm, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) to the same; `mask` (C, H, W) takes the place of random dropout."""
+        """(N, C, H, W) to the same shape; `mask` (C, H, W) replaces random dropout."""
         h = self.relu(self.norm1(self.conv1(x)))
         h = self.dropout(h) if mask is None else h * mask
         return x + self.norm2(self.conv2(h))  # type: ignore[no-any-return]
@@ -157,7 +157,7 @@ class DeblurGan(Generator):
         return [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(channels, half, 3, padding=1)]
 
     def residual(self, x: Tensor, *signs: Tensor) -> Tensor:
-        """What is added to the input: (N, 3, H, W), H and W multiples of 4; `signs` as in `Generator`."""
+        """Return the change to the input: (N, 3, H, W), H and W multiples of 4; `signs`: see `Generator`."""
         features = self.downs(self.stem(x))
         for block, mask in zip(self.blocks, self._masks(x, signs), strict=True):
             features = block(features, mask)
@@ -201,7 +201,7 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class FastOptions:
-    """Our fast generator; the attributes are the arguments of `FastGenerator`."""
+    """Options of our fast generator: the arguments of `FastGenerator`."""
 
     kind: Literal["fast"] = "fast"
     widths: tuple[int, int, int, int] = (16, 48, 96, 192)
@@ -210,16 +210,16 @@ class FastOptions:
     decoder_blocks: tuple[int, int, int] = (2, 2, 1)
 
     def build(self) -> FastGenerator:
-        """The generator with fresh weights."""
+        """Build the generator with new weights."""
         return FastGenerator(self.widths, self.encoder_blocks, self.middle_blocks, self.decoder_blocks)
 
 
 class FastGenerator(Generator):
     """Our fast generator: a four-level U-Net of plain residual blocks at half resolution and below.
 
-    The levels cost about the same a block, since channels double where the area falls to a quarter. Nothing
-    runs at full resolution but the two pixel (un)shuffles, and every operation is a convolution, a ReLU or
-    an addition, which TensorRT and OpenVINO fuse. What was tried beside it: docs/models/fast.md.
+    Blocks of all levels cost about the same, since channels double as the area falls to a quarter. Only the
+    two pixel (un)shuffles run at full resolution, and every operation is a convolution, a ReLU or an
+    addition, which TensorRT and OpenVINO fuse. Other designs that were tried: docs/models/fast.md.
 
     ======================  ============================  =====================
     stage                   output (default widths)       operation
@@ -266,7 +266,7 @@ class FastGenerator(Generator):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def residual(self, x: Tensor) -> Tensor:
-        """What is added to the input: (N, 3, H, W), H and W multiples of 16."""
+        """Return the change to the input: (N, 3, H, W), H and W multiples of 16."""
         features = self.stem(self.unshuffle(x))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):

@@ -1,4 +1,4 @@
-"""What generators and critics share: normalisation, activation, initial weights."""
+"""Layers shared by generators and critics: normalisation, activation, initial weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Activation = Literal["relu", "leaky"]
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """InstanceNorm without scale or shift, by the frame's own statistics in training and at inference alike.
+    """InstanceNorm without scale or shift, with the frame's statistics both in training and at inference.
 
-    The statistics are float32 whatever the input is: a sum over a 720p channel overflows half precision.
+    The statistics are always float32: a sum over a 720p channel overflows half precision.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """A fresh normalisation of `channels` channels."""
+    """Create a normalisation of `channels` channels."""
     return InstanceNorm(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 

@@ -1,6 +1,6 @@
 """VGG features up to conv3_3, from a safetensors file with torchvision's key names.
 
-VGG16 and VGG19 are alike up to there (Simonyan & Zisserman, ICLR 2015, table 1, D and E).
+VGG16 and VGG19 are identical up to there (Simonyan & Zisserman, ICLR 2015, table 1, D and E).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Vgg(nn.Module):
     """Features after the ReLU of conv3_3, as DeblurGAN's equation 4 has them; frozen.
 
     Args:
-        path: a safetensors file that holds `features.0.weight` to `features.14.bias`, more does no harm.
-        convention: the input that the weights were trained for. caffe: BGR, 0 to 255, minus
+        path: a safetensors file with `features.0.weight` to `features.14.bias`; more is ignored.
+        convention: input convention of the weights. caffe: BGR, 0 to 255, minus
             (103.939, 116.779, 123.68). torchvision: RGB in [0, 1], minus (0.485, 0.456, 0.406), over
             (0.229, 0.224, 0.225).
 
@@ -71,7 +71,7 @@ class Vgg(nn.Module):
             ) from None
 
     def prepare(self, pictures: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in [-1, 1] to the input that the weights were trained for."""
+        """Convert (N, 3, H, W) RGB in [-1, 1] to the input convention of the weights."""
         if self.convention == "caffe":
             return (pictures.flip(1) + 1) * 127.5 - self.mean
         return ((pictures + 1) / 2 - self.mean) / self.deviation
@@ -90,7 +90,7 @@ class Vgg(nn.Module):
 
     @torch.no_grad()
     def distance(self, a: Tensor, b: Tensor) -> float:
-        """How unlike two pictures look: LPIPS without its learned weights (Zhang et al., 2018, eq. 1)."""
+        """Perceptual distance of pictures: LPIPS without its learned weights (Zhang et al., 2018, eq. 1)."""
         total = 0.0
         for one, other in zip(self.stages(a), self.stages(b), strict=True):
             unit_one, unit_other = nn.functional.normalize(one), nn.functional.normalize(other)

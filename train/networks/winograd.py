@@ -1,7 +1,7 @@
-"""Convolutions of 3×3 by Winograd's F(4×4, 3×3) (Lavin and Gray, CVPR 2016): a quarter of the products.
+"""3×3 convolutions by Winograd's F(4×4, 3×3) (Lavin and Gray, CVPR 2016), with a quarter of the products.
 
-PyTorch's convolutions on a CPU are direct ones. In float32 these take about half their time, forward and
-backward, from 48 channels on, and differ from them by some 1e-6 of the result's norm.
+PyTorch's CPU convolutions are direct. In float32, these take about half the time, forward and backward, from
+48 channels on, and differ by about 1e-6 of the result's norm.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _TILE = 4
-"""Side of the output that a tile gives; it sees 6 × 6 pixels of the input."""
+"""Side of a tile's output; its input is 6 × 6 pixels."""
 _FEWEST_CHANNELS = 48
-"""With fewer, the transforms cost what the products save."""
+"""Least number of channels; below, the transforms cost as much as the products save."""
 
 
 def use_winograd(network: nn.Module) -> None:
-    """Let a network's convolutions of 3×3, stride 1 and many channels run this way in training on a CPU.
+    """Make a network's 3×3 convolutions with stride 1 and many channels use Winograd in training on a CPU.
 
-    Elsewhere (on another device, in half precision, in evaluation, for sides that are no multiples of 4) they
-    run as before.
+    Otherwise (on another device, in half precision, in evaluation, for sides that are not multiples of 4)
+    they run as before.
     """
     for layer in network.modules():
         if type(layer) is nn.Conv2d and _fits(layer):
@@ -68,7 +68,7 @@ class _Winograd(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """The same steps in the other direction, each transform being linear."""
+        """Apply the same steps in reverse, each transform being linear."""
         points, kernel = ctx.saved_tensors
         grad = gradients[0].permute(0, 2, 3, 1).contiguous()
         count, height, width = grad.shape[:3]
@@ -78,7 +78,7 @@ class _Winograd(torch.autograd.Function):
         weight = weight.view(3, 3, *weight.shape[1:]).permute(3, 2, 0, 1)
         tiles = _transform(_INPUT.T, products @ kernel.mT).view(6, 6, count, rows, columns, -1)
         padded = grad.new_zeros(count, height + 2, width + 2, tiles.shape[-1])
-        # Neighbours share two rows and columns: what no tile of one addition shares is added at once.
+        # Neighbouring tiles share two rows and columns: add tiles that do not overlap in one operation.
         for top, side in ((0, 4), (4, 2)):
             for left, other in ((0, 4), (4, 2)):
                 piece = tiles[top : top + side, left : left + other].permute(2, 3, 0, 4, 1, 5)
@@ -87,21 +87,21 @@ class _Winograd(torch.autograd.Function):
 
 
 def _grid(x: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
-    """A view of (N, H, W, C): windows of height × width, 4 apart: (N, rows, height, columns, width, C)."""
+    """View (N, H, W, C) as windows of height × width, 4 apart: (N, rows, height, columns, width, C)."""
     n, h, w, c = x.stride()
     shape = (x.shape[0], rows, height, columns, width, x.shape[3])
     return x.as_strided(shape, (n, _TILE * h, h, _TILE * w, w, c))
 
 
 def _tiles(x: Tensor, side: int) -> Tensor:
-    """(N, H, W, C) to its windows, 4 apart: (side², tiles, C)."""
+    """Split (N, H, W, C) into windows, 4 apart: (side², tiles, C)."""
     rows, columns = ((extent - side) // _TILE + 1 for extent in x.shape[1:3])
     windows = _grid(x, rows, columns, side, side).permute(2, 4, 0, 1, 3, 5)
     return windows.reshape(side * side, -1, x.shape[3])
 
 
 def _transform(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """M t Mᵀ for each t of (b², …): (a², …), of an a × b matrix."""
+    """Compute M t Mᵀ for each t of (b², …): (a², …), with an a × b matrix."""
     return torch.matmul(torch.kron(matrix, matrix), tiles.flatten(1)).view(-1, *tiles.shape[1:])
 
 

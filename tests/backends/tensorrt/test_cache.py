@@ -419,7 +419,7 @@ def test_of_two_processes_one_builds(tmp_path: Path) -> None:
     first, second = (subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2))
     assert first.stdout
     assert second.stdout
-    # Whichever came second tells that it waits; only then does the build end.
+    # The second process reports that it waits; only then does the build end.
     with selectors.DefaultSelector() as selector:
         for process in (first, second):
             assert process.stdout

@@ -134,7 +134,7 @@ def test_the_target_follows_from_the_machine(
     ("built", "wanted", "serves"),
     [
         (Target("rtx", "1"), Target("rtx", "1", ("8.9",)), True),  # built ahead, portable
-        (Target("rtx", "1"), Target("rtx", "1", ("7.5",)), False),  # which Turing is no part of
+        (Target("rtx", "1"), Target("rtx", "1", ("7.5",)), False),  # which does not include Turing
         (Target("rtx", "1", ("7.5", "8.9")), Target("rtx", "1", ("8.9",)), True),
         (Target("rtx", "1", ("8.9",)), Target("rtx", "1"), False),
         (Target("rtx", "2"), Target("rtx", "1", ("8.9",)), False),

@@ -55,7 +55,7 @@ class Looker:
         return int(row[len(row) // 3]), int(row[2 * len(row) // 3])
 
     def notices(self) -> Any:
-        """What the user sees besides the middle of the picture."""
+        """Return everything visible outside the middle of the picture."""
         return self._screen.shot(self._window)[:60].tobytes()
 
     def leave(self) -> None: ...
@@ -123,7 +123,7 @@ class Seat:
     user: Looker | Browser
 
     def until(self, holds: Callable[[], Any], status: LiveStatus = STATUS) -> None:
-        """Show the status again and again, as a session does, until something holds; nothing is asked."""
+        """Show the status repeatedly, as a session does, until a condition holds; expects no commands."""
         deadline = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < deadline, self.user.sees()

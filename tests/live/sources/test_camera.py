@@ -1,4 +1,4 @@
-"""A camera that OpenCV would give, without one."""
+"""Camera sources, on a fake of OpenCV's camera."""
 
 import sys
 
@@ -29,7 +29,7 @@ def test_pictures_keep_their_colours(fake: type[FakeCapture]) -> None:
     camera = open_source("0", SourceOptions())
     frame = camera.read()
     assert frame is not None
-    assert [p.shape for p in frame.planes] == [(48, 66), (24, 33), (24, 33)]  # 4:2:0 halves even sides alone
+    assert [p.shape for p in frame.planes] == [(48, 66), (24, 33), (24, 33)]  # 4:2:0 needs even sides
     back = to_bgr(frame).astype(int)
     assert np.abs(back[:, 4:28] - (200, 120, 40)).max() <= 4
     assert np.abs(back[:, 36:] - (30, 60, 220)).max() <= 4

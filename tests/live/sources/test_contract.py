@@ -101,7 +101,7 @@ def test_frames_come_in_order_at_rising_times(kind: Kind) -> None:
         source = open_source(name, QUICK)
         frames = read_all(source)
         source.close()
-    assert len(frames) >= FRAMES - 1  # RTSP cannot tell that the last picture is whole
+    assert len(frames) >= FRAMES - 1  # RTSP does not mark the end of the last picture
     levels = [float(f.planes[0].mean()) for f in frames]
     assert all(a < b for a, b in pairwise(levels))
     times = [f.pts * f.time_base for f in frames[1:]]  # FFmpeg leaves RTSP's first picture without one

@@ -14,7 +14,7 @@ from rtdeblur.live.sources.listing import CameraName, cameras
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for that of the kernel; it lists nothing yet."""
+    """A fake of the kernel's folder, still empty."""
     monkeypatch.setattr(listing, "_SYSFS", tmp_path)
     monkeypatch.setattr("sys.platform", "linux")
     return tmp_path

@@ -1,4 +1,4 @@
-"""Photos in and out: samples, transparency, orientation, profiles, metadata; and files that are none."""
+"""Photos in and out: samples, transparency, orientation, profiles, metadata; and unsupported files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/></x:xmpmeta>'
 
 
 def rewrite(source: Path, output: Path, *, add: int = 0, overwrite: bool = False) -> list[str]:
-    """Send a file through reader and writer, its colours lighter by `add` of 255; give its warnings."""
+    """Pass a file through reader and writer, lighter by `add` of 255; return its warnings."""
     with PictureReader(source) as reader, PictureWriter(reader, output, overwrite=overwrite) as writer:
         for frame in reader:
             batch = FrameBatch.stack([frame])
@@ -64,7 +64,7 @@ def exif(orientation: int = 1) -> bytes:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What a viewer sees of a file besides its samples."""
+    """Return the metadata of a file that viewers show."""
     with Image.open(path) as image:
         image.load()
         tags = image.getexif()
@@ -390,7 +390,7 @@ def test_the_first_of_several_pages_is_restored_with_a_warning(tmp_path: Path) -
     np.testing.assert_array_equal(shown(tmp_path / "out.tif"), smooth(3))
 
 
-# What is no picture, or none that can be restored.
+# Not a picture, or not a supported one.
 
 
 def cmyk(path: Path) -> None:

@@ -39,7 +39,7 @@ def clip(make_clip: MakeClip) -> Path:
 def rewrite(
     source: Path, target: Path, *, stop: int | None = None, **options: object
 ) -> tuple[int, list[str]]:
-    """Write a file, or its first frames and then give up; give the frames done before, and warnings."""
+    """Write a file, or only its first frames; return the frames done before, and warnings."""
     reader = FileReader(source)
     writer = FileWriter(reader, target, **{"resume": True, **options})
     try:
@@ -325,7 +325,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A folder that is nobody's job, with a file that is named like one of a job."""
+    """Make an unrelated folder with a file named like a job's."""
     folder = tmp_path / "documents"
     (folder / "sub").mkdir(parents=True)
     for name in ("thesis.txt", "sub/y", "00000000.segment", "job.json", "lock"):

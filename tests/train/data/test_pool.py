@@ -110,7 +110,7 @@ def test_waiting_for_late_examples_is_counted(pairs: TrainingPairs, monkeypatch:
     monkeypatch.setattr("train.data.pool.time.perf_counter", lambda: clock)
     pool = ExamplePool(pairs, SMALL, 4)
     pool.fill()
-    assert pool.waited == 0  # nobody trains yet
+    assert pool.waited == 0  # before training starts
     pool.draw(0)
     assert pool.waited == 0
     pool.draw(3)

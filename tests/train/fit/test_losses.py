@@ -68,7 +68,7 @@ def test_the_original_gan_s_losses_are_logarithms_of_probabilities() -> None:
 
 def test_the_penalty_s_norm_is_over_the_whole_picture() -> None:
     # D(x) = Σ w·x has the gradient w everywhere: its length over 3×4×5 values is |w|·√60. A norm over the
-    # channels alone would be |w|·√3 at every pixel.
+    # a norm only over channels would be |w|·√3 at every pixel.
     w = 0.5
     got = losses.gradient_penalty(
         lambda x: (w * x).sum((1, 2, 3)), torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)

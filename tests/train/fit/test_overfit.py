@@ -39,7 +39,7 @@ NARROW_FAST = FastOptions(
 NARROW_PAPER = DeblurGanOptions(width=16, blocks=2)
 
 
-PIX2PIX_L1 = LossOptions(l1=100.0)  # where VGG's weights are not at hand
+PIX2PIX_L1 = LossOptions(l1=100.0)  # without VGG's weights
 
 
 def overfit(
@@ -49,7 +49,7 @@ def overfit(
     steps: int,
     loss: LossOptions = PIX2PIX_L1,
 ) -> list[float]:
-    """PSNR in dB of one pair before and after some steps on it alone."""
+    """Return the PSNR in dB of one pair before and after training only on it."""
     config = Config(
         output="", data=data, crop=SIZE, clip=0.5, generator=generator, loss=loss,
         schedule=ScheduleOptions(steps, decay_steps=steps // 2),
@@ -96,7 +96,7 @@ def test_the_full_generators_overfit_one_pair(
 def test_the_full_generators_overfit_a_real_pair_by_all_losses(
     generator: DeblurGanOptions | FastOptions, plain_data: PlainData
 ) -> None:
-    # Features alone tell colours late: the paper's loss needs thousands of steps to get there.
+    # Feature losses learn colours late: the paper's loss would need thousands of steps.
     loss = LossOptions(l1=100.0, perceptual=3e-4, vgg=os.environ["RTDEBLUR_VGG"], vgg_input="caffe")
     before, after = overfit(generator, plain_data(Path(os.environ["RTDEBLUR_PAIRS"])), 5e-4, 600, loss)
     assert before < 30

@@ -25,7 +25,7 @@ def auto(config: Config, **options: object) -> Config:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, int], float]:
-    """Speeds by arithmetic and processes, on a machine of four cores; what is not in it gives 1."""
+    """Fake speeds by arithmetic and processes, on a machine of four cores; others are 1."""
     speeds: dict[tuple[str, int], float] = {}
     monkeypatch.setattr(speed, "usable_cores", lambda: 4)
     monkeypatch.setattr(

@@ -27,6 +27,7 @@ from train.measure.card import (
     write_card,
 )
 from train.measure.metadata import architecture, nameless, training
+from train.measure.suite import Suite
 from train.networks.generators import FastOptions
 
 TEMPLATE = """+++
@@ -38,6 +39,10 @@ hours = 3
 {data}
 
 {tables[two]}
+
+{suite}
+
+{worst}
 
 From {scores[two][psnr_in]:.2f} to {scores[two][psnr_out]:.2f} dB;
 flicker {scores[three][flicker][flicker_sharp]:.1f}; noise
@@ -74,7 +79,8 @@ def test_a_card_and_both_manifests_are_measured_and_written(
     state = {"step": 6, "config": to_table(config)}
     save_checkpoint(checkpoint, {"ema": _averaged(config)}, state)
     sets = [PairSet("two", tmp_path / "pairs"), PairSet("three", make_pairs(3, "clip"), clip=True)]
-    measure_model("mine", checkpoint, None, sets, root)
+    make_pairs(2, "suite/gopro-test")
+    measure_model("mine", checkpoint, None, sets, Suite(tmp_path / "suite"), root)
     text = write_card("mine", root).read_text()
 
     full, half = (
@@ -97,6 +103,10 @@ def test_a_card_and_both_manifests_are_measured_and_written(
     }  # fmt: skip
     assert f"From {score['psnr_in']:.2f} to" in text
     assert f"| **mean** | {score['psnr_in']:.2f} |" in text
+    suite = full["scores"]["suite"]["gopro-test"]
+    assert f"| gopro-test | {suite['psnr_in']:.2f} | {suite['psnr_out']:.2f} | +0.000 | " in text
+    worst = text[text.index("| picture | PSNR in | gain |") :]
+    assert worst.count("+0.00 | 100.0 |") == 5  # of the five pictures in two and three
     assert text.startswith("# mine, ")
     assert "- two scenes: CC0" in text
     assert "widths = [4, 8, 8, 8]" in text
@@ -140,7 +150,7 @@ def test_the_readme_picture_is_restored_by_the_default_model(root: Path) -> None
 
 def test_a_placeholder_without_a_value_is_an_error(root: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"mine\.md has a place .*KeyError 'parameters'; measure the model first"
+        ConfigError, match=r"mine\.md has a placeholder .*KeyError 'parameters'; measure the model first"
     ):
         write_card("mine", root)
     assert not (root / "docs/models/mine.md").exists()

@@ -115,7 +115,7 @@ def test_the_mean_needs_all_four_decisive_sets(folder: Path, tmp_path: Path) -> 
         ["gopro-clip", "reds-small"],
         {},
     )
-    assert "Missing, and not measured: gopro-clip, reds-small." in path.read_text()
+    assert "Missing sets: gopro-clip, reds-small." in path.read_text()
     assert "No mean gain" in path.read_text()
 
 
@@ -235,7 +235,7 @@ def test_a_curve_grows_by_a_row_and_is_drawn(measured: Path, tmp_path: Path) -> 
 
 
 def test_a_curve_reports_missing_values(measured: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"does not say core_hours; give --core-hours"):
+    with pytest.raises(ConfigError, match=r"has no core_hours; give --core-hours"):
         append_row(tmp_path / "curve.csv", measured)
     assert not (tmp_path / "curve.csv").exists()
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")

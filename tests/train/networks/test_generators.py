@@ -35,7 +35,7 @@ def shapes(generator: Generator, size: tuple[int, int]) -> dict[str, tuple[int, 
 
 
 def test_the_paper_s_generator_has_11_38_million_parameters() -> None:
-    # 6.07 M is what is left where the second convolution of each block is dropped.
+    # 6.07 M would remain without the second convolution of each block.
     assert parameters(DeblurGanOptions().build()) == 11_378_179
     block = DeblurGanOptions().build().blocks[0]
     assert [name for name, m in block.named_modules() if isinstance(m, nn.Conv2d)] == ["conv1", "conv2"]
