@@ -270,10 +270,11 @@ def _are_sites(sites: object) -> bool:
 
 def _locate(name: str) -> Path:
     base = name.removesuffix(_HALF)
-    for names, folder in ((bundled_models, lambda: _FOLDER), (user_models, user_folder)):
-        if base in names():
-            full = folder() / f"{name}.onnx"
-            return full if full.is_file() else folder() / f"{base}{_HALF}.onnx"
+    is_bundled = base in bundled_models()
+    if is_bundled or base in user_models():
+        folder = _FOLDER if is_bundled else user_folder()
+        full = folder / f"{name}.onnx"
+        return full if full.is_file() else folder / f"{base}{_HALF}.onnx"
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):
         known = ", ".join([*bundled_models(), *user_models(), IDENTITY])

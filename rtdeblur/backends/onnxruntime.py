@@ -121,7 +121,7 @@ class OnnxRuntimeBackend(Backend):
         self._model = _exact(model) if on_cpu and precision == "auto" else model.variant(precision)
         self._where, self._mode = device, mode
         self._dropout, self._stopped = dropout, stopped
-        self._sessions: dict[tuple[Any, ...], Any] = {}
+        self._sessions: dict[tuple[Any, ...], tuple[Any, dict[str, NDArray[Any]]]] = {}
         title = self._provider.title
         self.device = "CPU" if on_cpu else f"{_card(title, device)} by {title}"
         runs_in = self._model.manifest.precision

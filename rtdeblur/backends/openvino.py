@@ -244,7 +244,7 @@ def device_name(core: ov.Core, device: Device) -> str:
     Raises:
         BackendError: this machine has no such device, or OpenVINO no driver for it.
     """
-    known = list(core.available_devices)
+    known: list[str] = list(core.available_devices)
     gpus = [name for name in known if name.partition(".")[0] == "GPU"]
     if device.kind == "auto":
         return next((name for name in gpus if _is_discrete(core, name)), "CPU")

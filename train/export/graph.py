@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
@@ -177,7 +177,7 @@ def to_onnx(
             program = torch.onnx.export(
                 graph.eval(),
                 tuple(inputs.values()),
-                None if options["dynamo"] else buffer,
+                cast(Any, None if options["dynamo"] else buffer),  # it takes what is like a file too
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,

@@ -127,7 +127,7 @@ def _(x: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-torch.onnx.register_custom_op_symbolic(
+torch.onnx.register_custom_op_symbolic(  # type: ignore[attr-defined]
     "rtdeblur::plain_network", lambda g, x: g.op(f"{_DOMAIN}::{_PLACEHOLDER}", x).setType(x.type()), OPSET
 )
 
@@ -224,7 +224,7 @@ def _check_picture(value: onnx.ValueInfoProto, path: Path) -> None:
 
 
 def _opset(proto: onnx.ModelProto) -> int:
-    return next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    return int(next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")))
 
 
 def _line(error: Exception) -> str:

@@ -20,8 +20,8 @@ class Generator(nn.Module):
     Attributes:
         stride: H and W of its input are multiples of this.
         sites: dropout layers at inference; None without dropout.
-        traced: whether it is exported with PyTorch's older exporter, which records one run: seconds instead of
-            minutes for thousands of operations, but less simple graphs.
+        traced: whether to export it with PyTorch's older exporter, which records one run: seconds instead
+            of minutes for thousands of operations, but less simple graphs.
         exact: names of module classes that compute in float32 in a half precision graph.
         residual: the change to the input, (N, 3, H, W) to the same shape. A generator with dropout also
             accepts the three tables of `rtdeblur.dropout` as tensors; without them, dropout is random in

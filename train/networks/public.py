@@ -351,11 +351,11 @@ def _fftformer(network: nn.Module) -> None:
             module.register_buffer("forward_dft", forward, persistent=False)
             module.register_buffer("inverse_dft", inverse, persistent=False)
             if type(module).__name__ == "DFFN":
-                scale = module.fft.detach().flatten(1)  # type: ignore[union-attr, operator]
+                scale = module.fft.detach().flatten(1)  # type: ignore[operator]
                 module.register_buffer("spectrum", torch.cat([scale, scale], 1)[:, None], persistent=False)
-                module.forward = MethodType(_filter_forward, module)  # type: ignore[method-assign]
+                module.forward = MethodType(_filter_forward, module)
             else:
-                module.forward = MethodType(_attention_forward, module)  # type: ignore[method-assign]
+                module.forward = MethodType(_attention_forward, module)
 
 
 def _fourier(side: int) -> tuple[Tensor, Tensor]:
