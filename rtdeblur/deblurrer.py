@@ -55,7 +55,8 @@ class ModelOptions(TypedDict, total=False):
 
     model: str | Path | Model
     strength: float
-    backend: Literal["auto", "openvino", "tensorrt"]
+    backend: Literal["auto", "openvino", "onnxruntime", "tensorrt"]
+    device: str
     precision: Precision
     dropout: Policy | None
     seed: int
@@ -139,7 +140,9 @@ class Deblurrer:
             changes nothing.
         strength: scale of the change, out = in + strength · (restored − in), from 0 (the input, bit for bit)
             through 1 (the model's result) to 2.
-        backend: "openvino" runs on the CPU, "tensorrt" on an NVIDIA GPU; "auto" prefers the GPU.
+        backend: "tensorrt" runs on an NVIDIA GPU, "openvino" and "onnxruntime" on the CPU and other devices;
+            "auto" prefers a GPU.
+        device: "auto", "cpu", "gpu", "gpu.1" (the second GPU) or "npu".
         precision: "auto" is the fastest on this machine, "fp32" is exact.
         dropout: "paper" (one mask throughout) or "off"; None for the model's default.
         seed: seed of the dropout mask.
@@ -154,7 +157,8 @@ class Deblurrer:
         model: str | Path | Model = DEFAULT_MODEL,
         *,
         strength: float = FULL,
-        backend: Literal["auto", "openvino", "tensorrt"] = "auto",
+        backend: Literal["auto", "openvino", "onnxruntime", "tensorrt"] = "auto",
+        device: str = "auto",
         precision: Precision = "auto",
         dropout: Policy | None = None,
         seed: int = 0,
@@ -165,7 +169,13 @@ class Deblurrer:
             loaded = model if isinstance(model, Model) else Model.load(str(model))
             engines = EngineOptions(folder=Path(engine_dir) if engine_dir else None, notice=log.info)
             opened = open_backend(
-                backend, loaded, precision=precision, dropout=dropout, seed=seed, engines=engines
+                backend,
+                loaded,
+                precision=precision,
+                device=device,
+                dropout=dropout,
+                seed=seed,
+                engines=engines,
             )
         self._backend: StrengthBackend | None = StrengthBackend(opened, strength)
         log.info("model %s; %s", loaded.manifest.name, self.description)
@@ -367,8 +377,8 @@ def _picture(planes: Planes, index: int, given: NDArray[Any]) -> NDArray[Any]:
 
 
 _OPTION = re.compile(
-    r"--(model|backend|precision|dropout) (\w+)"
-    r"|--(model|backend|precision|dropout|seed|strength|engine-dir|codec|crf|preset|start|duration|max-pixels)\b"
+    r"--(model|backend|device|precision|dropout) (\w+)"
+    r"|--(model|backend|device|precision|dropout|seed|strength|engine-dir|codec|crf|preset|start|duration|max-pixels)\b"
     r"|(?<!\S)-y\b|(?<=\()-y\b"
 )
 

@@ -89,6 +89,17 @@ def read_own(path: Path, most: int) -> bytes:
         return _read(file, path, most)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file atomically."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(3)}.part")
+    try:
+        with os.fdopen(create(part, mode=0o600), "wb") as file:
+            file.write(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def check_file(path: Path) -> os.stat_result:
     """Check that a file belongs to the user; raises like `read_own`.
 

@@ -24,6 +24,7 @@ class HostReason(Enum):
     """Reason why frames are in host memory; the value is the text for the user, `{}` for a name."""
 
     BACKEND = "required by {}"
+    DEVICE = "required by --device {}"
     ENCODER = "{} encodes on the CPU"
     ENCODER_INPUT = "required by encoder {}"
     QUALITY = "--crf and --preset select a CPU encoder"
@@ -62,6 +63,7 @@ class Wanted:
         codec: FFmpeg's name of an encoder, or auto.
         quality: whether crf or preset was given, which under auto select a CPU encoder.
         deinterlace: whether to deinterlace.
+        device: as in `rtdeblur.backends.open_backend`.
     """
 
     decoder: str = "auto"
@@ -69,12 +71,15 @@ class Wanted:
     codec: str = "auto"
     quality: bool = False
     deinterlace: bool = False
+    device: str = "auto"
 
     @property
     def obstacle(self) -> Obstacle | None:
         """Obstacle that does not depend on the file; None if there is none."""
-        if self.backend == "openvino":
+        if self.backend in ("openvino", "onnxruntime"):
             return Obstacle(HostReason.BACKEND, self.backend)
+        if self.device not in ("auto", "gpu"):
+            return Obstacle(HostReason.DEVICE, self.device)
         if self.codec == "auto" and self.quality:
             return Obstacle(HostReason.QUALITY)
         if self.codec != "auto" and not is_nvenc(self.codec):

@@ -7,6 +7,8 @@ values of the same shapes; it contains everything in between.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +45,10 @@ _MOST_MASKS = 1 << 16
 _FOLDER = Path(__file__).parent / "models"
 _HALF = "-fp16"
 """Suffix of the name of a half precision bundle."""
+_NAME = re.compile(r"[\w][\w.+-]{0,79}", re.ASCII)
+
+FOLDER_VARIABLE = "RTDEBLUR_MODEL_DIR"
+"""Environment variable that names another folder for the user's own models."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,10 @@ class Model:
 
     @classmethod
     def load(cls, name: str) -> Model:
-        """Load IDENTITY or a bundled model by name, or any model by the path of its `.onnx` or `.json`.
+        """Load a model by name or path.
+
+        Args:
+            name: IDENTITY, a bundled model, one of the user's own, or the path of an `.onnx` or `.json`.
 
         Raises:
             ModelError: it is unknown, incomplete, damaged or of a newer format.
@@ -205,8 +214,49 @@ class Model:
 
 def bundled_models() -> list[str]:
     """Return the names of the bundled models, the default first, without their fp16 variants."""
-    names = {path.stem.removesuffix(_HALF) for path in _FOLDER.glob("*.json")}
-    return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
+    return sorted(_names_in(_FOLDER), key=lambda name: (name != DEFAULT_MODEL, name))
+
+
+def user_folder() -> Path:
+    """Return the folder of the user's own models, which may not exist; RTDEBLUR_MODEL_DIR overrides it."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("rtdeblur", appauthor=False) / "models"
+
+
+def user_models() -> list[str]:
+    """Return the names of the user's own models, sorted, without their fp16 variants."""
+    return sorted(_names_in(user_folder()) - {*bundled_models(), IDENTITY})
+
+
+def new_name(name: str) -> str:
+    """Check the name of a new model for `user_folder`.
+
+    Raises:
+        ModelError: it is not a valid file name, or the name of a bundled model.
+    """
+    if not _NAME.fullmatch(name) or name.endswith((_HALF, ".onnx", ".json")):
+        raise ModelError(
+            f"{name!r} cannot name a model; expected letters, digits, '.', '_', '+' and '-', "
+            f"at most 80, and no {_HALF} at the end"
+        )
+    if name in (*bundled_models(), IDENTITY):
+        raise ModelError(f"the name {name!r} is taken by a bundled model; choose another")
+    return name
+
+
+def files_of(folder: Path, name: str) -> list[Path]:
+    """Return the existing files of a model in a folder, in both precisions."""
+    stems = (name, f"{name}{_HALF}")
+    paths = [folder / f"{stem}{suffix}" for stem in stems for suffix in (".onnx", ".json")]
+    return [path for path in paths if path.is_file()]
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {path.stem.removesuffix(_HALF) for path in folder.glob("*.json")}
 
 
 def _are_sites(sites: object) -> bool:
@@ -219,12 +269,15 @@ def _are_sites(sites: object) -> bool:
 
 
 def _locate(name: str) -> Path:
-    if name.removesuffix(_HALF) in bundled_models():
-        full = _FOLDER / f"{name}.onnx"
-        return full if full.is_file() else _FOLDER / f"{name.removesuffix(_HALF)}{_HALF}.onnx"
+    base = name.removesuffix(_HALF)
+    is_bundled = base in bundled_models()
+    if is_bundled or base in user_models():
+        folder = _FOLDER if is_bundled else user_folder()
+        full = folder / f"{name}.onnx"
+        return full if full.is_file() else folder / f"{base}{_HALF}.onnx"
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):
-        known = ", ".join([*bundled_models(), IDENTITY])
+        known = ", ".join([*bundled_models(), *user_models(), IDENTITY])
         raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of an .onnx file")
     if not path.with_suffix(".onnx").is_file():
         raise ModelError(

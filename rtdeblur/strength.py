@@ -76,7 +76,7 @@ class StrengthBackend(Backend):
     def __init__(self, inner: Backend, strength: float = FULL) -> None:
         self._inner = inner
         self.strength = strength
-        self.name, self.slots = inner.name, inner.slots
+        self.name, self.device, self.slots = inner.name, inner.device, inner.slots
 
     @property
     def strength(self) -> float:

@@ -31,6 +31,8 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The developer's own models are none of the tests' business.
+    os.environ["RTDEBLUR_MODEL_DIR"] = str(Path(__file__).with_name("no-such-folder"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before the selection by marker

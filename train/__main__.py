@@ -128,6 +128,9 @@ def curve(curve: Path, suite: Path | None, core_hours: float | None, crops: int 
 @click.option("--pictures", type=FOLDER, help="Real frames for comparing the graphs.")
 @click.option("--licence", help="Licence of the weights, an SPDX identifier.")
 @click.option("--dropout", type=click.Choice(["off", "paper"]), default="off", show_default=True)
+@click.option(
+    "--plain", is_flag=True, help="Only NAME-plain.onnx: float32 RGB from 0 to 1, for other programs."
+)
 @click.option("--half-only", is_flag=True, help="Skip the fp32 bundle, which is twice as large.")
 @click.option("--config", type=FILE, help="Configuration of the network, if not in the checkpoint.")
 @click.option("--manifest", type=FILE, help="An earlier manifest, whose training and scores are reused.")
@@ -143,6 +146,7 @@ def export(
     pictures: Path | None,
     manifest: Path | None,
     engine: str | None,
+    plain: bool,
     **facts: Any,
 ) -> None:
     """Write the fp32 and fp16 bundles of CHECKPOINT to FOLDER, after checking their results."""
@@ -153,12 +157,55 @@ def export(
         name, dropout = facts["name"], facts["dropout"]
         click.echo(export_engine(checkpoint, folder, name, engine, dropout=dropout, config=config))
         return
+    if plain:
+        from train.export.bundle import export_plain_checkpoint
+
+        click.echo(export_plain_checkpoint(checkpoint, folder, facts["name"], config))
+        return
     if not pictures or not facts["licence"]:
         raise click.UsageError("A bundle needs --pictures and --licence.")
     from train.export.bundle import Bundle, export_checkpoint
 
     for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
         click.echo(path)
+
+
+@cli.command("import")
+@click.argument("source", type=FILE, metavar="CHECKPOINT")
+@click.option("--name", help="Name for --model.  [default: the file's]")
+@click.option("--licence", default="unstated", show_default=True, help="Of the weights, an SPDX name.")
+@click.option("-o", "--output", "folder", type=NEW_FOLDER, help="Folder.  [default: your own models]")
+@click.option("-y", "--overwrite", is_flag=True, help="Replace a model of that name.")
+@click.option(
+    "--range",
+    "values",
+    type=click.Choice(["0..1", "-1..1"]),
+    default="0..1",
+    show_default=True,
+    help="Of the values of an ONNX file.",
+)
+@click.option(
+    "--multiple",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="An ONNX file takes heights and widths that are multiples of this.",
+)
+def import_(values: str, **words: Any) -> None:
+    """Make a model of CHECKPOINT, public weights of a deblurring network, or of a plain ONNX file.
+
+    Reads .pth (tensors only: no code is run), .safetensors, and .onnx with RGB pictures, (N, 3, H, W), in and
+    out. A half-precision graph is written only if it computes what the float32 one does.
+    """
+    from train.export.imported import Import, import_network
+
+    done = import_network(Import(signed=values == "-1..1", **words))
+    for path in done.paths:
+        click.echo(path)
+    if done.without_half:
+        click.echo(f"no fp16 variant: {done.without_half}", err=True)
+    if not words["folder"]:
+        click.echo(f"run it with: rtdeblur VIDEO --model {done.name}", err=True)
 
 
 @cli.command()

@@ -23,3 +23,7 @@ class DivergedError(RtdeblurError):
 
 class ParityError(RtdeblurError):
     """An exported graph computes wrong results."""
+
+
+class ExportError(RtdeblurError):
+    """A network cannot be written as ONNX, or an ONNX file cannot be used."""

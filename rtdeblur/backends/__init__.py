@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, get_args
 
-from rtdeblur.errors import BackendError, DependencyError, UsageError
+from rtdeblur.errors import BackendError, DependencyError, RtdeblurError, UsageError
 from rtdeblur.model import Model, Precision
 
 if TYPE_CHECKING:  # NumPy, which the command line's help does without
     from rtdeblur.backends.base import Backend, EngineOptions, Mode
+    from rtdeblur.backends.devices import Device
     from rtdeblur.dropout import Dropout, Policy
 
-BACKENDS = ("auto", "openvino", "tensorrt")
+BACKENDS = ("auto", "openvino", "onnxruntime", "tensorrt")
 """Names that `open_backend` and `--backend` accept."""
+
+_SERVING = {
+    "auto": ("tensorrt", "onnxruntime", "openvino"),
+    "gpu": ("tensorrt", "onnxruntime", "openvino"),
+    "npu": ("openvino", "onnxruntime"),
+    "cpu": ("openvino",),
+}
+"""Backends that `auto` tries, by kind of device: the first that starts runs."""
 
 
 def open_backend(
@@ -20,6 +31,7 @@ def open_backend(
     model: Model | None,
     *,
     precision: Precision = "auto",
+    device: str = "auto",
     mode: Mode = "throughput",
     dropout: Policy | None = None,
     seed: int = 0,
@@ -28,54 +40,112 @@ def open_backend(
     """Start a backend.
 
     Args:
-        name: one of BACKENDS; auto is tensorrt if a GPU and TensorRT are available, else openvino.
+        name: one of BACKENDS; auto is tensorrt, or else onnxruntime, if it starts on a GPU, else openvino.
         model: model to run; None and the model identity pass frames through, whatever the name.
-        precision: auto is the fastest on this machine; fp32 is exact; fp16 needs tensorrt.
+        precision: auto is the fastest on this machine; fp32 is exact; fp16 needs a GPU or NPU.
+        device: auto, cpu, gpu, gpu.1 (the second GPU) or npu.
         mode: throughput for files, latency for live video.
         dropout: paper keeps one mask for the whole stream, off disables it; None uses the manifest's default.
         seed: seed of the dropout mask, 0 or more.
         engines: options for building and caching TensorRT engines.
 
     Raises:
-        BackendError: the name is unknown, or the backend cannot start on this machine.
+        BackendError: the name is unknown, or the backend cannot start on this machine or device.
         DependencyError: an optional package is not installed.
         ModelError: the bundle has no graph of that precision.
-        UsageError: dropout is requested of a model without it.
+        UsageError: the device's name is unknown, or dropout is requested of a model without it.
     """
     if name not in BACKENDS:
         raise BackendError(f"no backend is called {name!r}; try one of {', '.join(BACKENDS)}")
     if precision not in get_args(Precision):
         raise BackendError(f"precision is {precision!r}; try one of {', '.join(get_args(Precision))}")
+    from rtdeblur.backends.base import EngineOptions
+    from rtdeblur.backends.devices import Device
+
+    where = Device.parse(device)
     if model is None or not model.has_graph:
         from rtdeblur.backends.identity import IdentityBackend
 
         return IdentityBackend()
-    from rtdeblur.backends.base import EngineOptions
-
     mask = _stream_dropout(model, dropout, seed)
-    engines = engines or EngineOptions()
-    reason = ""
-    if name != "openvino":
+    start = _Start(model, precision, where, mode, mask, engines or EngineOptions())
+    if name != "auto":
+        return start.backend(name)
+    refusals: list[tuple[str, RtdeblurError]] = []
+    for candidate in _SERVING[where.kind]:
+        if candidate == "onnxruntime" and not _has_accelerators():
+            continue
+        try:
+            backend = start.backend(candidate, auto=True)
+        except (BackendError, DependencyError) as error:
+            refusals.append((candidate, error))
+        else:
+            backend.description += "".join(f"; not {who}: {error.problem}" for who, error in refusals)
+            return backend
+    if where.kind == "auto":
+        raise refusals[0][1]
+    reasons = "; ".join(f"{who}: {error.problem}" for who, error in refusals)
+    raise BackendError(f"nothing runs on {where} here: {reasons}", "try --device auto")
+
+
+def _has_accelerators() -> bool:
+    """Whether ONNX Runtime is here, and a build of it that knows GPUs."""
+    if find_spec("onnxruntime") is None:
+        return False
+    from rtdeblur.backends.onnxruntime import accelerators
+
+    try:
+        return bool(accelerators())
+    except (BackendError, DependencyError):
+        return False
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a backend is started with."""
+
+    model: Model
+    precision: Precision
+    device: Device
+    mode: Mode
+    dropout: Dropout | None
+    engines: EngineOptions
+
+    def backend(self, name: str, *, auto: bool = False) -> Backend:
+        """Start a backend; `auto` refuses what it would only try, or what another runs better."""
+        if name == "tensorrt":
+            return self._tensorrt(listed_only=auto)
+        common: dict[str, Any] = {
+            "precision": self.precision,
+            "device": self.device,
+            "mode": self.mode,
+            "dropout": self.dropout,
+            "stopped": self.engines.stopped,
+        }
+        if name == "onnxruntime":
+            from rtdeblur.backends.onnxruntime import OnnxRuntimeBackend
+
+            return OnnxRuntimeBackend(self.model, accelerated=auto, **common)
+        from rtdeblur.backends.openvino import OpenVINOBackend
+
+        return OpenVINOBackend(self.model, **common)
+
+    def _tensorrt(self, *, listed_only: bool) -> Backend:
         from rtdeblur.backends.tensorrt import SLOTS, TensorRTBackend
 
-        try:
-            return TensorRTBackend.open(
-                model,
-                precision=precision,
-                slots=SLOTS if mode == "throughput" else 1,
-                dropout=mask,
-                options=engines,
-                listed_only=name == "auto",
+        if self.device.kind not in ("auto", "gpu") or self.device.index:
+            raise BackendError(
+                f"tensorrt runs on the first GPU that CUDA shows, not on {self.device}",
+                "set CUDA_VISIBLE_DEVICES to choose one",
             )
-        except (BackendError, DependencyError) as error:
-            if name == "tensorrt" or precision == "fp16":
-                raise
-            reason = f"; not tensorrt: {error.problem}"
-    from rtdeblur.backends.openvino import OpenVINOBackend
-
-    backend = OpenVINOBackend(model, precision=precision, mode=mode, dropout=mask, stopped=engines.stopped)
-    backend.description += reason
-    return backend
+        return TensorRTBackend.open(
+            self.model,
+            precision=self.precision,
+            slots=SLOTS if self.mode == "throughput" else 1,
+            dropout=self.dropout,
+            options=self.engines,
+            listed_only=listed_only,
+        )
 
 
 def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout | None:

@@ -17,8 +17,11 @@ from rtdeblur.frames import Colour, FrameBatch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rtdeblur.model import Model
+
 
 Mode = Literal["throughput", "latency"]
+
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: calling it waits and returns the restored batch. Call once, in order of submission."""
@@ -38,6 +41,8 @@ class Backend(Protocol):
     """One line for the user: what runs, and why it was chosen."""
     fingerprint: Mapping[str, str]
     """Everything besides the model's graph that affects the restored bytes, as machine-readable values."""
+    device: str = "CPU"
+    """Where it runs, for people: CPU, or the name of a GPU or NPU."""
     slots: int = 1
     """Batches that `submit` may have in flight."""
     unrestored: int = 0
@@ -88,6 +93,20 @@ class EngineOptions:
     notice: Notice = lambda _: None
     on_progress: BuildProgress | None = None
     stopped: Callable[[], bool] = lambda: False
+
+
+def check_size(size: tuple[int, ...], model: Model) -> None:
+    """Refuse a frame that is smaller than a model's stride, which the graph could not pad by reflection.
+
+    Raises:
+        BackendError: the frame is too small.
+    """
+    stride = model.manifest.stride
+    if min(size) < stride:
+        raise BackendError(
+            f"a frame of {size[1]}×{size[0]} is too small for {model.manifest.name!r}, "
+            f"which needs at least {stride}×{stride}; try --model identity"
+        )
 
 
 def fingerprint_of(dropout: Dropout | None) -> str:

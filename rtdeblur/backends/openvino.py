@@ -1,17 +1,19 @@
-"""OpenVINO backend: inference on the CPU."""
+"""OpenVINO backend: inference on the CPU, or on a GPU or NPU that OpenVINO has a driver for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import openvino as ov
 
 from rtdeblur import system
-from rtdeblur.backends.base import Backend, Mode, colour_inputs, fingerprint_of
+from rtdeblur.backends import gate
+from rtdeblur.backends.base import Backend, Mode, check_size, colour_inputs, fingerprint_of
+from rtdeblur.backends.devices import CPU, Device
 from rtdeblur.backends.sanity import put_back_broken
 from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError, InterruptedRunError
@@ -35,18 +37,20 @@ class OpenVINOBackend(Backend):
     """Runs a video graph with static shapes, compiled once per frame size.
 
     The frames of a batch are independent requests, so batching does not change the output bytes. Video of
-    more than 8 bits runs the same graph with uint16 planes.
+    more than 8 bits runs the same graph with uint16 planes. Before its first frame of a size, a device other
+    than the CPU must restore a test picture like the CPU (`rtdeblur.backends.gate`).
 
     Args:
         model: the bundle.
-        precision: auto is bf16 on CPUs that are fast in it, else fp32.
+        precision: on the CPU, auto is bf16 if that is fast, else fp32; on other devices, the fp16 graph.
+        device: auto is a discrete GPU if there is one, else the CPU.
         mode: throughput runs several frames in parallel; latency uses all cores for one frame.
         dropout: the stream's mask, for a graph with dropout tables as inputs.
         stopped: polled during inference; True abandons it and raises InterruptedRunError.
 
     Raises:
-        BackendError: precision is fp16, OpenVINO cannot read the graph, or a frame is smaller than the
-            model's stride.
+        BackendError: there is no such device, precision is fp16 on the processor, OpenVINO cannot read the
+            graph, or a frame is smaller than the model's stride.
     """
 
     name = "openvino"
@@ -56,13 +60,11 @@ class OpenVINOBackend(Backend):
         model: Model,
         *,
         precision: Precision = "auto",
+        device: Device = CPU,
         mode: Mode = "throughput",
         dropout: Dropout | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        if precision == "fp16":
-            raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
-        self._model = model
         self._dropout, self._stopped = dropout, stopped
         room, least = system.address_space_left_mib(), _least_room_mib()
         if room is not None and room < least:
@@ -72,28 +74,40 @@ class OpenVINOBackend(Backend):
             )
         try:
             self._core = core()
-            cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
-            processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+            self._device = device_name(self._core, device)
+            full_name = self._core.get_property(self._device, "FULL_DEVICE_NAME")
+            on_cpu = self._device == "CPU"
+            threads = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1] if on_cpu else 0
+            bf16 = on_cpu and precision == "auto" and is_fast_in_bf16(self._core)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot start: {_last_line(error)}; free memory") from error
-        self._bf16 = precision == "auto" and is_fast_in_bf16(self._core)
-        self._mode = mode
+        if on_cpu and precision == "fp16":
+            raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
+        self._model = model if on_cpu else model.variant(precision)
+        self.device = "CPU" if on_cpu else full_name
+        self._bf16, self._mode = bf16, mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
+        runs_in = "bf16" if bf16 else "fp32" if on_cpu else self._model.manifest.precision
         self.fingerprint = {
             "backend": self.name,
-            "precision": "bf16" if self._bf16 else "fp32",
+            "precision": runs_in,
             "mode": mode,
-            "device": processor,
-            "threads": str(cores),
+            "device": full_name,
+            "threads": str(threads),
             "dropout": fingerprint_of(dropout),
         }
         self.description = (
-            f"openvino {'bf16' if self._bf16 else 'fp32'}, {mode}, {processor} ({cores} threads)"
+            f"openvino {runs_in}, {mode}, {full_name} ({f'{threads} threads' if on_cpu else self._device})"
             f"{', ' + str(dropout) if dropout else ''}"
         )
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore the frames of a batch."""
+        restored = self._restore(batch)
+        self.unrestored += put_back_broken(batch.planes, restored.planes, batch.colour.peak)
+        return restored
+
+    def _restore(self, batch: FrameBatch) -> FrameBatch:
         requests = self._requests(batch)
         fixed = colour_inputs(batch.colour)
         restored: Planes = tuple(np.empty_like(plane) for plane in batch.planes)  # type: ignore[assignment]
@@ -114,7 +128,6 @@ class OpenVINOBackend(Backend):
             if not isinstance(error, RuntimeError):
                 raise
             raise BackendError(f"OpenVINO failed: {_last_line(error)}; try --precision fp32") from error
-        self.unrestored += put_back_broken(batch.planes, restored, batch.colour.peak)
         return replace(batch, planes=restored)
 
     def _wait(self, request: ov.InferRequest) -> None:
@@ -130,25 +143,31 @@ class OpenVINOBackend(Backend):
         luma, chroma = batch.planes[0].shape[2:], batch.planes[1].shape[2:]
         key = (luma, chroma, batch.planes[0].dtype.name)
         if key not in self._compiled:
-            stride = self._model.manifest.stride
-            if min(luma) < stride:
-                raise BackendError(
-                    f"a frame of {luma[1]}×{luma[0]} is too small for {self._model.manifest.name!r}, "
-                    f"which needs at least {stride}×{stride}; try --model identity"
-                )
+            check_size(luma, self._model)
             if len(self._compiled) == _MAX_COMPILED:
                 del self._compiled[next(iter(self._compiled))]
             self._compiled[key] = self._compile(luma, chroma, ov.Type(batch.planes[0].dtype))
+            if self._device != "CPU":
+                where = f"openvino {ov.__version__} {self.fingerprint['precision']} on {self.device}"
+                try:
+                    exact = partial(
+                        exact_result, model=self._model, dropout=self._dropout, stopped=self._stopped
+                    )
+                    gate.check(self._restore, exact, batch, self._model, where)
+                except BaseException:
+                    del self._compiled[key]
+                    raise
         return self._compiled[key]
 
     def _compile(
         self, luma: tuple[int, ...], chroma: tuple[int, ...], dtype: ov.Type
     ) -> list[ov.InferRequest]:
         hint = ov.properties.hint
-        config = {
-            hint.performance_mode: getattr(hint.PerformanceMode, self._mode.upper()),
-            hint.inference_precision: ov.Type.bf16 if self._bf16 else ov.Type.f32,
-        }
+        config = {hint.performance_mode: getattr(hint.PerformanceMode, self._mode.upper())}
+        if self._device == "CPU":
+            config[hint.inference_precision] = ov.Type.bf16 if self._bf16 else ov.Type.f32
+        else:  # as the graph says: a GPU's own choice would put its float32 parts into half precision too
+            config[hint.execution_mode] = hint.ExecutionMode.ACCURACY
         tables = self._dropout.inputs(luma[0], luma[1]) if self._dropout else {}
         try:
             graph = self._core.read_model(self._model.onnx, b"")
@@ -157,7 +176,7 @@ class OpenVINOBackend(Backend):
             shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
             graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
             _check_outputs(graph, shapes)
-            compiled = self._core.compile_model(graph, "CPU", config)
+            compiled = self._core.compile_model(graph, self._device, config)
         except (RuntimeError, BackendError) as error:
             raise BackendError(
                 f"OpenVINO cannot run {self._model.path}: {_last_line(error)}; "
@@ -170,6 +189,21 @@ class OpenVINOBackend(Backend):
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
+
+
+def exact_result(
+    batch: FrameBatch, model: Model, dropout: Dropout | None, stopped: Callable[[], bool] = lambda: False
+) -> FrameBatch:
+    """Restore a batch on the processor in float32, with which other devices are compared.
+
+    Args:
+        batch: of any layout.
+        model: the bundle.
+        dropout: the stream's mask.
+        stopped: polled meanwhile; True gives it up, and raises InterruptedRunError.
+    """
+    with OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout, stopped=stopped) as exact:
+        return exact.infer(batch)
 
 
 def _cancel(requests: list[ov.InferRequest]) -> None:
@@ -196,9 +230,37 @@ def core() -> ov.Core:
     return ov.Core()
 
 
-def devices() -> list[str]:
-    """OpenVINO's names for the devices of this machine."""
-    return list(core().available_devices)
+def devices() -> dict[str, str]:
+    """The devices of this machine: names for --device, and what they are."""
+    found = core()
+    return {
+        name.lower(): str(found.get_property(name, "FULL_DEVICE_NAME")) for name in found.available_devices
+    }
+
+
+def device_name(core: ov.Core, device: Device) -> str:
+    """OpenVINO's name of a device.
+
+    Raises:
+        BackendError: this machine has no such device, or OpenVINO no driver for it.
+    """
+    known: list[str] = list(core.available_devices)
+    gpus = [name for name in known if name.partition(".")[0] == "GPU"]
+    if device.kind == "auto":
+        return next((name for name in gpus if _is_discrete(core, name)), "CPU")
+    if device.kind == "gpu":
+        if device.index < len(gpus):
+            return gpus[device.index]
+    elif device.kind.upper() in known:
+        return device.kind.upper()
+    raise BackendError(
+        f"openvino finds no {device} here, only {', '.join(name.lower() for name in known)}; "
+        "install the driver of the device, or try --device cpu"
+    )
+
+
+def _is_discrete(core: ov.Core, name: str) -> bool:
+    return "DISCRETE" in str(core.get_property(name, "DEVICE_TYPE")).upper()
 
 
 def runs_in_bf16() -> bool:

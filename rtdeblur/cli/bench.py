@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rtdeblur import system
+from rtdeblur.cli import speeds
 from rtdeblur.cli.build import ENGINE_DIR
-from rtdeblur.cli.options import MODEL, QUIET, SHARED, Request
-from rtdeblur.cli.report import echo, table
+from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, Request, backend_option
+from rtdeblur.cli.report import echo, say, table
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
     from rtdeblur.bench import InferenceTimes, Run
+    from rtdeblur.model import Model
 
+ALL = "all"
 _HEADERS = (
-    "size", "batch", "median ms", "p95 ms", "upload ms", "GPU ms", "download ms", "inference fps",
+    "runtime", "size", "batch", "median ms", "p95 ms", "upload ms", "GPU ms", "download ms", "inference fps",
     "decode fps", "encode fps", "whole fps", "limit fps", "of limit", "first s", "memory MiB", "GPU MiB",
 )  # fmt: skip
 
@@ -30,6 +34,7 @@ class Case:
     """Measurements of one size and batch.
 
     Attributes:
+        runtime: backend and device; '-' unless several are compared.
         height: frame height.
         width: frame width.
         batch: frames per inference call.
@@ -39,6 +44,7 @@ class Case:
         gpu_memory_mib: memory in use on the whole GPU afterwards; None without a GPU.
     """
 
+    runtime: str
     height: int
     width: int
     batch: int
@@ -53,6 +59,7 @@ class Case:
         on_device = (device.upload, device.inference, device.download) if device else (None,) * 3
         stages = (run.decode.fps, run.encode.fps, run.whole.fps, run.limit_fps) if run else (None,) * 4
         return (
+            self.runtime,
             f"{self.width}x{self.height}",
             str(self.batch),
             f"{inference.median_ms:.2f}",
@@ -84,6 +91,7 @@ def _machine(backend: Backend, model: str) -> dict[str, Any]:
         "model": model,
         "backend": backend.name,
         "device": backend.description,
+        "runs_on": backend.device,
         "processor": system.cpu_name(),
         "cores": system.usable_cores(),
         "gpu": asdict(gpu) if gpu else None,
@@ -105,7 +113,7 @@ def _measure(backend: Backend, size: tuple[int, int], batch: int, request: Bench
                 write_test_clip(video, *size, request.frames)
             run = bench.time_pipeline(video, backend, batch, Path(folder), system.usable_cores())
     gpu_memory_mib = system.gpu_memory_used_mib() if backend.name == "tensorrt" else None
-    return Case(*size, batch, inference, run, system.peak_memory_mib(), gpu_memory_mib)
+    return Case("-", *size, batch, inference, run, system.peak_memory_mib(), gpu_memory_mib)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,24 +149,53 @@ def _command(**words: Any) -> None:
     core-seconds that all stages spend per frame. Compare figures of the same run only.
     """
     request = BenchRequest.of(**words)
-    sizes = request.resolutions()
     model = request.load_model()
-    name = model.manifest.name
+    everywhere = request.backend == ALL
+    machines = list(_each_place(request, model)) if everywhere else [_measure_all(request, model)]
+    if request.json:
+        reports = [machine | {"cases": [asdict(case) for case in cases]} for machine, cases in machines]
+        echo(json.dumps(reports if everywhere else reports[0], indent=2))
+        return
+    cases = [case for _, found in machines for case in found]
+    for way in dict.fromkeys(case.run.way for case in cases if case.run):
+        echo(way)
+    if cases:
+        echo(_table(cases))
+
+
+def _measure_all(request: BenchRequest, model: Model) -> tuple[dict[str, Any], list[Case]]:
+    """Measure every size and batch on one backend; return what the figures depend on, and them."""
+    sizes, name = request.resolutions(), model.manifest.name
     with request.open_backend(model, mode="throughput") as backend:
         machine = _machine(backend, name)
         if not request.json:
             echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
             if machine["driver"]:
                 echo(f"driver {machine['driver']}")
-        cases = [
-            _measure(backend, size, batch, request) for size in sizes for batch in request.batches or (1,)
-        ]
-    if request.json:
-        echo(json.dumps(machine | {"cases": [asdict(case) for case in cases]}, indent=2))
-    else:
-        for way in dict.fromkeys(case.run.way for case in cases if case.run):
-            echo(way)
-        echo(_table(cases))
+        batches = request.batches or (1,)
+        cases = [_measure(backend, size, batch, request) for size in sizes for batch in batches]
+        if model.has_graph:
+            best = max(cases, key=lambda case: (case.height * case.width, case.inference.fps))
+            place = f"{backend.name} {backend.device}"
+            speeds.record(model.manifest.sha256, best.inference.fps, (best.height, best.width), place)
+        return machine, cases
+
+
+def _each_place(request: BenchRequest, model: Model) -> Iterator[tuple[dict[str, Any], list[Case]]]:
+    """Measure every backend on every device of this machine; one that does not run here is a line."""
+    from rtdeblur.backends import onnxruntime, openvino
+    from rtdeblur.errors import BackendError, DependencyError
+
+    places = [("tensorrt", "auto"), *(("openvino", name) for name in openvino.devices())]
+    places += [("onnxruntime", "gpu"), ("onnxruntime", "cpu")] if onnxruntime.accelerators() else []
+    places += [("onnxruntime", "cpu")] if ("onnxruntime", "cpu") not in places else []
+    for backend, device in places:
+        try:
+            machine, cases = _measure_all(replace(request, backend=backend, device=device), model)
+        except (BackendError, DependencyError) as error:
+            say("info", f"not {backend} on {device}: {error.problem}")
+        else:
+            yield machine, [replace(case, runtime=f"{backend} {machine['runs_on']}") for case in cases]
 
 
 command = click.Command(
@@ -168,7 +205,8 @@ command = click.Command(
             ["video"], required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
         ),
         MODEL,
-        *SHARED,
+        backend_option("Runtime of the model; all measures each one on each device.", ALL),
+        *(option for option in SHARED if option is not BACKEND),
         click.Option(
             ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
             help="For example 1280x720 or 720p; repeat for more rows.  [default: 720p]",

@@ -16,7 +16,7 @@ import click
 
 from rtdeblur import system
 from rtdeblur.cli.report import echo, line_of, plain
-from rtdeblur.errors import DependencyError, EngineError, ModelError
+from rtdeblur.errors import BackendError, DependencyError, EngineError, ModelError
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
 _FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16", "AMX bf16": "amx_bf16"}
@@ -100,7 +100,8 @@ def _processor() -> Iterator[Finding]:
 def _openvino() -> Iterator[Finding]:
     from rtdeblur.backends.openvino import devices, runs_in_bf16
 
-    yield Finding("openvino devices", True, ", ".join(devices()), needed=True)
+    for name, what in devices().items():
+        yield Finding(f"--device {name}", True, what, needed=name == "cpu")
     precision = "bf16" if runs_in_bf16() else "fp32 (this CPU has no fast bfloat16)"
     yield Finding("--precision auto", True, precision)
 
@@ -195,6 +196,20 @@ def _backends() -> Iterator[Finding]:
     missing = [f.name for probe in (_gpu, _tensorrt) for f in probe() if not f.ok]
     lacks = f"missing: {', '.join(dict.fromkeys(missing))}; see GPU and TensorRT"
     yield Finding("tensorrt", not missing, lacks if missing else "ready")
+    yield _onnxruntime()
+
+
+def _onnxruntime() -> Finding:
+    from rtdeblur.backends.onnxruntime import accelerators
+
+    install = "pip install 'rtdeblur[directml]' on Windows, 'rtdeblur[cuda]' for NVIDIA, else [onnxruntime]"
+    if not _is_there("onnxruntime") or not _is_there("onnx"):
+        return Finding("onnxruntime", False, "not installed", install)
+    try:
+        found = accelerators()
+    except BackendError as error:
+        return Finding("onnxruntime", False, str(error), install)
+    return Finding("onnxruntime", True, f"for {', '.join([*found, 'CPU'])}")
 
 
 def _found(module: str) -> tuple[bool, str]:
@@ -228,22 +243,23 @@ def _is_installed(package: str) -> bool:
 
 
 def _models() -> Iterator[Finding]:
-    from rtdeblur.model import bundled_models
+    from rtdeblur.model import bundled_models, user_models
 
     names = bundled_models()
     if not names:
         yield Finding("bundled models", False, "none", f"{_REINSTALL}, or choose one with --model PATH")
-    yield from map(_model, names)
+    yield from (_model(name, _REINSTALL, needed=True) for name in names)
+    yield from (_model(name, f"rtdeblur models remove {name}") for name in user_models())
 
 
-def _model(name: str) -> Finding:
+def _model(name: str, advice: str, *, needed: bool = False) -> Finding:
     from rtdeblur.model import Model
 
     try:
         manifest = Model.load(name).manifest
     except ModelError as error:
-        return Finding(name, False, str(error), _REINSTALL, needed=True)
-    return Finding(name, True, f"sha256 {manifest.sha256[:12]}… verified", needed=True)
+        return Finding(name, False, str(error), advice, needed=needed)
+    return Finding(name, True, f"sha256 {manifest.sha256[:12]}… verified", needed=needed)
 
 
 _PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
@@ -302,13 +318,13 @@ def _speed_here() -> str:
 
     # A GPU engine is built for one size, so measure at 720p; on the CPU, a quarter of it is faster.
     with open_backend("auto", Model.load(DEFAULT_MODEL), engines=EngineOptions()) as backend:
-        if on_gpu := backend.name == "tensorrt":
+        if backend.device != "CPU":
             height, width, scale = 720, 1280, 1
         else:
             height, width, scale = 360, 640, 4
         fps = bench.time_inference(backend, bench.noise(4, height, width), _SECONDS).fps / scale
-    gpu = system.first_gpu() if on_gpu else None
-    return f"{gpu.name if gpu else 'CPU'}, about {fps:.{0 if fps >= 2 else 1}f} fps at 720p."
+        device = backend.device
+    return f"{device}, about {fps:.{0 if fps >= 2 else 1}f} fps at 720p."
 
 
 @click.command("doctor")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from rtdeblur import system
 
+if TYPE_CHECKING:
+    from rtdeblur.backends.base import Backend
 
-def place(backend: str) -> str:
+
+def place(backend: Backend) -> str:
     """Return where a backend runs, for people: `on the CPU`, or `on` and the GPU's name."""
-    if backend == "tensorrt":
-        gpu = system.first_gpu()
-        return f"on {gpu.name if gpu else 'the GPU'}"
-    return "on the CPU"
+    return "on the CPU" if backend.device == "CPU" else f"on {backend.device}"
 
 
 @cache

@@ -1,14 +1,19 @@
-"""`rtdeblur models`: the bundled models, when to use which, and their scores."""
+"""`rtdeblur models`: the bundled models and the user's own, when to use which, and their scores."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.report import echo
+from rtdeblur.cli.report import echo, say
+from rtdeblur.cli.speeds import measured as measured_speeds
+from rtdeblur.errors import ModelError, OutputError
 from rtdeblur.model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -30,10 +35,12 @@ def _lines(model: Model, default: Model | None) -> list[str]:
     measured = _measured(model)
     gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
     name = manifest.name.removesuffix("-fp16")  # name under which --model finds both precisions
+    speed = measured_speeds().get(manifest.sha256)
     return [
         f"{name}: {', '.join(facts)}",
         *_wrapped(_advice(model, default)),
         *_wrapped(f"PSNR, blurred → restored: {gains}" if gains else "not measured"),
+        *([f"  speed here: {speed}"] if speed else []),
     ]
 
 
@@ -77,18 +84,105 @@ def _measured(model: Model) -> dict[str, tuple[float, float]]:
     }
 
 
-@click.command("models")
+@click.group("models", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
-def command(as_json: bool) -> None:
-    """List the bundled models: when to use which, and their scores."""
-    from rtdeblur.model import Model, bundled_models
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List the bundled models and your own, add one, or remove one.
+
+    --model finds all of them by name. `python -m train import` makes a model of a public checkpoint.
+    """
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+def _list(as_json: bool) -> None:
+    from rtdeblur.model import Model, bundled_models, user_models
 
     models = [Model.load(name) for name in bundled_models()]
+    own = list(_loaded(user_models()))
+    usable = [*models, *(model for _, model in own if isinstance(model, Model))]
     if as_json:
-        manifests = [asdict(model.manifest) | {"bytes": len(model.onnx)} for model in models]
+        manifests = [asdict(model.manifest) | {"bytes": len(model.onnx)} for model in usable]
         echo(json.dumps(manifests, indent=2))
-    elif models:
-        default = next((model for model in models if model.manifest.name == DEFAULT_MODEL), None)
-        echo("\n\n".join("\n".join(_lines(model, default)) for model in models))
-    else:
-        echo("No bundled models; give a path with --model.")
+        return
+    default = next((model for model in models if model.manifest.name == DEFAULT_MODEL), None)
+    blocks = [_lines(model, default) for model in models]
+    for name, model in own:
+        blocks.append(
+            _lines(model, default) if isinstance(model, Model) else [f"{name}: {model.problem or model}"]
+        )
+    echo("\n\n".join("\n".join(lines) for lines in blocks) or "No bundled models; give a path with --model.")
+
+
+def _loaded(names: list[str]) -> Iterator[tuple[str, Model | ModelError]]:
+    """Yield the user's own models, or their errors: one damaged file does not hide the others."""
+    from rtdeblur.model import Model
+
+    for name in names:
+        try:
+            yield name, Model.load(name)
+        except ModelError as error:
+            yield name, error
+
+
+@command.command()
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
+@click.option("--name", metavar="NAME", help="Name for --model.  [default: the file's]")
+@click.option("-y", "--overwrite", is_flag=True, help="Replace your own model of that name.")
+def add(model: Path, name: str | None, overwrite: bool) -> None:
+    """Copy a model's .onnx and .json, and its other precision if it lies next to them, into your folder."""
+    from rtdeblur.model import Model, files_of, new_name, user_folder
+
+    loaded = Model.load(str(model))
+    base = model.stem.removesuffix("-fp16")
+    name = new_name(base if name is None else name)
+    folder = user_folder()
+    taken = files_of(folder, name)
+    if taken and not overwrite:
+        raise ModelError(f"you have a model {name!r} already, in {folder}; choose another --name, or add -y")
+    sources = files_of(loaded.path.parent, base)
+    for onnx in (path for path in sources if path.suffix == ".onnx"):
+        Model.load(str(onnx))  # nothing is copied unless all of it is whole
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in taken:
+            path.unlink()
+        for path in sources:
+            half = "-fp16" if path.stem != base else ""
+            copy = folder / f"{name}{half}{path.suffix}"
+            if path.suffix == ".json":
+                manifest = json.loads(path.read_bytes()) | {"name": f"{name}{half}"}
+                copy.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            else:
+                shutil.copyfile(path, copy)
+    except OSError as error:
+        raise OutputError(f"cannot write to {str(folder)!r}: {error.strerror or error}") from error
+    say("info", f"added {name}; use it with --model {name}")
+
+
+@command.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Delete one of your own models."""
+    from rtdeblur.model import bundled_models, files_of, user_folder, user_models
+
+    if name in bundled_models():
+        raise ModelError(f"{name!r} is bundled with rtdeblur and cannot be removed")
+    if name not in user_models():
+        known = ", ".join(user_models()) or "none"
+        raise ModelError(f"you have no model {name!r}, only: {known}")
+    try:
+        for path in files_of(user_folder(), name):
+            path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot remove {name!r}: {error.strerror or error}") from error
+    say("info", f"removed {name}")
+
+
+@command.command("path")
+def show_path() -> None:
+    """Print the folder of your own models."""
+    from rtdeblur.model import user_folder
+
+    echo(str(user_folder()))

@@ -15,7 +15,8 @@ import click
 
 from rtdeblur.backends import BACKENDS
 from rtdeblur.cli.report import at_times, echo, say
-from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision, bundled_models
+from rtdeblur.errors import UsageError
+from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision, bundled_models, user_models
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -36,6 +37,7 @@ class Request:
 
     model: str | None
     backend: str
+    device: str
     precision: Precision
     dropout: Policy | None
     seed: int
@@ -87,6 +89,7 @@ class Request:
             self.backend,
             model,
             precision=self.precision,
+            device=self.device,
             mode=mode,
             dropout=self.dropout,
             seed=self.seed,
@@ -199,7 +202,7 @@ FILE = _File()
 
 
 class _ModelName(_File):
-    """Name of a bundled model or a path, with shell completion."""
+    """Name of a model, bundled or the user's own, or a path, with shell completion."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value
@@ -209,7 +212,8 @@ class _ModelName(_File):
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        names = [name for name in (*bundled_models(), IDENTITY) if name.startswith(incomplete)]
+        known = (*bundled_models(), *user_models(), IDENTITY)
+        names = [name for name in known if name.startswith(incomplete)]
         return [*map(CompletionItem, names)] or super().shell_complete(ctx, param, incomplete)
 
 
@@ -294,11 +298,44 @@ class _BackendType(click.Choice[str]):
 
 MODEL = click.Option(
     ["--model"], type=_ModelName(), metavar="NAME|PATH",
-    help=f"A bundled model (see `rtdeblur models`), a .onnx file, or {IDENTITY}, which changes nothing.",
+    help=f"A model of `rtdeblur models`, a .onnx file, or {IDENTITY}, which changes nothing.",
 )  # fmt: skip
-BACKEND = click.Option(
-    ["--backend"], type=_BackendType(BACKENDS), default="auto", show_default=True,
-    help="Runtime of the model; auto prefers an NVIDIA GPU.",
+
+
+def backend_option(help: str, *more: str) -> click.Option:
+    """The option --backend, with more choices than the backends."""
+    kinds = _BackendType((*BACKENDS, *more))
+    return click.Option(["--backend"], type=kinds, default="auto", show_default=True, help=help)
+
+
+BACKEND = backend_option("Runtime of the model; auto prefers an NVIDIA GPU, then others.")
+
+
+class _DeviceType(click.ParamType[Any]):
+    """A device; shells complete its kinds."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from rtdeblur.backends.devices import Device
+
+        try:
+            return str(Device.parse(value))
+        except UsageError as error:
+            raise click.BadParameter(f"{error}.") from None
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(kind) for kind in DEVICES if kind.startswith(incomplete)]
+
+
+DEVICES = ("auto", "cpu", "gpu", "npu")
+DEVICE = click.Option(
+    ["--device"], type=_DeviceType(), metavar="auto|cpu|gpu|gpu.1|npu", default="auto", show_default=True,
+    help="What the model runs on; see `rtdeblur doctor`.",
 )  # fmt: skip
 PRECISION = _choice(
     "--precision", get_args(Precision),
@@ -318,7 +355,7 @@ ENGINE_DIR = click.Option(
     ["--engine-dir"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
     help="Folder of TensorRT engines.  [default: the user's cache]",
 )  # fmt: skip
-SHARED = [BACKEND, PRECISION, DROPOUT, _SEED, _FLAVOUR]
+SHARED = [BACKEND, DEVICE, PRECISION, DROPOUT, _SEED, _FLAVOUR]
 """Options common to all commands that run a model: the other fields of `Request`."""
 STRENGTH = click.Option(
     ["--strength"], type=click.FloatRange(0, 2), metavar="S", default=1.0, show_default=True,
@@ -423,6 +460,7 @@ SECTIONS: dict[str, list[click.Option]] = {
     ],
     "Machine": [
         BACKEND,
+        DEVICE,
         PRECISION,
         click.Option(
             ["--batch"], type=click.IntRange(1, 64), metavar="N", default=4, show_default=True,

@@ -41,7 +41,11 @@ _WITHOUT_EFFECT = {
 }  # fmt: skip
 """Options that do not affect the restored pictures of a file."""
 
-_RUNTIMES = {"openvino": ("openvino",), "tensorrt": ("tensorrt", "tensorrt_rtx")}
+_RUNTIMES = {
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime",),
+    "tensorrt": ("tensorrt", "tensorrt_rtx"),
+}
 """Modules behind each backend; those that are loaded identify the runtime."""
 
 
@@ -221,8 +225,9 @@ class FileRestorer:
         if not self._model.has_graph:
             where = "changes nothing"
         else:
-            where = machine.place(backend.name)
-            if backend.name == "openvino" and self._request.backend == "auto" and machine.why_no_gpu():
+            where = machine.place(backend)
+            chosen = self._request.backend == self._request.device == "auto"
+            if backend.device == "CPU" and chosen and machine.why_no_gpu():
                 where += f" ({machine.why_no_gpu()})"
         say("info", f"model {name} {where}; encoder {encoder}")
         say("detail", details)
@@ -248,6 +253,7 @@ def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | Sequenc
                 request.codec,
                 request.crf is not None or request.preset is not None or request.quality == "lossless",
                 request.deinterlace is not None,
+                request.device,
             ),
             start=start,
             duration=duration,

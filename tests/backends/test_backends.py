@@ -28,7 +28,10 @@ def model() -> Model:
 ON_GPU = [pytest.param(f"tensorrt {p}", marks=pytest.mark.needs_cuda) for p in ("auto", "fp32")]
 
 
-@pytest.fixture(params=["identity", "openvino auto", "openvino fp32", *ON_GPU], scope="module")
+ON_CPU = ["openvino auto", "openvino fp32", "onnxruntime auto"]
+
+
+@pytest.fixture(params=["identity", *ON_CPU, *ON_GPU], scope="module")
 def backend(
     request: pytest.FixtureRequest, model: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:

@@ -110,7 +110,7 @@ def test_each_frame_size_has_its_own_tables(models: dict[str, Model]) -> None:
 
 
 def test_the_description_names_the_mask(models: dict[str, Model]) -> None:
-    assert "dropout of seed 7" in open_backend("openvino", models["paper"], seed=7).description
+    assert "dropout seed 7" in open_backend("openvino", models["paper"], seed=7).description
     assert "dropout off" in open_backend("openvino", models["off"]).description
     assert "dropout" not in open_backend("openvino", models["none"]).description
 

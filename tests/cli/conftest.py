@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,15 @@ def write_clip(path: Path, *, frames: int = 10, video: bool = True) -> Path:
         container.mux(sound.encode(samples))
         container.mux(sound.encode(None))
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def speeds_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keeps speeds that tests measure out of the user's cache."""
+    path = tmp_path_factory.mktemp("cache") / "speeds.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtdeblur.cli.speeds._path", lambda: path)
+        yield path
 
 
 @pytest.fixture(scope="session")

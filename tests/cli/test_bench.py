@@ -126,3 +126,17 @@ def test_device_times_are_shown_if_the_backend_has_them(
     assert main([*words, "--json"]) == 0
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     assert case["inference"]["device"]["upload"] == 1.5
+
+
+def test_all_backends_side_by_side(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--backend", "all", "--size", "64x48", "--frames", "0", "--seconds", "0"]
+    assert main(words) == 0
+    out, err = capfd.readouterr()
+    rows = [line.split() for line in out.splitlines()[-3:]]
+    assert rows[0][:2] == ["runtime", "size"]
+    assert [row[:3] for row in rows[1:]] == [["openvino", "CPU", "64x48"], ["onnxruntime", "CPU", "64x48"]]
+    assert re.search(r"not tensorrt on auto: .", err)
+    assert main([*words, "--json"]) == 0
+    reports = json.loads(capfd.readouterr().out)
+    assert [report["backend"] for report in reports] == ["openvino", "onnxruntime"]
+    assert all(report["cases"][0]["inference"]["fps"] > 0 for report in reports)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,3 +96,102 @@ def test_a_console_without_arrows_gets_question_marks(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
     assert main(["models"]) == 0
     assert b"22.60 ? 24.25 dB" in written.getvalue()
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the user's own models, which does not exist yet."""
+    folder = tmp_path / "own"
+    monkeypatch.setenv(rtdeblur.model.FOLDER_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def good(bundle: Callable[..., Path]) -> Path:
+    return bundle(sha256=hashlib.sha256(b"no graph").hexdigest(), licence="Apache-2.0")
+
+
+def test_a_model_is_added_found_and_removed(
+    own: Path, good: Path, capfd: pytest.CaptureFixture[str], fails: Callable[..., str]
+) -> None:
+    assert main(["models", "path"]) == 0
+    assert capfd.readouterr().out.strip() == str(own)
+    assert main(["models", "add", str(good)]) == 0
+    assert "use it with --model odd" in capfd.readouterr().err
+    assert sorted(path.name for path in own.iterdir()) == ["odd.json", "odd.onnx"]
+    assert rtdeblur.model.Model.load("odd").onnx == b"no graph"
+    assert main(["models"]) == 0
+    assert "odd: unet, ? parameters, 0.0 MB, Apache-2.0" in capfd.readouterr().out
+    assert "you have a model 'odd' already" in fails("models", "add", good)
+    assert main(["models", "add", "-y", str(good)]) == 0
+    assert main(["models", "remove", "odd"]) == 0
+    assert list(own.iterdir()) == []
+    capfd.readouterr()
+    assert "you have no model 'odd', only: none" in fails("models", "remove", "odd")
+    assert "no model is called 'odd'" in fails("bench", "--model", "odd")
+
+
+def test_both_precisions_are_added_under_a_new_name(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = rtdeblur.model.Model.load("fast").path
+    assert main(["models", "add", str(source.with_suffix(".json")), "--name", "mine"]) == 0
+    assert sorted(path.name for path in own.iterdir()) == [
+        "mine-fp16.json", "mine-fp16.onnx", "mine.json", "mine.onnx",
+    ]  # fmt: skip
+    model = rtdeblur.model.Model.load("mine")
+    assert (model.manifest.name, model.variant("fp16").manifest.name) == ("mine", "mine-fp16")
+    assert rtdeblur.model.user_models() == ["mine"]
+    assert main(["models", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capfd.readouterr().out)][-1] == "mine"
+    assert main(["models", "remove", "mine"]) == 0
+    assert list(own.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["fast", "identity", "a/b", "..", "", "-x", "x-fp16", "x.onnx", "ü", "x" * 81]
+)
+def test_names_that_make_no_model_are_refused(
+    name: str, own: Path, good: Path, fails: Callable[..., str]
+) -> None:
+    message = fails("models", "add", good, f"--name={name}")
+    assert "cannot name a model" in message or "taken by a bundled model" in message
+    assert not own.exists()
+
+
+def test_a_damaged_model_is_not_added_and_hides_no_other(
+    own: Path, good: Path, bundle: Callable[..., Path], capfd: pytest.CaptureFixture[str],
+    fails: Callable[..., str],
+) -> None:  # fmt: skip
+    assert main(["models", "add", str(good)]) == 0
+    assert main(["models", "add", str(good), "--name", "other"]) == 0
+    capfd.readouterr()
+    assert "sha256" in fails("models", "add", bundle(), "--name", "third")
+    (own / "odd.onnx").write_bytes(b"cut")
+    assert main(["models"]) == 0
+    out = capfd.readouterr().out
+    assert "odd: model" in out
+    assert "is damaged" in out
+    assert "other: unet" in out
+    assert "bundled with rtdeblur" in fails("models", "remove", "fast")
+
+
+def test_a_bundled_model_is_not_shadowed(own: Path, good: Path) -> None:
+    own.mkdir()
+    for path in (good, good.with_suffix(".json")):
+        path.rename(own / f"fast{path.suffix}")
+    assert rtdeblur.model.user_models() == []
+    assert rtdeblur.model.Model.load("fast").path.parent != own
+
+
+def test_a_measured_speed_is_listed(capfd: pytest.CaptureFixture[str], speeds_file: Path) -> None:
+    sizes = ["--size", "64x48", "--size", "96x64"]
+    assert main(["bench", *sizes, "--frames", "0", "--seconds", "0", "--backend", "openvino"]) == 0
+    capfd.readouterr()
+    assert main(["models"]) == 0
+    assert re.search(
+        r"^  speed here: [\d.e+]+ fps at 96×64 on openvino CPU \(\d{4}-\d\d-\d\d\)$",
+        capfd.readouterr().out,
+        re.MULTILINE,
+    )
+    speeds_file.write_bytes(b'{"a": {"fps": "x"}}')
+    assert main(["models"]) == 0
+    assert "speed here" not in capfd.readouterr().out

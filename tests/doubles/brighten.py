@@ -19,7 +19,7 @@ from rtdeblur.model import Model
 SIZE = (32, 48)
 
 
-def brighten(tables: dict[str, list[int | str]] | None = None) -> bytes:
+def brighten(tables: dict[str, list[int | str]] | None = None, by: float = 1.0) -> bytes:
     """A video graph that adds 1 to every sample, as the engines of the fake do; `tables` are unused."""
     shapes = {"y": ["n", 1, "h", "w"], "u": ["n", 1, "a", "b"], "v": ["n", 1, "a", "b"]}
     kinds = {"yuv_to_rgb": [3, 4], "rgb_to_yuv": [3, 4], "peak": [1]}
@@ -50,7 +50,7 @@ def brighten(tables: dict[str, list[int | str]] | None = None) -> bytes:
             helper.make_node("Min", [f"{name}2", "peak"], [f"{name}3"]),
             helper.make_node("Cast", [f"{name}3"], [f"{name}_out"], to=TensorProto.UINT8),
         ]
-    constants = [helper.make_tensor(n, TensorProto.FLOAT, [1], [v]) for n, v in (("one", 1.0), ("zero", 0.0))]
+    constants = [helper.make_tensor(n, TensorProto.FLOAT, [1], [v]) for n, v in (("one", by), ("zero", 0.0))]
     graph = helper.make_graph(nodes, "brighten", inputs, outputs, constants)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(proto)

@@ -32,7 +32,7 @@ def test_every_requirement_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     groups = project["dependency-groups"]
-    wanted = [*project["project"]["dependencies"], *extras["train"], *extras["rtx"]]
+    wanted = [*project["project"]["dependencies"], *extras["train"], *extras["rtx"], *extras["networks"]]
     wanted += [word for group in ("dev", "docs") for word in groups[group] if isinstance(word, str)]
     names = {re.split(r"[<>=\[;~! ]", word)[0].lower().replace("_", "-") for word in wanted}
     assert {"av", "msgspec", "pytest", "lightning-fabric", "tensorrt-rtx-cu13"} <= names

@@ -10,7 +10,8 @@ import copy
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour
@@ -26,7 +28,7 @@ from rtdeblur.model import FORMAT_VERSION, INPUTS, Manifest
 from rtdeblur.parity import LEAST_PSNR, worst_psnr
 from train.data.pictures import Picture, list_pictures, read_picture
 from train.errors import ConfigError, ParityError
-from train.export.graph import VideoGraph, export_onnx
+from train.export.graph import PlainGraph, VideoGraph, export_onnx, export_plain
 from train.fit.checkpoint import load_generator
 from train.fit.config import load_config
 from train.measure.metadata import architecture, training
@@ -34,9 +36,15 @@ from train.networks.generators import Generator
 
 Feed = dict[str, NDArray[Any]]
 """Inputs of a video graph by name."""
+Outputs = list[NDArray[Any]]
+"""Outputs of a video graph: y, u and v."""
 
 MOST_LEVELS = 1
 """Runtimes sum in different orders, so values halfway between two levels may round either way."""
+_HALF_PEAK = 65504.0
+"""The largest number of half precision."""
+_MOST_PLAIN_ERROR = 1e-3
+"""Of values from 0 to 1: a quarter of an 8-bit level."""
 STRIPS = ((64, 3840), (3840, 64))
 """Sizes (height, width) as long as 4K but as small as possible, where half-precision sums may overflow."""
 
@@ -84,16 +92,52 @@ def write_bundles(
     generator = copy.deepcopy(generator).cpu().float().eval()
     if bundle.dropout == "off":
         generator.sites = None  # the graph works without the tables
-    frames = [*(to_feed(generator, picture) for picture in pictures), *map(_noise_feed(generator), STRIPS)]
+    frames = [to_feed(generator, picture) for picture in pictures]
+    frames += strips(generator)
+    return write_compared(generator, bundle, folder, frames, need_half=True)[0]
+
+
+def write_compared(
+    generator: Generator, bundle: Bundle, folder: Path, frames: Sequence[Feed], *, need_half: bool
+) -> tuple[list[Path], ParityError | None]:
+    """Write the bundles of a generator, each only if it passes its comparison.
+
+    Args:
+        generator: in evaluation mode, float32, on the CPU.
+        bundle: contents of the manifests.
+        folder: output folder.
+        frames: inputs on which the graphs are compared.
+        need_half: whether a half precision graph that fails is an error; otherwise it is skipped.
+
+    Returns:
+        The ONNX files, and why the half precision one was skipped, or None.
+
+    Raises:
+        ExportError: the network computes something that ONNX lacks.
+        ParityError: a required graph computes wrong results; nothing was written.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         full, half = Path(temporary, f"{bundle.name}.onnx"), Path(temporary, f"{bundle.name}-fp16.onnx")
         export_onnx(generator, full)
-        export_onnx(copy.deepcopy(generator).half(), half)
-        compare(generator, full, half, frames)
+        with _largest_value(generator) as largest:
+            exact = compare_with_pytorch(generator, full, frames)
+        refusal, files = None, [(full, "fp32"), (half, "fp16")]
+        try:
+            if largest[0] > _HALF_PEAK:
+                raise ParityError(
+                    f"the fp16 graph would overflow: values reach {largest[0]:.3g}, half precision ends at "
+                    f"{_HALF_PEAK:.0f}; train with a smaller clip or weight decay"
+                )
+            export_onnx(copy.deepcopy(generator).half(), half)
+            compare_with_full(half, frames, exact)
+        except ParityError as error:
+            if need_half:
+                raise
+            refusal, files = error, files[:1]
         return [
             _place(file, folder, bundle, generator, precision)
-            for file, precision in ((full, "fp32"), (half, "fp16"))[bundle.half_only :]
-        ]
+            for file, precision in files[bundle.half_only :]
+        ], refusal
 
 
 def export_checkpoint(
@@ -126,25 +170,103 @@ def export_checkpoint(
     return write_bundles(generator, whole, folder, map(read_picture, list_pictures(pictures)[:4]))
 
 
-def compare(generator: Generator, full: Path, half: Path, frames: Iterable[Feed]) -> None:
+def export_plain_checkpoint(checkpoint: Path, folder: Path, name: str, config: Path | None) -> Path:
+    """Write the plain graph of a checkpoint, `<name>-plain.onnx`, without dropout; return its path.
+
+    Raises:
+        ParityError: it differs from PyTorch; nothing was written.
+    """
+    generator, _ = load_generator(checkpoint, load_config(config) if config else None)
+    generator = generator.cpu().float().eval()
+    generator.sites = None
+    rng = np.random.default_rng(0)
+    rgb = rng.random((2, 3, 5 * generator.stride + 1, 4 * generator.stride + 3), np.float32)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        part = Path(temporary, f"{name}-plain.onnx")
+        export_plain(generator, part)
+        with torch.inference_mode():
+            wanted = PlainGraph(generator)(torch.from_numpy(rgb)).numpy()
+        error = float(np.abs(_run(_session(part), {"rgb": rgb})[0] - wanted).max())
+        if not error <= _MOST_PLAIN_ERROR:
+            raise ParityError(f"the plain graph is {error:.2g} off PyTorch, expected {_MOST_PLAIN_ERROR}")
+        return part.replace(folder / part.name)
+
+
+def compare(generator: Generator, full: Path, half: Path, frames: Sequence[Feed]) -> None:
     """Compare the graphs with PyTorch and with each other; raise ParityError if they differ too much."""
-    reference, exact, rough = VideoGraph(generator).eval(), _session(full), _session(half)
+    compare_with_full(half, frames, compare_with_pytorch(generator, full, frames))
+
+
+def compare_with_pytorch(generator: Generator, full: Path, frames: Sequence[Feed]) -> list[Outputs]:
+    """Compare the float32 graph with PyTorch; return its outputs.
+
+    Raises:
+        ParityError: they differ by more than `MOST_LEVELS`.
+    """
+    reference, session = VideoGraph(generator).eval(), _session(full)
+    outputs = []
     for feed in frames:
-        size = feed["y"].shape[-2:]
         with torch.inference_mode():
             wanted = [plane.numpy() for plane in reference(*(torch.from_numpy(a) for a in feed.values()))]
-        got, approximate = exact.run(None, feed), rough.run(None, feed)
+        got = _run(session, feed)
         levels = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, wanted, strict=True))
         if levels > MOST_LEVELS:
             raise ParityError(
-                f"the fp32 graph is {levels} levels off PyTorch at {size}, expected at most {MOST_LEVELS}"
+                f"the fp32 graph is {levels} levels off PyTorch at {feed['y'].shape[-2:]}, "
+                f"expected at most {MOST_LEVELS}"
             )
-        parity = worst_psnr(approximate, got, 255)
+        outputs.append(got)
+    return outputs
+
+
+def compare_with_full(half: Path, frames: Sequence[Feed], exact: Sequence[Outputs]) -> None:
+    """Compare the half-precision graph with the outputs of the float32 one.
+
+    Raises:
+        ParityError: a plane is at less than `LEAST_PSNR`.
+    """
+    session = _session(half)
+    for feed, wanted in zip(frames, exact, strict=True):
+        parity = worst_psnr(_run(session, feed), wanted, 255)
         if parity < LEAST_PSNR:
             raise ParityError(
-                f"the fp16 graph has {parity:.1f} dB PSNR against fp32 at {size}, expected {LEAST_PSNR} dB; "
+                f"the fp16 graph has {parity:.1f} dB PSNR against fp32 at {feed['y'].shape[-2:]}, "
+                f"expected {LEAST_PSNR} dB; "
                 "its values may overflow 65504: train with a smaller clip or weight decay"
             )
+
+
+@contextmanager
+def _largest_value(generator: Generator) -> Iterator[list[float]]:
+    """Yield a list whose only item grows to the largest absolute value between the generator's layers.
+
+    ONNX Runtime does not show an overflow: on a CPU it computes neighbouring operations of half precision in
+    float32, without rounding in between.
+    """
+    largest = [0.0]
+
+    def see(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        tensors = (value for value in (*inputs, output) if isinstance(value, torch.Tensor))
+        largest[0] = max([largest[0], *(float(tensor.abs().max()) for tensor in tensors)])
+
+    exact = [module for module in generator.modules() if type(module).__name__ in generator.exact]
+    within = {id(inner) for module in exact for inner in module.modules() if inner is not module}
+    hooks = [
+        module.register_forward_hook(see)
+        for module in generator.modules()
+        if id(module) not in within and (module in exact or not any(True for _ in module.children()))
+    ]
+    try:
+        yield largest
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def strips(generator: Generator) -> list[Feed]:
+    """Noise in frames as long as 4K's."""
+    rng = np.random.default_rng(0)
+    return [to_feed(generator, rng.integers(0, 256, (*size, 3), np.uint8)) for size in STRIPS]
 
 
 def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None) -> Feed:
@@ -161,9 +283,14 @@ def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None
     return feed
 
 
-def _noise_feed(generator: Generator) -> Any:
-    rng = np.random.default_rng(0)
-    return lambda size: to_feed(generator, rng.integers(0, 256, (*size, 3), np.uint8))
+def _run(session: ort.InferenceSession, feed: Feed) -> Outputs:
+    try:
+        outputs: Outputs = session.run(None, feed)
+    except RuntimeError as error:  # all errors of ONNX Runtime are some kind of it
+        count, *_, height, width = next(iter(feed.values())).shape
+        reason = " ".join(str(error).split())[:160]
+        raise ParityError(f"the graph does not run on {count} frames of {width}×{height}: {reason}") from None
+    return outputs
 
 
 def _session(path: Path) -> ort.InferenceSession:

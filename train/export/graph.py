@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any, cast
 
 import onnx
 import torch
@@ -13,9 +16,9 @@ from torch.nn import functional as F
 
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.model import INPUTS, OUTPUTS
+from train.errors import ExportError
+from train.export.plain import OPSET, OnnxGenerator, inline
 from train.networks.generators import Generator
-
-OPSET = 18
 
 
 class VideoGraph(nn.Module):
@@ -60,12 +63,27 @@ class VideoGraph(nn.Module):
         return tuple(plane.to(y.dtype) for plane in restored)
 
     def _change(self, x: Tensor, signs: list[Tensor]) -> Tensor:
-        """Return the change (N, 3, H, W) in [-1, 1], limited so that the sum stays in the range of x."""
-        (height, width), stride = x.shape[-2:], self.generator.stride
-        padded = F.pad(x, (0, -width % stride, 0, -height % stride), mode="reflect")
-        weights = next(self.generator.parameters()).dtype
-        residual = self.generator.residual(padded.to(weights), *signs)[..., :height, :width].float()
-        return ((x + residual).clamp(-1, 1) - x) / 2
+        return (_restored(self.generator, x, signs) - x) / 2
+
+
+class PlainGraph(nn.Module):
+    """Graph for other programs: float32 RGB in [0, 1], (N, 3, H, W), in and out."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Restore pictures of any size."""
+        return _restored(self.generator, 2 * rgb.clamp(0, 1) - 1, []) / 2 + 0.5
+
+
+def _restored(generator: Generator, x: Tensor, signs: list[Tensor]) -> Tensor:
+    """Restore (N, 3, H, W) in [-1, 1] of any size, padded by reflection at the bottom and the right."""
+    (height, width), stride = x.shape[-2:], generator.stride
+    padded = F.pad(x, (0, -width % stride, 0, -height % stride), mode="reflect")
+    residual = generator.residual(padded.to(generator.input_dtype), *signs)
+    return (x + residual[..., :height, :width].float()).clamp(-1, 1)
 
 
 def _resize(plane: Tensor, size: torch.Size) -> Tensor:
@@ -82,40 +100,98 @@ def _apply(matrix: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def export_onnx(generator: Generator, path: Path) -> None:
-    """Write a generator's video graph, float32 or half, with dynamic N, H, W, Hc, Wc and uint8 planes."""
-    height, width = 4 * generator.stride, 5 * generator.stride
+    """Write a generator's video graph, float32 or half, with dynamic N, H, W, Hc, Wc and uint8 planes.
+
+    Raises:
+        ExportError: the generator uses an operation that ONNX lacks.
+    """
+    unit = generator.stride * -(-16 // generator.stride)  # large enough to pad by reflection
+    height, width = 4 * unit, 5 * unit
     luma = torch.zeros(2, 1, height, width, dtype=torch.uint8)
     chroma, matrix = luma[..., ::2, ::2].contiguous(), torch.eye(3, 4)
     inputs = [luma, chroma, chroma.clone(), matrix, matrix.clone(), torch.tensor([255.0])]
-    n, h, w, hc, wc, th, tw = (torch.export.Dim.DYNAMIC for _ in range(7))
-    shapes: list[dict[int, object] | None] = [{0: n, 2: h, 3: w}, {0: n, 2: hc, 3: wc}, {0: n, 2: hc, 3: wc}]
-    shapes += [None, None, None]
+    picture, small = {0: "n", 2: "h", 3: "w"}, {0: "n", 2: "hc", 3: "wc"}
+    axes = dict(zip((*INPUTS[:3], *OUTPUTS), 2 * [picture, small, small], strict=True))
     names = list(INPUTS)
     if generator.sites:
         inputs += [torch.from_numpy(table) for table in generator.sites.off(height, width)]
-        shapes += [{2: th}, {2: tw}, {1: th, 2: tw}]
+        axes |= dict(zip(DROPOUT_INPUTS, ({2: "th"}, {2: "tw"}, {1: "th", 2: "tw"}), strict=True))
         names += DROPOUT_INPUTS
-    # The exporter warns about missing torchvision operators, even unneeded ones.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # a deprecation within the exporter
-        program = torch.onnx.export(
-            VideoGraph(generator).eval(),
-            tuple(inputs),
-            dynamo=True,
-            opset_version=OPSET,
-            optimize=True,
-            external_data=False,
-            verbose=False,
-            input_names=names,
-            output_names=list(OUTPUTS),
-            dynamic_shapes=(tuple(shapes),),
-        )
-    assert program is not None
-    proto = program.model_proto
-    _strip(proto)
+    proto = to_onnx(generator, VideoGraph(generator), dict(zip(names, inputs, strict=True)), OUTPUTS, axes)
+    if isinstance(generator, OnnxGenerator):
+        proto = inline(proto, generator.proto)
     onnx.checker.check_model(proto)
     onnx.save_model(proto, path)
+
+
+def export_plain(generator: Generator, path: Path) -> None:
+    """Write a generator as a plain graph, `rgb` to `restored`; N, H and W dynamic, dropout off.
+
+    Raises:
+        ExportError: the generator computes something that ONNX lacks.
+    """
+    rgb = torch.zeros(2, 3, 4 * generator.stride, 5 * generator.stride)
+    axes = {name: {0: "n", 2: "h", 3: "w"} for name in ("rgb", "restored")}
+    proto = to_onnx(generator, PlainGraph(generator), {"rgb": rgb}, ("restored",), axes)
+    if isinstance(generator, OnnxGenerator):
+        proto = inline(proto, generator.proto)
+    onnx.checker.check_model(proto)
+    onnx.save_model(proto, path)
+
+
+def to_onnx(
+    generator: Generator,
+    graph: nn.Module,
+    inputs: dict[str, Tensor],
+    outputs: Sequence[str],
+    axes: Mapping[str, Mapping[int, str]],
+) -> onnx.ModelProto:
+    """Write a module as ONNX.
+
+    Args:
+        generator: within the module.
+        graph: takes the inputs in their order.
+        inputs: to run it on, by name.
+        outputs: names of what it returns.
+        axes: names of the dynamic axes of inputs and outputs.
+
+    Raises:
+        ExportError: the generator computes something that ONNX lacks.
+    """
+    options: dict[str, Any] = {"dynamo": False, "dynamic_axes": axes}
+    if not generator.traced:
+        shapes = tuple(dict.fromkeys(axes.get(name, {}), torch.export.Dim.DYNAMIC) for name in inputs)
+        takes_many = len(inputs) > 1  # `VideoGraph.forward` takes them as one tuple
+        options = {
+            "dynamo": True,
+            "optimize": True,
+            "dynamic_shapes": (shapes,) if takes_many else shapes,
+        }
+    # The exporter logs which of torchvision's operators it lacks, needed or not.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    torch._C._jit_set_onnx_log_enabled(False)  # it would print the whole graph of a network that fails
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporters, about themselves and each other
+        try:
+            program = torch.onnx.export(
+                graph.eval(),
+                tuple(inputs.values()),
+                cast(Any, None if options["dynamo"] else buffer),  # it takes what is like a file too
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                **options,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            cause = error.__cause__ or error
+            words = " ".join(str(cause).split())[:200]
+            raise ExportError(f"{generator.title} does not export to ONNX: {words}") from error
+    proto = program.model_proto if program else onnx.load_from_string(buffer.getvalue())
+    _strip(proto)
+    return proto
 
 
 def _strip(proto: onnx.ModelProto) -> None:

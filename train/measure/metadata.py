@@ -24,7 +24,7 @@ def architecture(generator: Generator) -> dict[str, Any]:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         dry(torch.zeros(1, 3, 256, 256, device="meta"))
     return {
-        "generator": type(generator).__name__,
+        "generator": generator.title,
         "parameters": sum(weight.numel() for weight in generator.parameters()),
         "gflop_256": round(counter.get_total_flops() / 1e9, 2),
     }

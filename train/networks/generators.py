@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from rtdeblur.dropout import DropoutSites
@@ -19,6 +20,9 @@ class Generator(nn.Module):
     Attributes:
         stride: H and W of its input are multiples of this.
         sites: dropout layers at inference; None without dropout.
+        traced: whether to export it with PyTorch's older exporter, which records one run: seconds instead
+            of minutes for thousands of operations, but less simple graphs.
+        exact: names of module classes that compute in float32 in a half precision graph.
         residual: the change to the input, (N, 3, H, W) to the same shape. A generator with dropout also
             accepts the three tables of `rtdeblur.dropout` as tensors; without them, dropout is random in
             training and off in evaluation.
@@ -26,7 +30,19 @@ class Generator(nn.Module):
 
     stride: int
     sites: DropoutSites | None = None
+    traced: ClassVar[bool] = False
+    exact: tuple[str, ...] = ("InstanceNorm",)
     residual: Callable[..., Tensor]
+
+    @property
+    def title(self) -> str:
+        """Name of the network, for manifests."""
+        return type(self).__name__
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Type that `residual` takes: that of the first layer's weights."""
+        return next(self.parameters()).dtype
 
     def forward(self, x: Tensor, *signs: Tensor) -> Tensor:
         """Restore blurred (N, 3, H, W) in [-1, 1]; same shape and range."""

@@ -56,6 +56,7 @@ class TensorRTBackend(Backend):
     ) -> None:
         self._driver = driver
         device = driver.device
+        self.device = device.name
         target = target or Target.of(flavour, device.name, device.compute_capability)
         self._pool = EnginePool(model, driver, flavour, target, slots=slots, dropout=dropout, options=options)
         self.fingerprint = {

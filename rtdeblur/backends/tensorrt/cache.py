@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rtdeblur import files
-from rtdeblur.backends.tensorrt.sidecar import read_sidecar, sidecar_of, write_whole
+from rtdeblur.backends.tensorrt.sidecar import read_sidecar, sidecar_of
 from rtdeblur.backends.tensorrt.spec import EngineSpec
 from rtdeblur.errors import EngineError, InterruptedRunError
 
@@ -289,8 +289,8 @@ class EngineCache:
         try:
             for left in (".runtime", ".parity"):
                 path.with_suffix(left).unlink(missing_ok=True)
-            write_whole(path, data)
-            write_whole(path.with_suffix(".json"), sidecar_of(spec, data, seconds))
+            files.write_whole(path, data)
+            files.write_whole(path.with_suffix(".json"), sidecar_of(spec, data, seconds))
         except OSError as error:
             _remove(path)
             self._cannot_keep(error)

@@ -1,77 +1,24 @@
-"""Parity gate for half precision: tests each new engine once per GPU.
-
-Its result on a test picture is compared with the CPU's in float32. Passed tests are recorded in a file next
-to the engine.
-"""
+"""Parity gate for half precision: tests each new engine once per GPU, with `rtdeblur.backends.gate`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdeblur import files
+from rtdeblur.backends.gate import Record, test_picture
 from rtdeblur.backends.tensorrt.layouts import Layout
-from rtdeblur.backends.tensorrt.sidecar import write_whole
 from rtdeblur.backends.tensorrt.spec import EngineSpec, PlaneType
-from rtdeblur.decode import DecodeError, from_json
 from rtdeblur.dropout import Dropout
-from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
+from rtdeblur.frames import Colour, Planes
 from rtdeblur.model import INPUTS, Model
 from rtdeblur.parity import LEAST_PSNR, worst_psnr
 
-_MOST_BYTES = 1 << 20
+__all__ = ["Record", "parity", "refusal", "test_picture"]
+
 Array = NDArray[Any]
-
-
-def test_picture(luma: tuple[int, ...], chroma: tuple[int, ...], colour: Colour) -> FrameBatch:
-    """Return a batch of one picture with ramps, edges, fine texture and noise, identical on every machine."""
-    rng = np.random.default_rng(0)
-
-    def plane(size: tuple[int, ...], low: float, high: float) -> Plane:
-        y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
-        y, x = y / max(size), x / max(size)
-        waves = np.sin(40 * x + 25 * y) + np.sin(300 * x * (x + y)) + np.sign(np.sin(17 * (x - 2 * y)))
-        picture = x + y + 0.25 * waves + rng.normal(0, 0.03, size)
-        span = np.ptp(picture) or 1.0
-        code = low + (picture - picture.min()) / span * (high - low)
-        dtype = np.uint8 if colour.bit_depth == 8 else np.uint16
-        samples: Plane = np.rint(code * colour.peak).astype(dtype)
-        return samples[None, None]
-
-    planes = (plane(luma, 0.07, 0.92), plane(chroma, 0.3, 0.7), plane(chroma, 0.35, 0.65))
-    return FrameBatch(planes, (0,), Fraction(1), colour, (None,))
-
-
-class Record:
-    """Record of the GPUs and layouts for which an engine passed, in a file next to it; safe to lose.
-
-    Args:
-        path: the file; None stores nothing.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._passed: dict[str, float] = {}
-        with suppress(OSError, DecodeError):
-            if path:
-                self._passed = from_json(dict[str, float], files.read_own(path, _MOST_BYTES))
-
-    def __contains__(self, case: str) -> bool:
-        return case in self._passed
-
-    def add(self, case: str, likeness: float) -> None:
-        """Record that a case passed, with its PSNR in dB."""
-        self._passed[case] = min(round(likeness, 1), 99.0)
-        with suppress(OSError):
-            if self._path:
-                write_whole(self._path, json.dumps(self._passed).encode())
 
 
 def parity(
@@ -95,16 +42,13 @@ def parity(
     Returns:
         PSNR of the worst plane in dB.
     """
-    from rtdeblur.backends.openvino import OpenVINOBackend
+    from rtdeblur.backends.openvino import exact_result
 
     luma, chroma, kind = layout
     picture = test_picture(luma, chroma, colour)
     restored = _planes_of(restore(_laid_out(picture.planes, kind)))
-    exact = OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout, stopped=stopped)
-    try:
-        return worst_psnr(restored, exact.infer(picture).planes, colour.peak)
-    finally:
-        exact.close()
+    exact = exact_result(picture, model, dropout, stopped)
+    return worst_psnr(restored, exact.planes, colour.peak)
 
 
 def refusal(spec: EngineSpec, layout: Layout, parity: float) -> str:

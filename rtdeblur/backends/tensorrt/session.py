@@ -24,7 +24,6 @@ from rtdeblur import files
 from rtdeblur.backends.base import Notice
 from rtdeblur.backends.tensorrt.cache import CachedEngine
 from rtdeblur.backends.tensorrt.flavours import Flavour, Message, complaint, log_of
-from rtdeblur.backends.tensorrt.sidecar import write_whole
 from rtdeblur.cuda.base import DEFAULT_STREAM, Bytes, DeviceTimes, Driver
 from rtdeblur.device import DevicePlane, DevicePlanes
 from rtdeblur.errors import BackendError, CudaError, EngineError, GpuMemoryError
@@ -119,7 +118,7 @@ class LoadedEngine:
         path = self.cached.runtime_cache_path
         if not self._saved and path and self._kernels:
             with suppress(OSError):
-                write_whole(path, bytes(self._kernels.serialize()))
+                files.write_whole(path, bytes(self._kernels.serialize()))
         self._saved = True
 
     def _restore_kernels(self) -> bool:

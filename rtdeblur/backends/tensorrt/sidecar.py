@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,14 +99,3 @@ def sidecar_of(spec: EngineSpec, data: bytes, build_seconds: float) -> bytes:
         "spec": spec.as_json(),
     }
     return json.dumps(content, indent=2).encode() + b"\n"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(3)}.part")
-    try:
-        with os.fdopen(files.create(part, mode=0o600), "wb") as file:
-            file.write(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
