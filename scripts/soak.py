@@ -132,6 +132,8 @@ def faults(samples: list[Sample], summary: dict[str, object], kills: int) -> lis
 @click.option("--rate", default=30, show_default=True)
 def main(minutes: float, kills: int, size: str, rate: int) -> None:
     """Run, print the table and report failures."""
+    # A shell starts background jobs with SIGINT ignored; the session would keep it so, and never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("| minutes | kills | RSS (MiB) | threads | files |")
     print("|--------:|------:|----------:|--------:|------:|")
     samples, summary = soak(minutes, kills, size, rate)
