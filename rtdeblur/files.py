@@ -14,7 +14,7 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 # Windows has no links that any user may create, nor these flags, nor numeric owners.
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -22,6 +22,27 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block until it has a writer
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _HAS_DIR_FD = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd and os.listdir in os.supports_fd
+
+
+class Unfinished(Protocol):
+    """Something that must not outlive the process: an incomplete file or folder."""
+
+    def abandon(self) -> None:
+        """Remove it; may be called twice, from any thread, while others use it."""
+
+
+unfinished: set[Unfinished] = set()
+"""Everything incomplete that this process created, from before its creation until it is complete or removed.
+
+A signal may end the process between any two steps, even before the caller holds a reference.
+"""
+
+
+def abandon_unfinished() -> None:
+    """Remove everything incomplete; the process is about to end."""
+    for each in tuple(unfinished):
+        with suppress(OSError):
+            each.abandon()
 
 
 def create(path: Path | str, *, mode: int = 0o666, dir_fd: int | None = None) -> int:

@@ -6,7 +6,8 @@
 For each audio and subtitle encoder of `ffmpeg`, make a short clip in the first container that takes it, then
 write it to each container twice: with `ffmpeg -map 0 -c:a copy -c:s copy` (video is re-encoded, as ours is),
 and with our reader and writer. A stream counts as kept if `ffprobe` and PyAV both find its codec there, with
-the same number of bytes. `--write` replaces the table between the markers of a document.
+the same number of bytes. `--write` puts each row into the table between the markers of a document, and keeps
+the rows of other codecs.
 
 | cell | kept by |
 |------|---------|
@@ -28,11 +29,16 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
+
+from rtdeblur.device import DeviceFrame
+from rtdeblur.errors import RtdeblurError
+from rtdeblur.frames import FrameBatch, Interlude
+from rtdeblur.media.reader import FileReader
+from rtdeblur.media.writer import FileWriter
 
 CONTAINERS = (
     "mkv", "mp4", "mov", "m4v", "3gp", "3g2", "ts", "m2ts", "webm", "avi", "wmv", "flv", "f4v", "nut", "mpg",
@@ -43,6 +49,7 @@ CONTAINERS = (
 _PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.48")
 # The first combination that the encoder accepts is used.
 _RATES, _CHANNELS = (48000, 44100, 32000, 16000, 8000), (2, 1)
+_EXPERIMENTAL = ("-strict", -2)  # to encode; a plain copy does without
 # Encoders without a real source, or not meant for files.
 _NOT_TRIED = {"sonic", "sonicls", "comfortnoise", "anull", "dfpwm", "s302m"}
 _NAMES = {"srt": "subrip", "ssa": "ass"}
@@ -59,10 +66,14 @@ class Row:
     kind: str
     cells: dict[str, str]
 
+    def line(self, containers: tuple[str, ...]) -> str:
+        """A line of a Markdown table."""
+        return f"| {self.codec} | " + " | ".join(self.cells[ending] for ending in containers) + " |"
+
 
 def ffmpeg(*words: object) -> bool:
     """Return whether the program succeeds."""
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-strict", "-2", *map(str, words)]
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, words)]
     try:
         return not subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
     except subprocess.TimeoutExpired:
@@ -115,13 +126,18 @@ def make(kind: str, encoder: str, folder: Path) -> Path | None:
         (folder / "s.srt").write_text(_TEXT)
         (folder / "s.sup").write_bytes(bitmap_subtitles())
         sources = [("-i", folder / "s.srt"), ("-i", folder / "s.sup")]
+    sources = [
+        source
+        for source in sources
+        if ffmpeg(*source, f"-c:{kind[0]}", encoder, *_EXPERIMENTAL, "-f", "null", "-")
+    ]
     for ending in CONTAINERS:
         path = folder / f"clip.{ending}"
         video = [] if ending in ("ogv", "swf", "dv", "rm", "gxf", "mxf") else ["-c:v", "mpeg4", "-g", 1]
         if ending == "webm":
             video = ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", 8]
         for source in sources:
-            maps = ("-map", 0, "-map", 1, *video, f"-c:{kind[0]}", encoder)
+            maps = ("-map", 0, "-map", 1, *video, f"-c:{kind[0]}", encoder, *_EXPERIMENTAL)
             if ffmpeg(*_PICTURE, *source, *maps, path) and held(path, kind):
                 return path
     return None
@@ -164,6 +180,11 @@ def compare(kind: str, encoder: str, containers: tuple[str, ...]) -> Row | None:
             process.start()
             process.join(120)
             process.kill()
+            process.join()
+            if process.exitcode:
+                print(
+                    f"{clip.name} → {ours.name}: the process ended with {process.exitcode}", file=sys.stderr
+                )
             marks = (
                 copied and _same(held(plain, kind), whole),
                 ours.exists() and _same(held(ours, kind), whole),
@@ -182,12 +203,6 @@ def _same(found: tuple[str, int] | None, whole: tuple[str, int]) -> bool:
 
 
 def _restore(source: Path, output: Path) -> None:
-    from rtdeblur.device import DeviceFrame
-    from rtdeblur.errors import RtdeblurError
-    from rtdeblur.frames import FrameBatch, Interlude
-    from rtdeblur.media.reader import FileReader
-    from rtdeblur.media.writer import FileWriter
-
     try:
         with FileReader(source) as reader, FileWriter(reader, output) as writer:
             for frame in reader:
@@ -198,12 +213,18 @@ def _restore(source: Path, output: Path) -> None:
         print(f"{source.name} → {output.name}: {error}", file=sys.stderr)
 
 
-def table(rows: list[Row], containers: tuple[str, ...]) -> Iterator[str]:
-    """Yield the lines of a Markdown table."""
-    yield "| | " + " | ".join(containers) + " |"
-    yield "|---|" + ":-:|" * len(containers)
-    for row in sorted(rows, key=lambda row: (row.kind, row.codec)):
-        yield f"| {row.codec} | " + " | ".join(row.cells[ending] for ending in containers) + " |"
+def write(document: Path, row: Row) -> None:
+    """Put a row into the table of a document, in place of an older one of its codec."""
+    head, rest = document.read_text(encoding="utf-8").split(_BEGIN)
+    old, tail = rest.split(_END)
+    lines = {line.split("|")[1].strip(): line for line in old.splitlines() if line.startswith("| ")}
+    lines.pop("", None)
+    lines[row.codec] = row.line(CONTAINERS)
+    heads = ["| | " + " | ".join(CONTAINERS) + " |", "|---|" + ":-:|" * len(CONTAINERS)]
+    kinds = {codec: av.Codec(codec, "r").type for codec in lines}
+    table = [*heads, *(lines[codec] for codec in sorted(lines, key=lambda codec: (kinds[codec], codec)))]
+    text = "\n".join(table)
+    document.write_text(f"{head}{_BEGIN}\n\n{text}\n\n{_END}{tail}", encoding="utf-8")
 
 
 def main() -> int:
@@ -215,6 +236,8 @@ def main() -> int:
     parser.add_argument("--container", action="append", choices=CONTAINERS, metavar="ENDING")
     parser.add_argument("--write", type=Path, metavar="DOCUMENT")
     words = parser.parse_args()
+    if words.write and words.container:
+        parser.error("--write takes rows of all containers; leave out --container")
     containers = tuple(words.container or CONTAINERS)
     rows: list[Row] = []
     for kind in ("audio", "subtitle"):
@@ -226,13 +249,9 @@ def main() -> int:
                 print(f"{encoder}: no clip", flush=True)
             else:
                 rows.append(row)
+                if words.write:
+                    write(words.write, row)
                 print(f"{row.codec:18}", " ".join(f"{e}{row.cells[e]}" for e in containers), flush=True)
-    if words.write:
-        text = words.write.read_text(encoding="utf-8")
-        head, rest = text.split(_BEGIN)
-        tail = rest.split(_END)[1]
-        lines = "\n".join(table(rows, containers))
-        words.write.write_text(f"{head}{_BEGIN}\n\n{lines}\n\n{_END}{tail}", encoding="utf-8")
     counts = Counter(mark for row in rows for mark in row.cells.values())
     print(
         f"{len(rows)} codecs in {len(containers)} containers:",

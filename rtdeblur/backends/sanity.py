@@ -15,11 +15,15 @@ from rtdeblur.frames import Plane, Planes
 _STEP = 5
 """Check every fifth sample of every fifth row; odd, because networks also fail in even patterns."""
 _BROKEN_SHARE = 0.01
-"""Share of the checked chroma samples that jumped to an end of their range."""
+"""Share of the checked samples of a plane that jumped to an end of their range."""
+_CHROMA_JUMP, _LUMA_JUMP = 1 / 4, 5 / 8
+"""Length of such a jump, relative to the peak; sharpening a gray edge moves luma by up to a half."""
+_COLOURED = 1 / 32
+"""Range of chroma above that of noise in a gray picture, relative to the peak; no model makes it constant."""
 _FLAT, _NOT_FLAT = 1 / 64, 1 / 8
 """Range of luma in a flat and in a textured picture, relative to the peak."""
 _MOST_CHANGE = 1 / 5
-"""Mean change of luma relative to the peak; sharp and blurred frames differ by a tenth of that."""
+"""Mean change of a plane relative to the peak; sharp and blurred frames differ by a tenth of that."""
 
 
 def put_back_broken(before: Planes, after: Planes, peak: int) -> int:
@@ -46,8 +50,10 @@ def put_back_broken(before: Planes, after: Planes, peak: int) -> int:
 def looks_broken(before: Planes, after: Planes, peak: int) -> bool:
     """Whether a restored frame is broken.
 
-    A NaN leaves the graph as the lowest or highest code value in all planes. Luma may legitimately have that
-    value; chroma, which lies around the middle of its range, never jumps there in a real picture.
+    A NaN leaves the graph as the lowest or highest code value, or as whatever the graph clamps it to, in some
+    or all planes. Luma may legitimately have that value, but does not jump there from the other end; chroma,
+    which lies around the middle of its range, never jumps there in a real picture. Not detected: dark luma
+    that became black, bright luma that became white, and gray that became another gray nearby.
 
     Args:
         before: input planes of the frame, each (1, H, W).
@@ -68,14 +74,15 @@ def _look_broken(before: Sequence[Plane], after: Sequence[Plane], peak: int) -> 
     was, is_now = _range(before[0]), _range(after[0])
     if (is_now == 0 and was > 0) or (is_now <= peak * _FLAT and was >= peak * _NOT_FLAT):
         return True
-    if np.abs(after[0].astype(np.int32) - before[0]).mean() > peak * _MOST_CHANGE:
-        return True
-    for old, new in zip(before[1:], after[1:], strict=True):
-        at_an_end = (new == 0) | (new == peak)
-        if at_an_end.mean() >= _BROKEN_SHARE:
-            jumped = np.abs(new.astype(np.int32) - old) > peak // 4
-            if (at_an_end & jumped).mean() >= _BROKEN_SHARE:
-                return True
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        change = np.abs(new.astype(np.int32) - old)
+        if change.mean() > peak * _MOST_CHANGE:
+            return True
+        if index and _range(new) == 0 and _range(old) > peak * _COLOURED:
+            return True
+        jumped = change > peak * (_CHROMA_JUMP if index else _LUMA_JUMP)
+        if (jumped & ((new == 0) | (new == peak))).mean() >= _BROKEN_SHARE:
+            return True
     return False
 
 

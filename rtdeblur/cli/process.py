@@ -15,6 +15,7 @@ from rtdeblur.cli.report import line_of, mute, reporting, say, show_traceback
 from rtdeblur.cli.root import root
 from rtdeblur.cli.signals import Stopped, deadline, handling, silent_if_dropped
 from rtdeblur.errors import ClosedPipeError
+from rtdeblur.files import abandon_unfinished
 
 _SIGPIPE = 128 + 13
 
@@ -37,11 +38,15 @@ def run(args: Sequence[str] | None) -> int:
                 code = code or _flush()
             return _leave(code) if _runs("rtdeblur-build") else code
         except Stopped as stopped:
+            abandon_unfinished()
             return _leave(stopped.exit_code)
         except Exception as error:
             # Libraries may swallow an exception raised by a signal handler, and fail in their own way
             # instead.
-            return _leave(128 + received[0]) if received else _fail(error)
+            if not received:
+                return _fail(error)
+            abandon_unfinished()
+            return _leave(128 + received[0])
 
 
 _FOR_LIBRARIES = {

@@ -118,17 +118,17 @@ class FileRestorer:
             self.kept = writer.kept
 
         self.kept = 0
-        try:
-            with abandoning(abandon):
+        with abandoning(abandon):  # to the very end: closing takes time
+            try:
                 yield writer
-        except Stopped:
-            writer.close()
-            self.kept = writer.kept
-            raise
-        finally:
-            writer.close()
-            if writer.kept and not self.kept:
-                say("warning", f"{job.output}: {kept_line(writer.kept)}")
+            except Stopped:
+                writer.close()
+                self.kept = writer.kept
+                raise
+            finally:
+                writer.close()
+                if writer.kept and not self.kept:
+                    say("warning", f"{job.output}: {kept_line(writer.kept)}")
 
     def _restore_photo(self, job: Job, title: str) -> Result:
         from rtdeblur.ffmpeg.damage import Damage

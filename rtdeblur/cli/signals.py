@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from rtdeblur.files import abandon_unfinished
+
 GRACE_SECONDS = 2.5
 """Time for a run to end in order; after that, the program cleans up and exits."""
 
@@ -108,6 +110,7 @@ def _watch(reader: socket.socket) -> None:
     for clean in reversed(_abandon):
         with suppress(Exception):
             clean()
+    abandon_unfinished()
     os._exit(128 + first)
 
 

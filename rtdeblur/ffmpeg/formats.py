@@ -17,10 +17,15 @@ from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat, Flags
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
 
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.targets import is_stream
+
+_PACKET_BYTES = 1024  # of a trial packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,21 @@ class ContainerTraits:
         numbers_frames: whether frames are numbered instead of having timestamps; raw streams, which FFmpeg
             flags itself, are not listed.
         starts_in_header: whether every stream starts at zero unless its header says otherwise.
+        begins_together: whether every stream starts with the main video, whatever its own start time.
         single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
+        finite_durations: whether the muxer refuses packets that last until the next one.
+        layout_codecs: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process.
+            Streams from the same container have one.
+        edit_units: whether each picture and its part of the audio form a unit: the main video is the first
+            stream, and all streams end together.
         options: muxer options needed for exact timestamps.
         pipe_flags: muxer flags for an output that is not seekable.
         free_tags_flag: muxer flag that keeps tags with custom keys; empty if none is needed.
         keys: tags kept without that flag; None means all.
-        pcm_options: options that make the muxer check the channels of PCM when it writes the header; without
-            them it does so only at the end, too late to refuse the stream.
+        pcm_options: options that make the muxer check the samples of PCM and ADPCM when it writes the header;
+            without them it does so only at the end, too late to refuse the stream.
         suggested_ending: extension to suggest to users whose container refuses a stream; empty if other
             containers are better advice.
     """
@@ -56,9 +67,13 @@ class ContainerTraits:
     attachments: bool = False
     numbers_frames: bool = False
     starts_in_header: bool = False
+    begins_together: bool = False
     single_times: bool = False
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
+    finite_durations: bool = False
+    layout_codecs: frozenset[str] = frozenset()
+    edit_units: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     pipe_flags: tuple[str, ...] = ()
     free_tags_flag: str = ""
@@ -69,6 +84,19 @@ class ContainerTraits:
     def takes(self, codec: str) -> bool:
         """Whether streams other than the main video may use a codec; the muxer may still refuse it."""
         return self.codecs is None or codec in self.codecs
+
+    def needs_layout(self, codec: str, source: str) -> bool:
+        """Whether audio of a codec needs a channel layout first.
+
+        Args:
+            codec: FFmpeg's name.
+            source: FFmpeg's name of the source's container.
+        """
+        return codec in self.layout_codecs and traits_of(source) is not self
+
+    def trial_options(self, codec: str) -> Mapping[str, str]:
+        """Muxer options for a trial header with a stream of a codec."""
+        return self.pcm_options if codec.startswith(("pcm_", "adpcm_")) else {}
 
 
 # Keys with dedicated atoms in mp4 (libavformat/movenc.c, mov_write_ilst_tag). Others need its table of free
@@ -85,6 +113,9 @@ _MPEGTS_CODECS = frozenset({
     "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
     "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
 })  # fmt: skip
+_FLV_CODECS = frozenset({
+    "adpcm_swf", "nellymoser", "speex", "pcm_alaw", "pcm_mulaw", "pcm_s16be", "pcm_s16le", "pcm_u8",
+})  # fmt: skip
 _MPEG_CODECS = frozenset({
     "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "pcm_dvd", "pcm_s16be", "dvd_subtitle", "mpeg1video",
     "mpeg2video",
@@ -99,6 +130,7 @@ _MOV = ContainerTraits(
     free_tags_flag="use_metadata_tags",
     keys=_MP4_KEYS,
     pcm_options={"movflags": "empty_moov"},
+    finite_durations=True,
     suggested_ending=".mov",
 )
 _IPOD = replace(_MOV, cover="stream", suggested_ending="")
@@ -115,12 +147,14 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "ogg": ContainerTraits(chapters=True, numbers_frames=True),
     "ogv": ContainerTraits(chapters=True, numbers_frames=True),
     "asf": ContainerTraits(chapters=True, single_times=True),
-    "mxf": ContainerTraits(timecode=True, numbers_frames=True),
+    "mxf": ContainerTraits(timecode=True, numbers_frames=True, begins_together=True, edit_units=True),
+    "rm": ContainerTraits(numbers_frames=True, begins_together=True),
+    "flv": ContainerTraits(layout_codecs=_FLV_CODECS),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
     **dict.fromkeys(
         ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
-        ContainerTraits(numbers_frames=True),
+        ContainerTraits(numbers_frames=True, begins_together=True),
     ),
     **dict.fromkeys(("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS)),
 }
@@ -203,7 +237,12 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
 
 
 def refusal(
-    format_name: str, add: Callable[[OutputContainer], object], options: dict[str, str] | None = None
+    format_name: str,
+    add: Callable[[OutputContainer], object],
+    options: Mapping[str, str] | None = None,
+    *,
+    beside_video: bool = False,
+    with_packet: bool = False,
 ) -> str | None:
     """Return why a container cannot be written with the streams that `add` adds; None if it can.
 
@@ -213,14 +252,31 @@ def refusal(
         format_name: FFmpeg's name of the container.
         add: adds streams.
         options: options of the muxer.
+        beside_video: whether these are streams other than the main video.
+        with_packet: also write a packet to the stream that `add` returns.
     """
-    scratch = open_output(BytesIO(), format_name, options)
+    scratch = open_output(BytesIO(), format_name, dict(options or {}))
     try:
-        add(scratch)
+        if beside_video and traits_of(format_name).edit_units:
+            _add_video(scratch)
+        stream = add(scratch)
         scratch.start_encoding()
+        if with_packet:
+            assert isinstance(stream, Stream)
+            packet = Packet(bytes(_PACKET_BYTES))
+            packet.stream, packet.pts, packet.dts = stream, 0, 0
+            scratch.mux(packet)
+            scratch.close()
     except (FFmpegError, ValueError) as error:
         return reason(error)
     finally:
         with suppress(FFmpegError):
             scratch.close()
     return None
+
+
+def _add_video(container: OutputContainer) -> None:
+    """Add a small video stream; MXF needs its pixel format, which in PyAV only an encoder sets."""
+    stream = container.add_stream("mpeg2video", 25, width=96, height=64)
+    assert isinstance(stream, VideoStream)
+    stream.codec_context.pix_fmt = "yuv420p"

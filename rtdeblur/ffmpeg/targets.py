@@ -149,14 +149,18 @@ class PartFile:
         self._target = destination(target)
         self._overwrite = overwrite
         stem = target.stem[:40]  # a name of maximum length leaves no room for a suffix
+        self._facts: os.stat_result | None = None
+        self._fd: int | None = None
         self.path = part or self._target.with_name(f".{stem}.{secrets.token_hex(3)}.part{target.suffix}")
         try:
             if part is not None:
                 _remove_left(part)
             self._mode = _mode_of(self._target)
             # Writable by its owner while it grows, whatever its final permissions.
-            self._fd: int | None = files.create(self.path, mode=0o666 if self._mode is None else 0o600)
+            files.unfinished.add(self)
+            self._fd = files.create(self.path, mode=0o666 if self._mode is None else 0o600)
         except OSError as error:
+            files.unfinished.discard(self)
             folder = str(self._target.parent)
             message = f"cannot write into folder {folder!r}: {error.strerror}; try another folder"
             raise OutputError(message) from error
@@ -201,6 +205,7 @@ class PartFile:
             if close:
                 self._close()  # Windows cannot rename an open file
             self.path.replace(self._target)
+            files.unfinished.discard(self)
             sync_folder(self._target.parent)
         except OSError as error:
             raise OutputError(f"cannot write {str(self._target)!r}: {error.strerror}") from error
@@ -210,11 +215,18 @@ class PartFile:
         self._close()
         if self._is_there():
             self.path.unlink(missing_ok=True)
+        files.unfinished.discard(self)
+
+    def abandon(self) -> None:
+        """Remove the file unless it was committed; the process is about to end."""
+        if self._facts is None:  # interrupted during its creation; nobody else uses this name
+            self.path.unlink(missing_ok=True)
+        self.discard()
 
     def _is_there(self) -> bool:
         """Whether the hidden file still has its name."""
         with suppress(FileNotFoundError):
-            return os.path.samestat(os.lstat(self.path), self._facts)
+            return self._facts is not None and os.path.samestat(os.lstat(self.path), self._facts)
         return False
 
     def _close(self) -> None:

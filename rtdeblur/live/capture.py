@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -81,7 +82,9 @@ class LiveCapture:
     def _run(self) -> None:
         try:
             while not self._stop.is_set() and self._read_until_lost():
-                pass
+                # PyAV's containers and streams refer to each other; without this, the decoder of every lost
+                # source (10 MB and more) stays in memory until the collector comes by itself.
+                gc.collect()
         except BaseException as error:  # raised again by the session
             self.error = error
         finally:

@@ -20,7 +20,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.container import open_output
-from rtdeblur.ffmpeg.formats import CONTAINERS, refusal, traits_of
+from rtdeblur.ffmpeg.formats import CONTAINERS, ContainerTraits, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
 from rtdeblur.media.tags import track_tags
@@ -33,6 +33,9 @@ _TEXT_FILTERS = {
 }
 _IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
 _LONGEST_REORDERING_SECONDS = 3600
+# FFmpeg gives subtitles that stay until the next one a duration of 2**32 - 1 ms.
+_LONGEST_DURATION = 2**31 - 1
+_UNKNOWN_SECONDS = 10
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Track:
         begin: presentation time of its first packet, in seconds; None before that.
         last_dts: timestamp of the last packet, in units of the stream's time base.
         next_dts: expected timestamp of the next packet, in units of the input's time base.
+        packets: number of packets written.
+        size: their size in bytes.
     """
 
     stream: Stream
@@ -54,6 +59,12 @@ class Track:
     begin: Fraction | None = None
     last_dts: int | None = None
     next_dts: int | None = None
+    packets: int = 0
+    size: int = 0
+
+    @property
+    def _traits(self) -> ContainerTraits:
+        return traits_of(self.stream.container.format.name)
 
     def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
         """Yield the packets to mux for a packet of the input.
@@ -87,6 +98,8 @@ class Track:
     def place(self, packet: AnyPacket) -> AnyPacket:
         """Convert a packet's timestamps so that they increase even on a coarse clock."""
         packet.stream = self.stream
+        self.packets += 1
+        self.size += packet.size
         unit = Fraction(self.stream.time_base or 1)
         if packet.pts is not None and packet.dts is not None:
             # libx265 invents decoding timestamps for streams of one or two frames.
@@ -95,6 +108,8 @@ class Track:
         if self.begin is None and packet.pts is not None:
             self.begin = packet.pts * Fraction(packet.time_base)
         packet.rescale_ts(AVRational(unit))
+        if (packet.duration or 0) > _LONGEST_DURATION and self._traits.finite_durations:
+            packet.duration = round(_UNKNOWN_SECONDS / unit)
         if self.from_zero:
             shift = round((self.begin or 0) / unit)
             packet.pts = None if packet.pts is None else packet.pts - shift
@@ -153,7 +168,8 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
     way = _way(name, stream)
     if way is None:
         codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
-        if not codec or not traits.takes(codec) or refusal(name, methodcaller("add_mux_stream", codec)):
+        add = methodcaller("add_mux_stream", codec)
+        if not codec or not traits.takes(codec) or refusal(name, add, beside_video=True):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
@@ -180,9 +196,11 @@ def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream]
     traits = traits_of(format_name)
     if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
         return None
-    options = dict(traits.pcm_options) if _codec(stream).startswith("pcm_") else {}
-    for way in _WAYS.get(stream.type, (_copied,)):
-        if refusal(format_name, partial(way, stream=stream), options) is None:
+    options = traits.trial_options(_codec(stream))
+    needs_layout = traits.needs_layout(_codec(stream), stream.container.format.name)
+    for way in (_labelled,) if needs_layout else _WAYS.get(stream.type, (_copied,)):
+        add, is_unlisted = partial(way, stream=stream), way is _unlisted
+        if refusal(format_name, add, options, beside_video=True, with_packet=is_unlisted) is None:
             return way
     return None
 
@@ -196,12 +214,12 @@ def _labelled(container: OutputContainer, stream: Stream) -> Stream:
     copy = _copied(container, stream)
     assert isinstance(copy, AudioStream)
     context = copy.codec_context
-    bits = re.match(r"pcm_[suf](\d+)", _codec(stream))
-    if bits is None or not context.bit_rate:
+    pcm = re.match(r"pcm_(?:[suf](\d+)|alaw|mulaw)", _codec(stream))
+    if pcm is None or not context.bit_rate:
         raise ValueError(f"channels of {_codec(stream)} have no layout")
     # Never read `layout` or `channels`: PyAV 18 then frees a custom layout twice, since its AudioLayout
     # shares the context's memory, and the process aborts.
-    context.layout = f"{round(context.bit_rate / context.sample_rate / int(bits[1]))}c"
+    context.layout = f"{round(context.bit_rate / context.sample_rate / int(pcm[1] or 8))}c"
     return copy
 
 

@@ -24,6 +24,21 @@ _STALE_TAGS = {
     "compatible_brands",
     "vendor_id",
     "duration",
+    # How MXF identifies one file, and the program that wrote it.
+    "application_platform",
+    "company_name",
+    "file_package_umid",
+    "generation_uid",
+    "material_package_umid",
+    "modification_date",
+    "operational_pattern_ul",
+    "product_name",
+    "product_uid",
+    "product_version",
+    "product_version_num",
+    "toolkit_version",
+    "toolkit_version_num",
+    "uid",
 }
 _STALE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
 

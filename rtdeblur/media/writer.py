@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Self
 
 import av
+from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import ArgumentError, FFmpegError, InvalidDataError, PatchWelcomeError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
@@ -24,6 +25,7 @@ from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.ffmpeg.avi import set_starts
 from rtdeblur.ffmpeg.container import open_output, reason
 from rtdeblur.ffmpeg.damage import PACKETS, Damage
+from rtdeblur.ffmpeg.edit_units import silence, unfilled
 from rtdeblur.ffmpeg.formats import format_of, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
@@ -40,6 +42,9 @@ from rtdeblur.system import usable_cores
 
 # Some containers round to a millisecond anyway, which is negligible.
 _UNEVEN = Fraction(1, 500)
+# How early audio may be: EBU R37.
+_OUT_OF_STEP = Fraction(1, 25)
+_PACKET_ERRORS = (ArgumentError, InvalidDataError, PatchWelcomeError)
 
 
 class FileWriter:
@@ -189,10 +194,14 @@ class FileWriter:
             else:
                 self._pass(self._segments.cut())
             self._mux(self._remaining_packets())
+            if traits_of(container.format.name).edit_units:
+                self._fill_units(container)
             self._container = None
             container.close()
             if traits_of(container.format.name).starts_in_header:
                 self._write_starts()
+            elif traits_of(container.format.name).begins_together:
+                self._warn_of_starts(container.format.name)
             if self._job is not None:
                 self._job.commit()
             assert self._file is not None
@@ -214,9 +223,8 @@ class FileWriter:
                 self._file.discard()
             if self._segments is not None:
                 self._segments.close()
-            job, self._job = self._job, None
-            if job is not None:
-                self.kept = job.close(keep=self._resume)
+            if self._job is not None:
+                self.kept = self._job.close(keep=self._resume)
 
     def abandon(self) -> None:
         """Remove the files that `close` would remove, without waiting for other threads.
@@ -269,7 +277,10 @@ class FileWriter:
     def _add_streams(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
         source = self._source
         self.warnings += copy_tags(container, source)
-        for stream in source.streams:
+        streams = source.streams
+        if traits_of(container.format.name).edit_units:
+            streams = (source.video, *(s for s in streams if s.index != source.video.index))
+        for stream in streams:
             if stream.index == source.video.index:
                 video = self._add_video(container)
                 continue
@@ -326,6 +337,34 @@ class FileWriter:
         begins[self._track.stream.index] = self._begin
         set_starts(Path(self._file.url), {index: begin + shift for index, begin in begins.items()})
 
+    def _fill_units(self, container: OutputContainer) -> None:
+        """Pad audio that ends before the video, and report audio that is cut there."""
+        seconds = self._track.packets * self._time_base
+        for index, track in self._tracks.items():
+            template = self._source.streams[index]
+            if not isinstance(template, AudioStream):
+                continue
+            left = unfilled(template, track.size, seconds)
+            for packet in silence(track.stream, template, track.size, seconds):
+                container.mux(packet)
+            late = Fraction(-left * 8, template.codec_context.bit_rate or 1)
+            if late > _OUT_OF_STEP:
+                self._warn_once(
+                    f"{float(late):.3g} s of audio stream #{index} are not kept: "
+                    f"{container.format.name} ends with the last picture; .mkv keeps them"
+                )
+
+    def _warn_of_starts(self, format_name: str) -> None:
+        """Report streams that start long before or after the video, if the container starts all together."""
+        for index, track in self._tracks.items():
+            late = Fraction(0) if track.begin is None or self._begin is None else track.begin - self._begin
+            if abs(late) > _OUT_OF_STEP:
+                self._warn_once(
+                    f"{track.stream.type} stream #{index} is {abs(float(late)):.3g} s too "
+                    f"{'early' if late > 0 else 'late'}: {format_name} starts all streams together; "
+                    ".mkv keeps their timestamps"
+                )
+
     def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
         """Return the decoded frame with restored planes (None: restored in place) in the encoder's format."""
         restored = frame if planes is None else put_planes(frame, planes)
@@ -353,5 +392,5 @@ class FileWriter:
                 continue
             try:
                 container.mux(track.convert(packet, self._source.zero))
-            except InvalidDataError as error:  # of this packet: muxers parse packets that they repack
+            except _PACKET_ERRORS as error:  # muxers check packets, and parse those that they repack
                 self.damage.add(PACKETS, f"stream #{packet.stream_index}: {reason(error)}")

@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from rtdeblur.backends import open_backend
-from rtdeblur.backends.sanity import looks_broken
+from rtdeblur.backends.sanity import looks_broken, rows_look_broken
 from rtdeblur.errors import BackendError
-from rtdeblur.frames import Colour, FrameBatch, Planes
+from rtdeblur.frames import Colour, FrameBatch, Plane, Planes
 from rtdeblur.model import Manifest, Model
 
 PLANES = {"y": ("h", "w"), "u": ("a", "b"), "v": ("a", "b")}
@@ -141,7 +141,7 @@ WITHOUT_V = {"y": ("h", "w"), "u": ("a", "b")}
         (graph(CUT), r"its output y_out has shape .*8.*, expected"),
         (graph(FLAT), r"its output y_out has shape"),
         (graph(through(("Tile", "huge"))), r"its output y_out has shape .*1048576"),
-        (graph(through(("Add", "one")), inputs=WITHOUT_V, outputs=("y_out", "u_out")), "which has v, v_out"),
+        (graph(through(("Add", "one")), inputs=WITHOUT_V, outputs=("y_out", "u_out")), "missing: v, v_out"),
         (
             graph(through(("Add", "one")), more={"extra": [3]}),
             "has inputs that a video graph does not have: extra",
@@ -213,6 +213,60 @@ def test_unusual_but_valid_frames_are_kept() -> None:
         (primaries, noisy(primaries, 10)),
     ]:
         assert not looks_broken(before, after, 255)
+
+
+MIDDLE, LOW, HIGH = 128, 16, 240
+
+
+@pytest.mark.parametrize("to", [0, LOW, MIDDLE, HIGH, 255])
+@pytest.mark.parametrize("broken", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
+def test_a_frame_that_is_broken_in_some_planes_is_detected(broken: tuple[int, ...], to: int) -> None:
+    """As of a graph that clamps NaN in some outputs, to either end or to the middle."""
+    before: Planes = tuple(plane[0] for plane in pictures().planes)  # type: ignore[assignment]
+    after: Planes = tuple(  # type: ignore[assignment]
+        np.full_like(plane, to) if index in broken else plane.copy() for index, plane in enumerate(before)
+    )
+    assert looks_broken(before, after, 255)
+    assert rows_look_broken(*(rows(planes) for planes in (before, after)))
+
+
+def rows(planes: Planes) -> list[Plane]:
+    """All rows as of an NV12 picture."""
+    y, u, v = (plane[0] for plane in planes)
+    return [y, np.stack([u, v], axis=-1).reshape(len(u), -1)]
+
+
+@pytest.mark.parametrize("plane", [1, 2])
+@pytest.mark.parametrize("to", [0, LOW, HIGH, 255])
+def test_a_gray_frame_that_becomes_one_colour_is_detected(plane: int, to: int) -> None:
+    y, u, v = (plane[0] for plane in pictures().planes)
+    before: Planes = (y, np.full_like(u, MIDDLE), np.full_like(v, MIDDLE))
+    after = [each.copy() for each in before]
+    after[plane][...] = to
+    assert looks_broken(before, tuple(after), 255)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("was", "to"), [(230, 0), (20, 255)])
+def test_a_part_of_luma_that_jumps_to_the_other_end_is_detected(was: int, to: int) -> None:
+    before: Planes = tuple(plane[0].copy() for plane in pictures().planes)  # type: ignore[assignment]
+    before[0][..., 10:25, 10:30] = was
+    after: Planes = tuple(plane.copy() for plane in before)  # type: ignore[assignment]
+    after[0][..., 10:25, 10:30] = to
+    assert looks_broken(before, after, 255)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.02, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("coloured", [True, False])
+@pytest.mark.parametrize("to", [0, 255])
+def test_fades_black_frames_and_gray_video_are_kept(level: float, coloured: bool, to: int) -> None:
+    """Also if the model removes the last traces of colour, sharpens the picture or adds noise."""
+    y, u, v = (plane[0].astype(np.float64) for plane in pictures().planes)
+    faded = (to + (y - to) * level, *(MIDDLE + (c - MIDDLE) * level * coloured for c in (u, v)))
+    before: Planes = tuple(plane.round().astype(np.uint8) for plane in faded)  # type: ignore[assignment]
+    without = [np.full_like(c, MIDDLE) if np.ptp(c) < 7 else c for c in before[1:]]
+    sharp = (before[0] * 1.3 - before[0].mean() * 0.3).clip(0, 255).astype(np.uint8)
+    for after in (before, (before[0], *without), (sharp, *without), noisy(before, 3)):
+        assert not looks_broken(before, after, 255)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("row", range(6))

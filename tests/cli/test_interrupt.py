@@ -147,12 +147,18 @@ def test_a_signal_while_modules_load_ends_the_program(
 
 
 STUCK = """
-import os, signal, sys, threading, time
+import ctypes, os, signal, sys, threading, time
 place, stuck = sys.argv.pop(1), threading.Event()
 def hang(*_, **__):
     stuck.set()
     while True:
         time.sleep(60)  # which a handler does not end, as a call of a library
+def hang_in_c(*_, **__):
+    stuck.set()
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)  # by its own owner: no handler runs, and nothing is raised
+import rtdeblur.media.writer
 from rtdeblur import bench
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.media.reader import FileReader
@@ -170,6 +176,12 @@ elif place == "opening":
 elif place == "closing":
     FileWriter.close = hang
     IdentityBackend.infer = lambda *_: 1 / 0
+elif place == "making":
+    rtdeblur.media.writer.choose = hang_in_c
+elif place == "left":
+    FileWriter.needs = lambda *_: 1 / 0
+    calls = iter([lambda: None])  # by the run; the next is for what the run left
+    FileWriter.close = lambda self: next(calls, hang)()
 threading.Thread(target=lambda: (stuck.wait(), print("stuck", flush=True)), daemon=True).start()
 from rtdeblur.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -190,8 +202,15 @@ def stuck() -> Callable[..., subprocess.Popen[str]]:
     return start
 
 
+MAKING = pytest.param(
+    "making", marks=pytest.mark.skipif(sys.platform != "linux", reason="zeros are no mutex")
+)
+
+
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("place", ["model", "decoder", "encoder", "disk", "opening", "closing"])
+@pytest.mark.parametrize(
+    "place", ["model", "decoder", "encoder", "disk", MAKING, "opening", "closing", "left"]
+)
 def test_one_signal_ends_a_run_wherever_it_hangs(
     place: str,
     number: int,

@@ -2,9 +2,11 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rtdeblur import files
 from rtdeblur.errors import OutputError, UsageError
 from rtdeblur.ffmpeg.targets import PartFile
 
@@ -180,3 +182,37 @@ def test_another_users_link_is_not_followed(tmp_path: Path, exists: bool) -> Non
     with pytest.raises(OutputError, match=r"is another user's link \(uid 65534\)"):
         PartFile(link, source=None, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", *["victim.txt"] * exists]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_file_that_a_signal_interrupts_is_removed(
+    made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the system makes it, or before the caller holds it."""
+
+    def interrupted(*args: Any, **words: Any) -> int:
+        create(*args, **words)
+        raise KeyboardInterrupt
+
+    create = files.create
+    if made:
+        file = PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
+        assert file.path.exists()
+        del file
+    else:
+        monkeypatch.setattr(files, "create", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    files.abandon_unfinished()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_whole_is_not_abandoned(tmp_path: Path) -> None:
+    file = PartFile(tmp_path / "out.mp4", source=None, overwrite=False)
+    file.commit()
+    discarded = PartFile(tmp_path / "other.mp4", source=None, overwrite=False)
+    discarded.discard()
+    assert not files.unfinished & {file, discarded}
+    files.abandon_unfinished()
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.mp4"]

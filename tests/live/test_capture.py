@@ -1,4 +1,6 @@
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -110,3 +112,25 @@ def test_stop_does_not_wait_for_the_delay(fake, said, monkeypatch: pytest.Monkey
         pass
     assert capture.message in ("waiting for the source; trying again in 1000 s", "opening the source")
     capture.stop()
+
+
+def test_a_lost_source_is_freed_before_it_is_opened_again(fake, said) -> None:
+    """Even if its parts refer to each other, as those of PyAV do."""
+    lost: list[weakref.ref[object]] = []
+
+    def opened() -> object:
+        source = fake.source([fake.picture(0), fake.lost("the cable is out")])
+        source.itself = source
+        lost.append(weakref.ref(source))
+        return source
+
+    def last() -> object:
+        assert [source() for source in lost] == [None, None]
+        return fake.source([fake.picture(1)], finite=True)
+
+    gc.disable()
+    try:
+        capture = run([opened, opened, last], said)
+    finally:
+        gc.enable()
+    assert capture.error is None

@@ -391,3 +391,27 @@ def test_a_tag_in_a_legacy_encoding_is_kept(
     source.write_bytes(source.read_bytes().replace(b"caf*", b"caf\xe9"))
     rewrite(source, "out.mkv")
     assert b"caf\xe9" in (tmp_path / "out.mkv").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4", ".mov"])
+def test_subtitles_that_last_until_the_next_are_kept(
+    ending: str, tmp_path: Path, ffmpeg: Callable[..., bytes], rewrite: Rewrite
+) -> None:
+    """FFmpeg gives these a duration of 2**32 - 1 ms, as to subtitles of DVDs without an end."""
+    made, source, output = (tmp_path / name for name in ("made.mkv", "in.mkv", f"out{ending}"))
+    lines = [f"{n}\n00:00:00,{n}00 --> 00:00:00,{n}90\nline {n}\n" for n in (1, 3)]
+    (tmp_path / "s.srt").write_text("\n".join(lines))
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.6", "-i", tmp_path / "s.srt", "-c:s", "srt", made)
+    with av.open(made) as before, av.open(source, "w") as after:
+        copies = [after.add_stream_from_template(stream, opaque=True) for stream in before.streams]
+        for packet in before.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                if packet.stream.type == "subtitle":
+                    packet.duration = 2**32 - 1
+                after.mux(packet)
+    writer = rewrite(source, output)
+    assert writer.warnings == []
+    assert writer.damage.kinds == {}
+    shown = ffmpeg("-i", output, "-map", "0:s", "-f", "srt", "-").decode()
+    assert [line for line in shown.splitlines() if line.startswith("line")] == ["line 1", "line 3"]

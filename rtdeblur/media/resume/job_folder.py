@@ -17,6 +17,7 @@ import json
 import os
 import re
 import stat
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ class JobFolder:
         self._path = folder_of(target)
         self.part = target.with_name(f"{self._path.name}.part")
         self._digest: str | None = None
+        self._closing = threading.Lock()
+        self._left: int | None = None
         self._lock = FileLock(self._path / "lock", thread_local=False)  # it may be closed by another thread
         try:
             self._folder = PrivateFolder(self._path)
@@ -118,6 +121,7 @@ class JobFolder:
         except OSError as error:
             self._folder.close()
             raise self._refusal(error) from error
+        files.unfinished.add(self)
 
     def _clear_lock(self) -> None:
         """Remove anything but our lock at its path: some versions of filelock truncate a link's target."""
@@ -181,15 +185,17 @@ class JobFolder:
 
     def discard(self) -> None:
         """Remove the folder's files and release it; files that are not the job's stay."""
-        self._remove_all_but("committed", "lock")  # remove these last
-        self._remove_all_but("lock")
-        self._folder.remove("lock")
-        with suppress(OSError):  # other files are in it
-            self._path.rmdir()
+        for _ in range(2):  # another thread may just have created a segment
+            self._remove_all_but("committed", "lock")  # remove these last
+            self._remove_all_but("lock")
+            self._folder.remove("lock")
+            with suppress(OSError):  # other files are in it
+                self._path.rmdir()
+                break
         self._release()
 
     def close(self, *, keep: bool) -> int:
-        """Release the folder.
+        """Release the folder; may be called twice, also by two threads: the second waits for the first.
 
         Args:
             keep: keep finished segments for another run; segments never opened stay in any case.
@@ -197,15 +203,23 @@ class JobFolder:
         Returns:
             Number of frames kept for another run.
         """
-        begun, self._digest = self._digest is not None, None
-        done = self.unfinished
-        if not done or (begun and not keep):
-            self.discard()
-            return 0
-        self._release()
-        return done if begun else 0
+        with self._closing:
+            if self._left is None:
+                begun, done = self._digest is not None, self.unfinished
+                if not done or (begun and not keep):
+                    self.discard()
+                    done = 0
+                else:
+                    self._release()
+                self._left = done if begun else 0
+            return self._left
+
+    def abandon(self) -> None:
+        """Release the folder, and remove it if no segment is finished: the process is about to end."""
+        self.close(keep=True)
 
     def _release(self) -> None:
+        files.unfinished.discard(self)
         self._lock.release()
         self._folder.close()
 

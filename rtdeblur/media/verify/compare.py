@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from rtdeblur.ffmpeg.formats import traits_of
@@ -70,6 +70,7 @@ class _Comparison:
         # All timestamps may be shifted equally: players start at the first.
         self._shift = after.first - before.first
         self._slack = _slack(before.main, after.main)
+        self._is_cut = traits_of(after.format).edit_units  # audio ends with the video
 
     def checks(self) -> Iterator[Check]:
         yield from self._frames()
@@ -98,7 +99,7 @@ class _Comparison:
         same = worst <= 2 * self._slack  # the first one is rounded as well
         told = _span(after) if same else f"off by up to {_ms(worst)} at frame {index}"
         # No container stores decreasing timestamps; one that numbers frames stores multiples of a frame.
-        can_be_held = not back
+        can_be_held = not back or self._moves_reliable_times()
         if traits_of(self._after.format).numbers_frames:
             tick = self._after.main.time_base
             can_be_held = _worst(_numbered(before, tick), after, after[0] if after else 0)[0] > tick
@@ -111,7 +112,26 @@ class _Comparison:
         lengths = [_end(contents, sounds) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
         texts = [f"{float(length):.3f} s" for length in lengths]
-        yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step)
+        # If audio must end with the video, a plain copy is as long as the output.
+        cut = (
+            (lambda best: abs(_end(best, sounds) - best.first - lengths[1]) > step) if self._is_cut else None
+        )
+        yield self._check("duration", texts[0], texts[1], abs(lengths[1] - lengths[0]) <= step, cut)
+
+    def _moves_reliable_times(self) -> bool:
+        """Whether timestamps moved that are larger than all before and smaller than all after them."""
+        before, after = self._before.frames, self._after.frames
+        if len(before) != len(after):
+            return False
+        latest = accumulate(before, max)
+        earliest = reversed(list(accumulate(reversed(before), min)))
+        counts = Counter(before)
+        moved = [
+            y - x
+            for x, y, last, first in zip(before, after, latest, earliest, strict=True)
+            if last == first and counts[x] == 1
+        ]
+        return any(abs(step - moved[0]) > 2 * self._slack for step in moved)
 
     def _order(self) -> Check:
         """Check that each frame shows the same as the source's, by their thumbnails."""
@@ -151,21 +171,29 @@ class _Comparison:
                 yield self._missing(name, track)
                 continue
             unused.remove(twin)
-            yield from self._track(name, track, twin)
+            yield from self._track(name, track, twin, number)
             yield from self._about_track(name, track, twin, alone=len(before) == 1)
 
     def _missing(self, name: str, track: StreamContents) -> Check:
         what = f"{track.codec} {track.language}".strip()
         return self._check(name, what, "missing", False, lambda best: bool(_twins(best, track)))
 
-    def _track(self, name: str, before: StreamContents, after: StreamContents) -> Iterator[Check]:
+    def _track(
+        self, name: str, before: StreamContents, after: StreamContents, number: int
+    ) -> Iterator[Check]:
         start = _start(before, after)
         counts = [f"{len(track.hashes)} packets" for track in (before, after)]
         if start is None:
             counts[1] += ", " + _difference(before, after)
         same = start is not None or before.whole.digest() == after.whole.digest()
-        yield self._check(f"{name} packets", counts[0], counts[1], same)
-        if start is None or before.kind in ("attachment", "cover"):
+        is_cut = self._is_cut and before.kind == "audio"  # or padded, as a plain copy is
+        held = (lambda best: not _plays(best, after, number)) if is_cut else None
+        yield self._check(f"{name} packets", counts[0], counts[1], same, held)
+        if before.kind in ("attachment", "cover"):
+            return
+        if start is None:
+            if same or is_cut:
+                yield self._start_time(name, before, after, number)
             return
         hidden = _hidden(before)
         if start and start == hidden:
@@ -196,6 +224,19 @@ class _Comparison:
         yield self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
         if before.kind == "subtitle":
             yield self._lengths(name, before, after, limit)
+
+    def _start_time(self, name: str, before: StreamContents, after: StreamContents, number: int) -> Check:
+        """Start time of a track whose packets were cut anew, and so have other timestamps."""
+        limit = _slack(before, after) + self._slack
+        worst = _start_offset(before, after, self._shift)
+
+        def in_step(best: Contents) -> bool:
+            shift = best.first - self._before.first
+            twins = _plays(best, after, number)
+            return any(abs(_start_offset(before, twin, shift)) <= limit for twin in twins)
+
+        told = _IN_STEP if abs(worst) <= limit else f"moved by {_ms(worst)}"
+        return self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
 
     def _lengths(self, name: str, before: StreamContents, after: StreamContents, limit: Fraction) -> Check:
         """Check the duration of each subtitle."""
@@ -304,6 +345,12 @@ def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
     return [other for other in _of(contents, track.kind) if _shared(track, other)]
 
 
+def _plays(contents: Contents, track: StreamContents, number: int) -> list[StreamContents]:
+    """Return the track of that number if it plays the same data, however it is cut into packets."""
+    twins = _of(contents, track.kind)[number : number + 1]
+    return [twin for twin in twins if twin.whole.digest() == track.whole.digest()]
+
+
 def _shared(before: StreamContents, after: StreamContents) -> int:
     """Return the number of packets that two tracks share."""
     return sum((Counter(before.hashes) & Counter(after.hashes)).values())
@@ -341,6 +388,15 @@ def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fr
     pairs = zip(before.times[start:], after.times, strict=False)
     errors = [b - a - shift for a, b in pairs if a is not None and b is not None]
     return max(errors, key=abs, default=Fraction(0))
+
+
+def _start_offset(before: StreamContents, after: StreamContents, shift: Fraction) -> Fraction:
+    """Return how far the first played packet was moved relative to the video, in seconds."""
+    starts = [
+        next((time for time, shown in zip(track.times, track.shown, strict=True) if shown), None)
+        for track in (before, after)
+    ]
+    return Fraction(0) if None in starts else starts[1] - starts[0] - shift  # type: ignore[operator]
 
 
 def _length_errors(before: StreamContents, after: StreamContents) -> list[Fraction]:

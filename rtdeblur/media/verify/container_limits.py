@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import closing, suppress
 from fractions import Fraction
@@ -18,6 +19,7 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import main_video, open_input, open_output
+from rtdeblur.ffmpeg.edit_units import silence
 from rtdeblur.ffmpeg.formats import format_of, refusal, traits_of
 from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.media.verify.contents import Contents, read_contents
@@ -82,12 +84,21 @@ def _fill(
         add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
         if stream.index == video.index or not traits.takes(_codec(stream)):
             continue
-        options = dict(traits.pcm_options) if _codec(stream).startswith("pcm_") else {}
-        if refusal(copy.format.name, add, options) is None:
+        if traits.needs_layout(_codec(stream), before.format.name):
+            continue
+        options = traits.trial_options(_codec(stream))
+        if refusal(copy.format.name, add, options, beside_video=True) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)
-    _mux(copy, after, {restored.index: picture}, Fraction(0))
-    _mux(copy, before, copies, _time(restored_first) - _time(first))
+    most = sys.maxsize if traits.edit_units else _PICTURES  # audio ends with the video there
+    pictures, _ = _mux(copy, after, {restored.index: picture}, Fraction(0), most)
+    _, sizes = _mux(copy, before, copies, _time(restored_first) - _time(first), most)
+    if traits.edit_units:
+        seconds = pictures[restored.index] * Fraction(picture.time_base or 1)
+        for stream in before.streams.audio:
+            if stream.index in copies:
+                for packet in silence(copies[stream.index], stream, sizes[stream.index], seconds):
+                    copy.mux(packet)
 
 
 def _first_frame(path: Path) -> VideoFrame | None:
@@ -113,9 +124,16 @@ def _describe(copy: Stream, stream: Stream) -> None:
     copy.disposition = stream.disposition
 
 
-def _mux(copy: OutputContainer, source: InputContainer, streams: dict[int, Stream], shift: Fraction) -> None:
-    """Copy packets of streams, shifted in time; only a few per video, all of the others."""
+def _mux(
+    copy: OutputContainer, source: InputContainer, streams: dict[int, Stream], shift: Fraction, most: int
+) -> tuple[Counter[int], Counter[int]]:
+    """Copy packets of streams, shifted in time; at most so many per video, all of the others.
+
+    Returns:
+        Number of packets copied, and their size in bytes, by stream index.
+    """
     written: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
     with suppress(FFmpegError):
         for packet in source.demux():
             index = packet.stream.index
@@ -123,15 +141,16 @@ def _mux(copy: OutputContainer, source: InputContainer, streams: dict[int, Strea
                 continue
             if packet.dts is None:  # Matroska omits the first of reordered pictures
                 packet.dts = packet.pts - 2 * (packet.duration or 1)
-            is_enough = streams[index].type == "video" and written[index] == _PICTURES
-            written[index] += 1
-            if is_enough:
+            if streams[index].type == "video" and written[index] == most:
                 if all(stream.type == "video" for stream in streams.values()):
-                    return
+                    break
                 continue
+            written[index] += 1
+            sizes[index] += packet.size
             moved = round(shift / Fraction(packet.time_base))
             packet.pts = None if packet.pts is None else packet.pts + moved
             packet.dts += moved
             packet.stream = streams[index]
             packet.rescale_ts(AVRational(Fraction(streams[index].time_base or 1)))
             copy.mux(packet)
+    return written, sizes

@@ -35,6 +35,9 @@ from rtdeblur.media.verify.thumbnails import Thumbnail, thumbnail
 _MADE_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration", "handler_name",
     "language", "filename", "mimetype", "timecode", "creation_time",
+    "application_platform", "company_name", "file_package_umid", "generation_uid", "material_package_umid",
+    "modification_date", "operational_pattern_ul", "product_name", "product_uid", "product_version",
+    "product_version_num", "toolkit_version", "toolkit_version_num", "uid",  # of MXF
 }  # fmt: skip
 _MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number_of_bytes")
 _SAME_TAGS = {"name": "title"}  # mov's name

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import pytest
 from disk import small_disk
 
 from rtdeblur.errors import FinishedError, OutputError, UsageError
+from rtdeblur.files import PrivateFolder
 from rtdeblur.frames import FrameBatch
 from rtdeblur.media import resume
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.resume import segment_frames
+from rtdeblur.media.resume.job_folder import JobFolder, folder_of
+from rtdeblur.media.resume.segment_file import SegmentWriter
 from rtdeblur.media.writer import FileWriter
 
 MakeClip = Callable[..., Path]
@@ -457,3 +461,48 @@ def test_only_the_owner_can_access_the_folder(clip: Path, tmp_path: Path) -> Non
     folder = target.with_name(".out.mp4.rtdeblur")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in kept(target)} == {0}
+
+
+def test_the_second_of_two_that_close_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a process that is about to end would end in the middle of what its main thread removes."""
+    job = JobFolder(tmp_path / "out.mp4")
+    job.open({}, resume=False, overwrite=False)
+    (folder_of(tmp_path / "out.mp4") / "00000000.segment").touch()
+    reached, go = threading.Event(), threading.Event()
+    remove = JobFolder._remove_all_but
+
+    def slowly(self: JobFolder, *kept: str) -> None:
+        reached.set()
+        go.wait(10)
+        remove(self, *kept)
+
+    monkeypatch.setattr(JobFolder, "_remove_all_but", slowly)
+    threads = [threading.Thread(target=job.close, kwargs={"keep": keep}) for keep in (False, True)]
+    threads[0].start()
+    reached.wait(10)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert threads[1].is_alive()
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_thread_begins_meanwhile_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = JobFolder(tmp_path / "out.mp4")
+    job.open({}, resume=False, overwrite=False)
+    begun: list[SegmentWriter] = []
+    removed = PrivateFolder.remove
+
+    def remove(self: PrivateFolder, name: str) -> None:
+        removed(self, name)
+        if name == "lock" and not begun:
+            begun.append(job.new_segment(0))
+
+    monkeypatch.setattr(PrivateFolder, "remove", remove)
+    job.close(keep=False)
+    assert list(tmp_path.iterdir()) == []
+    begun[0].close()

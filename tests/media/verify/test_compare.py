@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -260,3 +261,18 @@ def test_a_check_has_the_values_found(rich: Path, tmp_path: Path, ffmpeg: Ffmpeg
     checks = compare(read_contents(rich), read_contents(copy), lambda: None)
     found = [check for check in checks if check.status == "different"]
     assert found == [Check("audio 1 times", "different", "in step with the pictures", "moved by 7.00 ms")]
+
+
+@pytest.mark.parametrize(
+    ("start", "moved", "status"), [(20, 80, "different"), (0, 80, "not held"), (0, 0, "not held")]
+)
+def test_one_bad_time_of_the_source_excuses_no_others(
+    start: int, moved: int, status: str, make_clip: MakeClip
+) -> None:
+    """Frames with one time, as FFmpeg reads from program streams, are moved apart; others do not move."""
+    before, after = (read_contents(make_clip(".mkv", frames=40)) for _ in range(2))
+    before.frames[11] = before.frames[10]
+    after.frames[11] = after.frames[10] + Fraction(1, 100)
+    after.frames[start:] = [time + Fraction(moved, 1000) for time in after.frames[start:]]
+    (check,) = (c for c in compare(before, after, lambda: before) if c.name == "frame times")
+    assert check.status == status
