@@ -192,11 +192,6 @@ def export_plain_checkpoint(checkpoint: Path, folder: Path, name: str, config: P
         return part.replace(folder / part.name)
 
 
-def compare(generator: Generator, full: Path, half: Path, frames: Sequence[Feed]) -> None:
-    """Compare the graphs with PyTorch and with each other; raise ParityError if they differ too much."""
-    compare_with_full(half, frames, compare_with_pytorch(generator, full, frames))
-
-
 def compare_with_pytorch(generator: Generator, full: Path, frames: Sequence[Feed]) -> list[Outputs]:
     """Compare the float32 graph with PyTorch; return its outputs.
 

@@ -23,7 +23,15 @@ from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour, Matrix
 from rtdeblur.model import DEFAULT_MODEL, INPUTS, Model
 from train.errors import ParityError
-from train.export.bundle import Bundle, Feed, compare, export_checkpoint, to_feed, write_bundles
+from train.export.bundle import (
+    Bundle,
+    Feed,
+    compare_with_full,
+    compare_with_pytorch,
+    export_checkpoint,
+    to_feed,
+    write_bundles,
+)
 from train.export.graph import VideoGraph, export_onnx
 from train.networks.generators import DeblurGanOptions, FastGenerator, Generator
 
@@ -277,7 +285,8 @@ def test_the_float32_bundle_can_be_skipped(tmp_path: Path) -> None:
 
 def test_only_a_graph_with_dropout_takes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported: list[bool] = []
-    monkeypatch.setattr("train.export.bundle.compare", lambda *_: None)
+    for name in ("compare_with_pytorch", "compare_with_full"):
+        monkeypatch.setattr(f"train.export.bundle.{name}", lambda *_: [])
     monkeypatch.setattr(
         "train.export.bundle.export_onnx",
         lambda generator, path: (path.write_bytes(b""), exported.append(generator.sites is not None)),
@@ -339,5 +348,7 @@ def test_an_fp16_graph_that_overflows_is_refused(fast: Exported, tmp_path: Path)
         fast.half, tmp_path / "half.onnx", {"stem.weight": 6e4, "stem.bias": 6e4, "head.weight": 1e-5}
     )
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    feeds = [to_feed(generator, picture)]
+    exact = compare_with_pytorch(generator, full, feeds)
     with pytest.raises(ParityError, match=r"the fp16 graph has .* dB PSNR against fp32"):
-        compare(generator, full, half, [to_feed(generator, picture)])
+        compare_with_full(half, feeds, exact)
