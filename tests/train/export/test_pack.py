@@ -86,7 +86,7 @@ def test_pictures_shrink_until_they_fit(folders: DataOptions, tmp_path: Path) ->
 
 
 def test_an_unrelated_folder_is_left_alone(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds something else"):
+    with pytest.raises(ConfigError, match="contains something else"):
         pack(tiny(), tmp_path / "no.onnx", tmp_path, 20, HERE)
     assert (tmp_path / "pairs").is_dir()
 
