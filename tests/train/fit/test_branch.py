@@ -99,7 +99,7 @@ def test_a_folder_with_another_run_is_refused(tiny: Tiny, tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"run contains another run, expected one of 3; choose another folder"):
         decay(tmp_path / "run", 3, tmp_path / "run")
     decay(tmp_path / "run", 2, tmp_path / "branch")
-    with pytest.raises(ConfigError, match=r"branch holds a branch of 2 steps, expected one of 3"):
+    with pytest.raises(ConfigError, match=r"branch contains a branch of 2 steps, expected one of 3"):
         decay(tmp_path / "run", 3, tmp_path / "branch")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"cannot read the checkpoint .*empty/last\.safetensors"):
