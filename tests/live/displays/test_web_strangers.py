@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("cv2")
@@ -273,3 +275,14 @@ def test_an_internal_error_is_logged_in_one_line(page: WebPage, caplog: pytest.L
     (record,) = caplog.records
     assert record.getMessage().endswith("ZeroDivisionError('division by zero')")
     assert record.exc_info is None
+
+
+@pytest.mark.parametrize(
+    "error", [web.RequestPayloadError("not gzip"), BadHttpMessage("no verb"), ConnectionResetError()]
+)
+def test_what_any_client_can_cause_is_not_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("rtdeblur.live.web")
+    log.error("handling a request", exc_info=error)
+    assert caplog.records == []
+    log.error("handling a request", exc_info=ValueError("ours"))
+    assert caplog.messages == ["web page: handling a request: ValueError('ours')"]

@@ -96,7 +96,9 @@ def test_a_branch_can_start_from_a_timed_run(tiny: Tiny, tmp_path: Path) -> None
 def test_a_folder_with_another_run_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny()
     fit(trunk_of(config, 4))
-    with pytest.raises(ConfigError, match=r"run contains another run, expected one of 3; choose another folder"):
+    with pytest.raises(
+        ConfigError, match=r"run contains another run, expected one of 3; choose another folder"
+    ):
         decay(tmp_path / "run", 3, tmp_path / "run")
     decay(tmp_path / "run", 2, tmp_path / "branch")
     with pytest.raises(ConfigError, match=r"branch contains a branch of 2 steps, expected one of 3"):

@@ -44,7 +44,8 @@ _log = logging.getLogger("rtdeblur.live.web")
 def _one_line(record: logging.LogRecord) -> bool:
     """Drop messages that any client can cause, and shorten tracebacks to one line (a `logging` filter)."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError | ConnectionError):  # a malformed or truncated request
+    # A malformed or truncated request, or body.
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError):
         return False
     if error is not None:
         record.msg, record.args = f"web page: {record.getMessage()}: {error!r}", ()
