@@ -101,8 +101,9 @@ def measure_model(
             picture.removeprefix(f"{each.folder.name}/"): _kept(row) for picture, row in table.items()
         }
     if suite:
-        rows = suite.measure(restore)
-        scores["suite"] = rows | {"mean": {"gain": overall}} if (overall := mean_gain(rows)) else rows
+        scores["suite"] = rows = suite.measure(restore)
+        if (overall := mean_gain(rows)) is not None:
+            rows["mean"] = {"gain": overall}
     scores["unharmed"] = unharmed(generator, restore)
     scores["scene"] = show_scene(restore, root / "docs" / "models" / f"{name}.jpg")
     facts = {"architecture": architecture(generator), "training": training(checkpoint, state, given)}
