@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,23 @@ def program() -> Callable[..., subprocess.Popen[str]]:
         return subprocess.Popen(words, **{"cwd": ROOT, "text": True} | pipes | options)
 
     return start
+
+
+@pytest.fixture
+def interrupted(
+    program: Callable[..., subprocess.Popen[str]],
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the program, and press Ctrl-C when its first segment is finished."""
+
+    def run(folder: Path, *args: object) -> subprocess.CompletedProcess[str]:
+        with program(*args) as process:
+            deadline = time.monotonic() + 60
+            while not list(folder.glob("*/*.segment")):
+                assert process.poll() is None
+                assert time.monotonic() < deadline, "no segment was finished"
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -285,20 +283,13 @@ def test_the_last_line_has_the_output_and_its_size(here: Path, capfd: pytest.Cap
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to one process")
 def test_a_run_resumed_after_ctrl_c_gives_the_same_bytes(
-    long_clip: Path, tmp_path: Path, program: Program
+    long_clip: Path, tmp_path: Path, interrupted: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     words = (*IDENTITY, "-q", "--preset", "medium")
-    with program(long_clip, "-o", tmp_path / "out.mkv", *words) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("*/*.segment")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "no segment was finished"
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
-    assert "stopped; " in said
-    assert "continue with --resume, or start over with -y" in said
+    done = interrupted(tmp_path, long_clip, "-o", tmp_path / "out.mkv", *words)
+    assert done.returncode == 130
+    assert "stopped; " in done.stderr
+    assert "continue with --resume, or start over with -y" in done.stderr
     assert main([str(long_clip), "-o", str(tmp_path / "out.mkv"), *words, "--resume"]) == 0
     assert main([str(long_clip), "-o", str(tmp_path / "whole.mkv"), *words]) == 0
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,19 +127,15 @@ def test_y_discards_unfinished_work(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.needs_posix
 @pytest.mark.parametrize("resume", [True, False])
 def test_ctrl_c_keeps_what_is_done(
-    long_clip: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]], resume: bool
+    long_clip: Path,
+    tmp_path: Path,
+    interrupted: Callable[..., subprocess.CompletedProcess[str]],
+    resume: bool,
 ) -> None:
     words = ("--model", "identity", "-q", "--preset", "slow", *(["--resume"] if resume else []))
-    with program(long_clip, "-o", tmp_path / "out.mkv", *words) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("*/*.segment")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "no segment was finished"
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        err = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
-    assert "frames are done and kept; continue with --resume" in err
+    done = interrupted(tmp_path, long_clip, "-o", tmp_path / "out.mkv", *words)
+    assert done.returncode == 130
+    assert "frames are done and kept; continue with --resume" in done.stderr
     assert list(tmp_path.glob("*/*.segment"))
 
 
