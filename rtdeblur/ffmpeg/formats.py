@@ -45,6 +45,8 @@ class ContainerTraits:
         starts_in_header: whether every stream starts at zero unless its header says otherwise.
         begins_together: whether every stream starts with the main video, whatever its own start time.
         single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
+        least_picture: least size of a picture in bytes, so that no other begins in the same packet of the
+            container, which has only one timestamp.
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
         finite_durations: whether the muxer refuses packets that last until the next one.
@@ -73,6 +75,7 @@ class ContainerTraits:
     starts_in_header: bool = False
     begins_together: bool = False
     single_times: bool = False
+    least_picture: int = 0
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
     finite_durations: bool = False
@@ -165,7 +168,9 @@ CONTAINERS: dict[str, ContainerTraits] = {
         ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
         ContainerTraits(numbers_frames=True, begins_together=True),
     ),
-    **dict.fromkeys(("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS)),
+    **dict.fromkeys(
+        ("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048)
+    ),
 }
 """Traits by FFmpeg's muxer name or that of a variant, in the order in which containers are suggested."""
 

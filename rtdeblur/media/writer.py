@@ -27,7 +27,7 @@ from rtdeblur.ffmpeg.container import name_of, open_output, reason
 from rtdeblur.ffmpeg.damage import PACKETS, Damage
 from rtdeblur.ffmpeg.edit_units import silence, unfilled
 from rtdeblur.ffmpeg.formats import format_of, traits_of
-from rtdeblur.ffmpeg.packets import AnyPacket
+from rtdeblur.ffmpeg.packets import AnyPacket, padded
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.codecs import choose, losses
@@ -381,7 +381,9 @@ class FileWriter:
                 self._mux_video([encoded])
 
     def _mux_video(self, packets: Iterable[AnyPacket]) -> None:
-        self._opened().mux([self._track.place(packet) for packet in packets])
+        container = self._opened()
+        least = traits_of(name_of(container)).least_picture
+        container.mux([padded(self._track.place(packet), least) for packet in packets])
 
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
         """Copy input packets to their tracks."""
