@@ -64,7 +64,7 @@ def drawn(
                 except BaseException as error:
                     error.add_note(f"input {number} of seed {SEED}: {data!r:.2000}")
                     raise
-                if number % REPORTED == REPORTED - 1:
+                if number > 0 and (number + 1) % REPORTED == 0:
                     progress = f"{number + 1} of {EXAMPLES}, {time.monotonic() - began:.0f} s"
                     sys.stdout.write(f"{test.__name__}: {progress}\n")
                     sys.stdout.flush()
