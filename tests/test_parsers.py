@@ -198,10 +198,15 @@ SPEC = EngineSpec(
 SIDECAR = json.loads(sidecar_of(SPEC, b"engine", 1.5))
 
 
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Path:
+    path = folder / f"{SPEC.stem}.engine"
+    path.write_bytes(b"engine")
+    return path
+
+
 @drawn(lambda draw: file_like(draw, SIDECAR), json.dumps(SIDECAR).encode())
-def test_any_sidecar_is_parsed_or_refused(folder: Path, data: bytes) -> None:
-    engine = folder / f"{SPEC.stem}.engine"
-    engine.write_bytes(b"engine")
+def test_any_sidecar_is_parsed_or_refused(folder: Path, engine: Path, data: bytes) -> None:
     with written(folder, f"{SPEC.stem}.json", data), suppress(EngineError):
         sidecar = read_sidecar(engine)
         sidecar.check(engine, b"engine")
