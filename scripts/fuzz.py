@@ -300,7 +300,7 @@ def main() -> int:
             if len(fuzzer.running) == words.jobs:
                 fuzzer.collect()
             fuzzer.start(number)
-            if number % 500 == 499:
+            if (number + 1 - words.first) % 100 == 0:
                 print(f"{number + 1 - words.first} inputs, {time.monotonic() - began:.0f} s", flush=True)
         while fuzzer.running:
             fuzzer.collect()
