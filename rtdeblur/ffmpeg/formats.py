@@ -146,6 +146,7 @@ _MOV = ContainerTraits(
 )
 _IPOD = replace(_MOV, cover="stream", suggested_ending="")
 _WEBM = ContainerTraits(chapters=True, timecode=True, rotation=True, counts_from_zero=True)
+_MPEG = ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048)
 CONTAINERS: dict[str, ContainerTraits] = {
     "matroska": replace(_WEBM, cover="attachment", attachments=True, suggested_ending=".mkv"),
     "webm": _WEBM,
@@ -168,9 +169,8 @@ CONTAINERS: dict[str, ContainerTraits] = {
         ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
         ContainerTraits(numbers_frames=True, begins_together=True),
     ),
-    **dict.fromkeys(
-        ("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048)
-    ),
+    **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
+    **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
 """Traits by FFmpeg's muxer name or that of a variant, in the order in which containers are suggested."""
 
