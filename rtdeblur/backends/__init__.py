@@ -97,7 +97,7 @@ def open_backend(
             backend.description += "".join(f"; not {who}: {error.problem}" for who, error in refusals)
             return backend
     if where.kind == "auto":
-        raise refusals[-1][1]  # of the processor, which should have run
+        raise refusals[0][1]
     reasons = "; ".join(f"{who}: {error.problem}" for who, error in refusals)
     raise BackendError(f"nothing runs on {where} here: {reasons}", "try --device auto")
 
