@@ -37,7 +37,9 @@ def read_labelled(folder: Path, part: str = "train") -> tuple[Tensor, Tensor]:
     pictures = _read(folder, f"{part}-images-idx3-ubyte", 3)
     labels = _read(folder, f"{part}-labels-idx1-ubyte", 1)
     if len(pictures) != len(labels):
-        raise DataError(f"{folder} has {len(pictures)} pictures but {len(labels)} labels in its part {part!r}")
+        raise DataError(
+            f"{folder} has {len(pictures)} pictures but {len(labels)} labels in its part {part!r}"
+        )
     return torch.from_numpy(pictures)[:, None], torch.from_numpy(labels.astype(np.int64))
 
 
@@ -46,7 +48,7 @@ def _read(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise DataError(
-            f"no {name}[.gz] in {folder}; install Debian's dataset-fashion-mnist, or download the idx files there"
+            f"no {name}[.gz] in {folder}; install Debian's dataset-fashion-mnist, or download the files there"
         )
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -1,27 +1,23 @@
-"""Class-conditional GAN on Fashion-MNIST (Mirza & Osindero, Conditional Generative Adversarial Nets, 2014)."""
+"""Class-conditional GAN on Fashion-MNIST (Mirza & Osindero, Conditional GANs, 2014)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from train.data.idx import DEBIAN, read_labelled
-from train.measure.classifier import Classifier, accuracy, train_classifier
 from train.networks.critics import Critic
 from train.networks.layers import init_normal
-from train.recipes.grid import grid
-from train.recipes.run import Examples, Recipe, Scores
+from train.recipes.examples import LabelledExamples
+from train.recipes.run import Recipe
 
 NOISE = 100
 """Length of the noise vector."""
 CLASSES = 10
 _EMBEDDING = 50
-_COLUMNS = 10
-_JUDGED = 1000
 
 
 class CganGenerator(nn.Module):
@@ -45,7 +41,9 @@ class CganGenerator(nn.Module):
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
-        self.base = nn.Sequential(nn.Linear(NOISE, 128 * 7 * 7), nn.LeakyReLU(0.2), nn.Unflatten(1, (128, 7, 7)))
+        self.base = nn.Sequential(
+            nn.Linear(NOISE, 128 * 7 * 7), nn.LeakyReLU(0.2), nn.Unflatten(1, (128, 7, 7))
+        )
         self.label = nn.Sequential(
             nn.Embedding(CLASSES, _EMBEDDING), nn.Linear(_EMBEDDING, 49), nn.Unflatten(1, (1, 7, 7))
         )
@@ -118,35 +116,9 @@ class Cgan(Recipe):
 
     def open_examples(self) -> LabelledExamples:
         """Read the data, and train the classifier that judges samples."""
-        return LabelledExamples(*read_labelled(Path(self.data)))
+        return LabelledExamples(*read_labelled(Path(self.data)), NOISE)
 
     def generate(self, generator: nn.Module, condition: Tensor) -> Tensor:
         """Make a picture of each label."""
         noise = torch.randn(len(condition), NOISE, device=condition.device)
         return generator(noise, condition)  # type: ignore[no-any-return]
-
-
-class LabelledExamples(Examples):
-    """Pictures with labels; samples are judged by a classifier trained on them.
-
-    Args:
-        pictures: (N, 1, 28, 28) uint8.
-        labels: (N,) int64.
-        judge: classifier; a new one by default.
-    """
-
-    def __init__(self, pictures: Tensor, labels: Tensor, judge: Classifier | None = None) -> None:
-        self._pictures, self._labels = pictures, labels
-        self._judge = judge or train_classifier(pictures, labels)
-
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Draw pictures and their labels."""
-        chosen = torch.from_numpy(rng.integers(len(self._pictures), size=count))
-        return self._pictures[chosen].float() / 127.5 - 1, self._labels[chosen]
-
-    def score(self, generator: nn.Module) -> Scores:
-        """Share of 1000 samples that show their own label, and a sheet with a row per class."""
-        labels = torch.arange(_JUDGED) % CLASSES
-        samples = generator(torch.randn(_JUDGED, NOISE), labels).cpu()
-        rows = samples[: _COLUMNS * CLASSES].unflatten(0, (_COLUMNS, CLASSES)).transpose(0, 1).flatten(0, 1)
-        return {"own label": accuracy(self._judge, samples, labels)}, grid(rows, _COLUMNS)

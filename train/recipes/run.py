@@ -41,11 +41,15 @@ Scores = tuple[dict[str, float], Picture]
 
 
 class Examples(ABC):
-    """Data of a recipe, and the measures that suit it."""
+    """Data of a recipe, with the losses and measures that suit it."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Draw real pictures, (N, C, H, W) in [-1, 1], and the condition of each: labels or small pictures."""
+        """Draw real pictures, (N, C, H, W) in [-1, 1], and their conditions: labels, or small pictures."""
+
+    def content(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Weighted losses other than the adversarial one, by name."""
+        return {}
 
     @abstractmethod
     def score(self, generator: nn.Module) -> Scores:
@@ -109,12 +113,8 @@ class Recipe(ABC):
     def generate(self, generator: nn.Module, condition: Tensor) -> Tensor:
         """Make a picture for each condition, (N, C, H, W) in [-1, 1]."""
 
-    def start(self, generator: nn.Module) -> None:
+    def start(self, generator: nn.Module) -> None:  # noqa: B027 (only some start from other weights)
         """Prepare a new generator before the first step."""
-
-    def content(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Weighted losses other than the adversarial one."""
-        return {}
 
 
 class RecipeStep:
@@ -161,7 +161,7 @@ class RecipeStep:
         real, condition = (self._fabric.to_device(part) for part in drawn)
         generator = self._learner.network.train()
         fake = self._recipe.generate(generator, condition)
-        values, terms = {}, self._recipe.content(fake, real)
+        values, terms = {}, self._examples.content(fake, real)
         if self._rival:
             values["critic"] = self._rival.train(step, real, fake.detach(), condition)
             terms["adversarial"] = self._rival.judge(fake, condition)
@@ -236,7 +236,7 @@ def train(recipe: Recipe, folder: Path, began: float | None = None) -> Path:
 
 
 def _optimizer(loss: Loss, rate: float) -> OptimizerOptions:
-    """Return the optimizer that suits a game: momentum destabilises a clipped critic (Arjovsky et al., 2017)."""
+    """Return the optimizer of a game; momentum destabilises a clipped critic (Arjovsky et al., 2017)."""
     if loss == "wgan":
         return OptimizerOptions("rmsprop", rate)
     return OptimizerOptions("adam", rate, (0.0, 0.9) if loss == "wgan-gp" else (0.5, 0.999))

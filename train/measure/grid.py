@@ -21,9 +21,9 @@ def grid(samples: Tensor, columns: int, least: int = 56) -> Picture:
     Returns:
         (height, width, 3) uint8 RGB.
     """
-    codes = ((samples.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    zoom = -(-least // codes.shape[1])
-    tiles = np.broadcast_to(codes, (*codes.shape[:3], 3)).repeat(zoom, 1).repeat(zoom, 2)
+    tiles = to_pictures(samples)
+    zoom = -(-least // tiles.shape[1])
+    tiles = tiles.repeat(zoom, 1).repeat(zoom, 2)
     count, height, width = tiles.shape[:3]
     rows = -(-count // columns)
     sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
@@ -31,3 +31,9 @@ def grid(samples: Tensor, columns: int, least: int = 56) -> Picture:
         y, x = i // columns * (height + _GAP), i % columns * (width + _GAP)
         sheet[y : y + height, x : x + width] = tile
     return sheet
+
+
+def to_pictures(samples: Tensor) -> Picture:
+    """Convert (N, 1 or 3, H, W) in [-1, 1] to (N, H, W, 3) uint8 RGB."""
+    codes = ((samples.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return np.broadcast_to(codes, (*codes.shape[:3], 3))
