@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from train.data.pictures import read_picture
 from train.errors import ConfigError, DataError
 from train.measure.classifier import Classifier
+from train.measure.evaluate import to_tensor
 from train.networks.vgg import Convention, Vgg
 
 _BATCH = 50
@@ -107,6 +110,38 @@ class ClassifierFeatures(FeatureNetwork):
         return features, self._classifier.logits(features)
 
 
+def open_network(inception: Path | None, vgg: Path | None) -> FeatureNetwork:
+    """Open the network whose weights are given.
+
+    Raises:
+        ConfigError: not exactly one is given, or a package is missing.
+        DataError: the weights cannot be read.
+    """
+    if inception and not vgg:
+        return InceptionFeatures(inception)
+    if vgg and not inception:
+        return VggFeatures(vgg)
+    raise ConfigError("fidelity needs the weights of one network: --inception-weights FILE or --vgg FILE")
+
+
+def read_pictures(paths: Sequence[Path]) -> Tensor:
+    """Read pictures of one size as (N, 3, H, W) in [-1, 1].
+
+    Raises:
+        DataError: one is damaged or has another size, or there is only one.
+    """
+    pictures = [read_picture(path) for path in paths]
+    for path, picture in zip(paths, pictures, strict=True):
+        if picture.shape != pictures[0].shape:
+            (h, w), (first_h, first_w) = picture.shape[:2], pictures[0].shape[:2]
+            raise DataError(
+                f"{path} is {h}×{w} but {paths[0]} {first_h}×{first_w} (height×width); expected one size"
+            )
+    if len(pictures) < 2:
+        raise DataError(f"{paths[0].parent} has one picture; expected at least 2, better thousands")
+    return torch.cat([to_tensor(picture) for picture in pictures])
+
+
 class Fidelity:
     """Scores of samples against real pictures.
 
@@ -162,7 +197,7 @@ def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> float:
 
 
 def inception_score(logits: Tensor, seed: int = 0) -> float:
-    """IS: exp of the mean KL divergence of p(y|x) from p(y), of (N, classes) logits (Salimans et al., eq. 1)."""
+    """IS: exp E KL(p(y|x) ‖ p(y)) of (N, classes) logits (Salimans et al., NIPS 2016, section 4)."""
     from torchmetrics.image.inception import InceptionScore
 
     with warnings.catch_warnings(), torch.random.fork_rng():
