@@ -47,5 +47,7 @@ def small_squares(folder: Path, size: int, count: int, seed: int = 0) -> Tensor:
             side = max(size, round(min(height, width) * rng.uniform(_LEAST_SHARE, 1)))
             y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
             square = picture[y : y + side, x : x + side]
-            squares.append(cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA))
+            squares.append(
+                np.asarray(cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+            )
     return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()

@@ -166,7 +166,7 @@ class Fidelity:
 @torch.inference_mode()
 def features_of(network: FeatureNetwork, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return features and logits of many pictures."""
-    parts = [network(part) for part in pictures.split(_BATCH)]
+    parts = [network(part) for part in torch.split(pictures, _BATCH)]
     logits = [part[1] for part in parts if part[1] is not None]
     return torch.cat([part[0] for part in parts]), torch.cat(logits) if logits else None
 

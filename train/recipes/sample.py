@@ -114,7 +114,7 @@ def enlarge_picture(generator: nn.Module, picture: Picture) -> Picture:
                 ..., scale * (y - top) : scale * (bottom - top), scale * (x - left) : scale * (right - left)
             ]
             whole[..., scale * y : scale * bottom, scale * x : scale * right] = part
-    return to_pictures(whole)[0]
+    return to_pictures(whole)[0]  # type: ignore[no-any-return]
 
 
 def enlarge_file(generator: nn.Module, source: Path, path: Path) -> None:

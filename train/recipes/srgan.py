@@ -119,7 +119,8 @@ class Srgan(Recipe):
         crop: side of the large crops; a multiple of 16.
         start_from: checkpoint of the pre-training.
         vgg: VGG16's weights with Caffe's input, for the feature loss and distance.
-        feature_weight: weight of the feature loss: (1 / 12.75)², the paper's scaling of features.
+        feature_weight: weight of the feature loss; makes it about as large as the mean squared error, as the
+            paper's scaling does for its own layer.
         judged: folder of other pictures to measure on; `data` if empty.
     """
 
@@ -131,7 +132,7 @@ class Srgan(Recipe):
     crop: int = 96
     start_from: str = ""
     vgg: str = ""
-    feature_weight: float = 1 / 12.75**2
+    feature_weight: float = 2e-7
     judged: str = ""
     weight: float = 1e-3
     rate: float = 1e-4
