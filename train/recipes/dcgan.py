@@ -21,7 +21,6 @@ from train.recipes.run import Recipe
 NOISE = 128
 """Length of the noise vector."""
 SIZE = 32
-_SQUARES = 20_000
 
 
 class DcganGenerator(nn.Module):
@@ -111,6 +110,7 @@ class Dcgan(Recipe):
         data: CIFAR-10's folder or archive, or a folder of pictures, from which squares are cut.
         width: channels at 2 × 2.
         kernel: side of the kernels.
+        squares: number of squares to cut from pictures.
         vgg: VGG16's weights with Caffe's input, for `FID[features=vgg16]`; empty for no score.
         inception: Inception's official weights, for FID, KID and IS; empty for none.
     """
@@ -119,6 +119,7 @@ class Dcgan(Recipe):
     data: str
     width: int = 512
     kernel: int = 4
+    squares: int = 20_000
     vgg: str = ""
     inception: str = ""
 
@@ -141,7 +142,7 @@ class Dcgan(Recipe):
         """Read the data, and the features of some real pictures."""
         data = Path(self.data)
         network: FeatureNetwork | None = None
-        pictures = read_cifar(data)[0] if is_cifar(data) else small_squares(data, SIZE, _SQUARES)
+        pictures = read_cifar(data)[0] if is_cifar(data) else small_squares(data, SIZE, self.squares)
         if self.inception:
             network = InceptionFeatures(Path(self.inception))
         elif self.vgg:

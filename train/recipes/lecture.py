@@ -23,6 +23,8 @@ from train.recipes.run import train
 
 _FARTHEST = 8.0
 _POINTS = 4000
+CRITIC_STEPS = 400
+"""Steps of the critics whose slopes are drawn."""
 
 
 def write_lecture(folder: Path, steps: int) -> Path:
@@ -171,14 +173,14 @@ def _clipped(ends: list[NDArray[np.float64]], extent: float) -> list[tuple[float
     return [(float(x), float(y)) for x, y in inside[[0, -1]]]
 
 
-def critic_chart(steps: int = 400) -> Picture:
+def critic_chart() -> Picture:
     """Norm of a critic's gradient in training against fixed fakes, under clipping and under the penalty."""
     games: dict[str, Game] = {
         "clip 0.01": Wgan(clip=0.01),
         "clip 0.1": Wgan(clip=0.1),
         "penalty": WganGp(),
     }
-    lines = {name: critic_norms(game, steps) for name, game in games.items()}
+    lines = {name: critic_norms(game, CRITIC_STEPS) for name, game in games.items()}
     return line_chart("norm of the critic's gradient", "critic steps", lines)
 
 

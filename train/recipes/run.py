@@ -36,6 +36,8 @@ GAMES: dict[Loss, Game] = {
     "wgan": Wgan(),
     "wgan-gp": WganGp(),
 }
+RUNTIME = RuntimeOptions(channels_last=True)
+"""Devices and memory layout; on a CPU, channels_last takes two thirds of the time."""
 Scores = tuple[dict[str, float], Picture]
 """Scores of a generator by name, and a sheet of samples."""
 
@@ -130,7 +132,7 @@ class RecipeStep:
     def __init__(self, recipe: Recipe, examples: Examples, fabric: Fabric, rate: Rate) -> None:
         torch.manual_seed(recipe.seed)
         self._recipe, self._examples, self._fabric = recipe, examples, fabric
-        generator, runtime = recipe.build_generator(), RuntimeOptions()
+        generator, runtime = recipe.build_generator(), RUNTIME
         recipe.start(generator)
         optimizer = _optimizer(recipe.loss, recipe.rate)
         self._learner = Learner("generator", generator, optimizer, runtime, fabric, rate)
@@ -196,7 +198,7 @@ def train(recipe: Recipe, folder: Path, began: float | None = None) -> Path:
     began = time.perf_counter() if began is None else began
     last, examples = folder / LAST, recipe.open_examples()
     state: dict[str, Any] = load_checkpoint(last, {}) if last.exists() else {"step": 0}
-    fabric, stopwatch = launch(RuntimeOptions(precision="32-true")), Stopwatch()
+    fabric, stopwatch = launch(RUNTIME), Stopwatch()
     countdown = Countdown(recipe.schedule, fabric, stopwatch, began - state.get("seconds", 0.0))
     step = RecipeStep(recipe, examples, fabric, countdown.rate)
     done = int(state["step"])
