@@ -34,15 +34,16 @@ def compare(
     """
     totals: defaultdict[str, float] = defaultdict(float)
     tiles: list[Tensor] = []
+    device = next(generator.parameters()).device
     for true in pictures:
         low = shrink(true, scale)
-        bicubic, restored = enlarge(low, scale), generator(low).cpu()
+        bicubic, restored = enlarge(low, scale), generator(low.to(device)).cpu()
         for suffix, picture in (("", restored), ("_bicubic", bicubic)):
             (made,), (wanted,) = to_pictures(picture), to_pictures(true)
             totals["psnr" + suffix] += psnr(made, wanted)
             totals["ssim" + suffix] += ssim(made, wanted)
             if vgg:
-                totals["distance" + suffix] += vgg.distance(picture, true)
+                totals["distance" + suffix] += vgg.to("cpu").distance(picture, true)
         tiles += [F.interpolate(low, scale_factor=scale), bicubic, restored, true]
     sheet = grid(torch.cat(tiles[: 4 * _SHOWN]), columns=4)
     return {name: total / len(pictures) for name, total in totals.items()}, sheet

@@ -10,6 +10,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ class InceptionFeatures(FeatureNetwork):
                 ["2048", "logits_unbiased"],
                 feature_extractor_weights_path=str(weights),
             )
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
             reason = " ".join(str(error).split())[:160]
             raise DataError(f"cannot read Inception weights from {weights}: {reason}") from None
 

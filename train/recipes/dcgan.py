@@ -111,6 +111,7 @@ class Dcgan(Recipe):
         width: channels at 2 × 2.
         kernel: side of the kernels.
         squares: number of squares to cut from pictures.
+        measured: number of samples to measure.
         vgg: VGG16's weights with Caffe's input, for `FID[features=vgg16]`; empty for no score.
         inception: Inception's official weights, for FID, KID and IS; empty for none.
     """
@@ -120,6 +121,7 @@ class Dcgan(Recipe):
     width: int = 512
     kernel: int = 4
     squares: int = 20_000
+    measured: int = 1000
     vgg: str = ""
     inception: str = ""
 
@@ -147,7 +149,7 @@ class Dcgan(Recipe):
             network = InceptionFeatures(Path(self.inception))
         elif self.vgg:
             network = VggFeatures(Path(self.vgg))
-        return PictureExamples(pictures, NOISE, network)
+        return PictureExamples(pictures, NOISE, network, self.measured)
 
     def generate(self, generator: nn.Module, condition: Tensor) -> Tensor:
         """Make a picture for each row of the condition, which is empty."""

@@ -18,14 +18,13 @@ from train.measure.evaluate import to_tensor
 from train.measure.fidelity import FeatureNetwork, Fidelity
 from train.measure.grid import grid
 from train.networks.vgg import Vgg
-from train.recipes.run import Examples, Scores
+from train.recipes.run import Examples, Scores, device_of
 
-_MEASURED = 1000
-"""Samples on which a generator is measured."""
+_JUDGED_SAMPLES = 1000
 _SHOWN = 64
 _COLUMNS = 10
 _CACHE_MIB = 1024
-_JUDGED = 8
+_JUDGED_PICTURES = 8
 
 
 class PictureExamples(Examples):
@@ -35,11 +34,14 @@ class PictureExamples(Examples):
         pictures: (N, 3, 32, 32) uint8.
         noise: length of the noise vector.
         network: features to measure samples by.
+        measured: number of samples to measure, and of real pictures to compare them with.
     """
 
-    def __init__(self, pictures: Tensor, noise: int, network: FeatureNetwork | None = None) -> None:
-        self._pictures, self._noise = pictures, noise
-        some = self._draw(np.random.default_rng(0), _MEASURED)
+    def __init__(
+        self, pictures: Tensor, noise: int, network: FeatureNetwork | None = None, measured: int = 1000
+    ) -> None:
+        self._pictures, self._noise, self._measured = pictures, noise, measured
+        some = self._draw(np.random.default_rng(0), measured)
         self._spread = float(some.std(0).mean())
         self._fidelity = Fidelity(network, some) if network else None
 
@@ -54,10 +56,9 @@ class PictureExamples(Examples):
         )
 
     def score(self, generator: nn.Module) -> Scores:
-        """Fidelity of 1000 samples, and their spread: 1 as for real pictures, 0 if all are the same."""
-        samples = torch.cat(
-            [generator(noise) for noise in torch.split(torch.randn(_MEASURED, self._noise), 100)]
-        ).cpu()
+        """Fidelity of samples, and their spread: 1 as for real pictures, 0 if all are the same."""
+        noise = torch.randn(self._measured, self._noise).to(device_of(generator))
+        samples = torch.cat([generator(some) for some in torch.split(noise, 100)]).cpu()
         scores = {"spread": float(samples.std(0).mean()) / self._spread}
         return scores | (self._fidelity(samples) if self._fidelity else {}), grid(samples[:_SHOWN], 8)
 
@@ -84,8 +85,9 @@ class LabelledExamples(Examples):
 
     def score(self, generator: nn.Module) -> Scores:
         """Share of 1000 samples that show their own label, and a sheet with a row per class."""
-        labels = torch.arange(_MEASURED) % self._classes
-        samples = generator(torch.randn(_MEASURED, self._noise), labels).cpu()
+        labels = torch.arange(_JUDGED_SAMPLES) % self._classes
+        device, noise = device_of(generator), torch.randn(_JUDGED_SAMPLES, self._noise)
+        samples = generator(*(part.to(device) for part in (noise, labels))).cpu()
         rows = samples[: _COLUMNS * self._classes].unflatten(0, (_COLUMNS, self._classes))
         sheet = grid(rows.transpose(0, 1).flatten(0, 1), _COLUMNS)
         return {"own label": accuracy(self._judge, samples, labels)}, sheet
@@ -116,7 +118,7 @@ class LowAndHigh(Examples):
         self._vgg, self._feature_weight = vgg, feature_weight
         self._pictures = Pictures(paths, _CACHE_MIB)
         self._pictures.check_crop(crop)
-        chosen = judged[:: max(1, len(judged) // _JUDGED)][:_JUDGED]
+        chosen = judged[:: max(1, len(judged) // _JUDGED_PICTURES)][:_JUDGED_PICTURES]
         self._judged = [to_tensor(middle(read_picture(path), 2 * crop)) for path in chosen]
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
@@ -133,7 +135,7 @@ class LowAndHigh(Examples):
         """Mean squared error in the pre-training, then the feature loss (Ledig et al., eq. 4 and 5)."""
         if self._vgg is None:
             return {"mse": F.mse_loss(fake, real)}
-        return {"features": self._feature_weight * losses.perceptual(self._vgg, fake, real)}
+        return {"features": self._feature_weight * losses.perceptual(self._vgg.to(fake.device), fake, real)}
 
     def score(self, generator: nn.Module) -> Scores:
         """PSNR, SSIM and VGG distance to large pictures, restored and bicubic; a sheet of low to true."""

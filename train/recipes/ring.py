@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from train.measure.chart import scatter
 from train.networks.critics import Critic
-from train.recipes.run import Examples, Recipe, Scores
+from train.recipes.run import Examples, Recipe, Scores, device_of
 
 MODES = 8
 RADIUS = 2.0
@@ -65,7 +65,7 @@ class Ring(Recipe):
 
     def generate(self, generator: nn.Module, condition: Tensor) -> Tensor:
         """Make a point for each row of the condition, which is empty."""
-        return generator(torch.randn(len(condition), _NOISE))  # type: ignore[no-any-return]
+        return generator(torch.randn(len(condition), _NOISE, device=condition.device))  # type: ignore[no-any-return]
 
 
 class RingExamples(Examples):
@@ -89,7 +89,7 @@ class RingExamples(Examples):
     def score(self, generator: nn.Module) -> Scores:
         """Number of modes that 500 samples hit, the share that hits one, and a picture."""
         real = self.draw(np.random.default_rng(0), _SAMPLES)[0].flatten(1)
-        made = generator(torch.randn(_SAMPLES, _NOISE)).flatten(1)
+        made = generator(torch.randn(_SAMPLES, _NOISE).to(device_of(generator))).flatten(1).cpu()
         distance, nearest = torch.cdist(made, self._modes).min(1)
         hits = nearest[distance < _HIT]
         # A mode counts from a quarter of its fair share of the samples.

@@ -237,6 +237,11 @@ def train(recipe: Recipe, folder: Path, began: float | None = None) -> Path:
     return last
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of a network's weights; the CPU if it has none."""
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
+
+
 def _optimizer(loss: Loss, rate: float) -> OptimizerOptions:
     """Return the optimizer of a game; momentum destabilises a clipped critic (Arjovsky et al., 2017)."""
     if loss == "wgan":
