@@ -9,8 +9,10 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,9 +151,13 @@ class Fidelity:
     Args:
         network: computes the features.
         real: real pictures, (N, C, H, W) in [-1, 1]; at least 2, better thousands.
+
+    Raises:
+        ConfigError: torchmetrics is missing.
     """
 
     def __init__(self, network: FeatureNetwork, real: Tensor) -> None:
+        _metric("fid", "FrechetInceptionDistance")  # fail before any work
         self._network = network
         self._real, _ = features_of(network, real)
 
@@ -174,9 +180,7 @@ def features_of(network: FeatureNetwork, pictures: Tensor) -> tuple[Tensor, Tens
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """FID: ‖μ₁ - μ₂‖² + tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½) of (N, F) features (Heusel et al., NIPS 2017, eq. 6)."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    metric = FrechetInceptionDistance(_Given(real.shape[1]))
+    metric = _metric("fid", "FrechetInceptionDistance")(_Given(real.shape[1]))
     metric.update(real, real=True)
     metric.update(fake, real=False)
     return float(metric.compute())
@@ -184,13 +188,12 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> float:
     """KID: squared MMD with a cubic kernel, mean over subsets (Bińkowski et al., ICLR 2018)."""
-    from torchmetrics.image.kid import KernelInceptionDistance
-
     size = min(_LARGEST_SUBSET, len(real), len(fake))
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore", UserWarning)  # that it keeps the features in memory
         torch.manual_seed(seed)
-        metric = KernelInceptionDistance(_Given(real.shape[1]), subsets=_SUBSETS, subset_size=size)
+        kind = _metric("kid", "KernelInceptionDistance")
+        metric = kind(_Given(real.shape[1]), subsets=_SUBSETS, subset_size=size)
         metric.update(real, real=True)
         metric.update(fake, real=False)
         mean, _ = metric.compute()
@@ -199,15 +202,24 @@ def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> float:
 
 def inception_score(logits: Tensor, seed: int = 0) -> float:
     """IS: exp E KL(p(y|x) ‖ p(y)) of (N, classes) logits (Salimans et al., NIPS 2016, section 4)."""
-    from torchmetrics.image.inception import InceptionScore
-
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore", UserWarning)
         torch.manual_seed(seed)
-        metric = InceptionScore(_Given(logits.shape[1]), splits=min(_SPLITS, len(logits)))
+        kind = _metric("inception", "InceptionScore")
+        metric = kind(_Given(logits.shape[1]), splits=min(_SPLITS, len(logits)))
         metric.update(logits)
         mean, _ = metric.compute()
     return float(mean)
+
+
+def _metric(module: str, name: str) -> Any:
+    """Return a class of torchmetrics."""
+    try:
+        return getattr(import_module(f"torchmetrics.image.{module}"), name)
+    except ImportError as error:
+        raise ConfigError(
+            f"FID, KID and the Inception Score need torchmetrics: {error}; pip install -e '.[metrics]'"
+        ) from None
 
 
 class _Given(nn.Module):

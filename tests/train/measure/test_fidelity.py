@@ -176,3 +176,23 @@ def test_a_measurement_needs_one_network_and_pictures_of_one_size(tmp_path: Path
     write_picture(paths[1], np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(DataError, match=r"b\.png is 8×9 but .*a\.png 8×8"):
         read_pictures(paths)
+
+
+def test_without_torchmetrics_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.fid", None)
+    with pytest.raises(ConfigError, match=r"need torchmetrics: .*pip install -e '\.\[metrics\]'"):
+        Fidelity(Means(), torch.zeros(2, 3, 8, 8))
+
+
+def test_a_file_that_is_no_checkpoint_is_not_read_as_inception_s_weights(
+    torch_fidelity: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"# text")
+
+    def read(*arguments: object, **options: object) -> None:
+        torch.load(path)
+
+    sys.modules["torch_fidelity"].FeatureExtractorInceptionV3 = read  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="cannot read Inception weights"):
+        InceptionFeatures(path)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from train.errors import CheckpointError
 from train.fit.checkpoint import load_checkpoint
 from train.fit.config import ScheduleOptions
-from train.fit.journal import read_rows
+from train.fit.journal import curves, read_rows
 from train.recipes.cgan import Cgan
 from train.recipes.dcgan import Dcgan
 from train.recipes.examples import LabelledExamples, LowAndHigh, PictureExamples
@@ -205,3 +205,12 @@ def test_a_deblurring_checkpoint_is_not_a_recipe_s(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a checkpoint of dcgan, cgan, srgan"):
         open_recipe(path)
     assert load_checkpoint(path, {}) == {"step": 1}
+
+
+def test_scores_have_charts_with_their_baseline() -> None:
+    losses = [{"step": i, "crops": i, "generator": 1.0 / i} for i in (1, 2)]
+    plain = curves(losses)
+    scores = {"psnr": 20.0, "psnr_bicubic": 21.0, "FID[features=vgg16]": 3.0, "time": 5.0}
+    drawn = curves([*losses, {"step": 2, "crops": 2, **scores}])
+    assert len(drawn) == 3 * len(plain)  # loss, PSNR with bicubic, FID
+    assert (drawn[: len(plain)] == plain).all()
