@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         return self.logits(self.features(pictures))  # type: ignore[no-any-return]
 
 
-def train_classifier(pictures: Tensor, labels: Tensor, epochs: int = 2, seed: int = 0) -> Classifier:
+def train_classifier(pictures: Tensor, labels: Tensor, epochs: int = 1, seed: int = 0) -> Classifier:
     """Train a classifier by cross-entropy.
 
     Args:

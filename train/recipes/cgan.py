@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from train.data.idx import DEBIAN, read_labelled
+from train.fit.checkpoint import load_checkpoint, save_checkpoint
+from train.measure.classifier import Classifier, train_classifier
 from train.networks.critics import Critic
 from train.networks.layers import init_normal
 from train.recipes.examples import LabelledExamples
@@ -114,9 +116,16 @@ class Cgan(Recipe):
         """Build the critic with new weights."""
         return CganCritic(self.width)
 
-    def open_examples(self) -> LabelledExamples:
-        """Read the data, and train the classifier that judges samples."""
-        return LabelledExamples(*read_labelled(Path(self.data)), NOISE)
+    def open_examples(self, folder: Path) -> LabelledExamples:
+        """Read the data, and train the classifier that judges samples, unless the folder has one."""
+        pictures, labels = read_labelled(Path(self.data))
+        judge, path = Classifier(), folder / "judge.safetensors"
+        if path.exists():
+            load_checkpoint(path, {"judge": judge})
+        else:
+            judge = train_classifier(pictures, labels)
+            save_checkpoint(path, {"judge": judge}, {})
+        return LabelledExamples(pictures, labels, NOISE, judge.eval())
 
     def generate(self, generator: nn.Module, condition: Tensor) -> Tensor:
         """Make a picture of each label."""

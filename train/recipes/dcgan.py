@@ -140,7 +140,7 @@ class Dcgan(Recipe):
         """Build the critic with new weights."""
         return DcganCritic(self.width, self.kernel, batch_norm=self.loss != "wgan-gp")
 
-    def open_examples(self) -> PictureExamples:
+    def open_examples(self, folder: Path) -> PictureExamples:
         """Read the data, and the features of some real pictures."""
         data = Path(self.data)
         network: FeatureNetwork | None = None

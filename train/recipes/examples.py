@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from train.data.pictures import Pictures, read_picture
 from train.fit import losses
-from train.measure.classifier import Classifier, accuracy, train_classifier
+from train.measure.classifier import Classifier, accuracy
 from train.measure.enlarged import compare, middle, shrink
 from train.measure.evaluate import to_tensor
 from train.measure.fidelity import FeatureNetwork, Fidelity
@@ -64,19 +64,19 @@ class PictureExamples(Examples):
 
 
 class LabelledExamples(Examples):
-    """Pictures with labels; samples are judged by a classifier trained on them.
+    """Pictures with labels; samples are judged by a classifier.
 
     Args:
         pictures: (N, 1, 28, 28) uint8.
         labels: (N,) int64.
         noise: length of the noise vector.
-        judge: classifier; a new one by default.
+        judge: classifier of these pictures.
     """
 
-    def __init__(self, pictures: Tensor, labels: Tensor, noise: int, judge: Classifier | None = None) -> None:
+    def __init__(self, pictures: Tensor, labels: Tensor, noise: int, judge: Classifier) -> None:
         self._pictures, self._labels, self._noise = pictures, labels, noise
         self._classes = int(labels.max()) + 1
-        self._judge = judge or train_classifier(pictures, labels)
+        self._judge = judge
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Draw pictures and their labels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class Ring(Recipe):
         """Build the critic with new weights."""
         return RingCritic(self.width)
 
-    def open_examples(self) -> RingExamples:
+    def open_examples(self, folder: Path) -> RingExamples:
         """Points of the ring."""
         return RingExamples(self.loss)
 

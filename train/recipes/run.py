@@ -108,8 +108,8 @@ class Recipe(ABC):
         """Build the critic with new weights."""
 
     @abstractmethod
-    def open_examples(self) -> Examples:
-        """Read the data."""
+    def open_examples(self, folder: Path) -> Examples:
+        """Read the data; `folder` is the run's, for what should be kept for the next start."""
 
     @abstractmethod
     def generate(self, generator: nn.Module, condition: Tensor) -> Tensor:
@@ -196,13 +196,13 @@ def train(recipe: Recipe, folder: Path, began: float | None = None) -> Path:
         DivergedError: a loss is not finite; the checkpoint is from before.
     """
     began = time.perf_counter() if began is None else began
-    last, examples = folder / LAST, recipe.open_examples()
+    folder.mkdir(parents=True, exist_ok=True)
+    last, examples = folder / LAST, recipe.open_examples(folder)
     state: dict[str, Any] = load_checkpoint(last, {}) if last.exists() else {"step": 0}
     fabric, stopwatch = launch(RUNTIME), Stopwatch()
     countdown = Countdown(recipe.schedule, fabric, stopwatch, began - state.get("seconds", 0.0))
     step = RecipeStep(recipe, examples, fabric, countdown.rate)
     done = int(state["step"])
-    folder.mkdir(parents=True, exist_ok=True)
 
     def save(finished: bool = False) -> None:
         facts = {"step": done, "seconds": countdown.seconds, "recipe": asdict(recipe), "finished": finished}

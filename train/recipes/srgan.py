@@ -158,7 +158,7 @@ class Srgan(Recipe):
         """Build the critic with new weights."""
         return SrganCritic(self.crop, self.width)
 
-    def open_examples(self) -> LowAndHigh:
+    def open_examples(self, folder: Path) -> LowAndHigh:
         """Read the pictures."""
         paths = list_pictures(self.data)
         judged = list_pictures(self.judged) if self.judged else paths
