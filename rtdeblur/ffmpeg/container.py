@@ -19,7 +19,7 @@ import av
 import av.logging
 from av.codec.context import CodecContext, Flags
 from av.codec.hwaccel import HWAccel
-from av.container import InputContainer, OutputContainer
+from av.container import Container, InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
 from av.format import Flags as FormatFlags
@@ -261,7 +261,7 @@ def open_output(
     return container
 
 
-def name_of(container: OutputContainer) -> str:
+def name_of(container: Container) -> str:
     """Return the name by which a container was opened: FFmpeg's, or a key of `VARIANTS`."""
     muxer, options = container.format.name, container.container_options.items()
     for name, (other, fixed) in VARIANTS.items():
