@@ -87,7 +87,7 @@ class Journal:
 
     def note(self, text: str) -> None:
         """Print a message."""
-        self._progress.print(text, highlight=False, soft_wrap=True)
+        self._progress.print(text, highlight=False, soft_wrap=True, markup=False)  # "[features=…]" is no tag
 
     def filling(self, count: int, capacity: int) -> None:
         """Show the progress of filling the pool before the first step."""

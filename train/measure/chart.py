@@ -151,7 +151,8 @@ def _cycle(count: int) -> list[str]:
 def _ticks(low: float, high: float) -> list[float]:
     """Return four to eight round values, the first at most `low` and the last at least `high`."""
     if high == low:
-        low, high = low - 0.5, high + 0.5
+        half = max(0.5, abs(high) / 1000)  # 0.5 is nothing to a value of 1e16
+        low, high = low - half, high + half
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

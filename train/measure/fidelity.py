@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from train.data.pictures import read_picture
 from train.errors import ConfigError, DataError
@@ -85,7 +86,11 @@ class InceptionFeatures(FeatureNetwork):
 
 
 class VggFeatures(FeatureNetwork):
-    """Means over the picture of the 256 channels of VGG16's conv3_3: colours and textures, not objects."""
+    """Means over the picture of the 256 channels of VGG16's conv3_3: colours and textures, not objects.
+
+    Each place is first scaled to a root mean square of 1 over its channels, similarly to LPIPS (Zhang et al.,
+    CVPR 2018): the features of different weights differ by orders of magnitude.
+    """
 
     label = "[features=vgg16]"
 
@@ -95,7 +100,8 @@ class VggFeatures(FeatureNetwork):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, None]:
         """See `FeatureNetwork`."""
-        return self._vgg(pictures.expand(-1, 3, -1, -1)).mean((2, 3)), None
+        features = F.normalize(self._vgg(pictures.expand(-1, 3, -1, -1)))
+        return features.mean((2, 3)) * features.shape[1] ** 0.5, None
 
 
 class ClassifierFeatures(FeatureNetwork):

@@ -19,8 +19,9 @@ from train.fit.config import ScheduleOptions
 from train.fit.journal import read_rows
 from train.measure.chart import Line, line_chart, scatter
 from train.recipes.ring import Ring, RingCritic, RingExamples
-from train.recipes.run import train
+from train.recipes.run import GAMES, Loss, train
 
+_RIVALS: tuple[Loss, ...] = ("minimax", "lsgan", "wgan-gp")
 _FARTHEST = 8.0
 _POINTS = 4000
 CRITIC_STEPS = 400
@@ -41,6 +42,7 @@ def write_lecture(folder: Path, steps: int) -> Path:
         "penalty": penalty_chart(),
         "boundary": boundary_picture(),
         "critic": critic_chart(),
+        "vanishing": vanishing_chart(),
     }
     figures["ring"], figures["ring-curves"] = ring_pictures(folder, steps)
     for name, picture in figures.items():
@@ -175,42 +177,55 @@ def _clipped(ends: list[NDArray[np.float64]], extent: float) -> list[tuple[float
 
 def critic_chart() -> Picture:
     """Norm of a critic's gradient in training against fixed fakes, under clipping and under the penalty."""
-    games: dict[str, Game] = {
-        "clip 0.01": Wgan(clip=0.01),
-        "clip 0.1": Wgan(clip=0.1),
-        "penalty": WganGp(),
-    }
-    lines = {name: critic_norms(game, CRITIC_STEPS) for name, game in games.items()}
+    games = {"clip 0.01": Wgan(clip=0.01), "clip 0.1": Wgan(clip=0.1), "penalty": WganGp()}
+    lines = {name: critic_norms(game, CRITIC_STEPS)[0] for name, game in games.items()}
     return line_chart("norm of the critic's gradient", "critic steps", lines)
 
 
-def critic_norms(game: Game, steps: int) -> list[tuple[float, float]]:
-    """Mean norm of a critic's gradient between real and fake points, every twenty steps."""
+def vanishing_chart() -> Picture:
+    """Norm of the gradient that moves fixed fakes, while the critic gets better."""
+    lines = {name: critic_norms(GAMES[name], CRITIC_STEPS)[1] for name in _RIVALS}
+    return line_chart("norm of a fake's gradient", "critic steps, with the fakes fixed", lines)
+
+
+def critic_norms(game: Game, steps: int) -> tuple[Line, Line]:
+    """Train a critic of the ring against fixed fakes around its centre.
+
+    Returns:
+        every twenty steps, the mean norm of the critic's gradient between real and fake points, and that of
+        the generator's loss with respect to a fake.
+    """
     torch.manual_seed(0)
     critic, examples, rng = RingCritic(64), RingExamples(""), np.random.default_rng(0)
-    learning_rate = 1e-3
-    optimizer = torch.optim.RMSprop(critic.parameters(), learning_rate)
-    line = []
+    optimizer = torch.optim.RMSprop(critic.parameters(), 1e-3)
+    slopes, pulls = [], []
     for step in range(steps + 1):
         real, condition = examples.draw(rng, 128)
-        fake = torch.from_numpy(rng.normal(0, 0.3, real.shape).astype(np.float32))
+        fake = torch.from_numpy(rng.normal(0, 0.3, real.shape).astype(np.float32)).requires_grad_()
         if step % 20 == 0:
-            middle = torch.lerp(real, fake, torch.rand(len(real), 1, 1, 1)).requires_grad_()
-            (gradient,) = torch.autograd.grad(critic(middle, condition).sum(), middle)
-            line.append((float(step), float(gradient.flatten(1).norm(dim=1).mean())))
-        loss = game.critic_loss(critic, real, fake, condition)
+            middle = torch.lerp(real, fake.detach(), torch.rand(len(real), 1, 1, 1)).requires_grad_()
+            slopes.append((float(step), _mean_norm(critic(middle, condition).sum(), middle)))
+            pull = len(fake) * game.generator_loss(critic(fake, condition))
+            pulls.append((float(step), _mean_norm(pull, fake)))
+        loss = game.critic_loss(critic, real, fake.detach(), condition)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
         game.constrain(critic)
-    return line
+    return slopes, pulls
+
+
+def _mean_norm(total: Tensor, points: Tensor) -> float:
+    """Mean over points of the norm of the gradient of a total."""
+    (gradient,) = torch.autograd.grad(total, points)
+    return float(torch.linalg.vector_norm(gradient.flatten(1), dim=1).mean())
 
 
 def ring_pictures(folder: Path, steps: int) -> tuple[Picture, Picture]:
     """Train the same generator against a too strong critic with three losses; draw samples and curves."""
     first = Ring(loss="minimax", critic_steps=5, schedule=ScheduleOptions(steps=steps))
     panels, rows = [], {}
-    for loss in ("minimax", "lsgan", "wgan-gp"):
+    for loss in _RIVALS:
         run = folder / f"ring-{loss}"
         train(replace(first, loss=loss), run)
         panels.append(read_picture(max((run / "sheets").iterdir())))
@@ -255,6 +270,11 @@ A Wasserstein critic must have slopes of at most 1. Clipping its weights gives s
 limit; the penalty on the norm of the gradient keeps it near 1.
 
 ![](critic.png)
+
+Fakes in the middle of a ring of real points stay fixed while their critic trains: the better the critic, the
+less of the minimax loss's gradient is left.
+
+![](vanishing.png)
 
 Eight points on a ring, the same generator, seed and number of steps, five critic steps to one.
 

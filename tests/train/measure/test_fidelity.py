@@ -7,6 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from train.data.pictures import write_picture
@@ -196,3 +197,23 @@ def test_a_file_that_is_no_checkpoint_is_not_read_as_inception_s_weights(
     sys.modules["torch_fidelity"].FeatureExtractorInceptionV3 = read  # type: ignore[attr-defined]
     with pytest.raises(DataError, match="cannot read Inception weights"):
         InceptionFeatures(path)
+
+
+def test_vgg_s_features_have_a_root_mean_square_of_1_at_each_place(tmp_path: Path) -> None:
+    weights = {}
+    for index, (before, after) in {
+        0: (3, 64),
+        2: (64, 64),
+        5: (64, 128),
+        7: (128, 128),
+        10: (128, 256),
+    }.items():
+        weights[f"features.{index}.weight"] = torch.randn(after, before, 3, 3)
+        weights[f"features.{index}.bias"] = torch.randn(after)
+    for index in (12, 14):
+        weights[f"features.{index}.weight"] = torch.randn(256, 256, 3, 3)
+        weights[f"features.{index}.bias"] = torch.randn(256)
+    save_file(weights, tmp_path / "vgg.safetensors")
+    features, logits = open_network(None, tmp_path / "vgg.safetensors")(torch.rand(2, 1, 4, 4))  # one place
+    assert features.square().mean(1).tolist() == pytest.approx([1, 1], rel=1e-4)
+    assert logits is None

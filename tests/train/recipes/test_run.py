@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from train.errors import CheckpointError
 from train.fit.checkpoint import load_checkpoint
 from train.fit.config import ScheduleOptions
-from train.fit.journal import curves, read_rows
+from train.fit.journal import Journal, curves, read_rows
+from train.fit.stopwatch import Stopwatch
 from train.recipes.cgan import Cgan
 from train.recipes.dcgan import Dcgan
 from train.recipes.examples import LabelledExamples, LowAndHigh, PictureExamples
@@ -214,3 +215,9 @@ def test_scores_have_charts_with_their_baseline() -> None:
     drawn = curves([*losses, {"step": 2, "crops": 2, **scores}])
     assert len(drawn) == 3 * len(plain)  # loss, PSNR with bicubic, FID
     assert (drawn[: len(plain)] == plain).all()
+
+
+def test_names_with_brackets_are_printed_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Journal(tmp_path, 0, 1, Stopwatch(), 1) as journal:
+        journal.scores(0, {"FID[features=vgg16]": 3.25}, None)
+    assert "step 0  FID[features=vgg16] 3.25" in capsys.readouterr().err
