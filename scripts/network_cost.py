@@ -24,9 +24,12 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _FAST_PER_FRAME = 3
 _MEMORY_SIGNS = (
@@ -85,7 +88,8 @@ def export_random(name: str, folder: Path) -> None:
     public._spandrel()
     module = importlib.import_module(ARCHITECTURES[network.architecture].module)
     torch.manual_seed(0)
-    generator = PublicGenerator(getattr(module, network.kind)(**network.sizes).eval(), network.architecture)
+    built = getattr(module, network.kind)(**network.sizes).eval()
+    generator = PublicGenerator(built, network.architecture, _restored)
     path = folder / f"{name}.onnx"
     export_onnx(generator.eval(), path)
     manifest = {
@@ -103,6 +107,12 @@ def export_random(name: str, folder: Path) -> None:
     path.with_suffix(".json").write_text(json.dumps(manifest))
     parameters = sum(value.numel() for value in generator.parameters())
     print(json.dumps({"parameters": f"{parameters / 1e6:.1f}"}), flush=True)
+
+
+def _restored(network: nn.Module, picture: Tensor) -> Tensor:
+    """Return a network's result; MPRNet also returns those of its earlier stages, after the last."""
+    found: Tensor | list[Tensor] = network(picture)
+    return found[0] if isinstance(found, list | tuple) else found
 
 
 def run_frames(model: str, size: str) -> None:
