@@ -133,7 +133,9 @@ def curve(curve: Path, suite: Path | None, core_hours: float | None, crops: int 
 )
 @click.option("--half-only", is_flag=True, help="Skip the fp32 bundle, which is twice as large.")
 @click.option("--config", type=FILE, help="Configuration of the network, if not in the checkpoint.")
-@click.option("--manifest", type=FILE, help="An earlier manifest, whose training and scores are reused.")
+@click.option(
+    "--manifest", type=FILE, help="An earlier manifest, whose training, scores and gate are reused."
+)
 @click.option(
     "--engine",
     metavar="NxHxW",

@@ -30,8 +30,8 @@ from train.measure.suite import KEPT_CLIP, Suite
 
 VISIBLE = 3.0
 """Decrease of a tile's mean squared error that is worth restoring it, code values squared."""
-MOST_LOSS = 0.015
-"""PSNR that the threshold may cost, mean over the blurred sets, dB."""
+MOST_LOSS = 0.008
+"""PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
 _LEAST_COST, _MOST_COST = 0.2, 20.0
 """Limits of the weight of an example, so that neither easy nor extreme tiles decide."""
 _DECAY = 1e-4
@@ -118,8 +118,9 @@ def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
     for threshold in np.linspace(0.02, 0.98, 49):
         fit = GateFit(round(float(threshold), 2), *digits)
         loss, restored = _costs(sets, fit)
-        blurred = [value for name, value in loss.items() if not name.endswith("sharp")]
-        if best is not None and np.mean(blurred) > MOST_LOSS:
+        blurred = {name: max(0.0, lost) for name, lost in loss.items() if not name.endswith("sharp")}
+        counts = [sum(tile.before.size for tile in sets[name]) for name in blurred]
+        if best is not None and np.average([*blurred.values()], weights=counts) > MOST_LOSS:
             break
         best = Calibrated(fit, loss, restored)
     assert best is not None
