@@ -266,10 +266,10 @@ class Fuzzer:
         shutil.rmtree(run.folder)
 
 
-def fuzz_parsers(count: int) -> int:
+def fuzz_parsers(count: int, seed: int) -> int:
     """Fuzz the package's own parsers; return the exit status."""
-    words = [sys.executable, "-m", "pytest", "-q", "--hypothesis-show-statistics", "tests/test_parsers.py"]
-    environment = os.environ | {"RTDEBLUR_EXAMPLES": str(count)}
+    words = [sys.executable, "-m", "pytest", "-q", "--capture", "no", "tests/test_parsers.py"]
+    environment = os.environ | {"RTDEBLUR_EXAMPLES": str(count), "RTDEBLUR_SEED": str(seed)}
     return subprocess.run(words, cwd=Path(__file__).parent.parent, env=environment, check=False).returncode
 
 
@@ -287,7 +287,7 @@ def main() -> int:
     parser.add_argument("--parsers", type=int, metavar="N", help="fuzz each parser with N inputs instead")
     words = parser.parse_args()
     if words.parsers:
-        return fuzz_parsers(words.parsers)
+        return fuzz_parsers(words.parsers, words.seed)
     import av  # noqa: F401  imported once, before the forks
 
     import rtdeblur.media.writer  # noqa: F401
@@ -300,7 +300,7 @@ def main() -> int:
             if len(fuzzer.running) == words.jobs:
                 fuzzer.collect()
             fuzzer.start(number)
-            if number % 500 == 499:
+            if (number + 1 - words.first) % 100 == 0:
                 print(f"{number + 1 - words.first} inputs, {time.monotonic() - began:.0f} s", flush=True)
         while fuzzer.running:
             fuzzer.collect()

@@ -1,23 +1,27 @@
 """Each parser returns a value or raises its own error for any input from a file or a browser.
 
-A few inputs per parser; `scripts/fuzz.py --parsers 20000` draws many.
+A few inputs per parser; `scripts/fuzz.py --parsers 20000` draws many. The inputs are drawn without
+hypothesis, which takes ten times as long for each as the parsers do.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import json
 import os
-from collections.abc import Iterator
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
-from hypothesis import strategies as st
 
 from rtdeblur.backends.tensorrt.gate import Record
 from rtdeblur.backends.tensorrt.profiles import load_profile
@@ -32,26 +36,74 @@ from rtdeblur.model import Manifest
 
 pytestmark = pytest.mark.timeout(0)
 EXAMPLES = int(os.environ.get("RTDEBLUR_EXAMPLES", "60"))
-SLOWEST = timedelta(seconds=20)  # other programs share the cores
+SEED = os.environ.get("RTDEBLUR_SEED", "0")
+SLOWEST_SECONDS = 20  # other programs share the cores
+REPORTED = 2000
 
-FUZZ = settings(
-    max_examples=EXAMPLES,
-    deadline=SLOWEST,
-    derandomize="RTDEBLUR_EXAMPLES" not in os.environ,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
 
-SCALARS = (
-    st.none() | st.booleans() | st.text(max_size=20) | st.floats() | st.integers()
-    | st.sampled_from([2**31, 2**63, 2**64, -(2**63), 2**1000, 1e308, "0" * 64, "9" * 400, "\x1b[2J", "../x"])
-)  # fmt: skip
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
+def drawn(
+    make: Callable[[Random], Any], *examples: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test on each example, then on drawn inputs; a failure reports the input's number and the input.
+
+    Args:
+        make: draws an input, the test's argument `data`.
+        examples: inputs to begin with.
+    """
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def run(**fixtures: Any) -> None:
+            began = time.monotonic()
+            for number in range(-len(examples), EXAMPLES):
+                data = examples[number] if number < 0 else make(Random(f"{SEED} {test.__name__} {number}"))
+                try:
+                    started = time.monotonic()
+                    test(**fixtures, data=data)
+                    assert time.monotonic() - started < SLOWEST_SECONDS
+                except BaseException as error:
+                    error.add_note(f"input {number} of seed {SEED}: {data!r:.2000}")
+                    raise
+                if number > 0 and (number + 1) % REPORTED == 0:
+                    progress = f"{number + 1} of {EXAMPLES}, {time.monotonic() - began:.0f} s"
+                    sys.stdout.write(f"{test.__name__}: {progress}\n")
+                    sys.stdout.flush()
+
+        signature = inspect.signature(test)
+        fixtures = [value for name, value in signature.parameters.items() if name != "data"]
+        run.__signature__ = signature.replace(parameters=fixtures)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+ODD = [
+    None, True, False, 0, -1, 1, 1.5, -0.0, float("nan"), float("inf"), float("-inf"), 1e308, 5e-324,
+    2**31, 2**32, 2**63, 2**64, -(2**63), 2**1000, "", "0" * 64, "9" * 400, "\x1b[2J", "../x", "\0", "\ud800",
+    "\u202e", "true", "1", [], {},
+]  # fmt: skip
+
+
+def text(draw: Random, most: int) -> str:
+    """Text of ASCII, of control characters, or of anything, unpaired surrogates included."""
+    last = draw.choice([0x20, 0x7F, 0x7F, 0x7F, 0xFF, 0xFFFF, 0x10FFFF])
+    return "".join(chr(draw.randint(0, last)) for _ in range(draw.randint(0, most)))
+
+
+def value(draw: Random, depth: int = 3) -> Any:
+    """Any value that JSON can hold."""
+    kind = draw.random()
+    if kind < 0.5 or depth == 0:
+        return draw.choice(ODD)
+    if kind < 0.6:
+        return draw.randint(-300, 300) if draw.random() < 0.5 else draw.randint(-(2**70), 2**70)
+    if kind < 0.7:
+        return struct.unpack("d", draw.randbytes(8))[0]
+    if kind < 0.8:
+        return text(draw, 20)
+    if kind < 0.9:
+        return [value(draw, depth - 1) for _ in range(draw.randint(0, 4))]
+    return {text(draw, 8): value(draw, depth - 1) for _ in range(draw.randint(0, 4))}
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -64,47 +116,52 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(inner)
 
 
-@st.composite
-def documents(draw: st.DrawFn, good: Any) -> Any:
+def document(draw: Random, good: Any) -> Any:
     """A good document with some members replaced, removed or added."""
-    document = json.loads(json.dumps(good))
-    for _ in range(draw(st.integers(0, 3))):
-        found = list(places(document))
+    made = json.loads(json.dumps(good))
+    for _ in range(draw.choice([0, 0, 0, 1, 2, 3])):
+        found = list(places(made))
         if not found:
             break
-        container, key = found[draw(st.integers(0, len(found) - 1))]
-        if isinstance(container, dict) and draw(st.booleans()):
-            if draw(st.booleans()):
+        container, key = draw.choice(found)
+        if isinstance(container, dict) and draw.random() < 0.5:
+            if draw.random() < 0.5:
                 del container[key]
             else:
-                container[draw(st.text(max_size=8))] = draw(VALUES)
+                container[text(draw, 8)] = value(draw)
         else:
-            container[key] = draw(VALUES)
-    return document
+            container[key] = value(draw)
+    return made
 
 
-@st.composite
-def mangled(draw: st.DrawFn, texts: st.SearchStrategy[bytes]) -> bytes:
-    """Bytes with some of them changed, removed or repeated, or others altogether."""
-    data = bytearray(draw(texts))
-    for _ in range(draw(st.integers(0, 3))):
-        start = draw(st.integers(0, len(data)))
-        length = draw(st.sampled_from([0, 1, 1, 4, 30, 10_000]))
-        piece = draw(
-            st.binary(max_size=8) | st.sampled_from([b"[" * 5000, b'{"a":' * 5000, b"9" * 5000, b"\n"])
-        )
-        data[start : start + length] = piece
+def mangled(draw: Random, good: bytes) -> bytes:
+    """Bytes with some of them changed, removed or repeated."""
+    data = bytearray(good)
+    for _ in range(draw.choice([0, 1, 1, 2, 3])):
+        start = draw.randint(0, len(data))
+        length = draw.choice([0, 1, 1, 4, 30, 10_000])
+        odd = draw.choice([b"[" * 5000, b'{"a":' * 5000, b"9" * 5000, b"\n"])
+        data[start : start + length] = odd if draw.random() < 0.4 else draw.randbytes(draw.randint(0, 8))
     return bytes(data)
 
 
-def texts_of(good: Any) -> st.SearchStrategy[bytes]:
-    whole = documents(good).map(lambda document: json.dumps(document).encode())
-    return (
-        whole
-        | mangled(whole)
-        | st.binary(max_size=200)
-        | VALUES.map(lambda value: json.dumps(value).encode())
-    )
+def file_like(draw: Random, good: Any) -> bytes:
+    """A file of JSON: a changed document, damaged or not; any bytes, or any value."""
+    kind = draw.randrange(4)
+    if kind == 0:
+        return draw.randbytes(draw.randint(0, 200))
+    made = json.dumps(value(draw) if kind == 1 else document(draw, good)).encode()
+    return mangled(draw, made) if kind == 2 else made
+
+
+def test_a_failure_names_its_input() -> None:
+    @drawn(lambda draw: draw.randint(0, 9))
+    def fails(data: int) -> None:
+        assert data != 3
+
+    with pytest.raises(AssertionError) as caught:
+        fails()
+    assert caught.value.__notes__[-1].endswith(f"of seed {SEED}: 3")
 
 
 @contextmanager
@@ -127,9 +184,7 @@ MANIFEST = {
 }  # fmt: skip
 
 
-@FUZZ
-@given(texts_of(MANIFEST))
-@example(json.dumps(MANIFEST).encode())
+@drawn(lambda draw: file_like(draw, MANIFEST), json.dumps(MANIFEST).encode())
 def test_any_manifest_is_parsed_or_refused(folder: Path, data: bytes) -> None:
     with written(folder, "m.json", data) as path, suppress(ModelError):
         manifest = Manifest.read(path)
@@ -143,35 +198,40 @@ SPEC = EngineSpec(
 SIDECAR = json.loads(sidecar_of(SPEC, b"engine", 1.5))
 
 
-@FUZZ
-@given(texts_of(SIDECAR))
-@example(json.dumps(SIDECAR).encode())
-def test_any_sidecar_is_parsed_or_refused(folder: Path, data: bytes) -> None:
-    engine = folder / f"{SPEC.stem}.engine"
-    engine.write_bytes(b"engine")
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Path:
+    path = folder / f"{SPEC.stem}.engine"
+    path.write_bytes(b"engine")
+    return path
+
+
+@drawn(lambda draw: file_like(draw, SIDECAR), json.dumps(SIDECAR).encode())
+def test_any_sidecar_is_parsed_or_refused(folder: Path, engine: Path, data: bytes) -> None:
     with written(folder, f"{SPEC.stem}.json", data), suppress(EngineError):
         sidecar = read_sidecar(engine)
         sidecar.check(engine, b"engine")
         assert sidecar.spec == SPEC
 
 
-@FUZZ
-@given(texts_of({"NVIDIA GeForce RTX 4090 ((64, 96), (32, 48), 'uint8')": 61.2}))
+RECORD = {"NVIDIA GeForce RTX 4090 ((64, 96), (32, 48), 'uint8')": 61.2}
+
+
+@drawn(lambda draw: file_like(draw, RECORD))
 def test_any_parity_record_is_parsed_or_ignored(folder: Path, data: bytes) -> None:
     with written(folder, "x.parity", data) as path:
         assert "another" not in Record(path) or b"another" in data
 
 
-@FUZZ
-@given(
-    mangled(
-        st.just(
-            b'gpus = "x"\nflavour = "rtx"\nsizes = ["720p", "64x64"]\nbatches = [1, 4]\nworkspace_mib = 64\n'
-        )
-    )
-    | st.binary(max_size=100)
-    | st.text(max_size=100).map(lambda text: text.encode(errors="replace"))
-)
+PROFILE = b'gpus = "x"\nflavour = "rtx"\nsizes = ["720p", "64x64"]\nbatches = [1, 4]\nworkspace_mib = 64\n'
+
+
+def profile(draw: Random) -> bytes:
+    if draw.random() < 0.6:
+        return mangled(draw, PROFILE)
+    return draw.randbytes(100) if draw.random() < 0.5 else text(draw, 100).encode(errors="replace")
+
+
+@drawn(profile, PROFILE)
 def test_any_build_profile_is_parsed_or_refused(folder: Path, data: bytes) -> None:
     with written(folder, "p.toml", data) as path, suppress(EngineError):
         assert all(1 <= batch <= 64 for batch in load_profile(str(path)).batches)
@@ -194,16 +254,13 @@ def job_facts(folder: Path) -> dict[str, Any]:
     return job_text(folder)
 
 
-@FUZZ
-@given(st.data())
-def test_any_job_file_is_parsed_or_refused(
-    folder: Path, job_facts: dict[str, Any], data: st.DataObject
-) -> None:
+@drawn(lambda draw: draw)
+def test_any_job_file_is_parsed_or_refused(folder: Path, job_facts: dict[str, Any], data: Random) -> None:
     """Work whose description is odd is refused with one line, or done again."""
-    text = data.draw(texts_of(job_facts))
+    described = file_like(data, job_facts)
     place = folder / ".out.mp4.rtdeblur"
     place.mkdir(mode=0o700)
-    (place / "job.json").write_bytes(text)
+    (place / "job.json").write_bytes(described)
     (place / "00000000.segment").write_bytes(b"damaged")
     job, said = JobFolder(folder / "out.mp4"), ""
     try:
@@ -221,20 +278,22 @@ HEADER = {"format": "rtdeblur segment 1", "job": JOB, "first": 0}
 PACKET = {"pts": 0, "dts": 0, "duration": 1, "key": True, "side": [["display_matrix", 2]], "size": 4}
 
 
-@st.composite
-def segments(draw: st.DrawFn) -> bytes:
-    """Segments whose seal is right, around headers and packets that may be odd."""
-    count = draw(st.integers(0, 3))
-    body = json.dumps(draw(documents(HEADER))).encode() + b"\n"
+def sealed(draw: Random) -> bytes:
+    """A segment whose seal is right, around headers and packets that may be odd."""
+    count = draw.randint(0, 3)
+    body = json.dumps(document(draw, HEADER)).encode() + b"\n"
     for _ in range(count):
-        body += json.dumps(draw(documents(PACKET))).encode() + b"\nxxabcd"
-    if draw(st.booleans()):
-        body = draw(mangled(st.just(body)))
-    frames = draw(st.just(count) | st.integers(0, 2**32 - 1))
-    body += (
-        b"seal" + frames.to_bytes(4, "big") + draw(st.integers(0, 3) | st.just(2**32 - 1)).to_bytes(4, "big")
-    )
+        body += json.dumps(document(draw, PACKET)).encode() + b"\nxxabcd"
+    if draw.random() < 0.5:
+        body = mangled(draw, body)
+    frames = draw.choice([count, count, draw.randrange(2**32)])
+    body += b"seal" + struct.pack(">II", frames, draw.choice([0, 1, 2, 3, 2**32 - 1]))
     return body + hashlib.sha256(body).digest()
+
+
+def segment(draw: Random) -> bytes:
+    kind = draw.random()
+    return sealed(draw) if kind < 0.6 else mangled(draw, sealed(draw)) if kind < 0.9 else draw.randbytes(200)
 
 
 @pytest.fixture(scope="module")
@@ -244,15 +303,14 @@ def private(folder: Path) -> Iterator[PrivateFolder]:
     opened.close()
 
 
-@FUZZ
-@given(segments() | mangled(segments()) | st.binary(max_size=200))
+@drawn(segment)
 def test_any_segment_is_parsed_or_refused(private: PrivateFolder, data: bytes) -> None:
     private.write("00000000.segment", data)
     assert glance(private, "00000000.segment") >= 0
-    segment = examine(private, "00000000.segment", JOB)
-    if segment is not None:
-        assert 0 < segment.frames <= 1 << 16
-        assert len(list(segment.packets(Fraction(1, 25)))) == segment.frames
+    found = examine(private, "00000000.segment", JOB)
+    if found is not None:
+        assert 0 < found.frames <= 1 << 16
+        assert len(list(found.packets(Fraction(1, 25)))) == found.frames
 
 
 WORDS = [
@@ -269,25 +327,29 @@ WORDS = [
 ]
 
 
-@FUZZ
-@given(
-    st.sampled_from(WORDS)
-    | st.text(max_size=2000)
-    | st.tuples(st.sampled_from(["strength ", "model "]), st.text(max_size=700)).map("".join)
-    | st.tuples(st.just("strength "), st.floats() | st.integers()).map(lambda pair: f"{pair[0]}{pair[1]}")
-)
-def test_any_page_message_is_parsed_or_ignored(message: str) -> None:
+def message(draw: Random) -> str:
+    kind = draw.randrange(4)
+    if kind == 0:
+        return draw.choice(WORDS)
+    if kind == 1:
+        return text(draw, 2000)
+    if kind == 2:
+        return draw.choice(["strength ", "model "]) + text(draw, 700)
+    return f"strength {value(draw, 1)}"
+
+
+@drawn(message, *WORDS)
+def test_any_page_message_is_parsed_or_ignored(data: str) -> None:
     from rtdeblur.live.displays import SetStrength
     from rtdeblur.live.displays.web.requests import parse
 
-    action = parse(message)
+    action = parse(data)
     if isinstance(action, SetStrength):
         assert 0 <= action.value <= 2
 
 
-@FUZZ
-@given(st.text(max_size=300))
-def test_any_text_is_printed_safely(text: str) -> None:
-    shown = plain(text)
+@drawn(lambda draw: text(draw, 300))
+def test_any_text_is_printed_safely(data: str) -> None:
+    shown = plain(data)
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in shown)
-    assert all(c in shown for c in text if c.isprintable())
+    assert all(c in shown for c in data if c.isprintable())

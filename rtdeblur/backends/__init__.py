@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
+from rtdeblur import system
 from rtdeblur.errors import BackendError, DependencyError, RtdeblurError, UsageError
 from rtdeblur.model import Model, Precision
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:  # NumPy, which the command line's help does without
     from rtdeblur.backends.base import Backend, EngineOptions, Mode
     from rtdeblur.backends.devices import Device
     from rtdeblur.dropout import Dropout, Policy
+
+# `import openvino` sends a report to Google Analytics, from a fork of this process. Behind a silent firewall
+# the fork delays the exit for seconds and runs our signal handlers. Without this package, nothing is sent.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 BACKENDS = ("auto", "openvino", "onnxruntime", "tensorrt")
 """Names that `open_backend` and `--backend` accept."""
@@ -24,6 +30,13 @@ _SERVING = {
     "cpu": ("openvino",),
 }
 """Backends that `auto` tries, by kind of device: the first that starts runs."""
+
+_LEAST_ROOM_MIB = 300
+_ROOM_PER_THREAD_MIB = 72
+"""Stack and heap that the C library reserves per thread.
+
+With less room, importing ONNX Runtime crashes, importing OpenVINO prints its own lines, and OpenVINO runs
+out of memory while it compiles a model, which aborts the process: there is no error to catch."""
 
 
 def open_backend(
@@ -67,6 +80,7 @@ def open_backend(
         from rtdeblur.backends.identity import IdentityBackend
 
         return IdentityBackend()
+    _check_room()
     mask = _stream_dropout(model, dropout, seed)
     start = _Start(model, precision, where, mode, mask, engines or EngineOptions())
     if name != "auto":
@@ -157,3 +171,13 @@ def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout |
             raise UsageError(f"the model {model.manifest.name!r} has no dropout; try --dropout off")
         return None
     return Dropout(sites, seed if (policy or model.manifest.dropout) == "paper" else None)
+
+
+def _check_room() -> None:
+    room = system.address_space_left_mib()
+    least = _LEAST_ROOM_MIB + _ROOM_PER_THREAD_MIB * system.usable_cores()
+    if room is not None and room < least:
+        raise BackendError(
+            f"models need at least {least} MiB of address space, but this process's limit leaves {room}",
+            "raise it (ulimit -v)",
+        )

@@ -23,12 +23,6 @@ from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
 _POLL_MS = 50
-_LEAST_ROOM_MIB = 300
-_ROOM_PER_THREAD_MIB = 72
-"""Stack and heap that the C library reserves per thread.
-
-With less room, OpenVINO's own threads run out of memory while it compiles a model. That aborts the process:
-there is no error to catch."""
 _MAX_COMPILED = 2
 """Number of compiled sizes kept, so that a stream alternating between two does not recompile."""
 
@@ -66,12 +60,6 @@ class OpenVINOBackend(Backend):
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._dropout, self._stopped = dropout, stopped
-        room, least = system.address_space_left_mib(), _least_room_mib()
-        if room is not None and room < least:
-            raise BackendError(
-                f"OpenVINO needs at least {least} MiB of address space, but the limit of this process "
-                f"leaves {room}; raise it (ulimit -v)"
-            )
         try:
             self._core = core()
             self._device = device_name(self._core, device)
@@ -213,10 +201,6 @@ def _cancel(requests: list[ov.InferRequest]) -> None:
     for request in requests:
         with suppress(RuntimeError):  # raised because it was cancelled
             request.wait()
-
-
-def _least_room_mib() -> int:
-    return _LEAST_ROOM_MIB + _ROOM_PER_THREAD_MIB * system.usable_cores()
 
 
 @cache

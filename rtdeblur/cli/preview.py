@@ -113,14 +113,13 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
 
 
 def _summary(worst: float, gain: float) -> str:
-    verdict = f"The most blurred moments are {in_words(worst)}"
+    verdict = f"At worst, the video is {in_words(worst)}"
     if worst < _WORDS[0][0]:
         return f"{verdict}: there is little to improve."
     if gain < 0.01:
-        return f"{verdict}, and the model hardly sharpens them."
-    return (
-        f"{verdict}; the model makes them {'much' if gain > 0.05 else 'a little'} sharper by this estimate."
-    )
+        return f"{verdict}, and the model hardly sharpens its most blurred moments."
+    much = "much" if gain > 0.05 else "a little"
+    return f"{verdict}; the model makes its most blurred moments {much} sharper by this estimate."
 
 
 def command_for(request: PreviewRequest) -> str:

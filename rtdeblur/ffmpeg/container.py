@@ -19,7 +19,7 @@ import av
 import av.logging
 from av.codec.context import CodecContext, Flags
 from av.codec.hwaccel import HWAccel
-from av.container import InputContainer, OutputContainer
+from av.container import Container, InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
 from av.format import Flags as FormatFlags
@@ -52,6 +52,12 @@ logging.getLogger("libav").addHandler(logging.NullHandler())
 # Preserve the bytes of tags in legacy encodings; PyAV 19 always does.
 _OLD = int(av.__version__.split(".")[0]) < 19
 _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _OLD else {}
+VARIANTS = {"m2ts": ("mpegts", {"mpegts_m2ts_mode": "1"})}
+"""Containers that FFmpeg tells apart by the name of the file only, each as a muxer and its options.
+
+A file is written under a temporary name, and standard output has none. m2ts is the transport stream of
+Blu-ray and AVCHD cameras: each packet has 192 bytes, the first four a time code.
+"""
 _NOT_THE_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -246,11 +252,22 @@ def open_output(
 
     Args:
         file: the output.
-        format_name: FFmpeg's name of the container.
+        format_name: FFmpeg's name of the container, or a key of `VARIANTS`.
         options: muxer options.
     """
-    container: OutputContainer = av.open(file, "w", format=format_name, container_options=options, **_TAGS)
+    muxer, fixed = VARIANTS.get(format_name, (format_name, {}))
+    everything = {**fixed, **(options or {})}
+    container: OutputContainer = av.open(file, "w", format=muxer, container_options=everything, **_TAGS)
     return container
+
+
+def name_of(container: Container) -> str:
+    """Return the name by which a container was opened: FFmpeg's, or a key of `VARIANTS`."""
+    muxer, options = container.format.name, container.container_options.items()
+    for name, (other, fixed) in VARIANTS.items():
+        if muxer == other and fixed.items() <= options:
+            return name
+    return muxer
 
 
 def reason(error: Exception) -> str:

@@ -22,9 +22,11 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import UsageError
-from rtdeblur.ffmpeg.container import open_output, reason
+from rtdeblur.ffmpeg.container import name_of, open_output, reason
 from rtdeblur.ffmpeg.targets import is_stream
 
+_VARIANT_ENDINGS = {".m2ts": "m2ts", ".mts": "m2ts"}  # FFmpeg itself knows only the first
+_IDS_PER_KIND = 256
 _PACKET_BYTES = 1024  # of a trial packet
 
 
@@ -43,11 +45,15 @@ class ContainerTraits:
         starts_in_header: whether every stream starts at zero unless its header says otherwise.
         begins_together: whether every stream starts with the main video, whatever its own start time.
         single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
+        least_picture: least size of a picture in bytes, so that no other begins in the same packet of the
+            container, which has only one timestamp.
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
         finite_durations: whether the muxer refuses packets that last until the next one.
         layout_codecs: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process.
             Streams from the same container have one.
+        first_ids: ids of the first copied stream per codec or kind ("": of any other), if the muxer itself
+            numbers only some kinds and refuses the others.
         edit_units: whether each picture and its part of the audio form a unit: the main video is the first
             stream, and all streams end together.
         options: muxer options needed for exact timestamps.
@@ -69,10 +75,12 @@ class ContainerTraits:
     starts_in_header: bool = False
     begins_together: bool = False
     single_times: bool = False
+    least_picture: int = 0
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
     finite_durations: bool = False
     layout_codecs: frozenset[str] = frozenset()
+    first_ids: Mapping[str, int] = field(default_factory=dict)
     edit_units: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     pipe_flags: tuple[str, ...] = ()
@@ -110,9 +118,12 @@ _MP4_KEYS = frozenset({
 # The muxer accepts every codec, but readers cannot identify those that MPEG-TS has no type for: list the
 # others.
 _MPEGTS_CODECS = frozenset({
-    "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m", "truehd",
-    "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
+    "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m",
+    "dvb_subtitle", "dvb_teletext", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
 })  # fmt: skip
+_M2TS_CODECS = _MPEGTS_CODECS | {"truehd", "pcm_bluray", "hdmv_pgs_subtitle"}
+# Those of Blu-ray, which has none for DVB subtitles, data and further videos.
+_M2TS_IDS = {"audio": 0x1100, "hdmv_pgs_subtitle": 0x1200, "": 0x1B00}
 _FLV_CODECS = frozenset({
     "adpcm_swf", "nellymoser", "speex", "pcm_alaw", "pcm_mulaw", "pcm_s16be", "pcm_s16le", "pcm_u8",
 })  # fmt: skip
@@ -135,6 +146,7 @@ _MOV = ContainerTraits(
 )
 _IPOD = replace(_MOV, cover="stream", suggested_ending="")
 _WEBM = ContainerTraits(chapters=True, timecode=True, rotation=True, counts_from_zero=True)
+_MPEG = ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048)
 CONTAINERS: dict[str, ContainerTraits] = {
     "matroska": replace(_WEBM, cover="attachment", attachments=True, suggested_ending=".mkv"),
     "webm": _WEBM,
@@ -151,14 +163,16 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "rm": ContainerTraits(numbers_frames=True, begins_together=True),
     "flv": ContainerTraits(layout_codecs=_FLV_CODECS),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
+    "m2ts": ContainerTraits(codecs=_M2TS_CODECS, first_ids=_M2TS_IDS),
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
     **dict.fromkeys(
         ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
         ContainerTraits(numbers_frames=True, begins_together=True),
     ),
-    **dict.fromkeys(("mpeg", "vob", "dvd", "svcd", "vcd"), ContainerTraits(codecs=_MPEG_CODECS)),
+    **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
+    **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
-"""Traits by FFmpeg's muxer name, in the order in which containers are suggested."""
+"""Traits by FFmpeg's muxer name or that of a variant, in the order in which containers are suggested."""
 
 
 def traits_of(name: str) -> ContainerTraits:
@@ -173,7 +187,7 @@ def traits_of(name: str) -> ContainerTraits:
 def numbers_frames(container: OutputContainer) -> bool:
     """Whether a container numbers its frames instead of giving them timestamps."""
     is_raw = Flags.no_timestamps in Flags(container.format.flags)
-    return is_raw or traits_of(container.format.name).numbers_frames
+    return is_raw or traits_of(name_of(container)).numbers_frames
 
 
 def ffmpeg_version() -> str:
@@ -191,7 +205,7 @@ def has_codec(name: str, mode: Literal["r", "w"]) -> bool:
 
 
 def format_of(path: Path, name: str | None = None) -> str:
-    """Return FFmpeg's name of the container for a file name.
+    """Return the name of the container for a file name: FFmpeg's, or that of a variant (`open_output`).
 
     Args:
         path: the output; standard output ('-') and an existing pipe or device get matroska.
@@ -233,7 +247,7 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
     except ValueError:
         return None
     holds_video = not container.format.no_file and container.default_video_codec != "none"
-    return container.format.name if holds_video else None
+    return _VARIANT_ENDINGS.get(Path(file).suffix.lower(), container.format.name) if holds_video else None
 
 
 def refusal(
@@ -273,6 +287,21 @@ def refusal(
         with suppress(FFmpegError):
             scratch.close()
     return None
+
+
+def copy_stream(container: OutputContainer, stream: Stream) -> Stream:
+    """Add a stream for the packets of an input stream.
+
+    Raises:
+        ValueError: the container does not support its codec.
+    """
+    copy = container.add_stream_from_template(stream, opaque=True)
+    ids = traits_of(name_of(container)).first_ids
+    if ids:
+        codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+        first = ids.get(codec, ids.get(stream.type, ids[""]))
+        copy.id = first + sum(first <= other.id < first + _IDS_PER_KIND for other in container.streams)
+    return copy
 
 
 def _add_video(container: OutputContainer) -> None:

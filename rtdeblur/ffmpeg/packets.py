@@ -11,6 +11,24 @@ from av.packet import Packet
 AnyPacket: TypeAlias = "Packet[Any]"  # a string, because the class is generic only in its stubs
 # Limits of the queue: minutes of audio, until the video continues or has ended.
 _QUEUE_PACKETS, _QUEUE_BYTES = 4096, 8 << 20
+_WITH_START_CODES = {"mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc"}
+
+
+def padded(packet: AnyPacket, size: int) -> AnyPacket:
+    """Return a picture with zeros appended up to a size in bytes, as its codec allows between start codes.
+
+    Args:
+        packet: the picture.
+        size: least size.
+    """
+    codec = packet.stream.codec_context.codec.canonical_name
+    if packet.size >= size or codec not in _WITH_START_CODES:
+        return packet
+    longer: AnyPacket = Packet(bytes(packet).ljust(size, b"\0"))
+    longer.stream, longer.time_base = packet.stream, packet.time_base
+    longer.pts, longer.dts, longer.duration = packet.pts, packet.dts, packet.duration
+    longer.is_keyframe = packet.is_keyframe
+    return longer
 
 
 class PacketQueue:

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from rtdeblur.ffmpeg.container import Device, open_output
+from rtdeblur.ffmpeg.container import Device, name_of, open_output
 from rtdeblur.ffmpeg.formats import numbers_frames, traits_of
 from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
 from rtdeblur.frames import Colour, Plane
@@ -84,7 +84,7 @@ class Encoding:
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the pixel format may have implied it
         context.flags |= Flags.frame_duration
-        if numbers_frames(container) or traits_of(container.format.name).single_times:
+        if numbers_frames(container) or traits_of(name_of(container)).single_times:
             context.max_b_frames = 0  # B-frames would be shown in decoding order
         if picture.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me

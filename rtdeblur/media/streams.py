@@ -19,8 +19,8 @@ from av.rational import AVRational
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from rtdeblur.ffmpeg.container import open_output
-from rtdeblur.ffmpeg.formats import CONTAINERS, ContainerTraits, refusal, traits_of
+from rtdeblur.ffmpeg.container import name_of, open_output
+from rtdeblur.ffmpeg.formats import CONTAINERS, ContainerTraits, copy_stream, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
 from rtdeblur.media.tags import track_tags
@@ -64,7 +64,7 @@ class Track:
 
     @property
     def _traits(self) -> ContainerTraits:
-        return traits_of(self.stream.container.format.name)
+        return traits_of(name_of(self.stream.container))
 
     def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
         """Yield the packets to mux for a packet of the input.
@@ -157,7 +157,8 @@ class NotKept:
 
 def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> Track | Complete | NotKept:
     """Add a copy of an input stream; returns a `Track` if its packets must be copied."""
-    name, traits = container.format.name, traits_of(container.format.name)
+    name = name_of(container)
+    traits = traits_of(name)
     if stream.type == "data" and _is_remade(stream, source):
         return Complete.REMADE
     if is_cover(stream):
@@ -198,20 +199,16 @@ def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream]
         return None
     options = traits.trial_options(_codec(stream))
     needs_layout = traits.needs_layout(_codec(stream), stream.container.format.name)
-    for way in (_labelled,) if needs_layout else _WAYS.get(stream.type, (_copied,)):
+    for way in (_labelled,) if needs_layout else _WAYS.get(stream.type, (copy_stream,)):
         add, is_unlisted = partial(way, stream=stream), way is _unlisted
         if refusal(format_name, add, options, beside_video=True, with_packet=is_unlisted) is None:
             return way
     return None
 
 
-def _copied(container: OutputContainer, stream: Stream) -> Stream:
-    return container.add_stream_from_template(stream, opaque=True)
-
-
 def _labelled(container: OutputContainer, stream: Stream) -> Stream:
     """Add a copy of PCM without a channel layout, with the default layout, as players assume."""
-    copy = _copied(container, stream)
+    copy = copy_stream(container, stream)
     assert isinstance(copy, AudioStream)
     context = copy.codec_context
     pcm = re.match(r"pcm_(?:[suf](\d+)|alaw|mulaw)", _codec(stream))
@@ -231,12 +228,12 @@ def _unlisted(container: OutputContainer, stream: Stream) -> Stream:
     """
     everything = open_output(BytesIO(), "mpegts")  # clears the source's codec tag
     copy = container.add_mux_stream(container.default_audio_codec)
-    BitStreamFilterContext("null", _copied(everything, stream), copy)
+    BitStreamFilterContext("null", copy_stream(everything, stream), copy)
     copy.time_base = stream.time_base
     return copy
 
 
-_WAYS = {"audio": (_copied, _labelled, _unlisted)}
+_WAYS = {"audio": (copy_stream, _labelled, _unlisted)}
 
 
 def _is_remade(stream: Stream, source: SourceInfo) -> bool:
@@ -260,7 +257,7 @@ def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> C
     kind = _IMAGES.get(_codec(stream))
     picture = source.covers.get(stream.index)
     if kind is None or picture is None:
-        return _not_kept(stream, container.format.name)
+        return _not_kept(stream, name_of(container))
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     name = tags.get("filename", f"cover.{'jpg' if kind == 'jpeg' else kind}")
     container.add_attachment(name, tags.get("mimetype", f"image/{kind}"), picture)

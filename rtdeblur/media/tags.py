@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from av.container import OutputContainer
 from av.stream import Stream
 
+from rtdeblur.ffmpeg.container import name_of
 from rtdeblur.ffmpeg.formats import ContainerTraits, traits_of
 from rtdeblur.media.source import SourceInfo
 
@@ -95,7 +96,7 @@ def copy_tags(container: OutputContainer, source: SourceInfo) -> list[str]:
     Returns:
         Warnings about what the container cannot store.
     """
-    name, warnings = container.format.name, []
+    name, warnings = name_of(container), []
     traits = traits_of(name)
     container.metadata.update(clean_tags(source.tags))
     if _leaves_out_free_tags(source, traits) and (free := _free_tags(source, traits)):

@@ -23,11 +23,11 @@ from av.video.stream import VideoStream
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.ffmpeg.avi import set_starts
-from rtdeblur.ffmpeg.container import open_output, reason
+from rtdeblur.ffmpeg.container import name_of, open_output, reason
 from rtdeblur.ffmpeg.damage import PACKETS, Damage
 from rtdeblur.ffmpeg.edit_units import silence, unfilled
 from rtdeblur.ffmpeg.formats import format_of, traits_of
-from rtdeblur.ffmpeg.packets import AnyPacket
+from rtdeblur.ffmpeg.packets import AnyPacket, padded
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.codecs import choose, losses
@@ -147,7 +147,7 @@ class FileWriter:
             self._segments = Segments(
                 self._job,
                 kept,
-                partial(self.encoding.new_encoder, self._opened().format.name, self._source),
+                partial(self.encoding.new_encoder, name_of(self._opened()), self._source),
                 segment_frames(picture.height, picture.width),
                 self._time_base,
             )
@@ -194,14 +194,14 @@ class FileWriter:
             else:
                 self._pass(self._segments.cut())
             self._mux(self._remaining_packets())
-            if traits_of(container.format.name).edit_units:
+            if traits_of(name_of(container)).edit_units:
                 self._fill_units(container)
             self._container = None
             container.close()
-            if traits_of(container.format.name).starts_in_header:
+            if traits_of(name_of(container)).starts_in_header:
                 self._write_starts()
-            elif traits_of(container.format.name).begins_together:
-                self._warn_of_starts(container.format.name)
+            elif traits_of(name_of(container)).begins_together:
+                self._warn_of_starts(name_of(container))
             if self._job is not None:
                 self._job.commit()
             assert self._file is not None
@@ -251,7 +251,7 @@ class FileWriter:
             "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
             "part": f"{source.zero} to {source.end}",
             "decoder": source.device,
-            "container": self._opened().format.name,
+            "container": name_of(self._opened()),
             "time base": str(self._time_base),
             "codec": encoding.codec,
             "pixel format": encoding.pix_fmt,
@@ -278,7 +278,7 @@ class FileWriter:
         source = self._source
         self.warnings += copy_tags(container, source)
         streams = source.streams
-        if traits_of(container.format.name).edit_units:
+        if traits_of(name_of(container)).edit_units:
             streams = (source.video, *(s for s in streams if s.index != source.video.index))
         for stream in streams:
             if stream.index == source.video.index:
@@ -299,9 +299,9 @@ class FileWriter:
         matrix = source.picture.display_matrix
         if matrix is not None:
             video.set_display_matrix(matrix)
-            if not traits_of(container.format.name).rotation:
+            if not traits_of(name_of(container)).rotation:
                 self.warnings.append(
-                    f"the rotation is not kept: {container.format.name} cannot store it; .mp4 can"
+                    f"the rotation is not kept: {name_of(container)} cannot store it; .mp4 can"
                 )
         self.warnings += losses(self.encoding, source)
         return video, encoder
@@ -312,14 +312,14 @@ class FileWriter:
         time = seconds - self._source.zero
         if self._begin is None:
             self._begin = time
-        if traits_of(container.format.name).starts_in_header:
+        if traits_of(name_of(container)).starts_in_header:
             time -= self._begin
         pts = round(time / unit)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + 1)  # if the container's clock is coarser
         self._last_pts = pts
         if abs(pts * unit - time) > _UNEVEN:
-            where = f"{self.encoding.codec} in {container.format.name}"
+            where = f"{self.encoding.codec} in {name_of(container)}"
             self._warn_once(f"frame times are rounded to {float(unit):.3g} s by {where}; .mkv keeps them")
         frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
@@ -351,7 +351,7 @@ class FileWriter:
             if late > _OUT_OF_STEP:
                 self._warn_once(
                     f"{float(late):.3g} s of audio stream #{index} are not kept: "
-                    f"{container.format.name} ends with the last picture; .mkv keeps them"
+                    f"{name_of(container)} ends with the last picture; .mkv keeps them"
                 )
 
     def _warn_of_starts(self, format_name: str) -> None:
@@ -381,7 +381,9 @@ class FileWriter:
                 self._mux_video([encoded])
 
     def _mux_video(self, packets: Iterable[AnyPacket]) -> None:
-        self._opened().mux([self._track.place(packet) for packet in packets])
+        container = self._opened()
+        least = traits_of(name_of(container)).least_picture
+        container.mux([padded(self._track.place(packet), least) for packet in packets])
 
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
         """Copy input packets to their tracks."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 from brighten import batch_of, brighten
 
@@ -15,6 +14,8 @@ from rtdeblur.backends import gate, open_backend, openvino
 from rtdeblur.backends.devices import Device
 from rtdeblur.errors import BackendError, UsageError
 from rtdeblur.model import Model
+
+ov = openvino.ov
 
 
 class FakeCore:

@@ -15,8 +15,8 @@ import pytest
 
 # Processes that Python starts once and keeps for the next user.
 _KEPT_PROCESSES = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
-# Libraries that change the process once, as they are imported: a thread for telemetry, a variable.
-_CHANGE_ONCE = ("openvino", "cv2")
+# Modules that change the process once, as they are imported.
+_CHANGE_ONCE = ("rtdeblur.backends.openvino", "cv2")
 PATIENCE_SECONDS = 10
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -415,3 +416,66 @@ def test_subtitles_that_last_until_the_next_are_kept(
     assert writer.damage.kinds == {}
     shown = ffmpeg("-i", output, "-map", "0:s", "-f", "srt", "-").decode()
     assert [line for line in shown.splitlines() if line.startswith("line")] == ["line 1", "line 3"]
+
+
+# -- transport streams of Blu-ray and AVCHD
+
+
+@pytest.fixture(scope="module")
+def disc(make_clip: MakeClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos, three sounds, and subtitles as DVDs, DVB and Blu-rays have them."""
+    path = tmp_path_factory.mktemp("disc") / "disc.mkv"
+    clip = make_clip(".mkv", "-c:a", "ac3")
+    with av.open(str(clip)) as before, av.open(str(path), "w") as after:
+        video, sound = before.streams
+        copies = {
+            stream: [after.add_stream_from_template(stream) for _ in range(count)]
+            for stream, count in ((video, 2), (sound, 3))
+        }
+        subtitles = [after.add_mux_stream(codec) for codec in ("pgssub", "dvbsub", "dvdsub")]
+        for packet in before.demux():
+            for copy in copies[packet.stream] if packet.size else ():
+                again = av.Packet(bytes(packet))
+                again.stream, again.is_keyframe = copy, packet.is_keyframe
+                again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+                after.mux(again)
+        for number, stream in enumerate(subtitles):
+            shown = av.Packet(bytes([number] * 30))
+            shown.stream, shown.pts, shown.dts, shown.time_base = stream, 400, 400, Fraction(1, 1000)
+            after.mux(shown)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("out.m2ts", 192), ("OUT.MTS", 192), ("out.ts", 188), ("out.m2t", 188)]
+)
+def test_packets_of_a_transport_stream_have_the_size_of_its_kind(
+    disc: Path, rewrite: Rewrite, tmp_path: Path, name: str, size: int
+) -> None:
+    writer = rewrite(disc, name)
+    data = (tmp_path / name).read_bytes()
+    assert len(data) % size == 0
+    assert set(data[size - 188 :: size]) == {0x47}
+    kept = probe(tmp_path / name, "-show_entries", "stream=codec_name")
+    kept = kept[len(kept) // 2 :]  # without those of the program
+    of_discs, is_disc = ["hdmv_pgs_subtitle"], size == 192
+    assert kept == ["h264", "h264", "ac3", "ac3", "ac3", *of_discs * is_disc, "dvb_subtitle"]
+    lost = ["subtitle stream #7 (dvd_subtitle)"]
+    lost = lost if is_disc else ["subtitle stream #5 (hdmv_pgs_subtitle)", *lost]
+    assert [warning.split(" is not kept")[0] for warning in writer.warnings] == lost
+    assert [data for _, _, data in packets(tmp_path / name, "audio")] == [
+        data for _, _, data in packets(disc, "audio")
+    ]
+    with av.open(str(tmp_path / name)) as container:
+        ids = [stream.id for stream in container.streams]
+    assert (ids[0], ids[2], ids[3]) == ((0x1011, 0x1100, 0x1101) if is_disc else (0x100, 0x102, 0x103))
+
+
+def test_a_disc_on_standard_output_has_the_requested_kind(disc: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    program = [sys.executable, "-m", "rtdeblur"]
+    words = [str(disc), "-o", "-", "--format", "m2ts", "--model", "identity", "-q"]
+    data = subprocess.run([*program, *words], check=True, capture_output=True).stdout
+    assert set(data[4::192]) == {0x47}
+    (tmp_path / "out.m2ts").write_bytes(data)
+    words = ["verify", str(disc), str(tmp_path / "out.m2ts")]
+    assert subprocess.run([*program, *words], check=False, capture_output=True).returncode == 0

@@ -114,6 +114,24 @@ def test_uneven_frames_stay_in_sync_in_avi(
     assert abs((after[-1] - after[0]) - (before[-1] - before[0])) <= tick
 
 
+# -- MPEG program streams, whose packets of 2 kB have one time, that of the first picture in them
+
+
+@pytest.mark.parametrize("ending", [".mpg", ".vob"])
+@pytest.mark.parametrize("codec", ["mpeg2video", "mpeg4", "libx264", "libx265"])
+def test_tiny_pictures_keep_their_times_in_program_streams(
+    ending: str, codec: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    flat = "lutyuv=y=120:u=128:v=128,settb=1/25,setpts='N+gte(N,7)+3*gte(N,15)+gte(N,16)'"
+    exact = ("-fps_mode", "passthrough", "-enc_time_base", "1/25")
+    source = make_clip(".mkv", *exact, "-c:a", "mp2", filters=flat, frames=24)
+    output = tmp_path / f"out{ending}"
+    assert rewrite(source, output, codec=codec).warnings == []
+    assert times(output) == [Fraction(round(time * 25), 25) for time in times(source)]
+    assert differences(source, output) == []
+    assert output.stat().st_size < 120_000
+
+
 # -- streams with different start times
 
 

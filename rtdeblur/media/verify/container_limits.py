@@ -18,9 +18,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
-from rtdeblur.ffmpeg.container import main_video, open_input, open_output
+from rtdeblur.ffmpeg.container import main_video, name_of, open_input, open_output
 from rtdeblur.ffmpeg.edit_units import silence
-from rtdeblur.ffmpeg.formats import format_of, refusal, traits_of
+from rtdeblur.ffmpeg.formats import copy_stream, format_of, refusal, traits_of
 from rtdeblur.ffmpeg.side_data import display_matrix
 from rtdeblur.media.verify.contents import Contents, read_contents
 
@@ -79,15 +79,15 @@ def _fill(
     if matrix is not None:
         picture.set_display_matrix(matrix)
     copies: dict[int, Stream] = {}
-    traits = traits_of(copy.format.name)
+    traits = traits_of(name_of(copy))
     for stream in before.streams:
-        add = partial(OutputContainer.add_stream_from_template, template=stream, opaque=True)
+        add = partial(copy_stream, stream=stream)
         if stream.index == video.index or not traits.takes(_codec(stream)):
             continue
         if traits.needs_layout(_codec(stream), before.format.name):
             continue
         options = traits.trial_options(_codec(stream))
-        if refusal(copy.format.name, add, options, beside_video=True) is None:
+        if refusal(name_of(copy), add, options, beside_video=True) is None:
             copies[stream.index] = add(copy)
             _describe(copies[stream.index], stream)
     most = sys.maxsize if traits.edit_units else _PICTURES  # audio ends with the video there

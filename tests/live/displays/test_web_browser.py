@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chromium import chromium
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("cv2")
@@ -23,13 +23,6 @@ from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.displays import Action, Command, LivePicture, LiveStatus, SetStrength, UseModel
 from rtdeblur.live.displays.web.server import WebPage
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
-
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 PATIENCE = 60.0
 
 
@@ -80,16 +73,8 @@ def session() -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    folder: Path = tmp_path_factory.mktemp("profile")
-    for flag in [*FLAGS.split(), f"--user-data-dir={folder}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_window_size(1000, 700)
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 def until(holds: Callable[[], Any]) -> None:

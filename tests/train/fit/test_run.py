@@ -17,7 +17,6 @@ from torch import nn
 from train.data.pairs import TrainingPairs
 from train.data.pool import ExamplePool, Place
 from train.errors import CheckpointError, DataError, DivergedError
-from train.export.bundle import Bundle, write_bundles
 from train.fit.checkpoint import load_checkpoint, load_generator, mix_checkpoints, save_checkpoint
 from train.fit.config import Config, ScheduleOptions
 from train.fit.run import fit, launch
@@ -254,18 +253,6 @@ def test_a_finished_run_is_left_alone(tiny: Tiny) -> None:
     config = tiny()
     before = fit(config).read_bytes()
     assert fit(config).read_bytes() == before
-
-
-@pytest.fixture(scope="module")
-def donor(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
-    """A network, and the folder of its bundles: made once, since an export takes long."""
-    torch.manual_seed(1)
-    network = FastOptions(widths=(4, 8, 8, 8)).build().eval()
-    for weight in network.parameters():  # an export leaves out biases of zero
-        weight.data += 0.01 * torch.randn_like(weight)
-    folder = tmp_path_factory.mktemp("donor")
-    write_bundles(network, Bundle("donor", "MIT"), folder, [])
-    return network, folder
 
 
 @pytest.mark.parametrize(("end", "rounding"), [("", 0.0), ("-fp16", 1e-3)])
