@@ -40,6 +40,8 @@ _FADE = 16
 """Pixels of luma over which the change fades out towards a copied tile."""
 _RELEASE = 0.7
 """A restored tile is copied again when its need falls below this share of the threshold."""
+_NEIGHBOUR = 0.25
+"""Same for the neighbours of restored tiles, into which a moving object may reach."""
 
 
 class BlurGate(Backend):
@@ -128,16 +130,24 @@ class BlurGate(Backend):
         self._inner.close()
 
     def _decide(self, batch: FrameBatch) -> list[Mask]:
-        """Return the tiles to restore of each frame, with hysteresis over time."""
+        """Return the tiles to restore of each frame, with hysteresis over time and space."""
         masks = []
         for luma in batch.planes[0][:, 0]:
             need = need_of(features_of(luma, batch.colour), self._fit)
             mask = need >= self.threshold
             if self._previous is not None and self._previous.shape == mask.shape:
                 mask |= self._previous & (need >= _RELEASE * self.threshold)
+            mask |= _neighbours(mask) & (need >= _NEIGHBOUR * self.threshold)
             self._previous = mask
             masks.append(mask)
         return masks
+
+
+def _neighbours(mask: Mask) -> Mask:
+    """Tiles next to a tile of the mask, also diagonally, and those of the mask."""
+    padded = np.pad(mask, 1)
+    wide = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+    return wide[:-2] | wide[1:-1] | wide[2:]
 
 
 def with_gate(backend: Backend, model: Model, gate: Gate) -> Backend:

@@ -55,8 +55,6 @@ def features_of(luma: Plane, colour: Colour) -> Floats:
     squares, largest = (np.stack([a, d.swapaxes(1, 2)]) for a, d in zip(across, down, strict=True))
     detail, peaks = np.log(squares + np.float32(_FLOOR)), np.log(largest + 1)
     steep = detail[:, 0] - detail[:, 2]
-    whole = squares.sum(axis=(2, 3)) + 1
-    of_frame = np.log(whole[:, 0] / whole[:, 2])
     tiles = [
         *detail.mean(axis=0),
         *np.abs(detail[0] - detail[1])[[0, 2]],
@@ -65,8 +63,7 @@ def features_of(luma: Plane, colour: Colour) -> Floats:
         steep.min(axis=0),
         steep.max(axis=0),
     ]
-    frame = [of_frame.min(), of_frame.max(), np.median(steep.reshape(2, -1), axis=1).min()]
-    return np.stack([*tiles, *(np.full_like(tiles[0], value) for value in frame)], axis=-1)
+    return np.stack(tiles, axis=-1)
 
 
 def need_of(features: Floats, fit: GateFit) -> NDArray[np.float64]:

@@ -171,6 +171,18 @@ def test_decisions_do_not_flicker(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_neighbours_of_restored_tiles_are_restored_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moving object reaches into them; tiles far from it are judged as usual."""
+    needs = tiles((2, 4))
+    needs[3, 5] = needs[5, 9] = 0.2
+    batch = frames()
+    gate = Gated(Lighter(), [needs], monkeypatch)
+    luma = change(batch, gate.infer(batch))
+    assert (luma[400:496, 656:752] == 40).all()
+    assert not luma[640:, 1152:].any()
+    assert gate.restored_tiles == 2
+
+
 def test_a_new_stream_starts_without_history(monkeypatch: pytest.MonkeyPatch) -> None:
     inner, batch = Lighter(), frames(1, (128, 128))
     gate = Gated(inner, [np.full((1, 1), need) for need in (0.6, 0.45)], monkeypatch)

@@ -172,6 +172,27 @@ def export(
         click.echo(path)
 
 
+@cli.command()
+@click.argument("bundle", type=FILE)
+@click.option(
+    "--calibrate", "pictures", type=FOLDER, multiple=True, required=True, help="Frames; repeat for more."
+)
+@click.option(
+    "--suite", type=FOLDER, help="Refuse a loss of more than 0.10 dB on the real pairs in this folder."
+)
+@click.option(
+    "--crops", type=click.IntRange(1), default=320, show_default=True, help="Crops to calibrate on."
+)
+def quantize(bundle: Path, pictures: tuple[Path, ...], suite: Path | None, crops: int) -> None:
+    """Write the int8 variant of BUNDLE, a float32 bundle's .onnx, next to it (needs the extra `quantize`)."""
+    from train.export.quantize import losses, quantize
+
+    path = quantize(bundle, pictures, suite, crops)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    for name, loss in losses(bundle, path, suite) if suite else ():
+        click.echo(f"{name}: {loss:+.3f} dB lost")
+
+
 @cli.command("import")
 @click.argument("source", type=FILE, metavar="CHECKPOINT")
 @click.option("--name", help="Name for --model.  [default: the file's]")

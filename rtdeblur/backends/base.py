@@ -58,9 +58,11 @@ class Backend(Protocol):
 
     def begin(self) -> None:
         """Start another stream: forget what decisions about the frames so far depend on."""
+        return
 
     def observe(self, batch: FrameBatch) -> None:
         """Note frames that need not be restored, so that later ones come out as if they had been."""
+        return
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Return a batch of the same layout, times and carriers, with restored planes."""
