@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from rtdeblur.errors import RtdeblurError, UsageError
+from train.recipes.commands import COMMANDS
 
 BEGAN = time.perf_counter()
 """Start of a timed run, before importing PyTorch, which takes seconds."""
@@ -161,8 +162,12 @@ def export(
         return
     if plain:
         from train.export.bundle import export_plain_checkpoint
+        from train.recipes.export import export_enlarger, is_recipe
 
-        click.echo(export_plain_checkpoint(checkpoint, folder, facts["name"], config))
+        if is_recipe(checkpoint):
+            click.echo(export_enlarger(checkpoint, folder, facts["name"]))
+        else:
+            click.echo(export_plain_checkpoint(checkpoint, folder, facts["name"], config))
         return
     if not pictures or not facts["licence"]:
         raise click.UsageError("A bundle needs --pictures and --licence.")
@@ -328,6 +333,10 @@ def card(
     if picture:
         redraw(name)
     click.echo(write_card(name))
+
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -48,7 +48,8 @@ class ContainerTraits:
         least_picture: least size of a picture in bytes, so that no other begins in the same packet of the
             container, which has only one timestamp.
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
-        codecs: codecs allowed in streams other than the main video; None leaves that to the muxer.
+        codecs: codecs that readers recognise, if the muxer accepts others too; None leaves it to the muxer.
+        unreadable: codecs that the muxer accepts, but that readers cannot decode.
         finite_durations: whether the muxer refuses packets that last until the next one.
         layout_codecs: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process.
             Streams from the same container have one.
@@ -78,6 +79,7 @@ class ContainerTraits:
     least_picture: int = 0
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
+    unreadable: frozenset[str] = frozenset()
     finite_durations: bool = False
     layout_codecs: frozenset[str] = frozenset()
     first_ids: Mapping[str, int] = field(default_factory=dict)
@@ -90,8 +92,8 @@ class ContainerTraits:
     suggested_ending: str = ""
 
     def takes(self, codec: str) -> bool:
-        """Whether streams other than the main video may use a codec; the muxer may still refuse it."""
-        return self.codecs is None or codec in self.codecs
+        """Whether readers can decode a codec in it; the muxer may still refuse it."""
+        return (self.codecs is None or codec in self.codecs) and codec not in self.unreadable
 
     def needs_layout(self, codec: str, source: str) -> bool:
         """Whether audio of a codec needs a channel layout first.
@@ -115,21 +117,21 @@ _MP4_KEYS = frozenset({
     "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation",
     "track", "disc", "tmpo", "creation_time", "timecode",
 })  # fmt: skip
+_MPEG_VIDEOS = ("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc")
 # The muxer accepts every codec, but readers cannot identify those that MPEG-TS has no type for: list the
 # others.
 _MPEGTS_CODECS = frozenset({
     "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m",
-    "dvb_subtitle", "dvb_teletext", "h264", "hevc", "mpeg2video", "timed_id3", "klv",
+    "dvb_subtitle", "dvb_teletext", "timed_id3", "klv", *_MPEG_VIDEOS,
 })  # fmt: skip
-_M2TS_CODECS = _MPEGTS_CODECS | {"truehd", "pcm_bluray", "hdmv_pgs_subtitle"}
+_M2TS_CODECS = _MPEGTS_CODECS - {"timed_id3"} | {"truehd", "pcm_bluray", "hdmv_pgs_subtitle"}
 # Those of Blu-ray, which has none for DVB subtitles, data and further videos.
 _M2TS_IDS = {"audio": 0x1100, "hdmv_pgs_subtitle": 0x1200, "": 0x1B00}
 _FLV_CODECS = frozenset({
     "adpcm_swf", "nellymoser", "speex", "pcm_alaw", "pcm_mulaw", "pcm_s16be", "pcm_s16le", "pcm_u8",
 })  # fmt: skip
 _MPEG_CODECS = frozenset({
-    "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "pcm_dvd", "pcm_s16be", "dvd_subtitle", "mpeg1video",
-    "mpeg2video",
+    "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "pcm_dvd", "pcm_s16be", "dvd_subtitle", *_MPEG_VIDEOS,
 })  # fmt: skip
 _MOV = ContainerTraits(
     chapters=True,
@@ -146,6 +148,7 @@ _MOV = ContainerTraits(
 )
 _IPOD = replace(_MOV, cover="stream", suggested_ending="")
 _WEBM = ContainerTraits(chapters=True, timecode=True, rotation=True, counts_from_zero=True)
+_EVEN = ContainerTraits(numbers_frames=True, begins_together=True)
 _MPEG = ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048)
 CONTAINERS: dict[str, ContainerTraits] = {
     "matroska": replace(_WEBM, cover="attachment", attachments=True, suggested_ending=".mkv"),
@@ -165,10 +168,10 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "m2ts": ContainerTraits(codecs=_M2TS_CODECS, first_ids=_M2TS_IDS),
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
-    **dict.fromkeys(
-        ("amv", "dv", "gxf", "film_cpk", "roq", "swf", "yuv4mpegpipe"),
-        ContainerTraits(numbers_frames=True, begins_together=True),
-    ),
+    **dict.fromkeys(("amv", "dv", "gxf", "film_cpk", "roq", "yuv4mpegpipe"), _EVEN),
+    "swf": replace(_EVEN, unreadable=frozenset({"png"})),
+    # Codecs that need a header of their own, which wtv loses.
+    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib"})),
     **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
     **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
@@ -274,6 +277,9 @@ def refusal(
         if beside_video and traits_of(format_name).edit_units:
             _add_video(scratch)
         stream = add(scratch)
+        for codec in (s.codec_context.codec.canonical_name for s in scratch.streams if s.codec_context):
+            if not traits_of(format_name).takes(codec):
+                return f"readers cannot decode {codec} in it"
         scratch.start_encoding()
         if with_packet:
             assert isinstance(stream, Stream)

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 
 from rtdeblur.errors import OutputError
@@ -98,3 +99,39 @@ def test_a_rate_that_dv_lacks_is_refused(make_clip: MakeClip, rewrite: Rewrite) 
     source = make_clip(".mp4", "-r", 24, size="96x64", frames=25)
     with pytest.raises(OutputError, match=r"dvvideo supports only 25 or 29\.97 frames per second, got 24"):
         rewrite(source, "out.dv")
+
+
+OTHERS = ["ffv1", "prores_ks", "libvpx-vp9", "mpeg4", "mjpeg", "png", "utvideo", "flv"]
+
+
+@pytest.mark.parametrize("ending", [".ts", ".m2ts", ".mpg", ".vob", ".wtv", ".swf", ".mov", ".avi", ".mkv"])
+def test_a_codec_that_readers_cannot_decode_in_a_container_is_refused(
+    ending: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    """Transport streams take any codec, but have no name for most."""
+    source, written = make_clip(".mp4", size="96x64", frames=5, sound=False), set()
+    for codec in OTHERS:
+        output = tmp_path / f"{codec}{ending}"
+        try:
+            rewrite(source, output, codec=codec)
+        except OutputError:
+            continue
+        written.add(codec)
+        with av.open(str(output)) as container:
+            stream = container.streams.video[0]
+            assert stream.codec_context.codec.canonical_name == av.Codec(codec, "w").canonical_name
+            assert sum(1 for _ in container.decode(stream)) == 5
+    assert written == {
+        ".ts": {"mpeg4"}, ".m2ts": {"mpeg4"}, ".mpg": {"mpeg4"}, ".vob": {"mpeg4"}, ".swf": {"flv"},
+    }.get(ending, written)  # fmt: skip
+    assert written
+
+
+@pytest.mark.parametrize("ending", [".ts", ".mpg"])
+def test_lossless_chooses_among_the_codecs_that_a_container_names(
+    ending: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    source = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp", frames=5, sound=False)
+    assert rewrite(source, f"out{ending}", quality="lossless").encoding.codec == "libx264rgb"
+    with pytest.raises(OutputError, match="readers cannot decode ffv1 in it"):
+        rewrite(source, f"other{ending}", codec="ffv1")

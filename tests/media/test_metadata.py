@@ -66,7 +66,10 @@ def test_a_warning_names_lost_captions(captioned: tuple[Path, list[bytes]], rewr
     assert not rewrite(captioned[0], "other.mkv").warnings
 
 
-def test_klv_is_copied_packet_by_packet(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out.ts", "out.m2ts"])
+def test_klv_is_copied_packet_by_packet(
+    name: str, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
     source = tmp_path / "drone.ts"
     key = bytes.fromhex("060e2b34020b01010e01030101000000")  # MISB ST 0601, UAS datalink local set
     with av.open(str(make_clip(".mp4", sound=False))) as clip, av.open(str(source), "w") as out:
@@ -79,8 +82,8 @@ def test_klv_is_copied_packet_by_packet(make_clip: MakeClip, rewrite: Rewrite, t
             about.stream, about.pts, about.dts, about.time_base = data, number, number, Fraction(1, 25)
             packet.stream = video
             out.mux([packet, about])
-    rewrite(source, "out.ts")
-    assert packets(tmp_path / "out.ts") == packets(source)
+    assert rewrite(source, name).warnings == []
+    assert packets(tmp_path / name) == packets(source)
     assert len(packets(source)) == 12
 
 

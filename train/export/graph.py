@@ -117,7 +117,8 @@ def export_onnx(generator: Generator, path: Path) -> None:
         inputs += [torch.from_numpy(table) for table in generator.sites.off(height, width)]
         axes |= dict(zip(DROPOUT_INPUTS, ({2: "th"}, {2: "tw"}, {1: "th", 2: "tw"}), strict=True))
         names += DROPOUT_INPUTS
-    proto = to_onnx(generator, VideoGraph(generator), dict(zip(names, inputs, strict=True)), OUTPUTS, axes)
+    feed, traced = dict(zip(names, inputs, strict=True)), generator.traced
+    proto = to_onnx(generator.title, VideoGraph(generator), feed, OUTPUTS, axes, traced=traced)
     if isinstance(generator, OnnxGenerator):
         proto = inline(proto, generator.proto)
     onnx.checker.check_model(proto)
@@ -132,7 +133,8 @@ def export_plain(generator: Generator, path: Path) -> None:
     """
     rgb = torch.zeros(2, 3, 4 * generator.stride, 5 * generator.stride)
     axes = {name: {0: "n", 2: "h", 3: "w"} for name in ("rgb", "restored")}
-    proto = to_onnx(generator, PlainGraph(generator), {"rgb": rgb}, ("restored",), axes)
+    graph, traced = PlainGraph(generator), generator.traced
+    proto = to_onnx(generator.title, graph, {"rgb": rgb}, ("restored",), axes, traced=traced)
     if isinstance(generator, OnnxGenerator):
         proto = inline(proto, generator.proto)
     onnx.checker.check_model(proto)
@@ -140,26 +142,29 @@ def export_plain(generator: Generator, path: Path) -> None:
 
 
 def to_onnx(
-    generator: Generator,
+    title: str,
     graph: nn.Module,
     inputs: dict[str, Tensor],
     outputs: Sequence[str],
     axes: Mapping[str, Mapping[int, str]],
+    *,
+    traced: bool = False,
 ) -> onnx.ModelProto:
     """Write a module as ONNX.
 
     Args:
-        generator: within the module.
+        title: name of the network, for messages.
         graph: takes the inputs in their order.
         inputs: to run it on, by name.
         outputs: names of what it returns.
         axes: names of the dynamic axes of inputs and outputs.
+        traced: use PyTorch's older exporter (see `Generator.traced`).
 
     Raises:
-        ExportError: the generator computes something that ONNX lacks.
+        ExportError: the network computes something that ONNX lacks.
     """
     options: dict[str, Any] = {"dynamo": False, "dynamic_axes": axes}
-    if not generator.traced:
+    if not traced:
         shapes = tuple(dict.fromkeys(axes.get(name, {}), torch.export.Dim.DYNAMIC) for name in inputs)
         takes_many = len(inputs) > 1  # `VideoGraph.forward` takes them as one tuple
         options = {
@@ -188,7 +193,7 @@ def to_onnx(
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             cause = error.__cause__ or error
             words = " ".join(str(cause).split())[:200]
-            raise ExportError(f"{generator.title} does not export to ONNX: {words}") from error
+            raise ExportError(f"{title} does not export to ONNX: {words}") from error
     proto = program.model_proto if program else onnx.load_from_string(buffer.getvalue())
     _strip(proto)
     return proto

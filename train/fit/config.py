@@ -267,6 +267,15 @@ def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    return from_table(Config, read_changes(table, changes), path.name)
+
+
+def read_changes(table: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """Override a table by lines of TOML.
+
+    Raises:
+        ConfigError: a line cannot be read.
+    """
     for change in changes:
         try:
             table = _merged(table, tomllib.loads(change))
@@ -274,7 +283,7 @@ def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
             raise ConfigError(
                 f"cannot read {change!r}: {error}; expected TOML such as batch=4 or start='a.onnx'"
             ) from None
-    return from_table(Config, table, path.name)
+    return table
 
 
 def _merged(table: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

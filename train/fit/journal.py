@@ -26,6 +26,14 @@ SHEET_WIDTH = 480
 """Maximum width of a picture on a sheet in pixels."""
 ROWS = "journal.jsonl"
 """Name of the file of rows in a run's folder: a JSON object per record, with `step` and `crops`."""
+_CHARTS = {
+    "psnr": "PSNR of the validation, dB",
+    "mean": "mean gain on the suite, dB",
+    "distance": "VGG distance of the validation",
+    "own label": "share of samples that show their own label",
+    "spread": "spread of the samples; 1 is that of real pictures",
+}
+"""Titles of the charts of scores, by key; Inception Score, FID and KID have their own names."""
 _LONGEST = 60.0
 """Seconds between two records of slow steps."""
 _SMOOTH = 0.95
@@ -183,9 +191,11 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 def curves(rows: Sequence[dict[str, Any]]) -> Picture:
     """Draw a journal's charts, stacked: loss and validation scores over crops seen."""
     charts = [line_chart("training loss", "crops seen", {"loss": lines_of(rows, "generator")})]
-    for key, title in (("psnr", "PSNR of the validation, dB"), ("mean", "mean gain on the suite, dB")):
-        if line := lines_of(rows, key):
-            charts.append(line_chart(title, "crops seen", {key: line}))
+    for key in dict.fromkeys(name for row in rows for name in row):
+        if key in _CHARTS or key.startswith(("FID", "KID", "IS")):
+            known = {name: lines_of(rows, name) for name in (key, f"{key}_bicubic")}
+            lines = {name: line for name, line in known.items() if line}
+            charts.append(line_chart(_CHARTS.get(key, key), "crops seen", lines))
     return np.vstack(charts)
 
 

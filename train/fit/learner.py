@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from train.errors import DivergedError
-from train.fit.config import Config, OptimizerOptions
+from train.fit.config import OptimizerOptions, RuntimeOptions
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -29,7 +29,7 @@ class Learner(Generic[Network]):
         name: for messages.
         network: on its device, in its memory layout.
         options: options of the optimizer.
-        config: configuration of the run.
+        runtime: precision and memory layout.
         fabric: launched.
         rate: factor of the learning rate at a step.
         clip: largest norm of the gradient; 0 disables clipping.
@@ -38,13 +38,13 @@ class Learner(Generic[Network]):
     name: str
     network: Network
     options: OptimizerOptions
-    config: Config
+    runtime: RuntimeOptions
     fabric: Fabric
     rate: Callable[[int], float]
     clip: float = 0.0
 
     def __post_init__(self) -> None:
-        self.network = place(self.network, self.config, self.fabric)
+        self.network = place(self.network, self.runtime, self.fabric)
         optimizer = self.options.build(self.network.parameters())
         self.optimizer = cast(torch.optim.Optimizer, self.fabric.setup_optimizers(optimizer))
 
@@ -74,7 +74,7 @@ class Learner(Generic[Network]):
         scalars = {self.name: loss, **(terms or {})}
         *values, length = torch.stack([*(scalar.detach() for scalar in scalars.values()), norm]).tolist()
         self._check("loss", values[0], step)
-        if self.config.runtime.precision != "16-mixed":  # its scaler skips such a step and continues
+        if self.runtime.precision != "16-mixed":  # its scaler skips such a step and continues
             self._check("gradient norm", length, step)
         self.optimizer.step()
         return dict(zip(scalars, values, strict=True))
@@ -97,11 +97,11 @@ class Learner(Generic[Network]):
             )
 
 
-def place(module: Network, config: Config, fabric: Fabric) -> Network:
+def place(module: Network, runtime: RuntimeOptions, fabric: Fabric) -> Network:
     """Move a module to the run's device and memory layout."""
-    return cast(Network, fabric.to_device(module.to(memory_format=memory_layout(config))))  # type: ignore[call-overload]
+    return cast(Network, fabric.to_device(module.to(memory_format=memory_layout(runtime))))  # type: ignore[call-overload]
 
 
-def memory_layout(config: Config) -> torch.memory_format:
+def memory_layout(runtime: RuntimeOptions) -> torch.memory_format:
     """Return the memory layout of a run's networks and batches."""
-    return torch.channels_last if config.runtime.channels_last else torch.contiguous_format
+    return torch.channels_last if runtime.channels_last else torch.contiguous_format

@@ -106,7 +106,7 @@ def open_pool(config: Config, fabric: Fabric, first: int) -> ExamplePool:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", fabric.world_size))
     wanted = config.runtime.workers
     workers = max(1, usable_cores() // here) if wanted == "auto" else wanted
-    place = Place(fabric.global_rank, fabric.world_size, fabric.device, memory_layout(config))
+    place = Place(fabric.global_rank, fabric.world_size, fabric.device, memory_layout(config.runtime))
     return ExamplePool(pairs, config.pool, config.batch, first, workers, place)
 
 

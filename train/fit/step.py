@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from train.fit import losses
 from train.fit.checkpoint import Parts, start_from
-from train.fit.config import AdversarialOptions, Config
+from train.fit.config import AdversarialOptions, Config, RuntimeOptions
 from train.fit.learner import Learner, memory_layout, place
 from train.networks.critics import Critic
 from train.networks.generators import Generator
@@ -42,13 +42,15 @@ class Step:
         if config.runtime.winograd:
             use_winograd(generator)
         rate = rate or config.schedule.factor
-        self._learner = Learner("generator", generator, config.optimizer, config, fabric, rate, config.clip)
+        optimizer, runtime = config.optimizer, config.runtime
+        self._learner = Learner("generator", generator, optimizer, runtime, fabric, rate, config.clip)
         self.generator: Generator = self._learner.network
         self._residual = self.generator.residual
         self._averaged = _average(self.generator, config.ema) if config.ema else None
         vgg = config.loss.build_vgg()
-        self._vgg = vgg and place(vgg, config, fabric)
-        self._rival = Rival(config.adversarial, config, fabric, rate) if config.adversarial else None
+        self._vgg = vgg and place(vgg, runtime, fabric)
+        game = config.adversarial
+        self._rival = Rival(game, game.critic.build(), runtime, fabric, rate) if game else None
 
     def compile(self) -> str:
         """Compile the generator, forward and backward.
@@ -58,7 +60,7 @@ class Step:
         """
         compiled = torch.compile(self.generator.residual, dynamic=False)
         buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
-        size, layout = self.config.crop, memory_layout(self.config)
+        size, layout = self.config.crop, memory_layout(self.config.runtime)
         x = torch.zeros(self.config.batch, 3, size, size, device=self.fabric.device)
         try:
             with self.fabric.autocast():
@@ -130,12 +132,21 @@ class Step:
 
 
 class Rival:
-    """Create the critic of a game, always in float32: half precision is too coarse for second derivatives."""
+    """The critic of a game, always in float32: half precision is too coarse for second derivatives.
 
-    def __init__(self, options: AdversarialOptions, config: Config, fabric: Fabric, rate: Rate) -> None:
+    Args:
+        options: the game, the critic's optimizer and its steps.
+        critic: the network.
+        runtime: devices and memory layout.
+        fabric: launched.
+        rate: factor of the learning rate at a step.
+    """
+
+    def __init__(
+        self, options: AdversarialOptions, critic: Critic, runtime: RuntimeOptions, fabric: Fabric, rate: Rate
+    ) -> None:
         self.options = options
-        critic = options.critic.build()
-        self.learner = Learner("critic", critic, options.optimizer, config, fabric, rate)
+        self.learner = Learner("critic", critic, options.optimizer, runtime, fabric, rate)
         self.critic: Critic = self.learner.network
 
     def train(self, step: int, sharp: Tensor, restored: Tensor, blurred: Tensor) -> float:

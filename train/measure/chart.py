@@ -48,18 +48,67 @@ def line_chart(title: str, x_label: str, lines: Mapping[str, Line]) -> Picture:
     return np.asarray(canvas.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
 
 
+def scatter(
+    title: str, extent: float, points: Mapping[str, Line], lines: Mapping[str, Line] | None = None
+) -> Picture:
+    """Draw points of a plane, and lines through it.
+
+    Args:
+        title: title above the picture.
+        extent: both axes go from -extent to extent.
+        points: points by name.
+        lines: lines by name.
+
+    Returns:
+        (360, 360, 3) uint8 RGB.
+    """
+    canvas = Image.new("RGB", (HEIGHT * _SCALE, HEIGHT * _SCALE), "white")
+    side = HEIGHT - _TOP - _RIGHT
+    chart = _Chart(
+        ImageDraw.Draw(canvas), (-extent, extent), (-extent, extent), (_RIGHT // 2, _TOP, side, side)
+    )
+    chart.frame()
+    names = [*points, *(lines or {})]
+    for colour, name in zip(_cycle(len(names)), names, strict=True):
+        if name in points:
+            chart.dots(points[name], colour)
+        else:
+            chart.line((lines or {})[name], colour)
+        chart.legend(name, colour, HEIGHT - 14)
+    chart.text((_RIGHT // 2, 12), title, "black", 13)
+    return np.asarray(canvas.resize((HEIGHT, HEIGHT), Image.Resampling.BOX))
+
+
 class _Chart:
     """Maps values to the canvas."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, x: tuple[float, float], y: tuple[float, float]) -> None:
-        self._draw, self._x, self._y = draw, x, y
-        self._legend = float(WIDTH - _RIGHT)
+    def __init__(
+        self,
+        draw: ImageDraw.ImageDraw,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        area: tuple[int, int, int, int] = (_LEFT, _TOP, WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM),
+    ) -> None:
+        self._draw, self._x, self._y, self._area = draw, x, y, area
+        self._legend = float(area[0] + area[2])
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Return canvas coordinates of a point, before scaling."""
         across = (x - self._x[0]) / (self._x[1] - self._x[0])
         up = (y - self._y[0]) / (self._y[1] - self._y[0])
-        return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
+        left, top, width, height = self._area
+        return left + across * width, top + (1 - up) * height
+
+    def frame(self) -> None:
+        left, top, width, height = self._area
+        right, bottom = left + width, top + height
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+        self._stroke(corners, "#e2e2e2", 1)
+
+    def dots(self, points: Line, colour: str) -> None:
+        for x, y in (self.place(*point) for point in points if max(map(abs, point)) <= self._x[1]):
+            corners = [_SCALE * value for value in (x - 1.5, y - 1.5, x + 1.5, y + 1.5)]
+            self._draw.ellipse(corners, fill=colour)
 
     def axes(self, xs: Sequence[float], ys: Sequence[float]) -> None:
         for x in xs:
@@ -79,8 +128,8 @@ class _Chart:
             corners = [_SCALE * value for value in (x - 2.5, y - 2.5, x + 2.5, y + 2.5)]
             self._draw.ellipse(corners, fill=colour)
 
-    def legend(self, name: str, colour: str) -> None:
-        self.text((self._legend, 12), name, colour, 12, anchor="ra")
+    def legend(self, name: str, colour: str, y: float = 12) -> None:
+        self.text((self._legend, y), name, colour, 12, anchor="ra")
         self._legend -= self._draw.textlength(name, _font(12)) / _SCALE + 14
 
     def text(self, place: tuple[float, float], text: str, colour: str, size: int, anchor: str = "la") -> None:
