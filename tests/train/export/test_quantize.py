@@ -48,7 +48,7 @@ def network(convolutions: int = 5) -> bytes:
     ]
     for i in range(convolutions):
         shape = (3 if i == convolutions - 1 else 8, 3 if i == 0 else 8, 3, 3)
-        scale = 0.15 if i < convolutions - 1 else 0.005  # the change is multiplied by 0.2126 · 219
+        scale = 0.15 if i < convolutions - 1 else 0.0003  # the change is multiplied by 47
         weights[f"w{i}"] = rng.normal(0, scale, shape).astype(np.float32)
         nodes.append(helper.make_node("Conv", [f"x{i}", f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu" if i % 2 else "Identity", [f"c{i}"], [f"x{i + 1}"], f"act{i}"))
@@ -121,8 +121,8 @@ def test_inner_convolutions_are_quantised_and_the_result_stays_close(
             results.append(np.stack(backend.infer(scene).planes).astype(float))
     exact, coarse = results
     change = np.abs(exact - np.stack(scene.planes)).mean()
-    # 8 bits in three layers; the change that the network makes is far larger.
-    assert 0 < np.abs(coarse - exact).mean() < 0.05 * change
+    # 8 bits in three layers, and rounding to whole levels, of a change of three levels.
+    assert 0 < np.abs(coarse - exact).mean() < 0.1 * change
 
 
 def test_a_loss_on_the_suite_is_refused_and_leaves_nothing_behind(
