@@ -30,7 +30,7 @@ from train.measure.suite import KEPT_CLIP, Suite
 
 VISIBLE = 3.0
 """Decrease of a tile's mean squared error that is worth restoring it, code values squared."""
-MOST_LOSS = 0.006
+MOST_LOSS = 0.004
 """PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
 _LEAST_COST, _MOST_COST = 0.2, 20.0
 """Limits of the weight of an example, so that neither easy nor extreme tiles decide."""
