@@ -3,7 +3,7 @@
 Convolutions inside the generator become int8, weights per channel, between QuantizeLinear and
 DequantizeLinear, which OpenVINO, ONNX Runtime and TensorRT read alike. The first and the last convolution,
 additions and everything around the generator stay float32, so highlights are not clipped. The ranges in
-between are means over the crops of their minima and maxima: the extremes of all crops would make steps coarse.
+between are means over the crops of their minima and maxima: extremes of all crops would make steps coarse.
 """
 
 from __future__ import annotations
