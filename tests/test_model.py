@@ -196,3 +196,12 @@ def test_identity_is_a_model_without_a_graph() -> None:
     assert IDENTITY not in bundled_models()
     with pytest.raises(ModelError, match="'identity' has no graph"):
         model.variant("fp32")
+
+
+def test_the_bundled_int8_model_is_made_of_the_bundled_weights() -> None:
+    """New weights need `python -m train gate` and `python -m train quantize` again (docs/training.md)."""
+    full = Model.load(DEFAULT_MODEL)
+    quantised = full.variant("int8")
+    assert quantised.manifest.architecture["quantised_from"] == full.manifest.sha256
+    assert quantised.manifest.gate == full.manifest.gate == full.variant("fp16").manifest.gate
+    assert len(quantised.onnx) < 25 << 20

@@ -64,7 +64,11 @@ def quantize(model: Path, pictures: Sequence[Path], suite: Path | None = None, c
     path = model.with_name(f"{base_name(model.stem)}-int8.onnx")
     part = path.with_name(f".{path.name}")
     manifest = replace(
-        loaded.manifest, name=path.stem, sha256=hashlib.sha256(data).hexdigest(), precision="int8"
+        loaded.manifest,
+        name=path.stem,
+        sha256=hashlib.sha256(data).hexdigest(),
+        precision="int8",
+        architecture=loaded.manifest.architecture | {"quantised_from": loaded.manifest.sha256},
     )
     facts = {key: value for key, value in asdict(manifest).items() if value is not None}
     try:
