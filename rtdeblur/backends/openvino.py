@@ -76,7 +76,7 @@ class OpenVINOBackend(Backend):
         self.device = "CPU" if on_cpu else full_name
         self._bf16, self._mode = bf16, mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
-        runs_in = self._model.manifest.precision
+        runs_in: str = self._model.manifest.precision
         if on_cpu and precision != "int8":
             runs_in = "bf16" if bf16 else "fp32"
         self.fingerprint = {
