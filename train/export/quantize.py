@@ -1,7 +1,8 @@
 """Quantised bundles: `<name>-int8.onnx`, made from the float32 bundle by NNCF (post-training quantisation).
 
 Convolutions inside the generator become int8, weights per channel, between QuantizeLinear and
-DequantizeLinear, which OpenVINO, ONNX Runtime and TensorRT read alike. The first and the last convolution,
+DequantizeLinear, for OpenVINO and ONNX Runtime on CPUs. TensorRT refuses the graph: activations are
+asymmetric, with zero points other than zero, which it does not support. The first and the last convolution,
 additions and everything around the generator stay float32, so highlights are not clipped. The ranges in
 between are means over the crops of their minima and maxima: extremes of all crops would make steps coarse.
 """
