@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from rtdeblur.backends import open_backend
 from rtdeblur.backends.base import EngineOptions, Pending
+from rtdeblur.blur_gate import Gate, with_gate
+from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.frames import Colour, Frame, FrameBatch, Planes
@@ -143,9 +145,13 @@ class Deblurrer:
         backend: "tensorrt" runs on an NVIDIA GPU, "openvino" and "onnxruntime" on the CPU and other devices;
             "auto" prefers a GPU.
         device: "auto", "cpu", "gpu", "gpu.1" (the second GPU) or "npu".
-        precision: "auto" is the fastest on this machine, "fp32" is exact.
+        precision: "auto" is bf16 or fp32 on a CPU and fp16 on a GPU; "fp32" is exact; "int8" is faster on
+            CPUs with VNNI.
         dropout: "paper" (one mask throughout) or "off"; None for the model's default.
         seed: seed of the dropout mask.
+        gate: "auto" restores only tiles in which that changes something visible and copies the others bit for
+            bit, if the model is calibrated for it and runs on the CPU; "off" restores everything; a number
+            from 0 (restore everything) to 1 (nothing) is the threshold.
         engine_dir: folder of TensorRT engines; None for the user's cache.
 
     Raises:
@@ -162,10 +168,12 @@ class Deblurrer:
         precision: Precision = "auto",
         dropout: Policy | None = None,
         seed: int = 0,
+        gate: Gate = "auto",
         engine_dir: str | Path | None = None,
     ) -> None:
         with _python_words():
             checked(strength)
+            checked_gate(gate)
             loaded = model if isinstance(model, Model) else Model.load(str(model))
             engines = EngineOptions(folder=Path(engine_dir) if engine_dir else None, notice=log.info)
             opened = open_backend(
@@ -177,7 +185,8 @@ class Deblurrer:
                 seed=seed,
                 engines=engines,
             )
-        self._backend: StrengthBackend | None = StrengthBackend(opened, strength)
+            gated = with_gate(opened, loaded, gate)
+        self._backend: StrengthBackend | None = StrengthBackend(gated, strength)
         log.info("model %s; %s", loaded.manifest.name, self.description)
 
     def __enter__(self) -> Deblurrer:
@@ -190,6 +199,16 @@ class Deblurrer:
     def description(self) -> str:
         """One line on what runs and why it was chosen."""
         return self._opened().description
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles that the gate has judged; 0 without one."""
+        return self._opened().tiles
+
+    @property
+    def restored_tiles(self) -> int:
+        """Number of tiles that the gate let through."""
+        return self._opened().restored_tiles
 
     @property
     def strength(self) -> float:
@@ -228,6 +247,7 @@ class Deblurrer:
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected 1 or more")
         backend = self._opened()
+        backend.begin()
         flying: deque[Pending] = deque()
         for item in in_batches(map(_frame, frames), batch):
             assert isinstance(item, FrameBatch)

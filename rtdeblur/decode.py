@@ -18,6 +18,7 @@ Bytes = Annotated[int, Meta(ge=0, le=2**50)]
 Timestamp = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 """Timestamp in units of a time base; the sum of two still fits FFmpeg's 64 bits."""
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rtdeblur import files
-from rtdeblur.decode import DecodeError, Name, Positive, Sha256, Side, converted, from_json
+from rtdeblur.decode import DecodeError, Name, Positive, Sha256, Share, Side, converted, from_json
 from rtdeblur.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ DEFAULT_MODEL = "fast"
 IDENTITY = "identity"
 """Built-in model without a graph that changes nothing, for tests, benchmarks and plain re-encoding."""
 
-Precision = Literal["auto", "fp16", "fp32"]
+Precision = Literal["auto", "fp16", "fp32", "int8"]
 """Precision of inference, or of a model's graph.
 
-auto is the fastest available: fp16 on a GPU, bfloat16 on a CPU that is fast in it, else fp32. A graph itself
-is fp16 or fp32.
+auto is fp16 on a GPU, bfloat16 on a CPU that is fast in it, else fp32. A graph itself is fp16, fp32 or int8:
+integer convolutions between QuantizeLinear and DequantizeLinear, the rest float32.
 """
 
 INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
@@ -42,13 +42,46 @@ _MOST_MANIFEST_BYTES = 16 << 20
 _MOST_MASKS = 1 << 16
 """Limit of sites times channels, which determine the size of the dropout tables (paper's generator: 2304)."""
 
+GATE_FEATURES = 11
+"""Number of features of `rtdeblur.need`."""
+_MOST_WEIGHT = 1e6
+
 _FOLDER = Path(__file__).parent / "models"
-_HALF = "-fp16"
-"""Suffix of the name of a half precision bundle."""
+_SUFFIXES = {"fp32": "", "fp16": "-fp16", "int8": "-int8"}
+"""Suffix of a bundle's name by precision."""
 _NAME = re.compile(r"[\w][\w.+-]{0,79}", re.ASCII)
 
 FOLDER_VARIABLE = "RTDEBLUR_MODEL_DIR"
 """Environment variable that names another folder for the user's own models."""
+
+
+@dataclass(frozen=True)
+class GateFit:
+    """Calibration of the blur gate for a model: a logistic regression (`rtdeblur.need`).
+
+    Attributes:
+        threshold: need from which a tile is restored, unless the user chooses another one.
+        mean: of each feature.
+        scale: standard deviation of each feature.
+        weights: of the terms of `rtdeblur.need.quadratic`.
+    """
+
+    threshold: Share
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless there is a finite value for each feature and term."""
+        terms = 1 + GATE_FEATURES + GATE_FEATURES * (GATE_FEATURES + 1) // 2
+        expected = (GATE_FEATURES, GATE_FEATURES, terms)
+        lengths = (len(self.mean), len(self.scale), len(self.weights))
+        if lengths != expected:
+            raise ValueError(f"a gate has {lengths} values, expected {expected}; calibrate it again")
+        if not all(abs(value) < _MOST_WEIGHT for value in (*self.mean, *self.scale, *self.weights)):
+            raise ValueError("a gate has a value that is not finite")
+        if not all(value > 0 for value in self.scale):
+            raise ValueError("a gate has a scale that is not positive")
 
 
 @dataclass(frozen=True)
@@ -61,7 +94,7 @@ class Manifest:
         sha256: checksum of the ONNX file, hexadecimal.
         architecture: `generator` (its class), `parameters` (their number), and further properties.
         stride: pictures are padded to a multiple of this inside the graph; also the least side.
-        precision: precision of the graph's weights and arithmetic: fp32 or fp16.
+        precision: precision of the graph's weights and arithmetic: fp32, fp16 or int8.
         dropout: off, or paper (one mask from a seed for the whole stream).
         licence: licence of the weights, an SPDX identifier.
         training: data, recipe, commit, time and hardware.
@@ -69,6 +102,8 @@ class Manifest:
             for pictures that need no restoration.
         dropout_sites: `count` and `channels` of `rtdeblur.dropout.DropoutSites`, if the graph has dropout
             tables as inputs; else None.
+        gate: calibration of the blur gate; None if the model has none, because it was not calibrated, or
+            because a pixel depends on the whole frame.
     """
 
     format_version: Positive
@@ -76,12 +111,13 @@ class Manifest:
     sha256: Sha256
     architecture: dict[str, Any]
     stride: Side
-    precision: Literal["fp32", "fp16"]
+    precision: Literal["fp32", "fp16", "int8"]
     dropout: Literal["off", "paper"]
     licence: str
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     dropout_sites: dict[str, int] | None = None
+    gate: GateFit | None = None
 
     @property
     def sites(self) -> DropoutSites | None:
@@ -112,7 +148,7 @@ class Manifest:
                 f"model {path} has format {version}, this rtdeblur reads up to {FORMAT_VERSION}; "
                 "try: pip install --upgrade rtdeblur"
             )
-        optional = ("training", "scores", "dropout_sites")
+        optional = ("training", "scores", "dropout_sites", "gate")
         missing = [f.name for f in fields(cls) if f.name not in data and f.name not in optional]
         if missing:
             raise ModelError(f"the manifest {path} is missing {', '.join(missing)}; download the model again")
@@ -181,11 +217,11 @@ class Model:
     def variant(self, precision: Precision) -> Model:
         """Return the same weights in another precision.
 
-        `<name>.onnx` is float32, and `<name>-fp16.onnx` next to it is half precision; an export writes both,
-        or only the second.
+        `<name>.onnx` is float32, and next to it `<name>-fp16.onnx` is half precision and `<name>-int8.onnx`
+        quantised. An export writes the first two, or only the second; `python -m train quantize` the third.
 
         Args:
-            precision: fp32 or fp16; auto is fp16 if available, else this graph's precision.
+            precision: fp32, fp16 or int8; auto is fp16 if available, else this graph's precision.
 
         Raises:
             ModelError: that file is missing or damaged, or the model has no graph.
@@ -195,14 +231,14 @@ class Model:
         wanted = "fp16" if precision == "auto" else precision
         if self.manifest.precision == wanted:
             return self
-        base = self.path.stem.removesuffix(_HALF)
-        path = self.path.with_name(f"{base}{_HALF if wanted == 'fp16' else ''}.onnx")
+        path = self.path.with_name(f"{base_name(self.path.stem)}{_SUFFIXES[wanted]}.onnx")
         if precision == "auto" and not path.is_file():
             return self
         if not path.is_file():
             raise ModelError(
                 f"model {self.manifest.name!r} has no {wanted} variant ({path} is missing); "
-                "try without --precision, or export the model again, which writes both"
+                "try without --precision, or make it: python -m train "
+                + ("quantize" if wanted == "int8" else "export")
             )
         other = Model.load(str(path))
         if other.manifest.precision != wanted:
@@ -212,8 +248,13 @@ class Model:
         return other
 
 
+def base_name(name: str) -> str:
+    """Return a bundle's name without the suffix of its precision."""
+    return next((name.removesuffix(end) for end in _SUFFIXES.values() if end and name.endswith(end)), name)
+
+
 def bundled_models() -> list[str]:
-    """Return the names of the bundled models, the default first, without their fp16 variants."""
+    """Return the names of the bundled models, the default first, without their fp16 and int8 variants."""
     return sorted(_names_in(_FOLDER), key=lambda name: (name != DEFAULT_MODEL, name))
 
 
@@ -228,7 +269,7 @@ def user_folder() -> Path:
 
 
 def user_models() -> list[str]:
-    """Return the names of the user's own models, sorted, without their fp16 variants."""
+    """Return the names of the user's own models, sorted, without their fp16 and int8 variants."""
     return sorted(_names_in(user_folder()) - {*bundled_models(), IDENTITY})
 
 
@@ -238,10 +279,10 @@ def new_name(name: str) -> str:
     Raises:
         ModelError: it is not a valid file name, or the name of a bundled model.
     """
-    if not _NAME.fullmatch(name) or name.endswith((_HALF, ".onnx", ".json")):
+    if not _NAME.fullmatch(name) or base_name(name) != name or name.endswith((".onnx", ".json")):
         raise ModelError(
             f"{name!r} cannot name a model; expected letters, digits, '.', '_', '+' and '-', "
-            f"at most 80, and no {_HALF} at the end"
+            "at most 80, and no -fp16 or -int8 at the end"
         )
     if name in (*bundled_models(), IDENTITY):
         raise ModelError(f"the name {name!r} is taken by a bundled model; choose another")
@@ -249,14 +290,14 @@ def new_name(name: str) -> str:
 
 
 def files_of(folder: Path, name: str) -> list[Path]:
-    """Return the existing files of a model in a folder, in both precisions."""
-    stems = (name, f"{name}{_HALF}")
+    """Return the existing files of a model in a folder, in all precisions."""
+    stems = [f"{name}{end}" for end in _SUFFIXES.values()]
     paths = [folder / f"{stem}{suffix}" for stem in stems for suffix in (".onnx", ".json")]
     return [path for path in paths if path.is_file()]
 
 
 def _names_in(folder: Path) -> set[str]:
-    return {path.stem.removesuffix(_HALF) for path in folder.glob("*.json")}
+    return {base_name(path.stem) for path in folder.glob("*.json")}
 
 
 def _are_sites(sites: object) -> bool:
@@ -269,12 +310,12 @@ def _are_sites(sites: object) -> bool:
 
 
 def _locate(name: str) -> Path:
-    base = name.removesuffix(_HALF)
+    base = base_name(name)
     is_bundled = base in bundled_models()
     if is_bundled or base in user_models():
         folder = _FOLDER if is_bundled else user_folder()
         full = folder / f"{name}.onnx"
-        return full if full.is_file() else folder / f"{base}{_HALF}.onnx"
+        return full if full.is_file() else folder / f"{base}{_SUFFIXES['fp16']}.onnx"
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):
         known = ", ".join([*bundled_models(), *user_models(), IDENTITY])

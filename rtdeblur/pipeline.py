@@ -46,6 +46,8 @@ class PipelineStats:
         encode_seconds: busy time of the encode stage.
         media_seconds: length of video that the frames span.
         unrestored: frames left unchanged because the model's output was broken.
+        tiles: tiles that the blur gate judged; 0 without a gate.
+        restored_tiles: number of them that were restored, not copied.
     """
 
     frames: int
@@ -55,6 +57,13 @@ class PipelineStats:
     encode_seconds: float
     media_seconds: float
     unrestored: int = 0
+    tiles: int = 0
+    restored_tiles: int = 0
+
+    @property
+    def restored_share(self) -> float | None:
+        """Share of the tiles that were restored; None without a gate."""
+        return self.restored_tiles / self.tiles if self.tiles else None
 
     @property
     def fps(self) -> float:
@@ -131,7 +140,10 @@ class Pipeline:
             InterruptedRunError: `stop` was called.
             RtdeblurError: a stage failed; raised once all threads have ended.
         """
-        began, unrestored = time.perf_counter(), self._backend.unrestored
+        backend = self._backend
+        began, unrestored = time.perf_counter(), backend.unrestored
+        tiles, restored_tiles = backend.tiles, backend.restored_tiles
+        backend.begin()
         decode, infer = (
             threading.Thread(target=self._guard, args=stage, name=f"rtdeblur-{name}", daemon=True)
             for name, stage in (
@@ -161,7 +173,9 @@ class Pipeline:
             busy["infer"],
             busy["encode"],
             self._media_seconds,
-            self._backend.unrestored - unrestored,
+            backend.unrestored - unrestored,
+            backend.tiles - tiles,
+            backend.restored_tiles - restored_tiles,
         )
 
     def _decode(self) -> None:
@@ -178,6 +192,8 @@ class Pipeline:
                 first = indices.stop
                 # Full batches, as in an uninterrupted run: another batch size may change the arithmetic.
                 needed = any(map(self._sink.needs, indices))
+                if not needed and isinstance(batch, FrameBatch):
+                    self._timed("infer", self._backend.observe, batch)
                 flying.append(self._timed("infer", submit, self._backend, batch) if needed else batch)
             else:
                 flying.append(batch)

@@ -211,6 +211,7 @@ def _read_through(path: Path, info: VideoInfo, max_pixels: int) -> Iterator[Samp
 
 
 def _restored(sample: Sample, backend: Backend) -> Sample:
+    backend.begin()  # samples are far apart
     batch = backend.infer(FrameBatch.stack([sample.frame]))
     y, u, v = (plane[0, 0] for plane in batch.planes)
     return replace(sample, frame=replace(sample.frame, planes=(y, u, v)), blur=blur_of(y))

@@ -104,6 +104,16 @@ class StrengthBackend(Backend):
         return self._inner.unrestored
 
     @property
+    def tiles(self) -> int:  # type: ignore[override]
+        """Tiles that the inner backend has judged."""
+        return self._inner.tiles
+
+    @property
+    def restored_tiles(self) -> int:  # type: ignore[override]
+        """Tiles that the inner backend has restored."""
+        return self._inner.restored_tiles
+
+    @property
     def device_times(self) -> DeviceTimes | None:  # type: ignore[override]
         """Times of the inner backend's last batch."""
         return self._inner.device_times
@@ -112,6 +122,14 @@ class StrengthBackend(Backend):
     def takes_device_frames(self) -> bool:  # type: ignore[override]
         """True only at full strength: restoring in place overwrites the input needed for scaling."""
         return self._inner.takes_device_frames and self._strength == FULL
+
+    def begin(self) -> None:
+        """Start another stream."""
+        self._inner.begin()
+
+    def observe(self, batch: FrameBatch) -> None:
+        """Pass frames that need not be restored to the inner backend."""
+        self._inner.observe(batch)
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore a batch and scale the change."""

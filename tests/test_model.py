@@ -121,12 +121,20 @@ def test_a_broken_manifest_is_an_error(bundle: Path, text: str, message: str) ->
         "name": (5, None, "", "x" * 1000),
         "sha256": (5, None, [], "no digest"),
         "stride": ("8", -8, 0, 2**70, 8.5, True, None),
-        "precision": (16, "int8", None),
+        "precision": (16, "int4", None),
         "dropout": (True, "some", None),
         "architecture": (5, [], None),
         "licence": (5, None),
         "training": (5, []),
         "scores": (5, []),
+        "gate": (
+            5,
+            {},
+            {"threshold": 0.5, "mean": [0.0], "scale": [1.0], "weights": [1.0]},
+            {"threshold": 2.0, "mean": [0.0] * 11, "scale": [1.0] * 11, "weights": [0.0] * 78},
+            {"threshold": 0.5, "mean": [0.0] * 11, "scale": [0.0] * 11, "weights": [0.0] * 78},
+            {"threshold": 0.5, "mean": [0.0] * 11, "scale": [1.0] * 11, "weights": [1e300] * 78},
+        ),
         "dropout_sites": (5, {"count": 10**9, "channels": 10**9}, {"count": True, "channels": 1}),
     }.items(),
 )
@@ -188,3 +196,12 @@ def test_identity_is_a_model_without_a_graph() -> None:
     assert IDENTITY not in bundled_models()
     with pytest.raises(ModelError, match="'identity' has no graph"):
         model.variant("fp32")
+
+
+def test_the_bundled_int8_model_is_made_of_the_bundled_weights() -> None:
+    """New weights need `python -m train gate` and `python -m train quantize` again (docs/training.md)."""
+    full = Model.load(DEFAULT_MODEL)
+    quantised = full.variant("int8")
+    assert quantised.manifest.architecture["quantised_from"] == full.manifest.sha256
+    assert quantised.manifest.gate == full.manifest.gate == full.variant("fp16").manifest.gate
+    assert len(quantised.onnx) < 25 << 20

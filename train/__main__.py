@@ -134,7 +134,9 @@ def curve(curve: Path, suite: Path | None, core_hours: float | None, crops: int 
 )
 @click.option("--half-only", is_flag=True, help="Skip the fp32 bundle, which is twice as large.")
 @click.option("--config", type=FILE, help="Configuration of the network, if not in the checkpoint.")
-@click.option("--manifest", type=FILE, help="An earlier manifest, whose training and scores are reused.")
+@click.option(
+    "--manifest", type=FILE, help="An earlier manifest, whose training, scores and gate are reused."
+)
 @click.option(
     "--engine",
     metavar="NxHxW",
@@ -175,6 +177,27 @@ def export(
         click.echo(path)
 
 
+@cli.command()
+@click.argument("bundle", type=FILE)
+@click.option(
+    "--calibrate", "pictures", type=FOLDER, multiple=True, required=True, help="Frames; repeat for more."
+)
+@click.option(
+    "--suite", type=FOLDER, help="Refuse a loss of more than 0.10 dB on the real pairs in this folder."
+)
+@click.option(
+    "--crops", type=click.IntRange(1), default=320, show_default=True, help="Crops to calibrate on."
+)
+def quantize(bundle: Path, pictures: tuple[Path, ...], suite: Path | None, crops: int) -> None:
+    """Write the int8 variant of BUNDLE, a float32 bundle's .onnx, next to it (needs the extra `quantize`)."""
+    from train.export.quantize import losses, quantize
+
+    path = quantize(bundle, pictures, suite, crops)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    for name, loss in losses(bundle, path, suite) if suite else ():
+        click.echo(f"{name}: {loss:+.3f} dB lost")
+
+
 @cli.command("import")
 @click.argument("source", type=FILE, metavar="CHECKPOINT")
 @click.option("--name", help="Name for --model.  [default: the file's]")
@@ -211,6 +234,38 @@ def import_(values: str, **words: Any) -> None:
         click.echo(f"no fp16 variant: {done.without_half}", err=True)
     if not words["folder"]:
         click.echo(f"run it with: rtdeblur VIDEO --model {done.name}", err=True)
+
+
+@cli.command()
+@click.argument("model", type=FILE)
+@click.option("--pairs", type=FOLDER, multiple=True, help="Real pairs to learn from; repeat for more.")
+@click.option("--photos", type=FOLDER, multiple=True, help="Sharp photographs to blur and learn from.")
+@click.option(
+    "--every", type=click.IntRange(1), default=1, show_default=True, help="Use every N-th picture only."
+)
+@click.option("--suite", type=FOLDER, help="Then measure the gate on the validation suite in this folder.")
+def gate(
+    model: Path, pairs: tuple[Path, ...], photos: tuple[Path, ...], every: int, suite: Path | None
+) -> None:
+    """Calibrate the blur gate of MODEL, a bundle's .onnx, and write it to its manifests.
+
+    Only for a network whose pixels depend on their surroundings, not on the whole frame. Without pictures to
+    learn from, --suite measures the gate that MODEL has.
+    """
+    from train.measure.gate import calibrate, check
+
+    if not (pairs or photos or suite):
+        raise click.UsageError("Give pictures to learn from, or --suite FOLDER.")
+    if pairs or photos:
+        found = calibrate(model, pairs, photos, every)
+        click.echo(f"threshold {found.fit.threshold:g}")
+        for name, loss in found.loss.items():
+            click.echo(f"{name}: {loss:+.3f} dB lost, {found.restored[name]:.0%} of tiles restored")
+    for name, without, with_gate, share in check(model, suite) if suite else ():
+        click.echo(
+            f"{name}: {without:.3f} dB without, {with_gate:.3f} with the gate ({with_gate - without:+.3f}), "
+            f"{share:.0%} of tiles restored"
+        )
 
 
 @cli.command()

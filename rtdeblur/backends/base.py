@@ -47,10 +47,22 @@ class Backend(Protocol):
     """Batches that `submit` may have in flight."""
     unrestored: int = 0
     """Number of frames so far left unchanged because the model's output was broken."""
+    tiles: int = 0
+    """Number of tiles that a blur gate has judged so far; 0 without one."""
+    restored_tiles: int = 0
+    """Number of them that were restored, not copied."""
     device_times: DeviceTimes | None = None
     """Device times of the last completed batch; None if the backend has no device clock."""
     takes_device_frames: bool = False
     """Whether `submit_device` is supported."""
+
+    def begin(self) -> None:
+        """Start another stream: forget what decisions about the frames so far depend on."""
+        return
+
+    def observe(self, batch: FrameBatch) -> None:
+        """Note frames that need not be restored, so that later ones come out as if they had been."""
+        return
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Return a batch of the same layout, times and carriers, with restored planes."""

@@ -37,6 +37,7 @@ class OpenVINOBackend(Backend):
     Args:
         model: the bundle.
         precision: on the CPU, auto is bf16 if that is fast, else fp32; on other devices, the fp16 graph.
+            int8 is the quantised graph, whose float parts run in bf16 if that is fast.
         device: auto is a discrete GPU if there is one, else the CPU.
         mode: throughput runs several frames in parallel; latency uses all cores for one frame.
         dropout: the stream's mask, for a graph with dropout tables as inputs.
@@ -66,16 +67,18 @@ class OpenVINOBackend(Backend):
             full_name = self._core.get_property(self._device, "FULL_DEVICE_NAME")
             on_cpu = self._device == "CPU"
             threads = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1] if on_cpu else 0
-            bf16 = on_cpu and precision == "auto" and is_fast_in_bf16(self._core)
+            bf16 = on_cpu and precision in ("auto", "int8") and is_fast_in_bf16(self._core)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot start: {_last_line(error)}; free memory") from error
         if on_cpu and precision == "fp16":
-            raise BackendError("openvino runs bf16 or fp32, not fp16; try --precision auto")
-        self._model = model if on_cpu else model.variant(precision)
+            raise BackendError("openvino runs bf16, fp32 or int8, not fp16; try --precision auto")
+        self._model = model if on_cpu and precision != "int8" else model.variant(precision)
         self.device = "CPU" if on_cpu else full_name
         self._bf16, self._mode = bf16, mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
-        runs_in = "bf16" if bf16 else "fp32" if on_cpu else self._model.manifest.precision
+        runs_in: str = self._model.manifest.precision
+        if on_cpu and precision != "int8":
+            runs_in = "bf16" if bf16 else "fp32"
         self.fingerprint = {
             "backend": self.name,
             "precision": runs_in,

@@ -19,7 +19,14 @@ from rtdeblur.cli.report import echo, line_of, plain
 from rtdeblur.errors import BackendError, DependencyError, EngineError, ModelError
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
-_FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16", "AMX bf16": "amx_bf16"}
+_FEATURES = {
+    "AVX2": "avx2",
+    "AVX-512": "avx512f",
+    "AVX-512 bf16": "avx512_bf16",
+    "AMX bf16": "amx_bf16",
+    "AVX-512 VNNI": "avx512_vnni",
+    "AMX int8": "amx_int8",
+}
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "h264_nvenc", "hevc_nvenc")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "ffv1")
 _SECONDS = 0.3

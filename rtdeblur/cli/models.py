@@ -14,7 +14,7 @@ import click
 from rtdeblur.cli.report import echo, say
 from rtdeblur.cli.speeds import measured as measured_speeds
 from rtdeblur.errors import ModelError, OutputError
-from rtdeblur.model import DEFAULT_MODEL
+from rtdeblur.model import DEFAULT_MODEL, base_name
 
 if TYPE_CHECKING:
     from rtdeblur.model import Model
@@ -34,7 +34,7 @@ def _lines(model: Model, default: Model | None) -> list[str]:
     )
     measured = _measured(model)
     gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
-    name = manifest.name.removesuffix("-fp16")  # name under which --model finds both precisions
+    name = base_name(manifest.name)  # under which --model finds all precisions
     speed = measured_speeds().get(manifest.sha256)
     return [
         f"{name}: {', '.join(facts)}",
@@ -131,11 +131,11 @@ def _loaded(names: list[str]) -> Iterator[tuple[str, Model | ModelError]]:
 @click.option("--name", metavar="NAME", help="Name for --model.  [default: the file's]")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace your own model of that name.")
 def add(model: Path, name: str | None, overwrite: bool) -> None:
-    """Copy a model's .onnx and .json, and its other precision if it lies next to them, into your folder."""
+    """Copy a model's .onnx and .json, and its other precisions if they lie next to them, into your folder."""
     from rtdeblur.model import Model, files_of, new_name, user_folder
 
     loaded = Model.load(str(model))
-    base = model.stem.removesuffix("-fp16")
+    base = base_name(model.stem)
     name = new_name(base if name is None else name)
     folder = user_folder()
     taken = files_of(folder, name)
@@ -149,10 +149,10 @@ def add(model: Path, name: str | None, overwrite: bool) -> None:
         for path in taken:
             path.unlink()
         for path in sources:
-            half = "-fp16" if path.stem != base else ""
-            copy = folder / f"{name}{half}{path.suffix}"
+            precision = path.stem.removeprefix(base)
+            copy = folder / f"{name}{precision}{path.suffix}"
             if path.suffix == ".json":
-                manifest = json.loads(path.read_bytes()) | {"name": f"{name}{half}"}
+                manifest = json.loads(path.read_bytes()) | {"name": f"{name}{precision}"}
                 copy.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             else:
                 shutil.copyfile(path, copy)

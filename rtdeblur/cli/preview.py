@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, MODEL, QUIET, SHARED, STRENGTH, Request, as_path
+from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, Request, as_path
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
 from rtdeblur.cli.report import clock, echo, say, size
 
 if TYPE_CHECKING:
+    from rtdeblur.blur_gate import Gate
     from rtdeblur.page import Page, Pair
     from rtdeblur.preview import Preview
 
@@ -34,6 +35,7 @@ class PreviewRequest(Request):
     open: bool | None
     moments: int
     strength: float
+    gate: Gate
     max_pixels: int
 
 
@@ -127,6 +129,7 @@ def command_for(request: PreviewRequest) -> str:
     for name, given, default in (
         ("--model", request.model, None),
         ("--strength", f"{request.strength:g}", "1"),
+        ("--gate", str(request.gate), "auto"),
         ("--backend", request.backend, "auto"),
         ("--precision", request.precision, "auto"),
         ("--dropout", request.dropout, None),
@@ -173,12 +176,14 @@ def _command(**words: Any) -> None:
     """
     request = PreviewRequest.of(**words)
     check_output(request.output, request.overwrite)
+    from rtdeblur.blur_gate import with_gate
     from rtdeblur.preview import look
     from rtdeblur.strength import with_strength
 
     model = request.load_model()
     tell = (lambda _: None) if request.quiet else (lambda text: say("info", text))
-    with with_strength(request.open_backend(model, mode="throughput"), request.strength) as backend:
+    opened = request.open_backend(model, mode="throughput")
+    with with_strength(with_gate(opened, model, request.gate), request.strength) as backend:
         preview = look(
             request.video, backend, moments=request.moments, max_pixels=request.max_pixels, tell=tell
         )
@@ -201,6 +206,7 @@ command = click.Command(
         MOMENTS,
         MODEL,
         STRENGTH,
+        GATE,
         *SHARED,
         ENGINE_DIR,
         click.Option(

@@ -201,11 +201,13 @@ class FileRestorer:
         return self._model
 
     def _open_backend(self, model: Model) -> Backend:
+        from rtdeblur.blur_gate import with_gate
         from rtdeblur.strength import with_strength
 
         if self.backend is None:
             opened = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
-            self.backend = with_strength(opened, self._request.strength)
+            gated = with_gate(opened, model, self._request.gate)
+            self.backend = with_strength(gated, self._request.strength)
         return self.backend
 
     def _tell(self, encoder: str, way: str) -> None:

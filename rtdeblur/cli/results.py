@@ -56,7 +56,11 @@ class Result:
         else:
             pace = f"in {wall_seconds:.1f} s, {speed(frames, self.stats.media_seconds, wall_seconds)}"
         separator = ", " if self.resumed else " "
-        return f"{self.job.output}: {frames} frames{separator}{pace}{self._sizes()}"
+        return f"{self.job.output}: {frames} frames{separator}{pace}{self._tiles()}{self._sizes()}"
+
+    def _tiles(self) -> str:
+        share = self.stats.restored_share
+        return "" if share is None else f"; {share:.0%} of tiles restored"
 
     def _sizes(self) -> str:
         before, after = _bytes_of(self.job.input), _bytes_of(self.job.output)
@@ -85,6 +89,8 @@ class Result:
             "seconds": round(stats.wall_seconds, 3),
             "media_seconds": round(stats.media_seconds, 3),
             "frames_unrestored": stats.unrestored,
+            "tiles": stats.tiles,
+            "tiles_restored": stats.restored_tiles,
             "fps": round(stats.fps, 2),
             "realtime_ratio": round(stats.media_seconds / wall, 3),
             "stage_seconds": {

@@ -13,6 +13,7 @@ import pytest
 from rtdeblur import system
 from rtdeblur.backends import open_backend, openvino
 from rtdeblur.backends.base import Backend, EngineOptions
+from rtdeblur.blur_gate import with_gate
 from rtdeblur.cuda import open_driver
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import Colour, FrameBatch
@@ -31,15 +32,20 @@ ON_GPU = [pytest.param(f"tensorrt {p}", marks=pytest.mark.needs_cuda) for p in (
 ON_CPU = ["openvino auto", "openvino fp32", "onnxruntime auto"]
 
 
-@pytest.fixture(params=["identity", *ON_CPU, *ON_GPU], scope="module")
+GATED = "openvino auto gate"
+"""A gate in front of OpenVINO that restores every tile of these small pictures."""
+
+
+@pytest.fixture(params=["identity", *ON_CPU, GATED, *ON_GPU], scope="module")
 def backend(
     request: pytest.FixtureRequest, model: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
-    name, _, precision = request.param.partition(" ")
+    name, precision, *gate = [*request.param.split(" "), ""][:3]
     if name == "identity":
         name, model = "auto", Model.load("identity")
     engines = EngineOptions(folder=tmp_path_factory.mktemp("engines"))
     opened = open_backend(name, model, precision=precision or "auto", engines=engines)  # type: ignore[arg-type]
+    opened = with_gate(opened, model, 1e-9 if "gate" in gate else "off")
     yield opened
     opened.close()
 

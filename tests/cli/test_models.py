@@ -131,14 +131,15 @@ def test_a_model_is_added_found_and_removed(
     assert "no model is called 'odd'" in fails("bench", "--model", "odd")
 
 
-def test_both_precisions_are_added_under_a_new_name(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_precisions_are_added_under_a_new_name(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = rtdeblur.model.Model.load("fast").path
     assert main(["models", "add", str(source.with_suffix(".json")), "--name", "mine"]) == 0
     assert sorted(path.name for path in own.iterdir()) == [
-        "mine-fp16.json", "mine-fp16.onnx", "mine.json", "mine.onnx",
+        "mine-fp16.json", "mine-fp16.onnx", "mine-int8.json", "mine-int8.onnx", "mine.json", "mine.onnx",
     ]  # fmt: skip
     model = rtdeblur.model.Model.load("mine")
     assert (model.manifest.name, model.variant("fp16").manifest.name) == ("mine", "mine-fp16")
+    assert model.variant("int8").manifest.name == "mine-int8"
     assert rtdeblur.model.user_models() == ["mine"]
     assert main(["models", "--json"]) == 0
     assert [one["name"] for one in json.loads(capfd.readouterr().out)][-1] == "mine"
@@ -147,7 +148,7 @@ def test_both_precisions_are_added_under_a_new_name(own: Path, capfd: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "name", ["fast", "identity", "a/b", "..", "", "-x", "x-fp16", "x.onnx", "ü", "x" * 81]
+    "name", ["fast", "identity", "a/b", "..", "", "-x", "x-fp16", "x-int8", "x.onnx", "ü", "x" * 81]
 )
 def test_names_that_make_no_model_are_refused(
     name: str, own: Path, good: Path, fails: Callable[..., str]

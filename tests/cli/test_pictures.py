@@ -62,7 +62,7 @@ def test_strength_applies_to_photos(tmp_path: Path) -> None:
     source = photo(tmp_path / "in.png")
     for strength, same in (("0", True), ("1", False)):
         output = tmp_path / f"{strength}.png"
-        assert main([str(source), "-o", str(output), "-q", "--strength", strength]) == 0
+        assert main([str(source), "-o", str(output), "-q", "--gate", "off", "--strength", strength]) == 0
         with Image.open(output) as image, Image.open(source) as before:
             assert (np.asarray(image) == np.asarray(before)).all() == same
 

@@ -14,7 +14,7 @@ from rtdeblur.frames import Frame
 from rtdeblur.media import resume
 from rtdeblur.media.reader import FileReader
 
-WORDS = ("-q", "--precision", "fp32", "--codec", "ffv1")
+WORDS = ("-q", "--gate", "off", "--precision", "fp32", "--codec", "ffv1")
 
 
 def luma(path: Path) -> np.ndarray:

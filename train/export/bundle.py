@@ -24,7 +24,7 @@ from torch import nn
 
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour
-from rtdeblur.model import FORMAT_VERSION, INPUTS, Manifest
+from rtdeblur.model import FORMAT_VERSION, INPUTS, GateFit, Manifest
 from rtdeblur.parity import LEAST_PSNR, worst_psnr
 from train.data.pictures import Picture, list_pictures, read_picture
 from train.errors import ConfigError, ParityError
@@ -61,6 +61,7 @@ class Bundle:
         architecture: description of the generator.
         training: data, recipe, commit, time and hardware.
         scores: measured values.
+        gate: calibration of the blur gate.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Bundle:
     architecture: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
+    gate: GateFit | None = None
 
 
 def write_bundles(
@@ -156,7 +158,7 @@ def export_checkpoint(
         pictures: a folder of real frames for comparing the graphs.
         config: configuration of the network, if not in the checkpoint.
         bundle: contents of the manifests.
-        earlier: a manifest whose training and scores are reused.
+        earlier: a manifest whose training, scores and gate are reused.
     """
     given = load_config(config) if config else None
     generator, state = load_generator(checkpoint, given)
@@ -166,7 +168,7 @@ def export_checkpoint(
     whole = replace(bundle, architecture=architecture(generator), training=facts)
     if earlier:
         known = Manifest.read(earlier)
-        whole = replace(whole, training=known.training, scores=known.scores)
+        whole = replace(whole, training=known.training, scores=known.scores, gate=known.gate)
     return write_bundles(generator, whole, folder, map(read_picture, list_pictures(pictures)[:4]))
 
 
@@ -299,6 +301,8 @@ def _session(path: Path) -> ort.InferenceSession:
 def _place(file: Path, folder: Path, bundle: Bundle, generator: Generator, precision: str) -> Path:
     facts = asdict(bundle)
     del facts["half_only"]
+    if bundle.gate is None:
+        del facts["gate"]
     manifest = facts | {
         "format_version": FORMAT_VERSION,
         "name": file.stem,

@@ -239,8 +239,8 @@ def _rounded(value: Any) -> Any:
 
 
 def _manifests(name: str, root: Path) -> list[Path]:
-    """Paths of the float32 and the half-precision manifests; a large model has only the second."""
-    paths = [root / "rtdeblur" / "models" / f"{name}{end}.json" for end in ("", "-fp16")]
+    """Paths of the manifests of a model in all its precisions, the exact one first."""
+    paths = [root / "rtdeblur" / "models" / f"{name}{end}.json" for end in ("", "-fp16", "-int8")]
     return [path for path in paths if path.is_file()] or paths
 
 

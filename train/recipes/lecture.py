@@ -177,14 +177,14 @@ def _clipped(ends: list[NDArray[np.float64]], extent: float) -> list[tuple[float
 
 def critic_chart() -> Picture:
     """Norm of a critic's gradient in training against fixed fakes, under clipping and under the penalty."""
-    games = {"clip 0.01": Wgan(clip=0.01), "clip 0.1": Wgan(clip=0.1), "penalty": WganGp()}
+    games: dict[str, Game] = {"clip 0.01": Wgan(clip=0.01), "clip 0.1": Wgan(clip=0.1), "penalty": WganGp()}
     lines = {name: critic_norms(game, CRITIC_STEPS)[0] for name, game in games.items()}
     return line_chart("norm of the critic's gradient", "critic steps", lines)
 
 
 def vanishing_chart() -> Picture:
     """Norm of the gradient that moves fixed fakes, while the critic gets better."""
-    lines = {name: critic_norms(GAMES[name], CRITIC_STEPS)[1] for name in _RIVALS}
+    lines: dict[str, Line] = {name: critic_norms(GAMES[name], CRITIC_STEPS)[1] for name in _RIVALS}
     return line_chart("norm of a fake's gradient", "critic steps, with the fakes fixed", lines)
 
 

@@ -1,0 +1,298 @@
+"""Blur gate: restores only tiles in which that changes something visible, and copies the others bit for bit.
+
+Frames are divided into tiles of about 128². If few tiles need restoration, only windows around them are
+restored, with enough margin that the network sees their surroundings; otherwise, the whole frame is. The
+change fades out towards copied tiles, so that no seam shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from numbers import Real
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdeblur.backends.base import Backend, Pending, check_size
+from rtdeblur.errors import UsageError
+from rtdeblur.frames import FrameBatch, Plane, Planes
+from rtdeblur.model import Model
+from rtdeblur.need import features_of, need_of, tile_edges
+
+Mask = NDArray[np.bool_]
+"""(rows, columns) of tiles: True is restored."""
+Size = tuple[int, int]
+Gate = Literal["auto", "off"] | float
+"""Auto, off, or a threshold from 0 to 1."""
+
+WINDOW = 384
+"""Side of a window, in pixels of luma: two tiles and a margin of 64 on each side.
+
+One size only, because backends compile a graph for each."""
+_CORE = 256
+_MARGIN = (WINDOW - _CORE) // 2
+_MOST_OF_FRAME = 0.85
+"""Windows of more than this share of the frame's area give way to the whole frame."""
+_FADE = 16
+"""Pixels of luma over which the change fades out towards a copied tile."""
+_RELEASE = 0.7
+"""A restored tile is copied again when its need falls below this share of the threshold."""
+_NEIGHBOUR = 0.25
+"""Same for the neighbours of restored tiles, into which a moving object may reach."""
+
+
+class BlurGate(Backend):
+    """Backend wrapper that restores only tiles which need it.
+
+    Args:
+        inner: the wrapped backend; closed by `close`.
+        model: its model, whose manifest has a calibrated gate.
+        threshold: need from which a tile is restored, 0 (restore everything) to 1; None for the calibrated
+            one.
+
+    Raises:
+        UsageError: the model has no calibrated gate.
+    """
+
+    def __init__(self, inner: Backend, model: Model, threshold: float | None = None) -> None:
+        gate = model.manifest.gate
+        if gate is None:
+            raise UsageError(
+                f"the model {model.manifest.name!r} has no calibrated gate; try --gate off, "
+                "or calibrate it: python -m train gate"
+            )
+        self._inner, self._model = inner, model
+        self._fit = gate
+        self.threshold = gate.threshold if threshold is None else threshold
+        self.name, self.device = inner.name, inner.device
+        self.tiles = self.restored_tiles = 0
+        self._previous: Mask | None = None
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """The inner backend's description, plus the threshold."""
+        return f"{self._inner.description}, gate {self.threshold:.3g}"
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
+        """The inner backend's fingerprint, plus the threshold."""
+        return {**self._inner.fingerprint, "gate": f"{self.threshold:g}"}
+
+    @property
+    def unrestored(self) -> int:  # type: ignore[override]
+        """Frames and windows that the inner backend left unrestored."""
+        return self._inner.unrestored
+
+    def begin(self) -> None:
+        """Forget the previous frames."""
+        self._previous = None
+        self._inner.begin()
+
+    def observe(self, batch: FrameBatch) -> None:
+        """Take decisions about frames without restoring them."""
+        self._decide(batch)
+
+    def submit(self, batch: FrameBatch) -> Pending:
+        """Restore a batch; decisions depend on those before, so none overlap."""
+        restored = self.infer(batch)
+        return lambda: restored
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        """Restore the tiles of a batch that need it."""
+        check_size(batch.planes[0].shape[2:], self._model)
+        masks = self._decide(batch)
+        self.tiles += sum(mask.size for mask in masks)
+        self.restored_tiles += sum(int(mask.sum()) for mask in masks)
+        if all(mask.all() for mask in masks):
+            return self._inner.infer(batch)
+        if not any(mask.any() for mask in masks):
+            return batch
+        planes = cast(Planes, tuple(plane.copy() for plane in batch.planes))
+        size = cast(Size, batch.planes[0].shape[2:])
+        windows = [_windows_over(mask, size) if _is_divisible(batch.planes) else None for mask in masks]
+        whole = [i for i, at in enumerate(windows) if at is None]
+        if whole:
+            restored = self._inner.infer(_select(batch, whole))
+            for i, *new in zip(whole, *restored.planes, strict=True):
+                _paste([p[i, 0] for p in planes], [p[0] for p in new], masks[i], masks[i], (0, 0), size)
+        parts = [(i, *place) for i, at in enumerate(windows) for place in at or ()]
+        if parts:
+            restored = self._inner.infer(_cut(batch, [(i, corner) for i, corner, _ in parts]))
+            for (i, corner, core), *new in zip(parts, *restored.planes, strict=True):
+                _paste([p[i, 0] for p in planes], [p[0] for p in new], core, masks[i], corner, size)
+        return replace(batch, planes=planes)
+
+    def close(self) -> None:
+        """Close the inner backend."""
+        self._inner.close()
+
+    def _decide(self, batch: FrameBatch) -> list[Mask]:
+        """Return the tiles to restore of each frame, with hysteresis over time and space."""
+        masks = []
+        for luma in batch.planes[0][:, 0]:
+            need = need_of(features_of(luma, batch.colour), self._fit)
+            mask = need >= self.threshold
+            if self._previous is not None and self._previous.shape == mask.shape:
+                mask |= self._previous & (need >= _RELEASE * self.threshold)
+            mask |= _neighbours(mask) & (need >= _NEIGHBOUR * self.threshold)
+            self._previous = mask
+            masks.append(mask)
+        return masks
+
+
+def _neighbours(mask: Mask) -> Mask:
+    """Tiles next to a tile of the mask, also diagonally, and those of the mask."""
+    padded = np.pad(mask, 1)
+    wide = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+    return wide[:-2] | wide[1:-1] | wide[2:]
+
+
+def with_gate(backend: Backend, model: Model, gate: Gate) -> Backend:
+    """Return a backend with a blur gate in front of it, or the backend itself.
+
+    Args:
+        backend: runs the model.
+        model: the model.
+        gate: off; a threshold from 0 to 1; or auto, which is the calibrated threshold if there is one and the
+            model runs on the CPU: a GPU would need an engine for windows, and restores a frame in the time
+            that a decision takes.
+
+    Raises:
+        UsageError: the threshold is out of range, or the model has no calibrated gate.
+    """
+    checked(gate)
+    if gate == "off":
+        return backend
+    if gate == "auto":
+        useful = model.manifest.gate is not None and backend.device == "CPU"
+        return BlurGate(backend, model) if useful else backend
+    return BlurGate(backend, model, gate)
+
+
+def checked(gate: Gate) -> Gate:
+    """Check a gate and return it.
+
+    Raises:
+        UsageError: it is neither auto, nor off, nor a number from 0 to 1.
+    """
+    if gate in ("auto", "off") or (isinstance(gate, Real) and 0 <= gate <= 1):
+        return gate
+    raise UsageError(f"gate is {gate!r}, expected auto, off, or 0 (restore everything) to 1 (nothing)")
+
+
+def _windows_over(mask: Mask, size: Size) -> list[tuple[Size, Mask]] | None:
+    """Cover the tiles to restore with windows of one size.
+
+    Args:
+        mask: tiles to restore.
+        size: (height, width) of the frame.
+
+    Returns:
+        Corner of each window and the tiles to take from it; None if restoring the whole frame costs less.
+    """
+    window = tuple(min(WINDOW, side) for side in size)
+    room = int(_MOST_OF_FRAME * size[0] * size[1] / (window[0] * window[1]))
+    edges = [tile_edges(side) for side in size]
+    left = mask.copy()
+    found: list[tuple[Size, Mask]] = []
+    while left.any():
+        if len(found) == room:
+            return None
+        row = int(left.any(axis=1).argmax())
+        column = int(left[row].argmax())
+        corner, spans = [], []
+        for first, lines, side, length in zip((row, column), edges, size, window, strict=True):
+            start = int(lines[first])
+            last = int(np.searchsorted(lines[1:], start + _CORE, side="right"))
+            spans.append(slice(first, max(last, first + 1)))
+            corner.append(max(0, min(start - _MARGIN, side - length)))
+        core = np.zeros_like(mask)
+        core[tuple(spans)] = left[tuple(spans)]
+        left &= ~core
+        found.append(((corner[0], corner[1]), core))
+    return found
+
+
+def _select(batch: FrameBatch, frames: list[int]) -> FrameBatch:
+    planes = cast(Planes, tuple(plane[frames] for plane in batch.planes))
+    return _batch_of(batch, planes, frames)
+
+
+def _cut(batch: FrameBatch, places: list[tuple[int, Size]]) -> FrameBatch:
+    """Cut one window per place (frame, corner) out of a batch."""
+    size = batch.planes[0].shape[2:]
+    cut = []
+    for plane in batch.planes:
+        ratios = [side // own for side, own in zip(size, plane.shape[2:], strict=True)]
+        height, width = (min(WINDOW, side) // ratio for side, ratio in zip(size, ratios, strict=True))
+        corners = [(i, y // ratios[0], x // ratios[1]) for i, (y, x) in places]
+        cut.append(np.stack([plane[i, :, y : y + height, x : x + width] for i, y, x in corners]))
+    return _batch_of(batch, cast(Planes, tuple(cut)), [i for i, _ in places])
+
+
+def _batch_of(batch: FrameBatch, planes: Planes, frames: list[int]) -> FrameBatch:
+    pts = tuple(batch.pts[i] for i in frames)
+    return FrameBatch(planes, pts, batch.time_base, batch.colour, (None,) * len(frames))
+
+
+def _is_divisible(planes: Planes) -> bool:
+    """Whether windows of luma correspond to whole samples of chroma."""
+    sides = zip(planes[0].shape[2:], planes[1].shape[2:], strict=True)
+    return all(luma % chroma == 0 and luma // chroma in (1, 2, 4) for luma, chroma in sides)
+
+
+def _paste(
+    into: Sequence[Plane], restored: Sequence[Plane], tiles: Mask, mask: Mask, corner: Size, size: Size
+) -> None:
+    """Copy restored tiles into a frame, fading the change out towards copied tiles.
+
+    Args:
+        into: planes of the frame, each (H, W); changed in place.
+        restored: planes of the frame or of a window of it.
+        tiles: tiles to copy.
+        mask: tiles of the frame that are restored, from here or elsewhere.
+        corner: of the window in the frame, in pixels of luma.
+        size: (height, width) of the frame's luma.
+    """
+    around = np.pad(mask, 1, mode="edge")
+    edges = [np.append(tile_edges(side), side) for side in size]
+    for row, column in np.argwhere(tiles):
+        copied = ~around[row : row + 3, column : column + 3]
+        for old, new in zip(into, restored, strict=True):
+            place, within = [], []
+            for lines, first, side, own, start in zip(
+                edges, (row, column), size, old.shape, corner, strict=True
+            ):
+                begin, end = (int(line) * own // side for line in lines[first : first + 2])
+                place.append(slice(begin, end))
+                within.append(slice(begin - start * own // side, end - start * own // side))
+            before, after = old[tuple(place)], new[tuple(within)]
+            if copied.any() and before.size:
+                fade = (_FADE * old.shape[0] / size[0], _FADE * old.shape[1] / size[1])
+                share = _shares(before.shape, fade, copied.tobytes())
+                change = np.subtract(after, before, dtype=np.float32) * share
+                after = np.rint(before + change).astype(before.dtype)
+            before[...] = after
+
+
+@lru_cache(maxsize=128)
+def _shares(shape: Size, fade: tuple[float, float], copied: bytes) -> NDArray[np.float32]:
+    """Share of the change at each sample of a tile: 1 inside, falling to 0 next to copied tiles.
+
+    Args:
+        shape: of the tile.
+        fade: samples over which it falls, down and across.
+        copied: (3, 3) bools of the tile's neighbours.
+    """
+    ramps = []
+    for length, reach in zip(shape, fade, strict=True):
+        rising = np.minimum((np.arange(length, dtype=np.float32) + 0.5) / np.float32(reach), 1)
+        ramps.append((rising, np.zeros(length, np.float32), rising[::-1]))
+    share = np.ones(shape, np.float32)
+    for (row, column), is_copied in np.ndenumerate(np.frombuffer(copied, np.bool_).reshape(3, 3)):
+        if is_copied:
+            np.minimum(share, np.maximum(ramps[0][row][:, None], ramps[1][column]), out=share)
+    return share

@@ -1,0 +1,63 @@
+"""Calibration of the blur gate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from brighten import brighten
+
+from rtdeblur.model import GATE_FEATURES, Model
+from rtdeblur.need import need_of
+from train.errors import DataError
+from train.measure.gate import MOST_LOSS, VISIBLE, Tiles, calibrate, fit_gate
+
+
+def tiles(seed: int, *, sharp: bool = False) -> Tiles:
+    """Tiles that restoration helps if the first feature is positive, more the larger it is."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(0, 2, (8, 8, GATE_FEATURES))
+    if sharp:
+        features[..., 0] = -np.abs(features[..., 0]) - 0.2
+    samples = np.full((8, 8), 100.0)
+    gain = np.where(features[..., 0] > 0, VISIBLE + 20 * features[..., 0], -1.0)
+    before = np.full((8, 8), 100.0) * samples
+    return Tiles(features, before, before - gain * samples, samples)
+
+
+def test_the_gate_learns_which_tiles_restoration_helps() -> None:
+    result = fit_gate({"blurred": [tiles(i) for i in range(30)], "sharp": [tiles(9, sharp=True)]})
+    assert result.loss["blurred"] <= MOST_LOSS
+    assert 0.4 < result.restored["blurred"] < 0.65  # half of them
+    assert result.restored["sharp"] < 0.1
+    unseen = tiles(20)
+    restored = need_of(unseen.features.astype(np.float32), result.fit) >= result.fit.threshold
+    assert (restored == (unseen.features[..., 0] > 0)).mean() > 0.9
+
+
+def test_a_calibration_is_written_to_the_manifests(make_pairs: Callable[..., Path], tmp_path: Path) -> None:
+    for name in ("bright", "bright-fp16"):
+        (tmp_path / f"{name}.onnx").write_bytes(brighten())
+        manifest = {
+            "format_version": 1, "name": name, "sha256": hashlib.sha256(brighten()).hexdigest(),
+            "architecture": {}, "stride": 16, "precision": "fp16" if "16" in name else "fp32",
+            "dropout": "off", "licence": "MIT", "scores": {"kept": 1},
+        }  # fmt: skip
+        (tmp_path / f"{name}.json").write_text(json.dumps(manifest))
+    result = calibrate(tmp_path / "bright.onnx", [make_pairs()], [])
+    for name in ("bright", "bright-fp16"):
+        manifest = Model.load(str(tmp_path / f"{name}.onnx")).manifest
+        assert manifest.gate == result.fit
+        assert manifest.scores == {"kept": 1}
+    # Brightening by one level helps nothing.
+    assert set(result.restored.values()) == {0.0}
+
+
+def test_a_calibration_needs_pictures(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no pictures in"):
+        calibrate(Path("rtdeblur/models/fast.onnx"), [], [tmp_path / "empty"])

@@ -1,0 +1,254 @@
+"""Calibration of the blur gate: how much the restoration of a tile helps, learned from pairs.
+
+A tile needs restoration if that lowers its mean squared error visibly. A logistic regression on the
+features of `rtdeblur.need` learns to tell from the blurred tile only. Errors weigh as much as they cost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+import rtdeblur
+from rtdeblur.frames import Colour
+from rtdeblur.model import GateFit, Model, files_of
+from rtdeblur.need import features_of, need_of, quadratic, tile_edges
+from train.data.blur import MotionBlur
+from train.data.pictures import Picture, find_pairs, list_pictures, read_picture
+from train.errors import DataError
+from train.measure.suite import KEPT_CLIP, Suite
+
+VISIBLE = 3.0
+"""Decrease of a tile's mean squared error that is worth restoring it, code values squared."""
+MOST_LOSS = 0.004
+"""PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
+_LEAST_COST, _MOST_COST = 0.2, 20.0
+"""Limits of the weight of an example, so that neither easy nor extreme tiles decide."""
+_DECAY = 1e-4
+_BLURS = {
+    "long": MotionBlur(max_length=48, sharp=0),
+    "short": MotionBlur(max_length=10, sharp=0),
+    "objects": MotionBlur(sharp=0, layered=1),
+    "sharp": MotionBlur(sharp=1),
+}
+_STILL = (np.ones((1, 1), np.float32),)
+"""Kernel of a camera that does not move."""
+_LARGEST = (768, 1024)
+_COLOUR = Colour()
+
+Floats = NDArray[np.float64]
+Restore = Callable[[Picture], Picture]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of a picture.
+
+    Attributes:
+        features: (rows, columns, features).
+        before: sum of squared errors of each tile, blurred, (rows, columns).
+        after: same, restored.
+        samples: number of samples of each tile.
+    """
+
+    features: Floats
+    before: Floats
+    after: Floats
+    samples: Floats
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibration.
+
+    Attributes:
+        fit: what the manifest gets.
+        loss: PSNR that the gate costs, by set, dB.
+        restored: share of the tiles restored, by set.
+    """
+
+    fit: GateFit
+    loss: dict[str, float]
+    restored: dict[str, float]
+
+
+def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every: int = 1) -> Calibrated:
+    """Calibrate the gate of a bundle, and write the result to the manifests of all its precisions.
+
+    Args:
+        model: the bundle's .onnx.
+        pairs: folders of real pairs; the sharp picture of each is an example that needs nothing.
+        photos: folders of sharp photographs, blurred here.
+        every: use every n-th picture only.
+
+    Raises:
+        DataError: a folder has no pictures, or there is none.
+    """
+    sets: dict[str, list[Tiles]] = defaultdict(list)
+    with rtdeblur.Deblurrer(model=model, gate="off") as deblurrer:
+        for name, blurred, sharp in _examples(pairs, photos, every):
+            sets[name].append(measured(blurred, sharp, deblurrer.restore))
+    if not sets:
+        raise DataError("nothing to calibrate on; give --pairs or --photos")
+    result = fit_gate(sets)
+    stem = Model.load(str(model)).path.stem
+    for path in files_of(model.parent, stem):
+        if path.suffix == ".json":
+            manifest = json.loads(path.read_text(encoding="utf-8")) | {"gate": asdict(result.fit)}
+            path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
+    """Fit the regression, and choose the highest threshold that costs at most `MOST_LOSS`."""
+    tiles = [tile for examples in sets.values() for tile in examples]
+    features = np.concatenate([_flat(tile.features) for tile in tiles])
+    gain = np.concatenate([((tile.before - tile.after) / tile.samples).ravel() for tile in tiles])
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
+    weights = _regress(quadratic((features - mean) / scale), gain)
+    digits = [tuple(float(f"{value:.6g}") for value in values) for values in (mean, scale, weights)]
+    best: Calibrated | None = None
+    for threshold in np.linspace(0.02, 0.98, 49):
+        fit = GateFit(round(float(threshold), 2), *digits)
+        loss, restored = _costs(sets, fit)
+        blurred = {name: max(0.0, lost) for name, lost in loss.items() if not name.endswith("sharp")}
+        counts = [sum(tile.before.size for tile in sets[name]) for name in blurred]
+        if best is not None and np.average([*blurred.values()], weights=counts) > MOST_LOSS:
+            break
+        best = Calibrated(fit, loss, restored)
+    assert best is not None
+    return best
+
+
+def check(model: Path, suite: Path) -> Iterator[tuple[str, float, float, float]]:
+    """Measure the gate of a bundle on the validation suite, with windows, seams and all.
+
+    Yields:
+        set, mean PSNR without the gate and with it, and the share of tiles restored.
+    """
+    sets = Suite(suite).sets
+    with rtdeblur.Deblurrer(model=model, gate="off") as whole, rtdeblur.Deblurrer(model=model) as gated:
+        for name, sources in sets.items():
+            scores = []
+            tiles, restored = gated.tiles, gated.restored_tiles
+            for source in sources:
+                blurred, sharp = source()
+                scores.append([_psnr(each.restore(blurred), sharp) for each in (whole, gated)])
+            share = (gated.restored_tiles - restored) / max(1, gated.tiles - tiles)
+            without, with_gate = np.mean(scores, axis=0)
+            yield name, float(without), float(with_gate), share
+
+
+def _psnr(picture: Picture, truth: Picture) -> float:
+    error = float(np.square(picture.astype(np.float64) - truth).mean())
+    return float(10 * np.log10(255**2 / error)) if error else 99.0
+
+
+def _examples(
+    pairs: Iterable[Path], photos: Iterable[Path], every: int
+) -> Iterator[tuple[str, Picture, Picture]]:
+    for folder in pairs:
+        found = [pair for pair in find_pairs(folder) if not pair[0].name.startswith(KEPT_CLIP)]
+        for paths in found[::every]:
+            blurred, sharp = map(read_picture, paths)
+            yield folder.name, blurred, sharp
+            yield f"{folder.name}, sharp", sharp, sharp
+    rng = np.random.default_rng(0)
+    for folder in photos:
+        files = list_pictures(folder)[::every]
+
+        def other(files: list[Path] = files) -> NDArray[np.float32]:
+            return _read(files[int(rng.integers(len(files)))])
+
+        for path in files:
+            for name, blur in _BLURS.items():
+                motion = blur.draw(rng)
+                if name == "objects":  # fast, in front of a sharp background
+                    motion = replace(motion, kernels=_STILL)
+                soft, truth = motion.blur(_read(path), rng, other)
+                noise = rng.normal(0, rng.uniform(0, 2) / 255, soft.shape) if name != "sharp" else 0
+                codes = _codes(soft + noise)
+                if rng.random() < 0.6:
+                    codes = _compressed(codes, int(rng.integers(60, 96)))
+                yield f"{folder.name}, {name}", codes, _codes(truth)
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    """Read a photograph, scaled up if it is smaller than `_LARGEST`, else cut to it."""
+    picture = read_picture(path).astype(np.float32) / 255
+    height, width = _LARGEST
+    scale = max(height / picture.shape[0], width / picture.shape[1])
+    scaled = cv2.resize(picture, None, fx=scale, fy=scale) if scale > 1 else picture
+    return np.asarray(scaled, np.float32)[:height, :width].clip(0, 1)
+
+
+def _codes(values: NDArray[np.floating[Any]]) -> Picture:
+    codes: Picture = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    return codes
+
+
+def _compressed(picture: Picture, quality: int) -> Picture:
+    data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
+
+
+def measured(blurred: Picture, sharp: Picture, restore: Restore) -> Tiles:
+    """Measure the tiles of a picture."""
+    matrix = _COLOUR.rgb_to_yuv()
+    luma = np.rint(blurred / 255 @ matrix[0, :3] + matrix[0, 3]).astype(np.uint8)
+    before, after = _by_tile(blurred, sharp), _by_tile(restore(blurred), sharp)
+    samples = _by_tile(np.ones_like(sharp), np.zeros_like(sharp))
+    return Tiles(features_of(luma, _COLOUR).astype(np.float64), before, after, samples)
+
+
+def _by_tile(picture: Picture, truth: Picture) -> Floats:
+    """Sum of squared errors of each tile."""
+    error: Floats = np.square(picture.astype(np.float64) - truth).sum(axis=2)
+    for axis, length in enumerate(error.shape):
+        error = np.add.reduceat(error, tile_edges(length), axis=axis)
+    return error
+
+
+def _flat(features: Floats) -> Floats:
+    return features.reshape(-1, features.shape[-1])
+
+
+def _regress(terms: Floats, gain: Floats) -> Floats:
+    x, wanted = torch.from_numpy(terms), torch.from_numpy((gain > VISIBLE).astype(np.float64))
+    costs = torch.from_numpy(np.clip(np.abs(gain - VISIBLE), _LEAST_COST, _MOST_COST))
+    weights = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        cost = (
+            F.binary_cross_entropy_with_logits(x @ weights, wanted, costs) + _DECAY * weights.square().sum()
+        )
+        cost.backward()  # type: ignore[no-untyped-call]
+        return cost
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    found: Floats = weights.detach().numpy()
+    return found
+
+
+def _costs(sets: dict[str, list[Tiles]], fit: GateFit) -> tuple[dict[str, float], dict[str, float]]:
+    loss, restored = {}, {}
+    for name, examples in sets.items():
+        masks = [need_of(tile.features.astype(np.float32), fit) >= fit.threshold for tile in examples]
+        whole = sum(tile.after.sum() for tile in examples)
+        pairs = list(zip(examples, masks, strict=True))
+        gated = sum(np.where(mask, tile.after, tile.before).sum() for tile, mask in pairs)
+        loss[name] = float(10 * np.log10((gated + 1e-9) / (whole + 1e-9)))
+        restored[name] = float(np.mean(np.concatenate([mask.ravel() for mask in masks])))
+    return loss, restored
