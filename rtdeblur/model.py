@@ -31,6 +31,8 @@ Precision = Literal["auto", "fp16", "fp32", "int8"]
 auto is fp16 on a GPU, bfloat16 on a CPU that is fast in it, else fp32. A graph itself is fp16, fp32 or int8:
 integer convolutions between QuantizeLinear and DequantizeLinear, the rest float32.
 """
+EnginePrecision = Literal["auto", "fp16", "fp32"]
+"""Precision of a TensorRT engine: TensorRT refuses int8 graphs with asymmetric activations, as ours are."""
 
 INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
 """uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc);

@@ -16,8 +16,12 @@ LEAVES = {
     "process that nobody waits for": "kept.append(subprocess.Popen(['true']))",
     "variable": "os.environ['LEFT'] = 'here'",
     "variable that is gone": "del os.environ['HOME']",
+    "folder": "os.chdir('/')",
 }
-FOUND = ["thread sleeper", "(sleep 2)", "(ended, and not waited for)", "variable LEFT", "variable HOME"]
+FOUND = [
+    "thread sleeper", "(sleep 2)", "(ended, and not waited for)", "variable LEFT", "variable HOME",
+    "directory /",
+]  # fmt: skip
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list child processes")
@@ -31,7 +35,7 @@ def test_what_a_test_leaves_behind_fails_it(tmp_path: Path) -> None:
     for number, statement in enumerate(LEAVES.values()):
         lines += [f"def test_{number}():", f"    {statement}"]
         lines += [f"def test_{number}_is_the_only_one_to_fail():", "    assert 'LEFT' not in os.environ"]
-        lines += ["    assert 'HOME' in os.environ"]
+        lines += ["    assert 'HOME' in os.environ", "    assert os.getcwd() != '/'"]
     (tmp_path / "test_leaving.py").write_text("\n".join(lines))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "leaks", "-q", "-p", "no:cacheprovider", tmp_path],

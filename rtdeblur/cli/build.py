@@ -16,7 +16,7 @@ import click
 from rtdeblur import system
 from rtdeblur.cli.report import at_times, echo, plain, say
 from rtdeblur.errors import EngineError
-from rtdeblur.model import DEFAULT_MODEL, Model, Precision
+from rtdeblur.model import DEFAULT_MODEL, EnginePrecision, Model
 
 if TYPE_CHECKING:
     from rtdeblur.backends.tensorrt.cache import CachedEngine
@@ -32,7 +32,7 @@ _PARAMS: list[click.Parameter] = [
     click.Option(["--model"], metavar="NAME|PATH", help="A bundled model or a .onnx file."),
     click.Option(["--profile"], metavar="NAME|PATH", help="Build profile (ada, hopper …) or a TOML file."),
     click.Option(
-        ["--precision"], type=click.Choice(get_args(Precision)),
+        ["--precision"], type=click.Choice(get_args(EnginePrecision)),
         help="Precision of the engine; auto is fp16 if the model has it.  [default: auto]",
     ),
     click.Option(

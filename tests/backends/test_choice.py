@@ -63,7 +63,7 @@ class TestChoice:
             open_backend("tensorrt", model)
 
     def test_half_precision_needs_tensorrt(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(BackendError, match=r"runs bf16 or fp32, not fp16; try --precision auto"):
+        with pytest.raises(BackendError, match=r"runs bf16, fp32 or int8, not fp16; try --precision auto"):
             open_backend("openvino", model, precision="fp16")
 
         def refuse(name: str) -> None:

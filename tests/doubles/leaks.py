@@ -50,12 +50,12 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """Fail a test that leaves a thread, a child process or a change of the environment behind.
+    """Fail a test that leaves a thread, a process, a change of the environment or another folder behind.
 
     What wider-scoped fixtures started before the test is ignored.
     """
     _import_libraries()
-    threads, children, environment = set(_threads()), _children(), _environment()
+    threads, children, environment, folder = set(_threads()), _children(), _environment(), Path.cwd()
     yield
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -70,4 +70,7 @@ def nothing_is_left_behind() -> Iterator[None]:
         if name in environment:
             os.environ[name] = environment[name]
     left += [f"environment variable {name}" for name in sorted(changed)]
+    if folder != Path.cwd():
+        left.append(f"working directory {Path.cwd()}")
+        os.chdir(folder)
     assert not left, f"left behind: {', '.join(left)}"

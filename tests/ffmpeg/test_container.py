@@ -88,9 +88,9 @@ def test_any_file_name_can_be_opened(
 
 @pytest.mark.needs_posix
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
-def test_only_files_and_pipes_are_opened(tmp_path: Path) -> None:
+def test_only_files_and_pipes_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tmp_path)  # a socket's name is short
+        monkeypatch.chdir(tmp_path)  # a socket's name is short
         server.bind("socket")
         for path in (Path("socket"), Path("/dev/zero"), Path("/dev/null")):
             with pytest.raises(InputError, match="device or socket"):

@@ -87,7 +87,7 @@ class TensorRTBackend(Backend):
 
         Args:
             model: either variant of a bundle.
-            precision: precision of the graph (see `Model.variant`).
+            precision: precision of the graph (see `Model.variant`); not int8.
             slots: batches in flight.
             dropout: the stream's mask.
             options: where engines are kept, and callbacks for notices and progress.
@@ -96,9 +96,11 @@ class TensorRTBackend(Backend):
         Raises:
             DependencyError: a package is missing.
             CudaError: no GPU or no driver.
-            EngineError: the flavour fails to load, or does not list the GPU.
+            EngineError: the flavour fails to load, does not list the GPU, or the precision is int8.
             ModelError: the bundle has no graph of that precision.
         """
+        if precision == "int8":
+            raise EngineError("tensorrt runs fp16 or fp32, not int8", "try --precision auto")
         driver = open_driver(options.driver)
         try:
             capability = driver.device.compute_capability

@@ -12,7 +12,7 @@ from rtdeblur.backends.tensorrt.flavours import FLAVOURS
 from rtdeblur.backends.tensorrt.spec import CHROMA
 from rtdeblur.decode import DecodeError, from_toml
 from rtdeblur.errors import EngineError
-from rtdeblur.model import Precision
+from rtdeblur.model import EnginePrecision
 
 _LANDSCAPE = {
     "480p": (480, 854),
@@ -66,7 +66,7 @@ class BuildProfile:
     gpus: str
     flavour: str = "auto"
     compute_capabilities: tuple[str, ...] = ()
-    precision: Precision = "auto"
+    precision: EnginePrecision = "auto"
     sizes: tuple[str, ...] = ("720p",)
     batches: tuple[int, ...] = (1, 4)
     chroma: str = "420"
@@ -75,7 +75,7 @@ class BuildProfile:
 
     def __post_init__(self) -> None:
         self._one_of("flavour", self.flavour, ("auto", *FLAVOURS))
-        self._one_of("precision", self.precision, get_args(Precision))
+        self._one_of("precision", self.precision, get_args(EnginePrecision))
         self._one_of("chroma", self.chroma, tuple(CHROMA))
         for size in self.sizes:
             parse_size(size)
@@ -130,7 +130,7 @@ def load_profile(name: str) -> BuildProfile:
 
 _KINDS: dict[str, Any] = {
     "str": str,
-    "Precision": str,
+    "EnginePrecision": str,
     "int | None": int,
     "tuple[str, ...]": [str],
     "tuple[int, ...]": [int],

@@ -60,4 +60,4 @@ def test_a_calibration_is_written_to_the_manifests(make_pairs: Callable[..., Pat
 def test_a_calibration_needs_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no pictures in"):
-        calibrate(Path("rtdeblur/models/fast.onnx"), [], [tmp_path / "empty"])
+        calibrate(Model.load("fast").path, [], [tmp_path / "empty"])
