@@ -10,7 +10,7 @@ from rtdeblur.backends import BACKENDS
 from rtdeblur.cli import bench, build, live
 from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, DeblurRequest, Request, seconds
 from rtdeblur.dropout import Policy
-from rtdeblur.model import Precision
+from rtdeblur.model import EnginePrecision, Precision
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,14 @@ def test_every_option_is_a_field_of_the_request(
     assert {field.name for field in fields(request_type)} == named
 
 
-def test_every_command_has_the_same_precisions() -> None:
-    for command in (bench.command, build.command, live.command):
-        (option,) = (param for param in command.params if param.name == "precision")
-        assert isinstance(option.type, click.Choice)
-        assert tuple(option.type.choices) == get_args(Precision)
+@pytest.mark.parametrize(
+    ("command", "precisions"),
+    [(bench.command, Precision), (live.command, Precision), (build.command, EnginePrecision)],
+)
+def test_commands_offer_the_precisions_that_they_can_run(command: click.Command, precisions: object) -> None:
+    (option,) = (param for param in command.params if param.name == "precision")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == get_args(precisions)
 
 
 @pytest.mark.parametrize("command", [bench.command, live.command])
