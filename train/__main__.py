@@ -190,12 +190,13 @@ def export(
 )
 def quantize(bundle: Path, pictures: tuple[Path, ...], suite: Path | None, crops: int) -> None:
     """Write the int8 variant of BUNDLE, a float32 bundle's .onnx, next to it (needs the extra `quantize`)."""
-    from train.export.quantize import losses, quantize
+    from train.export.quantize import quantize
 
-    path = quantize(bundle, pictures, suite, crops)
-    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-    for name, loss in losses(bundle, path, suite) if suite else ():
+    def report(name: str, loss: float) -> None:
         click.echo(f"{name}: {loss:+.3f} dB lost")
+
+    path = quantize(bundle, pictures, suite, crops, report)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 @cli.command("import")

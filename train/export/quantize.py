@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from rtdeblur.model import INPUTS, Model, base_name
 from train.data.pictures import Picture, list_pictures, read_picture
 from train.errors import DataError, ExportError, ParityError
 from train.export.bundle import Feed
+from train.measure.evaluate import psnr
 from train.measure.restorer import open_restorer
 from train.measure.suite import DECISIVE, Suite
 
@@ -39,7 +40,13 @@ MOST_LOSS = 0.10
 MOST_BYTES = 25 << 20
 
 
-def quantize(model: Path, pictures: Sequence[Path], suite: Path | None = None, crops: int = CROPS) -> Path:
+def quantize(
+    model: Path,
+    pictures: Sequence[Path],
+    suite: Path | None = None,
+    crops: int = CROPS,
+    report: Callable[[str, float], None] = lambda name, loss: None,
+) -> Path:
     """Write the int8 variant of a bundle next to it.
 
     Args:
@@ -47,6 +54,7 @@ def quantize(model: Path, pictures: Sequence[Path], suite: Path | None = None, c
         pictures: folders of frames to calibrate on, as the model will see them: blurred, dark, saturated.
         suite: folder of the validation suite; the result is refused if it loses more than `MOST_LOSS` there.
         crops: number of crops to calibrate on.
+        report: gets each set of the suite and what it loses, dB.
 
     Returns:
         the .onnx file.
@@ -76,6 +84,7 @@ def quantize(model: Path, pictures: Sequence[Path], suite: Path | None = None, c
         part.write_bytes(data)
         part.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         for name, loss in losses(model, part, suite) if suite else ():
+            report(name, loss)
             if loss > MOST_LOSS:
                 raise ParityError(
                     f"the int8 graph loses {loss:.3f} dB on {name}, expected at most {MOST_LOSS:.2f}; "
@@ -98,13 +107,9 @@ def losses(full: Path, quantized: Path, suite: Path) -> Iterator[tuple[str, floa
         scores = []
         for source in sources:
             blurred, sharp = source()
-            scores.append([_psnr(restore(blurred), sharp) for restore in (exact, coarse)])
+            scores.append([psnr(restore(blurred), sharp) for restore in (exact, coarse)])
         before, after = np.mean(scores, axis=0)
         yield name, float(before - after)
-
-
-def _psnr(picture: Picture, truth: Picture) -> float:
-    return float(10 * np.log10(255**2 / max(1e-9, np.square(picture.astype(np.float64) - truth).mean())))
 
 
 def _crops(folders: Sequence[Path], count: int) -> Iterator[Picture]:

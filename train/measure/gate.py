@@ -92,7 +92,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
         every: use every n-th picture only.
 
     Raises:
-        DataError: a folder has no pictures, or there is none.
+        DataError: no folder is given, or one has no pictures.
     """
     sets: dict[str, list[Tiles]] = defaultdict(list)
     with rtdeblur.Deblurrer(model=model, gate="off") as deblurrer:
