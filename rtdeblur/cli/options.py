@@ -111,7 +111,7 @@ class DeblurRequest(Request):
     max_pixels: int
     strength: float
     gate: Gate
-    batch: int
+    batch: int | None
     decoder: str
     codec: str
     quality: Quality | None
@@ -494,8 +494,9 @@ SECTIONS: dict[str, list[click.Option]] = {
         DEVICE,
         PRECISION,
         click.Option(
-            ["--batch"], type=click.IntRange(1, 64), metavar="N", default=4, show_default=True,
-            help="Frames per inference call; fewer use less memory.",
+            ["--batch"], type=click.IntRange(1, 64), metavar="N",
+            help="Frames per inference call; fewer use less memory.  "
+            "[default: 4; on the CPU one per core, 4 to 16]",
         ),
         _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda if frames can stay on the GPU."),
         _FLAVOUR,
