@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"bench", "deblurrer", "preview", "engine"},
+    {"bench", "deblurrer", "preview", "ranges", "engine"},
     {"pipeline", "live", "gpu_path"},
     {"strength", "blur_gate"},
     {"media", "backends", "need"},
