@@ -28,7 +28,7 @@ from rtdeblur.cli.pictures import expanded, is_photo_job
 from rtdeblur.cli.plan import STANDARD, Job, Plan, plan
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import clock, configure, echo, plain, say, table
-from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line
+from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line, kept_line
 from rtdeblur.errors import RtdeblurError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rtdeblur.pipeline import PipelineStats
     from rtdeblur.ranges import Section, Survey
 
+_ADVICE = "continue with the same command"
 _POLL_SECONDS = 1.0
 _LINE_SECONDS = 60.0
 _RANGES_PER_SLOT = 4
@@ -168,8 +169,9 @@ class _Batch:
             with suppress(Exception):
                 ray.cancel(reference)
         kept = long.folder.close(keep=True)
-        hint = f"{kept} frames are done and kept; run the same command to continue" if kept else ""
-        return replace(failure, error=RtdeblurError(str(failure.error), hint))
+        return replace(
+            failure, error=RtdeblurError(str(failure.error), kept_line(kept, _ADVICE) if kept else "")
+        )
 
     def _divide(self, job: Job, surveyed: Surveyed) -> Failure | None:
         """Start the ranges of a surveyed file, or, if its segments are finished, the join."""
@@ -488,7 +490,7 @@ def _run(
                 show()
     except BaseException:  # a signal; but Ray may turn it into an error of its own
         for job, kept in sorted(batch.close().items(), key=lambda each: str(each[0].input)):
-            outcomes.append(Interrupted(job, kept))
+            outcomes.append(Interrupted(job, kept, _ADVICE))
             tell(outcomes[-1])
         raise
     finally:

@@ -169,8 +169,10 @@ class FileRestorer:
             stack.enter_context(reader)
             assert isinstance(reader, FileReader)
             backend = self._open_backend(self._load_model())
-            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="rtdeblur-")))
-            writer = stack.enter_context(self._writer(scratch / job.output.name, reader, resume=None))
+            # Removed while the writer has it open, so that a killed process leaves nothing.
+            with TemporaryDirectory(prefix="rtdeblur-", ignore_cleanup_errors=True) as scratch:
+                writer = self._writer(Path(scratch) / job.output.name, reader, resume=None)
+            stack.enter_context(writer)
             yield reader, writer, backend, connect(reader, backend, writer, obstacle)
 
     def fingerprint(self) -> dict[str, str]:

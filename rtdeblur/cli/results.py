@@ -134,17 +134,19 @@ class Interrupted:
 
     Attributes:
         job: input and output.
-        kept: finished frames that --resume continues from.
+        kept: finished frames that another run continues from.
+        advice: how to continue.
     """
 
     job: Job
     kept: int
+    advice: str = "continue with --resume"
 
     def as_line(self) -> str:
         """Format one line for people."""
         if not self.kept:
             return f"{self.job.output}: stopped; nothing was kept"
-        return f"{self.job.output}: stopped; {kept_line(self.kept)}"
+        return f"{self.job.output}: stopped; {kept_line(self.kept, self.advice)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON object for programs."""
@@ -155,9 +157,9 @@ class Interrupted:
 Outcome = Result | Failure | Interrupted
 
 
-def kept_line(frames: int) -> str:
+def kept_line(frames: int, advice: str = "continue with --resume") -> str:
     """Say how to continue an unfinished run."""
-    return f"{frames} frames are done and kept; continue with --resume, or start over with -y"
+    return f"{frames} frames are done and kept; {advice}, or start over with -y"
 
 
 def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
