@@ -29,7 +29,7 @@ from rtdeblur.cli.plan import STANDARD, Job, Plan, plan
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import clock, configure, echo, plain, say, table
 from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line, kept_line
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import LockedError, OutputError, RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.media.resume.job_folder import JobFolder
@@ -504,8 +504,13 @@ def _locked(folder: Path) -> Iterator[None]:
     from rtdeblur.media.resume.job_folder import JobFolder
 
     existed = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = JobFolder(folder.absolute())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = JobFolder(folder / "batch")  # no output has a name without an extension
+    except LockedError:
+        raise LockedError(f"another batch writes into {str(folder)!r}; wait for it to end") from None
+    except OSError as error:
+        raise OutputError(f"cannot create folder {str(folder)!r}: {error.strerror}") from error
     try:
         yield
     finally:

@@ -131,8 +131,6 @@ def connected(address: str | None) -> Iterator[None]:
     """
     if address is not None:
         _check_address(address)
-    for name, value in _OF_RAY.items():
-        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
@@ -144,6 +142,10 @@ def connected(address: str | None) -> Iterator[None]:
         "runtime_env": {"env_vars": {**_ENVIRONMENT, **own}},
     }
     with ExitStack() as stack:
+        for name, value in _OF_RAY.items():
+            if name not in os.environ:
+                os.environ[name] = value
+                stack.callback(os.environ.pop, name, None)
         if address is None:
             session = stack.enter_context(_session())
             options |= {
