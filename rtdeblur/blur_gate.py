@@ -86,10 +86,19 @@ class BlurGate(Backend):
         """Frames and windows that the inner backend left unrestored."""
         return self._inner.unrestored
 
+    @property
+    def memory(self) -> object:
+        """The tiles restored in the previous frame."""
+        return self._previous
+
     def begin(self) -> None:
         """Forget the previous frames."""
         self._previous = None
         self._inner.begin()
+
+    def recall(self, memory: object) -> None:
+        """Remember the tiles restored in the previous frame."""
+        self._previous = cast("Mask | None", memory)
 
     def observe(self, batch: FrameBatch) -> None:
         """Take decisions about frames without restoring them."""

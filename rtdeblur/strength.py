@@ -123,9 +123,18 @@ class StrengthBackend(Backend):
         """True only at full strength: restoring in place overwrites the input needed for scaling."""
         return self._inner.takes_device_frames and self._strength == FULL
 
+    @property
+    def memory(self) -> object:
+        """The inner backend's memory."""
+        return self._inner.memory
+
     def begin(self) -> None:
         """Start another stream."""
         self._inner.begin()
+
+    def recall(self, memory: object) -> None:
+        """Continue a stream in the middle."""
+        self._inner.recall(memory)
 
     def observe(self, batch: FrameBatch) -> None:
         """Pass frames that need not be restored to the inner backend."""

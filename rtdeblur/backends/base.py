@@ -56,8 +56,17 @@ class Backend(Protocol):
     takes_device_frames: bool = False
     """Whether `submit_device` is supported."""
 
+    @property
+    def memory(self) -> object:
+        """What decisions about later frames depend on, for `recall`; None if they depend on nothing."""
+        return None
+
     def begin(self) -> None:
         """Start another stream: forget what decisions about the frames so far depend on."""
+        return
+
+    def recall(self, memory: object) -> None:
+        """Continue a stream in the middle, with the `memory` of a run that reached this frame."""
         return
 
     def observe(self, batch: FrameBatch) -> None:
