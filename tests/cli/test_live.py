@@ -14,7 +14,7 @@ import av
 import pytest
 from stream_servers import free_port
 
-from rtdeblur.cli import main
+from rtdeblur.cli import live, main
 
 
 def test_a_file_is_played_restored_and_recorded(
@@ -142,3 +142,16 @@ def test_the_page_address_is_printed_even_with_quiet(clip: Path, capfd: pytest.C
     pytest.importorskip("aiohttp")
     assert main(["live", str(clip), "--no-window", "--web", "0.0.0.0:0", "-q"]) == 0
     assert "?token=" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "gated"), [([], ""), (["--gate", "auto"], "gate 0."), (["--gate", "1"], "gate 1")]
+)
+def test_a_gate_is_used_on_request(words: list[str], gated: str) -> None:
+    params = live.command.make_context("live", ["clip.mp4", "--model", "fast", *words]).params
+    restorer = live._restorer(live.LiveRequest.of(**params))
+    description = restorer._backend("fast").description
+    assert gated in description
+    assert ("gate" in description) == bool(gated)
+    assert "gate" not in restorer._backend("identity").description
+    restorer.close()
