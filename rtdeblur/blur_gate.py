@@ -16,7 +16,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdeblur.backends.base import Backend, Pending, check_size
+from rtdeblur.backends.base import Backend, BackendWrapper, Pending, check_size
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import FrameBatch, Plane, Planes
 from rtdeblur.model import Model
@@ -44,7 +44,7 @@ _NEIGHBOUR = 0.25
 """Same for the neighbours of restored tiles, into which a moving object may reach."""
 
 
-class BlurGate(Backend):
+class BlurGate(BackendWrapper):
     """Backend wrapper that restores only tiles which need it.
 
     Args:
@@ -64,27 +64,21 @@ class BlurGate(Backend):
                 f"the model {model.manifest.name!r} has no calibrated gate; try --gate off, "
                 "or calibrate it: python -m train gate"
             )
-        self._inner, self._model = inner, model
-        self._fit = gate
+        super().__init__(inner)
+        self._model, self._fit = model, gate
         self.threshold = gate.threshold if threshold is None else threshold
-        self.name, self.device = inner.name, inner.device
         self.tiles = self.restored_tiles = 0
         self._previous: Mask | None = None
 
     @property
     def description(self) -> str:  # type: ignore[override]
         """The inner backend's description, plus the threshold."""
-        return f"{self._inner.description}, gate {self.threshold:.3g}"
+        return f"{super().description}, gate {self.threshold:.3g}"
 
     @property
     def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
         """The inner backend's fingerprint, plus the threshold."""
-        return {**self._inner.fingerprint, "gate": f"{self.threshold:g}"}
-
-    @property
-    def unrestored(self) -> int:  # type: ignore[override]
-        """Frames and windows that the inner backend left unrestored."""
-        return self._inner.unrestored
+        return {**super().fingerprint, "gate": f"{self.threshold:g}"}
 
     @property
     def memory(self) -> object:
@@ -94,7 +88,7 @@ class BlurGate(Backend):
     def begin(self) -> None:
         """Forget the previous frames."""
         self._previous = None
-        self._inner.begin()
+        super().begin()
 
     def recall(self, memory: object) -> None:
         """Remember the tiles restored in the previous frame."""
@@ -133,10 +127,6 @@ class BlurGate(Backend):
             for (i, corner, core), *new in zip(parts, *restored.planes, strict=True):
                 _paste([p[i, 0] for p in planes], [p[0] for p in new], core, masks[i], corner, size)
         return replace(batch, planes=planes)
-
-    def close(self) -> None:
-        """Close the inner backend."""
-        self._inner.close()
 
     def _decide(self, batch: FrameBatch) -> list[Mask]:
         """Return the tiles to restore of each frame, with hysteresis over time and space."""

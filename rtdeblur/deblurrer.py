@@ -145,8 +145,8 @@ class Deblurrer:
         backend: "tensorrt" runs on an NVIDIA GPU, "openvino" and "onnxruntime" on the CPU and other devices;
             "auto" prefers a GPU.
         device: "auto", "cpu", "gpu", "gpu.1" (the second GPU) or "npu".
-        precision: "auto" is bf16 or fp32 on a CPU and fp16 on a GPU; "fp32" is exact; "int8" is faster on
-            CPUs with VNNI.
+        precision: "auto" is fp16 on a GPU, and on a CPU the fastest of "int8" (if the model has it), "bf16"
+            and "fp32", which is exact. The first use on a machine measures for about a second.
         dropout: "paper" (one mask throughout) or "off"; None for the model's default.
         seed: seed of the dropout mask.
         gate: "auto" restores only tiles in which that changes something visible and copies the others bit for

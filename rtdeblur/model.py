@@ -25,11 +25,12 @@ DEFAULT_MODEL = "fast"
 IDENTITY = "identity"
 """Built-in model without a graph that changes nothing, for tests, benchmarks and plain re-encoding."""
 
-Precision = Literal["auto", "fp16", "fp32", "int8"]
-"""Precision of inference, or of a model's graph.
+Precision = Literal["auto", "fp16", "bf16", "fp32", "int8"]
+"""Precision of inference.
 
-auto is fp16 on a GPU, bfloat16 on a CPU that is fast in it, else fp32. A graph itself is fp16, fp32 or int8:
-integer convolutions between QuantizeLinear and DequantizeLinear, the rest float32.
+auto is fp16 on a GPU; on a CPU it is int8 if the bundle has such a graph and the CPU is clearly faster with
+it, else bfloat16 if the CPU is fast in that, else fp32. A graph itself is fp16, fp32 or int8: integer
+convolutions between QuantizeLinear and DequantizeLinear, the rest float32. bfloat16 runs the fp32 graph.
 """
 EnginePrecision = Literal["auto", "fp16", "fp32"]
 """Precision of a TensorRT engine: TensorRT refuses int8 graphs with asymmetric activations, as ours are."""
@@ -216,6 +217,19 @@ class Model:
         """Whether there is a graph to run; False for IDENTITY."""
         return bool(self.onnx)
 
+    @property
+    def quantised(self) -> Manifest | None:
+        """Manifest of the int8 graph that was made from this float32 graph; None if there is none.
+
+        Raises:
+            ModelError: it is invalid.
+        """
+        path = self._path_of("int8")
+        if self.manifest.precision != "fp32" or not (self.has_graph and path.is_file()):
+            return None
+        manifest = Manifest.read(path.with_suffix(".json"))
+        return manifest if manifest.architecture.get("quantised_from") == self.manifest.sha256 else None
+
     def variant(self, precision: Precision) -> Model:
         """Return the same weights in another precision.
 
@@ -223,17 +237,18 @@ class Model:
         quantised. An export writes the first two, or only the second; `python -m train quantize` the third.
 
         Args:
-            precision: fp32, fp16 or int8; auto is fp16 if available, else this graph's precision.
+            precision: fp32, fp16 or int8; auto is fp16 if available, else this graph's precision; bf16 is the
+                fp32 graph, whose arithmetic a backend does in bfloat16.
 
         Raises:
             ModelError: that file is missing or damaged, or the model has no graph.
         """
         if not self.has_graph:
             raise ModelError(f"model {self.manifest.name!r} has no graph to run; try another model")
-        wanted = "fp16" if precision == "auto" else precision
+        wanted = {"auto": "fp16", "bf16": "fp32"}.get(precision, precision)
         if self.manifest.precision == wanted:
             return self
-        path = self.path.with_name(f"{base_name(self.path.stem)}{_SUFFIXES[wanted]}.onnx")
+        path = self._path_of(wanted)
         if precision == "auto" and not path.is_file():
             return self
         if not path.is_file():
@@ -247,7 +262,12 @@ class Model:
             raise ModelError(
                 f"{path} is {other.manifest.precision}, expected {wanted}; export the model again"
             )
+        if wanted == "int8" and self.manifest.precision == "fp32" and self.quantised is None:
+            raise ModelError(f"{path} was made from other weights; make it again: python -m train quantize")
         return other
+
+    def _path_of(self, precision: str) -> Path:
+        return self.path.with_name(f"{base_name(self.path.stem)}{_SUFFIXES[precision]}.onnx")
 
 
 def base_name(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from rtdeblur.backends.base import Backend, Pending, PendingDevice
+from rtdeblur.backends.base import Backend, BackendWrapper, Pending, PendingDevice
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import UsageError
@@ -62,7 +62,7 @@ def scale_change(before: Planes, after: Planes, strength: float, peak: int) -> P
     return cast(Planes, tuple(scaled(old, new) for old, new in zip(before, after, strict=True)))
 
 
-class StrengthBackend(Backend):
+class StrengthBackend(BackendWrapper):
     """Backend wrapper that scales the change.
 
     Args:
@@ -74,9 +74,8 @@ class StrengthBackend(Backend):
     """
 
     def __init__(self, inner: Backend, strength: float = FULL) -> None:
-        self._inner = inner
-        self.strength = strength
-        self.name, self.device, self.slots = inner.name, inner.device, inner.slots
+        super().__init__(inner)
+        self.strength, self.slots = strength, inner.slots
 
     @property
     def strength(self) -> float:
@@ -91,17 +90,12 @@ class StrengthBackend(Backend):
     def description(self) -> str:  # type: ignore[override]
         """The inner backend's description, plus the strength unless it is 1."""
         note = "" if self._strength == FULL else f", strength {self._strength:g}"
-        return self._inner.description + note
+        return super().description + note
 
     @property
     def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
         """The inner backend's fingerprint, plus the strength."""
-        return {**self._inner.fingerprint, "strength": f"{self._strength:g}"}
-
-    @property
-    def unrestored(self) -> int:  # type: ignore[override]
-        """Frames that the inner backend left unrestored."""
-        return self._inner.unrestored
+        return {**super().fingerprint, "strength": f"{self._strength:g}"}
 
     @property
     def tiles(self) -> int:  # type: ignore[override]
@@ -122,23 +116,6 @@ class StrengthBackend(Backend):
     def takes_device_frames(self) -> bool:  # type: ignore[override]
         """True only at full strength: restoring in place overwrites the input needed for scaling."""
         return self._inner.takes_device_frames and self._strength == FULL
-
-    @property
-    def memory(self) -> object:
-        """The inner backend's memory."""
-        return self._inner.memory
-
-    def begin(self) -> None:
-        """Start another stream."""
-        self._inner.begin()
-
-    def recall(self, memory: object) -> None:
-        """Continue a stream in the middle."""
-        self._inner.recall(memory)
-
-    def observe(self, batch: FrameBatch) -> None:
-        """Pass frames that need not be restored to the inner backend."""
-        self._inner.observe(batch)
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore a batch and scale the change."""
@@ -161,10 +138,6 @@ class StrengthBackend(Backend):
     def submit_device(self, batch: DeviceBatch) -> PendingDevice:
         """Start a batch in GPU memory, at full strength."""
         return self._inner.submit_device(batch)
-
-    def close(self) -> None:
-        """Close the inner backend."""
-        self._inner.close()
 
 
 def with_strength(backend: Backend, strength: float) -> Backend:

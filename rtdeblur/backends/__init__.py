@@ -55,8 +55,8 @@ def open_backend(
     Args:
         name: one of BACKENDS; auto is tensorrt, or else onnxruntime, if it starts on a GPU, else openvino.
         model: model to run; None and the model identity pass frames through, whatever the name.
-        precision: auto is bf16 or fp32 on a CPU, else fp16; fp32 is exact; fp16 needs a GPU or NPU; int8 is
-            faster on CPUs with VNNI, if the bundle has it.
+        precision: auto is the fastest of int8 (if the bundle has it), bf16 and fp32 on a CPU, else fp16; fp32
+            is exact; fp16 needs a GPU or NPU, bf16 and int8 a CPU.
         device: auto, cpu, gpu, gpu.1 (the second GPU) or npu.
         mode: throughput for files, latency for live video.
         dropout: paper keeps one mask for the whole stream, off disables it; None uses the manifest's default.

@@ -94,6 +94,54 @@ class Backend(Protocol):
         self.close()
 
 
+class BackendWrapper(Backend):
+    """A backend in front of another, which it closes; by default, it passes everything on but batches.
+
+    Args:
+        inner: the wrapped backend.
+    """
+
+    def __init__(self, inner: Backend) -> None:
+        self._inner = inner
+        self.name, self.device = inner.name, inner.device
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """The inner backend's description."""
+        return self._inner.description
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
+        """The inner backend's fingerprint."""
+        return self._inner.fingerprint
+
+    @property
+    def unrestored(self) -> int:  # type: ignore[override]
+        """Frames (for a gate, also windows) that the inner backend left unrestored."""
+        return self._inner.unrestored
+
+    @property
+    def memory(self) -> object:
+        """The inner backend's memory."""
+        return self._inner.memory
+
+    def begin(self) -> None:
+        """Start another stream."""
+        self._inner.begin()
+
+    def recall(self, memory: object) -> None:
+        """Continue a stream in the middle."""
+        self._inner.recall(memory)
+
+    def observe(self, batch: FrameBatch) -> None:
+        """Pass frames that need not be restored to the inner backend."""
+        self._inner.observe(batch)
+
+    def close(self) -> None:
+        """Close the inner backend."""
+        self._inner.close()
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """How the backend tensorrt builds and caches engines.

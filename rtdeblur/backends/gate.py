@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdeblur import files
+from rtdeblur import cache, files
 from rtdeblur.decode import DecodeError, from_json
 from rtdeblur.errors import BackendError
 from rtdeblur.frames import Colour, FrameBatch, Plane
@@ -104,9 +104,7 @@ def check(
 
 def _folder() -> Path:
     """Return the folder of the records, readable by the user only."""
-    from platformdirs import user_cache_path
-
-    folder = user_cache_path("rtdeblur", appauthor=False) / "parity"
+    folder = cache.folder() / "parity"
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

@@ -87,7 +87,7 @@ class OnnxRuntimeBackend(Backend):
 
     Args:
         model: either variant of the bundle.
-        precision: auto is the fp16 graph on a GPU or NPU if the bundle has one, else fp32.
+        precision: auto is the fp16 graph on a GPU or NPU if the bundle has one, else fp32; never int8.
         device: auto takes the first of PROVIDERS that starts.
         mode: throughput computes a batch at once; latency computes its frames one after another.
         dropout: the stream's mask, for a graph that takes its tables.
@@ -96,7 +96,7 @@ class OnnxRuntimeBackend(Backend):
 
     Raises:
         DependencyError: onnxruntime or onnx is not installed.
-        BackendError: no provider starts for that device, or precision is fp16 on the CPU.
+        BackendError: no provider starts for that device, or precision is bf16, or fp16 on the CPU.
         ModelError: the bundle has no graph of that precision.
     """
 
@@ -116,8 +116,9 @@ class OnnxRuntimeBackend(Backend):
         self._ort = _load()
         self._provider, skipped = _start_provider(self._ort, device, accelerated)
         on_cpu = self._provider is _CPU
-        if on_cpu and precision == "fp16":
-            raise BackendError("onnxruntime runs fp32 on the CPU, not fp16; try --precision auto")
+        if precision == "bf16" or (on_cpu and precision == "fp16"):
+            runs = "fp32 or int8 on the CPU" if on_cpu else "fp16 or fp32"
+            raise BackendError(f"onnxruntime runs {runs}, not {precision}; try --precision auto")
         self._model = _exact(model) if on_cpu and precision == "auto" else model.variant(precision)
         self._where, self._mode = device, mode
         self._dropout, self._stopped = dropout, stopped

@@ -36,15 +36,16 @@ class OpenVINOBackend(Backend):
 
     Args:
         model: the bundle.
-        precision: on the CPU, auto is bf16 if that is fast, else fp32; on other devices, the fp16 graph.
-            int8 is the quantised graph, whose float parts run in bf16 if that is fast.
+        precision: on the CPU, auto is int8 if that is clearly faster (`rtdeblur.backends.int8`), else bf16 if
+            that is fast, else fp32; on other devices, the fp16 graph. int8 is the quantised graph, whose
+            float parts run in bf16 if that is fast.
         device: auto is a discrete GPU if there is one, else the CPU.
         mode: throughput runs several frames in parallel; latency uses all cores for one frame.
         dropout: the stream's mask, for a graph with dropout tables as inputs.
         stopped: polled during inference; True abandons it and raises InterruptedRunError.
 
     Raises:
-        BackendError: there is no such device, precision is fp16 on the processor, OpenVINO cannot read the
+        BackendError: there is no such device, or it does not run that precision, OpenVINO cannot read the
             graph, or a frame is smaller than the model's stride.
     """
 
@@ -67,18 +68,19 @@ class OpenVINOBackend(Backend):
             full_name = self._core.get_property(self._device, "FULL_DEVICE_NAME")
             on_cpu = self._device == "CPU"
             threads = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1] if on_cpu else 0
-            bf16 = on_cpu and precision in ("auto", "int8") and is_fast_in_bf16(self._core)
+            fast = on_cpu and is_fast_in_bf16(self._core)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot start: {_last_line(error)}; free memory") from error
-        if on_cpu and precision == "fp16":
-            raise BackendError("openvino runs bf16, fp32 or int8, not fp16; try --precision auto")
+        _check_precision(precision, self._core if on_cpu else None)
+        why = ""
+        if on_cpu and precision == "auto":
+            precision, why = auto_precision(self._core, model, bf16=fast, stopped=stopped)
+        bf16 = on_cpu and (precision == "bf16" or (precision == "int8" and fast))
         self._model = model if on_cpu and precision != "int8" else model.variant(precision)
         self.device = "CPU" if on_cpu else full_name
         self._bf16, self._mode = bf16, mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
-        runs_in: str = self._model.manifest.precision
-        if on_cpu and precision != "int8":
-            runs_in = "bf16" if bf16 else "fp32"
+        runs_in = precision if on_cpu else self._model.manifest.precision
         self.fingerprint = {
             "backend": self.name,
             "precision": runs_in,
@@ -88,7 +90,8 @@ class OpenVINOBackend(Backend):
             "dropout": fingerprint_of(dropout),
         }
         self.description = (
-            f"openvino {runs_in}, {mode}, {full_name} ({f'{threads} threads' if on_cpu else self._device})"
+            f"openvino {runs_in}{why}, {mode}, {full_name} "
+            f"({f'{threads} threads' if on_cpu else self._device})"
             f"{', ' + str(dropout) if dropout else ''}"
         )
 
@@ -250,9 +253,41 @@ def _is_discrete(core: ov.Core, name: str) -> bool:
     return "DISCRETE" in str(core.get_property(name, "DEVICE_TYPE")).upper()
 
 
-def runs_in_bf16() -> bool:
-    """Whether `precision="auto"` selects bfloat16 on this machine."""
-    return is_fast_in_bf16(core())
+def auto_precision(
+    core: ov.Core, model: Model, *, bf16: bool, stopped: Callable[[], bool] = lambda: False
+) -> tuple[Precision, str]:
+    """Choose the precision on the CPU for `auto`.
+
+    Args:
+        core: the process's core.
+        model: the bundle.
+        bf16: whether the CPU is fast in bfloat16.
+        stopped: polled while measuring; True raises InterruptedRunError.
+
+    Returns:
+        int8, bf16 or fp32; and the reason in parentheses, '' for a bundle without an int8 graph.
+    """
+    from rtdeblur.backends import int8
+
+    floats: Precision = "bf16" if bf16 else "fp32"
+    measured = int8.of(core, model, bf16=bf16, stopped=stopped)
+    if measured is None:
+        return floats, ""
+    return "int8" if measured.is_better else floats, f" ({measured.compared_with(floats)})"
+
+
+def _check_precision(precision: Precision, cpu: ov.Core | None) -> None:
+    """Refuse a precision that the CPU, or another device, does not run."""
+    if cpu is None and precision == "bf16":
+        raise BackendError("openvino runs bf16 on the processor only; try --precision auto")
+    if cpu is not None and precision == "fp16":
+        raise BackendError("openvino runs bf16, fp32 or int8, not fp16; try --precision auto")
+    if cpu is not None and precision == "bf16" and not _has_bf16(cpu):
+        raise BackendError("this processor has no bfloat16 arithmetic; try --precision auto")
+
+
+def _has_bf16(core: ov.Core) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def is_fast_in_bf16(core: ov.Core) -> bool:
@@ -262,7 +297,7 @@ def is_fast_in_bf16(core: ov.Core) -> bool:
     virtual machine.
     """
     hampered = system.cpu_vendor() == "GenuineIntel" and "amx_bf16" not in (system.cpu_flags() or ())
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and not hampered
+    return _has_bf16(core) and not hampered
 
 
 def _check_names(graph: ov.Model, known: set[str]) -> None:

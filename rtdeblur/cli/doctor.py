@@ -27,6 +27,7 @@ _FEATURES = {
     "AVX-512 VNNI": "avx512_vnni",
     "AMX int8": "amx_int8",
 }
+_CPU_PRECISIONS = ("int8", "bf16", "fp32")
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "h264_nvenc", "hevc_nvenc")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "ffv1")
 _SECONDS = 0.3
@@ -105,12 +106,13 @@ def _processor() -> Iterator[Finding]:
 
 
 def _openvino() -> Iterator[Finding]:
-    from rtdeblur.backends.openvino import devices, runs_in_bf16
+    from rtdeblur.backends.openvino import auto_precision, core, devices, is_fast_in_bf16
+    from rtdeblur.model import DEFAULT_MODEL, Model
 
     for name, what in devices().items():
         yield Finding(f"--device {name}", True, what, needed=name == "cpu")
-    precision = "bf16" if runs_in_bf16() else "fp32 (this CPU has no fast bfloat16)"
-    yield Finding("--precision auto", True, precision)
+    chosen, why = auto_precision(core(), Model.load(DEFAULT_MODEL), bf16=is_fast_in_bf16(core()))
+    yield Finding("--precision auto", True, f"{chosen}{why}; or choose one of {', '.join(_CPU_PRECISIONS)}")
 
 
 def _gpu() -> Iterator[Finding]:

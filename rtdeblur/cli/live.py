@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, Request, seconds
+from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, Request, gate_option, seconds
 from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
+    from rtdeblur.blur_gate import Gate
     from rtdeblur.live.displays import Display
     from rtdeblur.live.outputs import LiveOutput
     from rtdeblur.live.restorer import LiveRestorer
@@ -48,6 +49,7 @@ class LiveRequest(Request):
     virtual_camera: str | None
     duration: float | None
     strength: float
+    gate: Gate
     list_cameras: bool
 
 
@@ -103,12 +105,15 @@ def _camera(request: LiveRequest) -> bool:
 
 
 def _restorer(request: LiveRequest) -> LiveRestorer:
+    from rtdeblur.blur_gate import with_gate
     from rtdeblur.live.ladder import bundled_candidates
     from rtdeblur.live.restorer import AUTO, LiveRestorer
     from rtdeblur.model import IDENTITY, Model, bundled_models
 
     def open_backend(name: str) -> Backend:
-        return request.open_backend(Model.load(name), mode="latency", stopped=lambda: restorer.stopped)
+        model = Model.load(name)
+        opened = request.open_backend(model, mode="latency", stopped=lambda: restorer.stopped)
+        return with_gate(opened, model, request.gate if model.has_graph else "off")
 
     choices = dict.fromkeys([request.model or AUTO, AUTO, *bundled_models(), IDENTITY])
     restorer = LiveRestorer([*choices], bundled_candidates(), open_backend, strength=request.strength)
@@ -229,6 +234,7 @@ _PARAMS: list[click.Parameter] = [
         help="auto: the best model and working resolution that keep up with the source.",
     ),
     STRENGTH,
+    gate_option("off"),  # a window, which has a graph of its own, would stall the picture once
     *SHARED,
     ENGINE_DIR,
     click.Option(

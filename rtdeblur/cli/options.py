@@ -341,8 +341,8 @@ DEVICE = click.Option(
 )  # fmt: skip
 PRECISION = _choice(
     "--precision", get_args(Precision),
-    "auto: fp16 on a GPU; on the CPU bfloat16 if that is fast there, else fp32. "
-    "int8 is faster on CPUs with VNNI.",
+    "auto: fp16 on a GPU; on the CPU the fastest of int8, bf16 and fp32, see `rtdeblur doctor`. "
+    "fp32 is exact.",
 )  # fmt: skip
 DROPOUT = click.Option(
     ["--dropout"], type=click.Choice(("paper", "off")),
@@ -382,10 +382,15 @@ class _GateType(click.ParamType[Any]):
         return [CompletionItem(word) for word in ("auto", "off")]
 
 
-GATE = click.Option(
-    ["--gate"], type=_GateType(), metavar="auto|off|0..1", default="auto", show_default=True,
-    help="Copy tiles that need no restoration; a number is the need from which a tile is restored.",
-)  # fmt: skip
+def gate_option(default: str) -> click.Option:
+    """The option --gate."""
+    return click.Option(
+        ["--gate"], type=_GateType(), metavar="auto|off|0..1", default=default, show_default=True,
+        help="Copy tiles that need no restoration; a number is the need from which a tile is restored.",
+    )  # fmt: skip
+
+
+GATE = gate_option("auto")
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -152,11 +152,14 @@ class FileRestorer:
         from rtdeblur.ranges import restore_range
 
         request = self._request
+
+        def open_at(seconds: float) -> FileReader:
+            return cast("FileReader", _open_reader(request, job, seconds)[0])
+
         with self._opened(job) as (reader, writer, backend, _):
             return restore_range(
-                part, job.output, key, reader, writer, backend, request.batch,
-                open_at=lambda seconds: _open_reader(request, job, seconds)[0], run=self._run,
-            )  # fmt: skip
+                part, job.output, key, reader, writer, backend, request.batch, open_at=open_at, run=self._run
+            )
 
     @contextmanager
     def _opened(self, job: Job) -> Iterator[tuple[FileReader, FileWriter, Backend, Way]]:

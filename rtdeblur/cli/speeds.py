@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
-from rtdeblur import files
-from rtdeblur.decode import DecodeError, from_json
+from rtdeblur import cache
 
-_MOST_BYTES = 1 << 20
-_MOST_MODELS = 1000
+_FILE = "speeds.json"
 
 
 @dataclass(frozen=True)
@@ -39,9 +34,7 @@ class Speed:
 
 def measured() -> dict[str, Speed]:
     """Return the speeds by sha256 of the model; {} if nothing was measured."""
-    with suppress(OSError, DecodeError):
-        return from_json(dict[str, Speed], files.read_own(_path(), _MOST_BYTES))
-    return {}
+    return cache.read(_FILE, Speed)
 
 
 def record(sha256: str, fps: float, size: tuple[int, int], where: str) -> None:
@@ -54,14 +47,4 @@ def record(sha256: str, fps: float, size: tuple[int, int], where: str) -> None:
         where: backend and device.
     """
     height, width = size
-    speeds = measured() | {sha256: Speed(round(fps, 3), width, height, where, date.today().isoformat())}
-    newest = dict(list(speeds.items())[-_MOST_MODELS:])
-    with suppress(OSError):
-        _path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_whole(_path(), json.dumps({key: asdict(speed) for key, speed in newest.items()}).encode())
-
-
-def _path() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("rtdeblur", appauthor=False) / "speeds.json"
+    cache.add(_FILE, sha256, Speed(round(fps, 3), width, height, where, date.today().isoformat()))

@@ -150,7 +150,7 @@ def checksum(frame: VideoFrame) -> int:
     facts = (frame.format.name, frame.width, frame.height, frame.duration, frame.interlaced_frame, *tags)
     total = zlib.crc32(repr(tuple(map(str, facts))).encode())
     for view in _views(frame, 4):
-        total = zlib.crc32(np.ascontiguousarray(view), total)
+        total = zlib.crc32(np.ascontiguousarray(view).data, total)
     entries: Any = frame.side_data
     for entry in entries:
         total = zlib.crc32(bytes(entry), zlib.crc32(str(entry.type).encode(), total))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,15 +10,6 @@ from brighten import Gpu, brighten
 from fake_gpu import FakeDriver
 
 from rtdeblur.model import Manifest, Model
-
-
-@pytest.fixture(scope="session", autouse=True)
-def parity_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keeps what passed the parity test out of the user's cache."""
-    folder = tmp_path_factory.mktemp("parity")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rtdeblur.backends.gate._folder", lambda: folder)
-        yield folder
 
 
 @pytest.fixture(scope="module")

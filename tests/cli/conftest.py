@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,6 @@ def write_clip(path: Path, *, frames: int = 10, video: bool = True) -> Path:
         container.mux(sound.encode(samples))
         container.mux(sound.encode(None))
     return path
-
-
-@pytest.fixture(scope="session", autouse=True)
-def speeds_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keeps speeds that tests measure out of the user's cache."""
-    path = tmp_path_factory.mktemp("cache") / "speeds.json"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rtdeblur.cli.speeds._path", lambda: path)
-        yield path
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import av
 import pytest
+from stream_servers import free_port
 
-from rtdeblur.cli import main
+from rtdeblur.cli import live, main
 
 
 def test_a_file_is_played_restored_and_recorded(
@@ -93,12 +95,27 @@ def test_duration_counts_from_the_first_picture(long_clip: Path, tmp_path: Path)
     assert 0.2 < last < 5
 
 
+def is_taken(port: int) -> bool:
+    """Whether a program listens on a UDP port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 @pytest.mark.needs_posix
 def test_a_second_signal_ends_it_at_once(
     program: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    with program("live", "udp://127.0.0.1:9", "--wait", "--no-window", "-o", tmp_path / "out.mkv") as process:
-        time.sleep(2)
+    port = free_port(socket.SOCK_DGRAM)
+    source = f"udp://127.0.0.1:{port}"
+    with program("live", source, "--wait", "--no-window", "-o", tmp_path / "out.mkv") as process:
+        deadline = time.monotonic() + 60
+        while not is_taken(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
@@ -125,3 +142,16 @@ def test_the_page_address_is_printed_even_with_quiet(clip: Path, capfd: pytest.C
     pytest.importorskip("aiohttp")
     assert main(["live", str(clip), "--no-window", "--web", "0.0.0.0:0", "-q"]) == 0
     assert "?token=" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "gated"), [([], ""), (["--gate", "auto"], "gate 0."), (["--gate", "1"], "gate 1")]
+)
+def test_a_gate_is_used_on_request(words: list[str], gated: str) -> None:
+    params = live.command.make_context("live", ["clip.mp4", "--model", "fast", *words]).params
+    restorer = live._restorer(live.LiveRequest.of(**params))
+    description = restorer._backend("fast").description
+    assert gated in description
+    assert ("gate" in description) == bool(gated)
+    assert "gate" not in restorer._backend("identity").description
+    restorer.close()

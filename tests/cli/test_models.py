@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import rtdeblur.model
+from rtdeblur import cache
 from rtdeblur.cli import main
 
 
@@ -183,7 +184,7 @@ def test_a_bundled_model_is_not_shadowed(own: Path, good: Path) -> None:
     assert rtdeblur.model.Model.load("fast").path.parent != own
 
 
-def test_a_measured_speed_is_listed(capfd: pytest.CaptureFixture[str], speeds_file: Path) -> None:
+def test_a_measured_speed_is_listed(capfd: pytest.CaptureFixture[str]) -> None:
     sizes = ["--size", "64x48", "--size", "96x64"]
     assert main(["bench", *sizes, "--frames", "0", "--seconds", "0", "--backend", "openvino"]) == 0
     capfd.readouterr()
@@ -193,6 +194,6 @@ def test_a_measured_speed_is_listed(capfd: pytest.CaptureFixture[str], speeds_fi
         capfd.readouterr().out,
         re.MULTILINE,
     )
-    speeds_file.write_bytes(b'{"a": {"fps": "x"}}')
+    (cache.folder() / "speeds.json").write_bytes(b'{"a": {"fps": "x"}}')
     assert main(["models"]) == 0
     assert "speed here" not in capfd.readouterr().out

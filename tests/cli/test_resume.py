@@ -114,6 +114,19 @@ def test_rewording_a_backends_description_keeps_unfinished_work(
 
 
 @pytest.mark.needs_posix
+def test_auto_does_not_continue_in_another_precision(clip: Path, tmp_path: Path) -> None:
+    """As after an update, or with a cache that was lost."""
+    target, words = tmp_path / "out.mkv", ("-q", "--model", "fast", "--resume")
+    killed = run(SECOND_SEGMENT, clip, "-o", target, *words, "--precision", "fp32")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    refused = run(0, clip, "-o", target, *words)
+    assert refused.returncode == 2
+    assert "belongs to another job (precision was fp32, is int8); use the same options" in refused.stderr
+    done = run(0, clip, "-o", target, *words, "--precision", "fp32")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.needs_posix
 def test_y_discards_unfinished_work(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     words = (clip, "-o", target, "--model", "identity", "-y")

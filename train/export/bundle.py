@@ -266,8 +266,14 @@ def strips(generator: Generator) -> list[Feed]:
     return [to_feed(generator, rng.integers(0, 256, (*size, 3), np.uint8)) for size in STRIPS]
 
 
-def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None) -> Feed:
-    """Return the video graph's inputs for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout seed 0."""
+def to_feed(generator: Generator | None, picture: Picture, colour: Colour | None = None) -> Feed:
+    """Return the video graph's inputs for an (H, W, 3) uint8 RGB picture as 4:4:4; dropout seed 0.
+
+    Args:
+        generator: the graph's; None for one without dropout.
+        picture: the picture.
+        colour: meaning of the planes; by default that of HD video.
+    """
     colour = colour or Colour()
     matrix = colour.rgb_to_yuv()
     yuv = picture / 255 @ matrix[:, :3].T + matrix[:, 3]
@@ -275,7 +281,7 @@ def to_feed(generator: Generator, picture: Picture, colour: Colour | None = None
     peak = np.array([colour.peak], np.float32)
     values = [*(plane[None, None] for plane in planes), colour.yuv_to_rgb(), matrix, peak]
     feed: Feed = dict(zip(INPUTS, values, strict=True))
-    if generator.sites:
+    if generator is not None and generator.sites:
         feed |= dict(zip(DROPOUT_INPUTS, generator.sites.draw(0, *picture.shape[:2]), strict=True))
     return feed
 

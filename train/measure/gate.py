@@ -26,6 +26,7 @@ from rtdeblur.need import features_of, need_of, quadratic, tile_edges
 from train.data.blur import MotionBlur
 from train.data.pictures import Picture, find_pairs, list_pictures, read_picture
 from train.errors import DataError
+from train.measure.evaluate import psnr
 from train.measure.suite import KEPT_CLIP, Suite
 
 VISIBLE = 3.0
@@ -95,7 +96,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
         DataError: no folder is given, or one has no pictures.
     """
     sets: dict[str, list[Tiles]] = defaultdict(list)
-    with rtdeblur.Deblurrer(model=model, gate="off") as deblurrer:
+    with rtdeblur.Deblurrer(model=model, precision="fp32", gate="off") as deblurrer:
         for name, blurred, sharp in _examples(pairs, photos, every):
             sets[name].append(measured(blurred, sharp, deblurrer.restore))
     if not sets:
@@ -137,21 +138,19 @@ def check(model: Path, suite: Path) -> Iterator[tuple[str, float, float, float]]
         set, mean PSNR without the gate and with it, and the share of tiles restored.
     """
     sets = Suite(suite).sets
-    with rtdeblur.Deblurrer(model=model, gate="off") as whole, rtdeblur.Deblurrer(model=model) as gated:
+    with (
+        rtdeblur.Deblurrer(model=model, precision="fp32", gate="off") as whole,
+        rtdeblur.Deblurrer(model=model, precision="fp32") as gated,
+    ):
         for name, sources in sets.items():
             scores = []
             tiles, restored = gated.tiles, gated.restored_tiles
             for source in sources:
                 blurred, sharp = source()
-                scores.append([_psnr(each.restore(blurred), sharp) for each in (whole, gated)])
+                scores.append([psnr(each.restore(blurred), sharp) for each in (whole, gated)])
             share = (gated.restored_tiles - restored) / max(1, gated.tiles - tiles)
             without, with_gate = np.mean(scores, axis=0)
             yield name, float(without), float(with_gate), share
-
-
-def _psnr(picture: Picture, truth: Picture) -> float:
-    error = float(np.square(picture.astype(np.float64) - truth).mean())
-    return float(10 * np.log10(255**2 / error)) if error else 99.0
 
 
 def _examples(

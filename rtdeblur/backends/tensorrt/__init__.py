@@ -87,7 +87,7 @@ class TensorRTBackend(Backend):
 
         Args:
             model: either variant of a bundle.
-            precision: precision of the graph (see `Model.variant`); not int8.
+            precision: precision of the graph (see `Model.variant`); not bf16 or int8.
             slots: batches in flight.
             dropout: the stream's mask.
             options: where engines are kept, and callbacks for notices and progress.
@@ -96,11 +96,11 @@ class TensorRTBackend(Backend):
         Raises:
             DependencyError: a package is missing.
             CudaError: no GPU or no driver.
-            EngineError: the flavour fails to load, does not list the GPU, or the precision is int8.
+            EngineError: the flavour fails to load, does not list the GPU, or the precision is bf16 or int8.
             ModelError: the bundle has no graph of that precision.
         """
-        if precision == "int8":
-            raise EngineError("tensorrt runs fp16 or fp32, not int8", "try --precision auto")
+        if precision in ("bf16", "int8"):
+            raise EngineError(f"tensorrt runs fp16 or fp32, not {precision}", "try --precision auto")
         driver = open_driver(options.driver)
         try:
             capability = driver.device.compute_capability

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from rtdeblur import files
+from rtdeblur import cache, files
 from rtdeblur.backends.tensorrt.sidecar import read_sidecar, sidecar_of
 from rtdeblur.backends.tensorrt.spec import EngineSpec
 from rtdeblur.errors import EngineError, InterruptedRunError
@@ -77,13 +77,11 @@ class Entry:
 
 
 def default_folder() -> Path:
-    """Return the folder set by RTDEBLUR_ENGINE_DIR, else the user's cache."""
+    """Return the folder set by RTDEBLUR_ENGINE_DIR, else `engines` in the user's cache."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         return Path(named).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("rtdeblur", appauthor=False) / "engines"
+    return cache.folder() / "engines"
 
 
 class EngineCache:
