@@ -76,11 +76,7 @@ class Nodes:
     """
 
     def __init__(self, number: int) -> None:
-        os.environ |= {
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "300",
-            "RAY_worker_niceness": "0",
-        }
+        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
         from ray.cluster_utils import Cluster
 
         self._cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -103,6 +99,9 @@ class Nodes:
         self._cluster.shutdown()
 
     def _add(self) -> Any:
+        for _ in range(4):  # Ray gives up after 30 s, which a busy machine may need
+            with suppress(Exception):
+                return self._cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
         return self._cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
 
 

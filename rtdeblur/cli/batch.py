@@ -82,17 +82,16 @@ class _Batch:
 
     Args:
         cluster: the nodes.
-        planned: the files.
         request: options.
-        long: jobs to be divided into ranges.
+        looked: what to do with each file.
     """
 
-    def __init__(self, cluster: Cluster, planned: Plan, request: DeblurRequest, long: Iterable[Job]) -> None:
+    def __init__(self, cluster: Cluster, request: DeblurRequest, looked: Iterable[_Planned]) -> None:
         self._cluster, self._request = cluster, request
-        divided = list(long)
-        surveys = [_Task(job, "survey") for job in divided]
-        rest = [_Task(job, "whole") for job in planned.jobs if job not in divided]
-        self._tasks = deque(surveys + rest)  # the longest first
+        longest_first = sorted(looked, key=lambda each: -(each.frames or 0))
+        self._tasks = deque(
+            _Task(each.job, "survey" if each.how == "ranges" else "whole") for each in longest_first
+        )
         self._running: dict[Any, _Task] = {}
         self._long: dict[Job, _LongFile] = {}
         self._joining: dict[Job, _LongFile] = {}
@@ -310,11 +309,17 @@ def _look(jobs: tuple[Job, ...], request: DeblurRequest, split: int, slots: int)
             frames = estimated_frames(job.input, max_pixels=request.max_pixels)
         except (RtdeblurError, OSError):  # its task reports it
             frames = None
-        is_long = request.is_whole and slots > 1 and 0 < split < (frames or 0)
-        return _Planned(job, frames, "ranges" if is_long else "whole")
+        return _Planned(job, frames, "whole")
 
     with ThreadPoolExecutor(8) as pool:  # the storage may be far away
-        return list(pool.map(look, jobs))
+        looked = list(pool.map(look, jobs))
+    # Dividing a file costs two more decodings. It pays only if the others would wait for that file.
+    share = sum(each.frames or 0 for each in looked) / (2 * slots)
+    may_divide = request.is_whole and slots > 1 and split
+    return [
+        replace(each, how="ranges") if may_divide and (each.frames or 0) > max(split, share) else each
+        for each in looked
+    ]
 
 
 def _plan_as_text(looked: list[_Planned], planned: Plan, cluster: Cluster, as_json: bool) -> str:
@@ -477,7 +482,7 @@ def _run(
 ) -> None:
     """Restore all files; append their outcomes, in the end in the order of the plan."""
     watch = _Watch(looked)
-    batch = _Batch(cluster, planned, request, [each.job for each in looked if each.how == "ranges"])
+    batch = _Batch(cluster, request, looked)
     try:
         with _shown(watch, quiet=request.quiet) as show:
             for outcome in batch.outcomes():

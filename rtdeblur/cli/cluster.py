@@ -50,7 +50,6 @@ _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "SVT_LOG": "1"}
 _OF_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # else it reports every start
     "RAY_worker_niceness": "0",  # as if the program ran by itself
-    "RAY_raylet_start_wait_time_s": "120",
 }
 _STORE_BYTES = 256 << 20
 """Memory for objects on a local node; those here are small."""
