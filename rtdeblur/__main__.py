@@ -1,7 +1,5 @@
 """`python -m rtdeblur`: the same as the command `rtdeblur`."""
 
-import sys
+from rtdeblur.cli import program
 
-from rtdeblur.cli import main
-
-sys.exit(main())
+program()

@@ -80,10 +80,19 @@ class BlurGate(BackendWrapper):
         """The inner backend's fingerprint, plus the threshold."""
         return {**super().fingerprint, "gate": f"{self.threshold:g}"}
 
+    @property
+    def memory(self) -> object:
+        """The tiles restored in the previous frame."""
+        return self._previous
+
     def begin(self) -> None:
         """Forget the previous frames."""
         self._previous = None
         super().begin()
+
+    def recall(self, memory: object) -> None:
+        """Remember the tiles restored in the previous frame."""
+        self._previous = cast("Mask | None", memory)
 
     def observe(self, batch: FrameBatch) -> None:
         """Take decisions about frames without restoring them."""

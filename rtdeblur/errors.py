@@ -2,7 +2,8 @@
 
 RtdeblurError
 ├── UsageError           the request is invalid
-│   └── FinishedError    the run to resume has already finished
+│   ├── FinishedError    the run to resume has already finished
+│   └── LockedError      another process is writing the output
 ├── InputError           the input cannot be read or contains no video
 │   ├── NoVideoError     it can be read, but contains no video
 │   └── GpuDecodingError the GPU cannot decode it
@@ -42,6 +43,10 @@ class UsageError(RtdeblurError):
 
 class FinishedError(UsageError):
     """What should be resumed is done."""
+
+
+class LockedError(UsageError):
+    """Another process is writing the output."""
 
 
 class InputError(RtdeblurError):

@@ -97,6 +97,7 @@ class Pipeline:
         batch_size: frames per batch, fewer at the end, or if size or colour change; None for what suits the
             backend.
         on_progress: called after each batch has been written.
+        memory: the backend's memory before the first frame (`Backend.memory`); None at the start of a video.
     """
 
     def __init__(
@@ -107,13 +108,14 @@ class Pipeline:
         *,
         batch_size: int | None = 1,
         on_progress: Progress | None = None,
+        memory: object = None,
     ) -> None:
         if batch_size is None:
             batch_size = backend.batch
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         self._source, self._backend, self._sink = source, backend, sink
-        self._batch_size, self._on_progress = batch_size, on_progress
+        self._batch_size, self._on_progress, self._memory = batch_size, on_progress, memory
         self._decoded: queue.Queue[_Item] = queue.Queue(QUEUE_BATCHES)
         self._restored: queue.Queue[_Item] = queue.Queue(QUEUE_BATCHES)
         self._stop = threading.Event()
@@ -147,6 +149,7 @@ class Pipeline:
         began, unrestored = time.perf_counter(), backend.unrestored
         tiles, restored_tiles = backend.tiles, backend.restored_tiles
         backend.begin()
+        backend.recall(self._memory)
         decode, infer = (
             threading.Thread(target=self._guard, args=stage, name=f"rtdeblur-{name}", daemon=True)
             for name, stage in (

@@ -175,8 +175,8 @@ def _canvas(height: int, width: int) -> NDArray[np.float32]:
 
 
 def _code(light: NDArray[np.float32]) -> NDArray[np.uint8]:
-    picture: NDArray[np.uint8] = np.rint(255 * light ** (1 / 2.2)).astype(np.uint8)
-    return picture
+    code: NDArray[np.uint8] = np.rint(255 * light ** (1 / 2.2)).astype(np.uint8)
+    return code
 
 
 def _encoder(path: Path, height: int, width: int) -> subprocess.Popen[bytes]:

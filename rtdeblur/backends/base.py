@@ -58,8 +58,17 @@ class Backend(Protocol):
     takes_device_frames: bool = False
     """Whether `submit_device` is supported."""
 
+    @property
+    def memory(self) -> object:
+        """What decisions about later frames depend on, for `recall`; None if they depend on nothing."""
+        return None
+
     def begin(self) -> None:
         """Start another stream: forget what decisions about the frames so far depend on."""
+        return
+
+    def recall(self, memory: object) -> None:
+        """Continue a stream in the middle, with the `memory` of a run that reached this frame."""
         return
 
     def observe(self, batch: FrameBatch) -> None:
@@ -113,9 +122,18 @@ class BackendWrapper(Backend):
         """Frames (for a gate, also windows) that the inner backend left unrestored."""
         return self._inner.unrestored
 
+    @property
+    def memory(self) -> object:
+        """The inner backend's memory."""
+        return self._inner.memory
+
     def begin(self) -> None:
         """Start another stream."""
         self._inner.begin()
+
+    def recall(self, memory: object) -> None:
+        """Continue a stream in the middle."""
+        self._inner.recall(memory)
 
     def observe(self, batch: FrameBatch) -> None:
         """Pass frames that need not be restored to the inner backend."""

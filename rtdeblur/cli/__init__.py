@@ -10,8 +10,9 @@ import _signal  # type: ignore[import-not-found]  # the core of `signal`, withou
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -34,3 +35,11 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         if args is not None:  # the process goes on
             _signal.signal(_signal.SIGINT, earlier)
+
+
+def program() -> NoReturn:
+    """Run the command line of this process, and end the process with its exit code."""
+    code = main()
+    from rtdeblur.cli.process import leave
+
+    leave(code)

@@ -46,7 +46,8 @@ def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
             yield Skipped(job, error) if skip else Failure(job, error)
 
 
-def _tell(outcome: Outcome) -> None:
+def tell(outcome: Outcome) -> None:
+    """Print the outcome of a file."""
     if isinstance(outcome, Interrupted):
         say("warning" if outcome.kept else "info", outcome.as_line())
     elif isinstance(outcome, Skipped):
@@ -61,7 +62,8 @@ def _tell(outcome: Outcome) -> None:
         say("info", outcome.as_line())
 
 
-def _skipped(paths: tuple[Path, ...]) -> str:
+def skipped_line(paths: tuple[Path, ...]) -> str:
+    """Name what the folders contain besides videos."""
     names = ", ".join(str(path) for path in paths[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     hint = "; --recursive includes subfolders" if any(path.is_dir() for path in paths) else ""
@@ -78,7 +80,7 @@ def _command(**words: Any) -> None:
         Plan((sequence,)) if sequence else plan(inputs, request.output, request.format, request.recursive)
     )
     if planned.skipped:
-        say("info", _skipped(planned.skipped))
+        say("info", skipped_line(planned.skipped))
     if request.output is None and len(planned.jobs) == 1:
         say("info", f"writing {planned.jobs[0].output}")
     outcomes: list[Outcome] = []
@@ -92,14 +94,14 @@ def _command(**words: Any) -> None:
     def abandon() -> None:
         if len(outcomes) < len(planned.jobs):
             outcomes.append(Interrupted(planned.jobs[len(outcomes)], restorer.kept))
-            _tell(outcomes[-1])
+            tell(outcomes[-1])
         summarise()
 
     with closing(FileRestorer(request)) as restorer, abandoning(abandon):
         try:
             for outcome in _outcomes(restorer, planned):
                 outcomes.append(outcome)
-                _tell(outcome)
+                tell(outcome)
         finally:
             summarise()
     if any(type(outcome) is Failure for outcome in outcomes):

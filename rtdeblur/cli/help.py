@@ -10,8 +10,8 @@ from rtdeblur.cli.options import EVERYDAY, MODEL, SECTIONS
 from rtdeblur.cli.report import echo
 
 COMMANDS = (
-    "preview", "compare", "live", "verify", "models", "doctor", "bench", "build", "engines", "config",
-    "completion",
+    "preview", "compare", "batch", "live", "verify", "models", "doctor", "bench", "build", "engines",
+    "config", "completion",
 )  # fmt: skip
 """Names of the commands, in the order shown by help."""
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import click
 
@@ -35,18 +36,28 @@ def run(args: Sequence[str] | None) -> int:
         try:
             with handling(stop):
                 code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
-                code = code or _flush()
-            return _leave(code) if _runs("rtdeblur-build") else code
+                return code or _flush()
         except Stopped as stopped:
             abandon_unfinished()
-            return _leave(stopped.exit_code)
+            return stopped.exit_code
         except Exception as error:
             # Libraries may swallow an exception raised by a signal handler, and fail in their own way
             # instead.
             if not received:
                 return _fail(error)
             abandon_unfinished()
-            return _leave(128 + received[0])
+            return 128 + received[0]
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without waiting for threads that are blocked: an abandoned build, a silent source.
+
+    As Python shuts down, it ends such a thread inside the library that it is in, which can crash. The output
+    has been flushed.
+    """
+    if threading.active_count() > 1:
+        os._exit(code)
+    sys.exit(code)
 
 
 _FOR_LIBRARIES = {
@@ -108,15 +119,3 @@ def _fail(error: Exception) -> int:
         return 1
     mute(sys.stdout)
     return 1
-
-
-def _leave(exit_code: int) -> int:
-    """End without waiting for a stage blocked on a silent pipe, or for an abandoned build."""
-    if _runs("rtdeblur-"):
-        os._exit(exit_code)
-    return exit_code
-
-
-def _runs(name: str) -> bool:
-    """Whether a thread with such a name prefix is running."""
-    return any(thread.name.startswith(name) for thread in threading.enumerate())

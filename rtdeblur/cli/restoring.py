@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from rtdeblur.media.writer import FileWriter
     from rtdeblur.model import Model
     from rtdeblur.pipeline import Pipeline, PipelineStats
-
+    from rtdeblur.ranges import Survey
 
 _WITHOUT_EFFECT = {
     "inputs", "output", "format", "recursive", "overwrite", "engine_dir", "resume", "strict", "max_pixels",
@@ -96,22 +98,27 @@ class FileRestorer:
             restored = self._result(job, stats, writer.encoding.codec, writer.warnings, damage)
             return replace(restored, decoder=reader.source.device, resumed=done, is_whole=request.is_whole)
 
-    @contextmanager
-    def _open_writer(self, job: Job, reader: FileReader | SequenceReader) -> Iterator[FileWriter]:
+    def _writer(
+        self, output: Path, reader: FileReader | SequenceReader, *, resume: bool | None
+    ) -> FileWriter:
         from rtdeblur.media.writer import FileWriter
 
         request = self._request
-        writer = FileWriter(
+        return FileWriter(
             reader,
-            job.output,
+            output,
             codec=request.codec,
             crf=request.crf,
             preset=request.preset,
             quality=request.quality,
             overwrite=request.overwrite,
             format_name=request.format,
-            resume=request.resume,
+            resume=resume,
         )
+
+    @contextmanager
+    def _open_writer(self, job: Job, reader: FileReader | SequenceReader) -> Iterator[FileWriter]:
+        writer = self._writer(job.output, reader, resume=self._request.resume)
 
         def abandon() -> None:
             writer.abandon()
@@ -129,6 +136,62 @@ class FileRestorer:
                 writer.close()
                 if writer.kept and not self.kept:
                     say("warning", f"{job.output}: {kept_line(writer.kept)}")
+
+    def survey(self, job: Job) -> tuple[dict[str, str], Survey] | None:
+        """Decode a video once; return its job's identity and its frames, or None if it cannot be divided."""
+        from rtdeblur.ranges import survey
+
+        with self._opened(job) as (reader, writer, backend, way):
+            if way.obstacle is None:  # frames in GPU memory have no checksum
+                return None
+            identity = writer.identity(_restoration(self._request, self._load_model(), backend, way))
+            return identity, survey(reader, writer, backend, self._request.batch)
+
+    def restore_range(self, job: Job, part: Survey, key: str) -> PipelineStats | None:
+        """Restore the unfinished segments of a surveyed range; return None if there are none."""
+        from rtdeblur.ranges import restore_range
+
+        request = self._request
+
+        def open_at(seconds: float) -> FileReader:
+            return cast("FileReader", _open_reader(request, job, seconds)[0])
+
+        with self._opened(job) as (reader, writer, backend, _):
+            return restore_range(
+                part, job.output, key, reader, writer, backend, request.batch, open_at=open_at, run=self._run
+            )
+
+    @contextmanager
+    def _opened(self, job: Job) -> Iterator[tuple[FileReader, FileWriter, Backend, Way]]:
+        """Open everything that a range of a video needs, with a writer whose file is thrown away."""
+        from rtdeblur.gpu_path import connect
+        from rtdeblur.media.reader import FileReader
+
+        with ExitStack() as stack:
+            reader, obstacle = _open_reader(self._request, job)
+            stack.enter_context(reader)
+            assert isinstance(reader, FileReader)
+            backend = self._open_backend(self._load_model())
+            # Removed while the writer has it open, so that a killed process leaves nothing.
+            with TemporaryDirectory(prefix="rtdeblur-", ignore_cleanup_errors=True) as scratch:
+                writer = self._writer(Path(scratch) / job.output.name, reader, resume=None)
+            stack.enter_context(writer)
+            yield reader, writer, backend, connect(reader, backend, writer, obstacle)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Describe everything about this machine that affects the bytes of an output."""
+        import rtdeblur
+        from rtdeblur import system
+        from rtdeblur.ffmpeg.container import library_version
+
+        model = self._load_model()
+        return {
+            "rtdeblur": rtdeblur.__version__,
+            "av": library_version(),
+            "processor": system.cpu_name(),
+            "processor cores": str(system.usable_cores()),
+            **_runtime(model, self._open_backend(model)),
+        }
 
     def _restore_photo(self, job: Job, title: str) -> Result:
         from rtdeblur.ffmpeg.damage import Damage
@@ -235,7 +298,10 @@ class FileRestorer:
         say("detail", details)
 
 
-def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | SequenceReader, Obstacle | None]:
+def _open_reader(
+    request: DeblurRequest, job: Job, begin: float | None = None
+) -> tuple[FileReader | SequenceReader, Obstacle | None]:
+    """Open an input, or its rest from a time in seconds after its start."""
     from rtdeblur.gpu_path import Wanted, obstacle_of, open_reader
 
     if is_sequence_job(job):
@@ -246,7 +312,7 @@ def _open_reader(request: DeblurRequest, job: Job) -> tuple[FileReader | Sequenc
     # A pipe may block before its first bytes; there is nothing to clean up yet, so signals may kill the
     # process.
     with nullcontext() if job.input.is_file() and job.input != STANDARD else dying():
-        start, duration = request.part(job.input)
+        start, duration = request.part(job.input) if begin is None else (begin, None)
         return open_reader(
             job.input,
             Wanted(
@@ -271,15 +337,14 @@ def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Wa
     The backend's actual choices replace options that left the choice to it.
     """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
+    return {**decided, **_runtime(model, backend), "memory": "host" if way.obstacle else "device"}
+
+
+def _runtime(model: Model, backend: Backend) -> dict[str, str]:
+    """Describe what restores the pictures."""
     modules = [name for name in _RUNTIMES.get(backend.name, ()) if name in sys.modules]
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in modules]
-    return {
-        **decided,
-        **backend.fingerprint,
-        "model": model.manifest.sha256,
-        "runtime": ", ".join(runtimes),
-        "memory": "host" if way.obstacle else "device",
-    }
+    return {**backend.fingerprint, "model": model.manifest.sha256, "runtime": ", ".join(runtimes)}
 
 
 def _unrestored(stats: PipelineStats) -> Iterator[str]:

@@ -134,17 +134,19 @@ class Interrupted:
 
     Attributes:
         job: input and output.
-        kept: finished frames that --resume continues from.
+        kept: finished frames that another run continues from.
+        advice: how to continue.
     """
 
     job: Job
     kept: int
+    advice: str = "continue with --resume"
 
     def as_line(self) -> str:
         """Format one line for people."""
         if not self.kept:
             return f"{self.job.output}: stopped; nothing was kept"
-        return f"{self.job.output}: stopped; {kept_line(self.kept)}"
+        return f"{self.job.output}: stopped; {kept_line(self.kept, self.advice)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON object for programs."""
@@ -155,25 +157,27 @@ class Interrupted:
 Outcome = Result | Failure | Interrupted
 
 
-def kept_line(frames: int) -> str:
+def kept_line(frames: int, advice: str = "continue with --resume") -> str:
     """Say how to continue an unfinished run."""
-    return f"{frames} frames are done and kept; continue with --resume, or start over with -y"
+    return f"{frames} frames are done and kept; {advice}, or start over with -y"
 
 
 def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     """Return one file's result, or all results with their counts."""
-    if not plan.many:
-        return json.dumps(outcomes[0].as_dict(), indent=2)
+    return json.dumps(as_dict(plan, outcomes) if plan.many else outcomes[0].as_dict(), indent=2)
+
+
+def as_dict(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return all results with their counts."""
     restored, failed, skipped, interrupted = _sorted(outcomes)
-    summary = {
+    return {
         "files": [o.as_dict() for o in outcomes if not isinstance(o, Skipped | Interrupted)],
         "restored": len(restored),
         "failed": len(failed),
         "interrupted": [str(outcome.job.input) for outcome in interrupted],
-        "not_begun": [str(job.input) for job in plan.jobs[len(outcomes) :]],
+        "not_begun": [str(job.input) for job in _not_begun(plan, outcomes)],
         "skipped": [str(path) for path in (*plan.skipped, *(outcome.job.input for outcome in skipped))],
     }
-    return json.dumps(summary, indent=2)
 
 
 def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
@@ -183,10 +187,15 @@ def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         "failed": len(failed),
         "skipped": len(plan.skipped) + len(skipped),
         "interrupted": len(interrupted),
-        "not started": len(plan.jobs) - len(outcomes),
+        "not started": len(_not_begun(plan, outcomes)),
     }
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
     return f"{len(restored)} of {len(plan.jobs) - len(skipped)} videos restored{rest}"
+
+
+def _not_begun(plan: Plan, outcomes: Sequence[Outcome]) -> list[Job]:
+    begun = {outcome.job for outcome in outcomes}
+    return [job for job in plan.jobs if job not in begun]
 
 
 def _sorted(

@@ -27,7 +27,7 @@ VARIABLE = "RTDEBLUR_CONFIG"
 _MOST_BYTES = 1 << 20
 _OF_ONE_RUN = {
     "input", "output", "overwrite", "resume", "start", "end", "duration", "frames", "json", "help",
-    "help-all", "version",
+    "help-all", "version", "dry-run",
 }  # fmt: skip
 """Options that make sense only for a single run."""
 

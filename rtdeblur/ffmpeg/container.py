@@ -261,6 +261,11 @@ def open_output(
     return container
 
 
+def library_version() -> str:
+    """Return the versions of PyAV and FFmpeg."""
+    return f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+
+
 def name_of(container: Container) -> str:
     """Return the name by which a container was opened: FFmpeg's, or a key of `VARIANTS`."""
     muxer, options = container.format.name, container.container_options.items()

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from typing import Any
 
 import numpy as np
@@ -130,13 +131,30 @@ def plane_views(frame: VideoFrame) -> tuple[Plane, ...]:
         uint16 above 8 bits.
         Writing to them writes to the frame.
     """
+    return _views(frame, 3)
+
+
+def _views(frame: VideoFrame, most: int) -> tuple[Plane, ...]:
     dtype: Any = np.uint8 if depth_of(frame.format) == 8 else "<u2"
     views: list[Plane] = []
-    for plane in frame.planes[:3]:
+    for plane in frame.planes[:most]:
         rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)[:, : plane.width]
         # The buffer of a bottom-up picture starts at its last row.
         views.append(rows if plane.line_size > 0 else rows[::-1])
     return tuple(views)
+
+
+def checksum(frame: VideoFrame) -> int:
+    """Return a CRC-32 of all that an encoder reads of a planar frame, except its timestamp."""
+    tags = (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
+    facts = (frame.format.name, frame.width, frame.height, frame.duration, frame.interlaced_frame, *tags)
+    total = zlib.crc32(repr(tuple(map(str, facts))).encode())
+    for view in _views(frame, 4):
+        total = zlib.crc32(np.ascontiguousarray(view).data, total)
+    entries: Any = frame.side_data
+    for entry in entries:
+        total = zlib.crc32(bytes(entry), zlib.crc32(str(entry.type).encode(), total))
+    return total
 
 
 def planes_of(frame: VideoFrame) -> Planes:

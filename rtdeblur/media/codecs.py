@@ -30,6 +30,7 @@ from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_l
 from av.codec.context import CodecContext
 from av.error import FFmpegError
 from av.sidedata.sidedata import Type
+from av.video import VideoFrame
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorTrc
@@ -146,6 +147,8 @@ def _accepted(
         encodings.insert(0, replace(encodings[0], pix_fmt="nv12", device="cuda"))
     for encoding in encodings:
         refused = refusal(format_name, partial(encoding.add_to, source=source))
+        if refused is None and traits.formats and not _is_read_back(encoding, format_name, source):
+            refused = f"readers do not recognise {encoding.pix_fmt} in it"
         if refused is None:
             return encoding
         problem = problem or refused
@@ -153,6 +156,22 @@ def _accepted(
     asked = " and ".join(f"{k} {v}" for k, v in (("crf", crf), ("preset", preset)) if v is not None)
     hint = f"leave out {asked}" if asked else "try another codec or container"
     raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; {hint}")
+
+
+def _is_read_back(encoding: Encoding, format_name: str, source: SourceInfo) -> bool:
+    """Whether readers of a container find out the pixel format of an encoding without a header."""
+    file = BytesIO()
+    try:
+        with open_output(file, format_name) as container:
+            stream, context = encoding.add_to(container, source)
+            frame = VideoFrame(context.width, context.height, encoding.pix_fmt)
+            frame.pts, frame.time_base = 0, context.time_base
+            container.mux([*stream.encode(frame), *stream.encode()])
+        file.seek(0)
+        with av.open(file, "r") as written:
+            return next(written.decode(video=0)).format.name == encoding.pix_fmt
+    except (FFmpegError, ValueError, StopIteration, IndexError):
+        return False
 
 
 def losses(encoding: Encoding, source: SourceInfo) -> list[str]:
@@ -351,7 +370,7 @@ def _display(values: tuple[float, ...]) -> str:
 
 def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]:
     """Rank an encoder's pixel formats for a source as FFmpeg does, each with its losses."""
-    formats = encoder.video_formats or [source]
+    formats = encoder.video_formats or [source, *map(VideoFormat, traits_of(encoder.name).formats)]
     offered = [f.name for f in formats if _is_candidate(f, source)]
     if not offered:  # GIF has only RGB of few bits
         offered = [f.name for f in formats if f.components and not f.has_palette and len(f.components) == 3]

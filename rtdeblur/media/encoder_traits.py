@@ -79,6 +79,8 @@ class EncoderTraits:
         tags: codec tag (FourCC) by FFmpeg's name of the container.
         aliases: common names, in lower case.
         sizes: the only supported size, (width, height), per frame rate; empty if any.
+        formats: pixel formats to try after the source's, for an encoder that takes any and writes no header,
+            so that a container must know the format; empty for other encoders.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -92,8 +94,14 @@ class EncoderTraits:
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     sizes: Mapping[Fraction, tuple[int, int]] = field(default_factory=dict)
+    formats: tuple[str, ...] = ()
 
 
+_RAW_FORMATS = (
+    "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p16le",
+    "yuv422p16le", "yuv444p16le", "uyvy422", "yuyv422", "gray", "gray16le", "rgb24", "bgr24", "rgba",
+    "bgra", "argb", "rgb48le", "rgb48be",
+)  # fmt: skip
 NVENC = "h264_nvenc"
 _NVENC_OPTIONS = {
     "preset": "p4",
@@ -183,6 +191,7 @@ ENCODERS: dict[str, EncoderTraits] = {
     "dvvideo": EncoderTraits(
         aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
     ),
+    "rawvideo": EncoderTraits(formats=_RAW_FORMATS),
     "ffv1": EncoderTraits(
         options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
         writes_aspect_ratio=False,

@@ -1,4 +1,4 @@
-"""Conversion of a range of frames to times."""
+"""Frames of a file before it is read: their number, and the times of a range of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from rtdeblur.ffmpeg.container import MAX_PIXELS, is_seekable, main_video, open_
 from rtdeblur.ffmpeg.damage import Damage
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.media.demux import Demuxer
+
+
+def estimated_frames(path: Path, *, max_pixels: int = MAX_PIXELS) -> int | None:
+    """Return the number of frames that a container states or implies; None if unknown.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with open_input(path, max_pixels) as container:
+        video = main_video(container, path, max_pixels)
+        rate = video.average_rate or video.guessed_rate
+        if video.frames or container.duration is None or not rate:
+            return video.frames or None
+        return round(Fraction(container.duration, 1_000_000) * Fraction(rate))
 
 
 def part_of_frames(

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
-import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError, PatchWelcomeError
@@ -23,13 +22,14 @@ from av.video.stream import VideoStream
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import ClosedPipeError, OutputError
 from rtdeblur.ffmpeg.avi import set_starts
-from rtdeblur.ffmpeg.container import name_of, open_output, reason
+from rtdeblur.ffmpeg.container import library_version, name_of, open_output, reason
 from rtdeblur.ffmpeg.damage import PACKETS, Damage
 from rtdeblur.ffmpeg.edit_units import silence, unfilled
 from rtdeblur.ffmpeg.formats import format_of, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket, padded
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
+from rtdeblur.media.clock import OutputClock
 from rtdeblur.media.codecs import choose, losses
 from rtdeblur.media.encoder import Encoding, fit, put_planes
 from rtdeblur.media.encoder_traits import Quality
@@ -122,8 +122,8 @@ class FileWriter:
             raise
         self._track = Track(self._video)
         self._time_base = Fraction(self._encoder.time_base)
-        self._begin: Fraction | None = None  # added to the pictures
-        self._last_pts: int | None = None
+        relative = traits_of(name_of(self._container)).starts_in_header
+        self.clock = OutputClock(self._time_base, source.zero, relative=relative)
 
     def begin(self, restoration: Mapping[str, str]) -> int:
         """Start keeping finished segments; call before the first `write`, if `resume` is not None.
@@ -140,18 +140,24 @@ class FileWriter:
         with self._lock, self._errors():
             if self._job is None:
                 return 0
-            identity = {**identity_of(self._source.path), **self._identity(), **restoration}
-            kept = self._job.open(identity, resume=self._resume, overwrite=self._overwrite)
+            kept = self._job.open(self.identity(restoration), resume=self._resume, overwrite=self._overwrite)
             self.warnings += self._job.warnings
             picture = self._source.picture
-            self._segments = Segments(
-                self._job,
-                kept,
-                partial(self.encoding.new_encoder, name_of(self._opened()), self._source),
-                segment_frames(picture.height, picture.width),
-                self._time_base,
-            )
+            length = segment_frames(picture.height, picture.width)
+            self._segments = Segments(self._job, kept, self.new_encoder, length, self._time_base)
             return sum(segment.frames for segment in kept.values())
+
+    def identity(self, restoration: Mapping[str, str]) -> dict[str, str]:
+        """Describe everything that affects the bytes of the encoded video.
+
+        Args:
+            restoration: see `begin`.
+        """
+        return {**identity_of(self._source.path), **self._identity(), **restoration}
+
+    def new_encoder(self) -> VideoCodecContext:
+        """Create an encoder for a segment, set up like every other segment's."""
+        return self.encoding.new_encoder(name_of(self._opened()), self._source)
 
     def needs(self, index: int) -> bool:
         """Whether a frame must be restored; False if an earlier run finished it."""
@@ -172,9 +178,9 @@ class FileWriter:
             for index, carried in enumerate(batch.carriers):
                 with self._errors():
                     self._opened()
-                    pts = self._stamp(carried.frame, batch.pts[index] * batch.time_base)
+                    pts = self.stamp(carried.frame, batch.pts[index] * batch.time_base)
                     planes = [p[index, 0] for p in batch.planes] if isinstance(batch, FrameBatch) else None
-                    picture = partial(self._picture, carried.frame, planes)
+                    picture = partial(self.picture, carried.frame, planes)
                     if self._segments is None:
                         self._mux(carried.packets)
                         self._mux_video(self._encoder.encode(picture()))
@@ -248,7 +254,7 @@ class FileWriter:
         cores = usable_cores()
         return {
             "rtdeblur": version("rtdeblur"),
-            "av": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}",
+            "av": library_version(),
             "part": f"{source.zero} to {source.end}",
             "decoder": source.device,
             "container": name_of(self._opened()),
@@ -306,20 +312,17 @@ class FileWriter:
         self.warnings += losses(self.encoding, source)
         return video, encoder
 
-    def _stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
-        """Set a frame's timestamp in the output."""
-        unit, container = self._time_base, self._opened()
-        time = seconds - self._source.zero
-        if self._begin is None:
-            self._begin = time
-        if traits_of(name_of(container)).starts_in_header:
-            time -= self._begin
-        pts = round(time / unit)
-        if self._last_pts is not None:
-            pts = max(pts, self._last_pts + 1)  # if the container's clock is coarser
-        self._last_pts = pts
-        if abs(pts * unit - time) > _UNEVEN:
-            where = f"{self.encoding.codec} in {name_of(container)}"
+    def stamp(self, frame: VideoFrame, seconds: Fraction) -> int:
+        """Set a frame's timestamp in the output, and return it.
+
+        Args:
+            frame: the decoded frame.
+            seconds: its time in the source.
+        """
+        unit = self._time_base
+        pts, late = self.clock.stamp(seconds)
+        if abs(late) > _UNEVEN:
+            where = f"{self.encoding.codec} in {name_of(self._opened())}"
             self._warn_once(f"frame times are rounded to {float(unit):.3g} s by {where}; .mkv keeps them")
         frame.duration = round(frame.duration * Fraction(frame.time_base or unit) / unit)
         frame.pts, frame.time_base, frame.pict_type = pts, unit, PictureType.NONE
@@ -330,11 +333,12 @@ class FileWriter:
         begins = {
             track.stream.index: track.begin for track in self._tracks.values() if track.begin is not None
         }
-        if self._begin is None or not isinstance(self._file, PartFile):
+        begin = self.clock.begin
+        if begin is None or not isinstance(self._file, PartFile):
             return
-        first = min(begins.values(), default=self._begin)
-        shift = max(0, math.ceil((self._begin - first) / self._time_base)) * self._time_base - self._begin
-        begins[self._track.stream.index] = self._begin
+        first = min(begins.values(), default=begin)
+        shift = max(0, math.ceil((begin - first) / self._time_base)) * self._time_base - begin
+        begins[self._track.stream.index] = begin
         set_starts(Path(self._file.url), {index: begin + shift for index, begin in begins.items()})
 
     def _fill_units(self, container: OutputContainer) -> None:
@@ -356,8 +360,9 @@ class FileWriter:
 
     def _warn_of_starts(self, format_name: str) -> None:
         """Report streams that start long before or after the video, if the container starts all together."""
+        begin = self.clock.begin
         for index, track in self._tracks.items():
-            late = Fraction(0) if track.begin is None or self._begin is None else track.begin - self._begin
+            late = Fraction(0) if track.begin is None or begin is None else track.begin - begin
             if abs(late) > _OUT_OF_STEP:
                 self._warn_once(
                     f"{track.stream.type} stream #{index} is {abs(float(late)):.3g} s too "
@@ -365,7 +370,7 @@ class FileWriter:
                     ".mkv keeps their timestamps"
                 )
 
-    def _picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
+    def picture(self, frame: VideoFrame, planes: list[Plane] | None) -> VideoFrame:
         """Return the decoded frame with restored planes (None: restored in place) in the encoder's format."""
         restored = frame if planes is None else put_planes(frame, planes)
         return fit(restored, self._encoder, self.encoding, self._warn_once)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from brighten import SIZE, Gpu, assert_restored, batch_of, brighten
+from exports import Exported, exported_deblurgan
 from fake_gpu import FakeDriver
 
 from rtdeblur.backends import open_backend
@@ -20,8 +21,8 @@ from rtdeblur.dropout import INPUTS, Dropout, DropoutSites, Policy
 from rtdeblur.errors import ModelError, UsageError
 from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import Manifest, Model
-from train.export.graph import VideoGraph, export_onnx
-from train.networks.generators import DeblurGanOptions, Generator
+from train.export.graph import VideoGraph
+from train.networks.generators import Generator
 
 
 def model_of(onnx: Path, dropout: Policy, sites: dict[str, int] | None) -> Model:
@@ -33,19 +34,19 @@ def model_of(onnx: Path, dropout: Policy, sites: dict[str, int] | None) -> Model
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
-    torch.manual_seed(1)
-    generator = DeblurGanOptions(width=4, blocks=2).build()
-    for weight in generator.parameters():
-        torch.nn.init.normal_(weight, 0, 0.1)
-    return generator.eval()
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return exported_deblurgan(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def models(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+def generator(exported: Exported) -> Generator:
+    return exported.generator
+
+
+@pytest.fixture(scope="module")
+def models(exported: Exported) -> dict[str, Model]:
     """One graph with two manifests of different default policies, and a third without dropout sites."""
-    onnx = tmp_path_factory.mktemp("paper") / "tiny.onnx"
-    export_onnx(generator, onnx)
+    onnx = exported.full
     sites = {"count": 2, "channels": 16}
     return {
         "paper": model_of(onnx, "paper", sites),

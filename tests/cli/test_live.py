@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import av
 import pytest
+from stream_servers import free_port
 
 from rtdeblur.cli import live, main
 
@@ -93,12 +95,27 @@ def test_duration_counts_from_the_first_picture(long_clip: Path, tmp_path: Path)
     assert 0.2 < last < 5
 
 
+def is_taken(port: int) -> bool:
+    """Whether a program listens on a UDP port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 @pytest.mark.needs_posix
 def test_a_second_signal_ends_it_at_once(
     program: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    with program("live", "udp://127.0.0.1:9", "--wait", "--no-window", "-o", tmp_path / "out.mkv") as process:
-        time.sleep(2)
+    port = free_port(socket.SOCK_DGRAM)
+    source = f"udp://127.0.0.1:{port}"
+    with program("live", source, "--wait", "--no-window", "-o", tmp_path / "out.mkv") as process:
+        deadline = time.monotonic() + 60
+        while not is_taken(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)

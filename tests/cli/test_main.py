@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -111,3 +112,21 @@ def test_a_closed_pipe_is_not_an_error(program: Callable[..., subprocess.Popen[s
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("thread", "shut_down"), [("", "shut down\n"), ("Thread(target=Event().wait, daemon=True).start()", "")]
+)
+def test_python_is_not_shut_down_beside_a_blocked_thread(thread: str, shut_down: str) -> None:
+    lines = [
+        "import atexit",
+        "from threading import Event, Thread",
+        "from rtdeblur.cli.process import leave",
+        "atexit.register(print, 'shut down')",
+        thread,
+        "leave(3)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, shut_down, "")

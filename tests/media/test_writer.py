@@ -83,6 +83,24 @@ def test_crf_0_is_bit_exact(
             np.testing.assert_array_equal(was, now)
 
 
+@pytest.mark.parametrize("ending", [".mov", ".mkv", ".avi", ".nut", ".wmv"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuva444p", "gray", "gbrp", "gbrp10le"])
+def test_raw_video_is_written_as_readers_understand_it(
+    pix_fmt: str, ending: str, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    words = ["-c:v", "ffv1", "-pix_fmt", pix_fmt]
+    source = make_clip(".mkv", *words, size="96x64", frames=3, sound=False)
+    warnings = rewrite(source, f"out{ending}", codec="rawvideo").warnings
+    before, after = FileReader(source), FileReader(tmp_path / f"out{ending}")
+    is_same = after.info.pix_fmt == pix_fmt
+    assert not (is_same and warnings)
+    for was, now in zip(before, after, strict=True):
+        assert was.colour.matrix == now.colour.matrix or warnings
+        luma = [frame.planes[0].astype(float) / frame.colour.peak for frame in (was, now)]
+        if was.colour.matrix == now.colour.matrix:
+            assert np.abs(luma[0] - luma[1]).max() < (1e-9 if is_same else 0.005)
+
+
 def test_transparency_of_vp9_is_read_and_written(
     make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
 ) -> None:

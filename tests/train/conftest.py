@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch._inductor.codecache  # sets TORCHINDUCTOR_CACHE_DIR once, wherever it is first imported
-from filelock import FileLock
+from exports import Exported, exported_fast
 
 from train.data.pairs import DataOptions
 from train.data.pictures import Picture, write_picture
-from train.export.bundle import Bundle, write_bundles
 from train.fit.config import Config
-from train.networks.generators import FastOptions, Generator
 
 # PyTorch and Lightning set environment variables as they are imported: now, not within a test.
 importlib.import_module("train.fit.run")
@@ -83,6 +80,9 @@ save_every = 2
 [generator]
 kind = "fast"
 widths = [4, 8, 8, 8]
+encoder_blocks = [1, 1, 1]
+middle_blocks = 1
+decoder_blocks = [1, 1, 1]
 [data]
 pairs = ["{folder}/pairs"]
 [pool]
@@ -116,18 +116,6 @@ def tiny(make_pairs: Callable[..., Path], tmp_path: Path) -> Callable[[str], Con
 
 
 @pytest.fixture(scope="session")
-def donor(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generator, Path]:
-    """A network, and the folder of its bundles; since an export takes long, all test processes share one."""
-    torch.manual_seed(1)
-    network = FastOptions(widths=(4, 8, 8, 8)).build().eval()
-    for weight in network.parameters():  # an export leaves out biases of zero
-        weight.data += 0.01 * torch.randn_like(weight)
-    network.head.weight.data.normal_(0, 0.3)  # type: ignore[union-attr,operator]
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "donor"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            folder.mkdir()
-            bundle = Bundle("donor", "MIT", training={"steps": 5, "examples": 80})
-            write_bundles(network, bundle, folder, [])
-    return network, folder
+def donor(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A network, and its bundles named donor."""
+    return exported_fast(tmp_path_factory)

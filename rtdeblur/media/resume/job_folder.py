@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from rtdeblur import files
 from rtdeblur.decode import Count, DecodeError, converted, from_json
-from rtdeblur.errors import FinishedError, OutputError, UsageError
+from rtdeblur.errors import FinishedError, LockedError, OutputError, UsageError
 from rtdeblur.ffmpeg.targets import destination, is_stream, sync_folder
 from rtdeblur.files import PrivateFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
@@ -38,7 +38,7 @@ _VERSION = 2
 _SAMPLE_BYTES = 1 << 20
 # In characters, each of which may take four of the 255 bytes that file systems allow.
 _LONGEST_NAME = 50
-_OWN_NAME = re.compile(r"lock|job\.json|committed|\d{8,}\.(segment|part)")
+_OWN_NAME = re.compile(r"lock|job\.json|committed|\d{8,}(\.segment|(\.[0-9a-f]+)?\.part)")
 _MOST_BYTES = 1 << 20
 _LONGEST_DIFFERENCE = 400
 
@@ -65,7 +65,7 @@ def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> Jo
         if resume:
             raise UsageError("a pipe cannot be resumed; leave out --resume")
         return None
-    if resume and not overwrite and _was_committed(target) and not target.samefile(source):
+    if resume and not overwrite and is_finished(target) and not target.samefile(source):
         if folder_of(target).exists():  # killed during cleanup
             JobFolder(target).discard()
         raise FinishedError(f"output {str(target)!r} exists, with nothing to resume")
@@ -90,7 +90,7 @@ class JobFolder:
         warnings: one line per damaged item.
 
     Raises:
-        UsageError: another process is writing the output.
+        LockedError: another process is writing the output.
         OutputError: the folder cannot be created.
     """
 
@@ -113,7 +113,7 @@ class JobFolder:
             self._lock.acquire(timeout=0)
         except Timeout:
             self._folder.close()
-            raise UsageError(
+            raise LockedError(
                 f"output {self._name!r} is being written by another process; wait for it"
             ) from None
         except NotImplementedError:
@@ -159,8 +159,7 @@ class JobFolder:
         Raises:
             UsageError: the unfinished work belongs to a different job.
         """
-        job = _Description(_VERSION, dict(identity))
-        digest = hashlib.sha256(job.as_json().encode()).hexdigest()
+        job, digest = _Description(_VERSION, dict(identity)), key_of(identity)
         kept: dict[int, Segment] = {}
         if resume and self._segments():
             kept = self._examined(job, digest, overwrite)
@@ -296,11 +295,20 @@ class _Description:
             versions = f"it is in format {other.version}, expected {self.version}"
             return f"is from another version of rtdeblur ({versions})", "resume it with that version"
         names = sorted({*self.fields, *other.fields})
-        pairs = ((name, other.fields.get(name), self.fields.get(name)) for name in names)
-        found = ", ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
+        pairs = [(name, other.fields.get(name), self.fields.get(name)) for name in names]
+        changed = [(name, old, new) for name, old, new in pairs if old != new]
+        found = ", ".join(f"{name} was {old}, is {new}" for name, old, new in changed)
+        hint = "use the same options"
+        if [name for name, *_ in changed] == ["precision"]:  # auto may have chosen another one
+            hint = f"add --precision {changed[0][1]}"
         if len(found) > _LONGEST_DIFFERENCE:
             found = f"{found[:_LONGEST_DIFFERENCE]}…"
-        return f"belongs to another job ({found})", "use the same options"
+        return f"belongs to another job ({found})", hint
+
+
+def key_of(identity: Mapping[str, str]) -> str:
+    """Return the key of a job, which each of its segments states."""
+    return hashlib.sha256(_Description(_VERSION, dict(identity)).as_json().encode()).hexdigest()
 
 
 def folder_of(target: Path) -> Path:
@@ -312,7 +320,7 @@ def folder_of(target: Path) -> Path:
     return target.with_name(f".{name}.rtdeblur")
 
 
-def _was_committed(target: Path) -> bool:
+def is_finished(target: Path) -> bool:
     """True if an output is complete and only the cleanup may have been interrupted."""
     folder = folder_of(target)
     if not target.is_file():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -115,11 +116,12 @@ class SegmentWriter:
         folder: its folder.
         job: key of the job.
         first: index of its first frame in the whole video.
+        shared: whether another process may be writing the same segment; both write the same bytes.
     """
 
-    def __init__(self, folder: PrivateFolder, job: str, first: int) -> None:
+    def __init__(self, folder: PrivateFolder, job: str, first: int, *, shared: bool = False) -> None:
         self._folder, self._first = folder, first
-        self._part = f"{first:08d}.part"
+        self._part = f"{first:08d}.{secrets.token_hex(4)}.part" if shared else f"{first:08d}.part"
         self._file = folder.create(self._part)
         self._digest = hashlib.sha256()
         self._times: list[tuple[int, int]] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from exports import NARROW, Exported
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -256,14 +257,12 @@ def test_a_finished_run_is_left_alone(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize(("end", "rounding"), [("", 0.0), ("-fp16", 1e-3)])
-def test_a_run_starts_from_an_exported_bundle(
-    end: str, rounding: float, tiny: Tiny, donor: tuple[nn.Module, Path]
-) -> None:
-    network, folder = donor
-    shorter = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(0, 1, 2))  # the same without a block
-    started = replace(tiny(), start=str(folder / f"donor{end}.onnx"), generator=shorter)
+def test_a_run_starts_from_an_exported_bundle(end: str, rounding: float, tiny: Tiny, donor: Exported) -> None:
+    shorter = replace(NARROW, encoder_blocks=(0, 1, 1))
+    start = donor.full.with_stem(f"donor{end}")
+    started = replace(tiny(), start=str(start), generator=shorter)
     weights = Step(started, launch(started.runtime)).generator.state_dict()
-    given = network.state_dict()
+    given = donor.generator.state_dict()
     assert 0 < len(weights) < len(given)
     for name, weight in weights.items():
         assert torch.allclose(weight, given[name], rtol=rounding, atol=1e-4 * rounding), name
@@ -279,11 +278,9 @@ def test_a_run_starts_from_a_checkpoint(ema: float, tiny: Tiny, tmp_path: Path) 
         assert torch.equal(weight, weights[name]), name
 
 
-def test_a_start_that_does_not_fit_is_refused(
-    tiny: Tiny, donor: tuple[nn.Module, Path], tmp_path: Path
-) -> None:
-    deeper = FastOptions(widths=(4, 8, 8, 8), encoder_blocks=(2, 1, 2))
-    started = replace(tiny(), start=str(donor[1] / "donor.onnx"), generator=deeper)
+def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, donor: Exported, tmp_path: Path) -> None:
+    deeper = replace(NARROW, encoder_blocks=(2, 1, 1))
+    started = replace(tiny(), start=str(donor.full), generator=deeper)
     with pytest.raises(
         CheckpointError, match=r"encoders.0.1.conv1.weight is missing, expected \[4, 4, 3, 3\]"
     ):

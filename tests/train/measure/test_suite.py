@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exports import Exported
 from safetensors.torch import save_file
 
 from train.data.pictures import Picture, read_picture, write_picture
@@ -23,7 +24,6 @@ from train.measure.fixed_blur import motion_blurred, path_kernel, smooth_path
 from train.measure.report import Measures, report_on_suite
 from train.measure.restorer import Restorer, open_restorer
 from train.measure.suite import DECISIVE, Suite, report_suite
-from train.networks.generators import Generator
 
 MakePairs = Callable[..., Path]
 MakeScene = Callable[..., Picture]
@@ -169,15 +169,12 @@ class TestRestorers:
         fit(config)
         return config
 
-    def test_a_bundle_restores_like_its_network(
-        self, donor: tuple[Generator, Path], make_scene: MakeScene
-    ) -> None:
-        generator, folder = donor
+    def test_a_bundle_restores_like_its_network(self, donor: Exported, make_scene: MakeScene) -> None:
         picture = make_scene(0, 50, 67)
-        wanted = restore_with(generator)(picture)
+        wanted = restore_with(donor.generator)(picture)
         assert psnr(wanted, picture) < 45
-        for name, least in (("donor", 60), ("donor-fp16", 45)):
-            restorer = open_restorer(folder / f"{name}.onnx")
+        for path, least in ((donor.full, 60), (donor.half, 45)):
+            restorer = open_restorer(path)
             assert psnr(restorer.restore(picture), wanted) > least
             assert restorer.facts == {"steps": 5, "crops": 80}
 

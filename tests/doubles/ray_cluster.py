@@ -1,0 +1,23 @@
+"""A Ray cluster of two nodes on this machine, on which one command of the program runs.
+
+python ray_cluster.py ARGUMENTS...    # of the program; the cluster's address is appended
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+from ray.cluster_utils import Cluster
+
+from rtdeblur.cli import main
+
+if __name__ == "__main__":
+    node = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster.add_node(**node)
+    code = main(["batch", *sys.argv[1:], "--ray", cluster.address])
+    cluster.shutdown()
+    sys.exit(code)
