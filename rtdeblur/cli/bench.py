@@ -14,8 +14,9 @@ import click
 from rtdeblur import system
 from rtdeblur.cli import prediction, speeds
 from rtdeblur.cli.build import ENGINE_DIR
-from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, Request, backend_option
+from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, backend_option
 from rtdeblur.cli.report import echo, say, table
+from rtdeblur.cli.request import Request
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend

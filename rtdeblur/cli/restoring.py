@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from rtdeblur.cli import machine
-from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.pictures import check_photo_options, is_photo_job, is_sequence_job, open_sequence
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
+from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Result, kept_line
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import DependencyError, InputError, RtdeblurError
