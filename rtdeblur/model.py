@@ -33,7 +33,7 @@ it, else bfloat16 if the CPU is fast in that, else fp32. A graph itself is fp16,
 convolutions between QuantizeLinear and DequantizeLinear, the rest float32. bfloat16 runs the fp32 graph.
 """
 EnginePrecision = Literal["auto", "fp16", "fp32"]
-"""Precision of a TensorRT engine: TensorRT refuses int8 graphs with asymmetric activations, as ours are."""
+"""Precision of a TensorRT engine. It builds int8 graphs too, but none has run on a GPU yet."""
 
 INPUTS = ("y", "u", "v", "yuv_to_rgb", "rgb_to_yuv", "peak")
 """uint8 y (N, 1, H, W), u and v (N, 1, Hc, Wc);

@@ -205,3 +205,13 @@ def test_the_bundled_int8_model_is_made_of_the_bundled_weights() -> None:
     assert quantised.manifest.architecture["quantised_from"] == full.manifest.sha256
     assert quantised.manifest.gate == full.manifest.gate == full.variant("fp16").manifest.gate
     assert len(quantised.onnx) < 25 << 20
+
+
+def test_the_bundled_int8_model_is_symmetric() -> None:
+    """TensorRT refuses zero points other than zero."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load_model_from_string(Model.load(DEFAULT_MODEL).variant("int8").onnx).graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    rounding = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(rounding) > 50
+    assert not any(constants[node.input[2]].any() for node in rounding)

@@ -1,13 +1,12 @@
 """Quantised bundles: `<name>-int8.onnx`, made from the float32 bundle by NNCF (post-training quantisation).
 
 Convolutions inside the generator become int8, weights per channel, between QuantizeLinear and
-DequantizeLinear, for OpenVINO and ONNX Runtime on CPUs. TensorRT refuses the graph: activations are
-asymmetric, with zero points other than zero, which it does not support. The first and the last convolution,
-additions and everything around the generator stay float32, so highlights are not clipped. The ranges in
-between are the extremes of a few dozen crops. Those of 320 crops include outliers, which make steps coarse
-(and cost 0.34 dB); means of each crop's extremes, over 48 or 320 crops, clip hard edges, so that a page of
-text comes back at only 31 to 36 dB. The result is therefore measured on what it restores and on what it must
-not change.
+DequantizeLinear. All ranges are symmetric, since TensorRT refuses zero points other than zero. The first and
+the last convolution, additions and everything around the generator stay float32, so highlights are not
+clipped. The ranges in between are the extremes of a few dozen crops. Those of 320 crops include outliers,
+which make steps coarse (and cost 0.34 dB); means of each crop's extremes, over 48 or 320 crops, clip hard
+edges, so that a page of text comes back at only 31 to 36 dB. The result is therefore measured on what it
+restores and on what it must not change.
 """
 
 from __future__ import annotations
@@ -173,7 +172,7 @@ def _quantized(proto: onnx.ModelProto, feeds: list[Feed]) -> onnx.ModelProto:
         proto,
         nncf.Dataset(feeds),
         subset_size=len(feeds),
-        preset=nncf.QuantizationPreset.MIXED,
+        preset=nncf.QuantizationPreset.PERFORMANCE,  # symmetric, as TensorRT requires
         ignored_scope=nncf.IgnoredScope(names=exact, validate=False),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
