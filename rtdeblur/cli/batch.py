@@ -421,8 +421,13 @@ def _shown(watch: _Watch, *, quiet: bool) -> Iterator[Any]:
 def _tell_nodes(cluster: Cluster) -> None:
     for node in cluster.left_out:
         say("warning", f"node {node.address} is left out: {node.problem}")
-    kind = "GPU" if cluster.nodes[0].gpus else "processor"
-    say("info", f"{len(cluster.nodes)} node(s), {cluster.slots} task(s) at a time, one per {kind}")
+    nodes, slots = len(cluster.nodes), cluster.slots
+    per = " (one per GPU)" if cluster.nodes[0].gpus else ""
+    say("info", f"{_plural(nodes, 'node')}, {_plural(slots, 'task')} at a time{per}")
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _summary(planned: Plan, outcomes: list[Outcome], cluster: Cluster, seconds: float) -> dict[str, Any]:
@@ -436,7 +441,7 @@ def _summary(planned: Plan, outcomes: list[Outcome], cluster: Cluster, seconds: 
         "frames": frames,
         "fps": round(frames / max(seconds, 1e-9), 2),
         "nodes": [node.address for node in cluster.nodes],
-        "nodes_left_out": {node.address: node.problem for node in cluster.left_out},
+        "nodes_left_out": [{"address": n.address, "problem": n.problem} for n in cluster.left_out],
         "node": dict(cluster.facts),
     }
 

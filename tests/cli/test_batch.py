@@ -48,7 +48,7 @@ def test_two_nodes_write_the_bytes_of_a_single_machine(folder: Path, tmp_path: P
     assert run.returncode == 1, run.stderr
     report = json.loads(run.stdout)
     assert (report["restored"], report["failed"], len(report["nodes"])) == (2, 1, 2)
-    assert (report["frames"], report["nodes_left_out"]) == (632, {})
+    assert (report["frames"], report["nodes_left_out"]) == (632, [])
     errors = [line for line in run.stderr.splitlines() if line.startswith("rtdeblur: error")]
     assert len(errors) == 1
     assert "broken.mp4" in errors[0]
