@@ -120,8 +120,8 @@ def test_auto_does_not_continue_in_another_precision(clip: Path, tmp_path: Path)
     killed = run(SECOND_SEGMENT, clip, "-o", target, *words, "--precision", "fp32")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     refused = run(0, clip, "-o", target, *words)
-    assert refused.returncode == 2
-    assert "belongs to another job (precision was fp32, is int8); use the same options" in refused.stderr
+    assert refused.returncode == 1
+    assert "belongs to another job (precision was fp32, is int8); add --precision fp32" in refused.stderr
     done = run(0, clip, "-o", target, *words, "--precision", "fp32")
     assert done.returncode == 0, done.stderr
 

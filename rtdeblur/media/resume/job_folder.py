@@ -295,11 +295,15 @@ class _Description:
             versions = f"it is in format {other.version}, expected {self.version}"
             return f"is from another version of rtdeblur ({versions})", "resume it with that version"
         names = sorted({*self.fields, *other.fields})
-        pairs = ((name, other.fields.get(name), self.fields.get(name)) for name in names)
-        found = ", ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
+        pairs = [(name, other.fields.get(name), self.fields.get(name)) for name in names]
+        changed = [(name, old, new) for name, old, new in pairs if old != new]
+        found = ", ".join(f"{name} was {old}, is {new}" for name, old, new in changed)
+        hint = "use the same options"
+        if [name for name, *_ in changed] == ["precision"]:  # auto may have chosen another one
+            hint = f"add --precision {changed[0][1]}"
         if len(found) > _LONGEST_DIFFERENCE:
             found = f"{found[:_LONGEST_DIFFERENCE]}…"
-        return f"belongs to another job ({found})", "use the same options"
+        return f"belongs to another job ({found})", hint
 
 
 def key_of(identity: Mapping[str, str]) -> str:
