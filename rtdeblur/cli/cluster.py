@@ -151,6 +151,7 @@ def connected(address: str | None) -> Iterator[None]:
                 "object_store_memory": _STORE_BYTES,
                 "include_dashboard": False,
                 "_temp_dir": str(session),
+                "_node_ip_address": "127.0.0.1",  # whoever reaches its ports may run programs
             }
         stack.enter_context(redirect_stdout(_RayMessages()))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
