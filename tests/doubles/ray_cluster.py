@@ -26,7 +26,7 @@ def start() -> Cluster:
             cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
             cluster.add_node(**node)
         except Exception as error:
-            print(f"attempt {attempt + 1}: {error}", file=sys.stderr)
+            sys.stderr.write(f"attempt {attempt + 1}: {error}\n")
             if cluster is not None:
                 cluster.shutdown()
         else:
