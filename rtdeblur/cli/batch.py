@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,11 +119,11 @@ class _Batch:
 
     def close(self) -> dict[Job, int]:
         """Release the folders; return the frames kept of each unfinished file. Ray ends the tasks."""
-        waiting = [job for job in self.jobs if job not in self._long]
-        return {
-            **{job: long.folder.close(keep=True) for job, long in self._long.items()},
-            **{job: _frames_in(job, {}) for job in waiting},
-        }
+        kept = {job: long.folder.close(keep=True) for job, long in self._long.items()}
+        for job in self.jobs - self._long.keys():
+            if frames := _frames_in(job, {}):  # else it may only have been queued
+                kept[job] = frames
+        return kept
 
     def _start(self, task: _Task) -> Any:
         if task.kind == "survey":
@@ -266,16 +266,14 @@ def _with_ranges(result: Result, long: _LongFile | None) -> Result:
 
 def _frames_in(job: Job, seen: dict[Path, int]) -> int:
     """Count the frames in the finished segments of a job, of which `seen` has those counted before."""
-    from rtdeblur.files import PrivateFolder
     from rtdeblur.media.resume.job_folder import folder_of
     from rtdeblur.media.resume.segment_file import glance
 
-    total, path = 0, folder_of(job.output)
+    total = 0
     with suppress(OSError):  # it may be removed meanwhile
-        for segment in path.glob("*.segment"):
+        for segment in folder_of(job.output).glob("*.segment"):
             if segment not in seen:
-                with closing(PrivateFolder(path)) as folder:
-                    seen[segment] = glance(folder, segment.name)
+                seen[segment] = glance(segment.parent, segment.name)
             total += seen[segment]
     return total
 
