@@ -25,7 +25,7 @@ from rtdeblur.cli.cluster import Cluster, Differs, Surveyed, connected
 from rtdeblur.cli.deblur import skipped_line, tell
 from rtdeblur.cli.options import PARAMS, DeblurRequest
 from rtdeblur.cli.pictures import expanded, is_photo_job
-from rtdeblur.cli.plan import STANDARD, Job, Plan, plan
+from rtdeblur.cli.plan import STANDARD, Job, Plan, is_folder, plan
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import clock, configure, echo, plain, say, table
 from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line, kept_line
@@ -447,9 +447,10 @@ def _summary(planned: Plan, outcomes: list[Outcome], cluster: Cluster, seconds: 
 def _command(ray: str | None, split: int, dry_run: bool, **words: Any) -> None:
     request = DeblurRequest.of(**words, resume=True, rate=None)
     configure(quiet=request.quiet, verbose=request.verbose, log_file=request.log_file)
-    if request.output is None or STANDARD in request.inputs or request.output == str(STANDARD):
+    to_folder = request.output not in (None, str(STANDARD)) and is_folder(str(request.output), several=True)
+    if STANDARD in request.inputs or not to_folder:
         raise click.UsageError("A batch reads files and folders, and writes to a folder: add -o FOLDER/")
-    folder = Path(request.output)
+    folder = Path(str(request.output))
     planned = plan(expanded(request.inputs), f"{folder}/", request.format, request.recursive)
     if planned.skipped:
         say("info", skipped_line(planned.skipped))

@@ -90,6 +90,7 @@ def test_an_unreachable_cluster_is_one_line(
         (["IN"], "add -o FOLDER/"),
         (["-", "-o", "OUT"], "add -o FOLDER/"),
         (["IN", "-o", "-"], "add -o FOLDER/"),
+        (["IN", "-o", "out.mp4"], "add -o FOLDER/"),
         (["IN", "-o", "OUT", "--resume"], "No such option"),
     ],
 )
