@@ -116,8 +116,8 @@ class Finder:
         if name == wanted:
             os.kill(os.getpid(), number)
 sys.meta_path.insert(0, Finder)
-from rtdeblur.cli import main
-sys.exit(main())
+from rtdeblur.cli import program
+program()
 """
 
 
@@ -183,8 +183,8 @@ elif place == "left":
     calls = iter([lambda: None])  # by the run; the next is for what the run left
     FileWriter.close = lambda self: next(calls, hang)()
 threading.Thread(target=lambda: (stuck.wait(), print("stuck", flush=True)), daemon=True).start()
-from rtdeblur.cli import main
-sys.exit(main(sys.argv[1:]))
+from rtdeblur.cli import program
+program()
 """
 
 
@@ -296,8 +296,8 @@ sys.path.insert(0, {str(Path(__file__).parents[1] / "doubles")!r})
 from fake_gpu import FakeDriver
 import rtdeblur.backends.tensorrt
 rtdeblur.backends.tensorrt.open_driver = lambda name: FakeDriver()
-from rtdeblur.cli import main
-sys.exit(main(sys.argv[1:]))
+from rtdeblur.cli import program
+program()
 """
 
 
