@@ -90,6 +90,11 @@ def read_own(path: Path, most: int) -> bytes:
         return _read(file, path, most)
 
 
+def open_own(path: Path) -> BinaryIO:
+    """Open a file that must belong to the user; raises like `read_own`."""
+    return _open_own(path, path.parent)
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(3)}.part")

@@ -202,6 +202,18 @@ def test_frames_that_are_skipped_count_as_history(monkeypatch: pytest.MonkeyPatc
     assert change(batch, gate.submit(batch)()).any()
 
 
+def test_another_process_continues_with_the_history_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, needs = frames(1, (128, 128)), [np.full((1, 1), need) for need in (0.6, 0.45)]
+    first = StrengthBackend(Gated(Lighter(), needs, monkeypatch), 1.0)
+    first.observe(batch)
+    other = StrengthBackend(Gated(Lighter(), needs[1:], monkeypatch), 1.0)
+    other.begin()
+    assert not change(batch, other.infer(batch)).any()
+    other.begin()
+    other.recall(first.memory)
+    assert change(batch, other.infer(batch)).any()
+
+
 def test_strength_scales_what_the_gate_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = frames()
     backend = StrengthBackend(Gated(Lighter(), [tiles((1, 1))], monkeypatch), 0.5)

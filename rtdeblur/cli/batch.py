@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from rtdeblur.cli.cluster import Cluster, Differs, Surveyed, connected
 from rtdeblur.cli.deblur import skipped_line, tell
 from rtdeblur.cli.options import PARAMS
 from rtdeblur.cli.pictures import expanded, is_photo_job
-from rtdeblur.cli.plan import STANDARD, Job, Plan, plan
+from rtdeblur.cli.plan import STANDARD, Job, Plan, is_folder, plan
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import clock, configure, echo, plain, say, table
 from rtdeblur.cli.request import DeblurRequest
@@ -120,11 +120,11 @@ class _Batch:
 
     def close(self) -> dict[Job, int]:
         """Release the folders; return the frames kept of each unfinished file. Ray ends the tasks."""
-        waiting = [job for job in self.jobs if job not in self._long]
-        return {
-            **{job: long.folder.close(keep=True) for job, long in self._long.items()},
-            **{job: _frames_in(job, {}) for job in waiting},
-        }
+        kept = {job: long.folder.close(keep=True) for job, long in self._long.items()}
+        for job in self.jobs - self._long.keys():
+            if frames := _frames_in(job, {}):  # else it may only have been queued
+                kept[job] = frames
+        return kept
 
     def _start(self, task: _Task) -> Any:
         if task.kind == "survey":
@@ -267,16 +267,14 @@ def _with_ranges(result: Result, long: _LongFile | None) -> Result:
 
 def _frames_in(job: Job, seen: dict[Path, int]) -> int:
     """Count the frames in the finished segments of a job, of which `seen` has those counted before."""
-    from rtdeblur.files import PrivateFolder
     from rtdeblur.media.resume.job_folder import folder_of
     from rtdeblur.media.resume.segment_file import glance
 
-    total, path = 0, folder_of(job.output)
+    total = 0
     with suppress(OSError):  # it may be removed meanwhile
-        for segment in path.glob("*.segment"):
+        for segment in folder_of(job.output).glob("*.segment"):
             if segment not in seen:
-                with closing(PrivateFolder(path)) as folder:
-                    seen[segment] = glance(folder, segment.name)
+                seen[segment] = glance(segment.parent, segment.name)
             total += seen[segment]
     return total
 
@@ -422,8 +420,13 @@ def _shown(watch: _Watch, *, quiet: bool) -> Iterator[Any]:
 def _tell_nodes(cluster: Cluster) -> None:
     for node in cluster.left_out:
         say("warning", f"node {node.address} is left out: {node.problem}")
-    kind = "GPU" if cluster.nodes[0].gpus else "processor"
-    say("info", f"{len(cluster.nodes)} node(s), {cluster.slots} task(s) at a time, one per {kind}")
+    nodes, slots = len(cluster.nodes), cluster.slots
+    per = " (one per GPU)" if cluster.nodes[0].gpus else ""
+    say("info", f"{_plural(nodes, 'node')}, {_plural(slots, 'task')} at a time{per}")
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _summary(planned: Plan, outcomes: list[Outcome], cluster: Cluster, seconds: float) -> dict[str, Any]:
@@ -437,7 +440,7 @@ def _summary(planned: Plan, outcomes: list[Outcome], cluster: Cluster, seconds: 
         "frames": frames,
         "fps": round(frames / max(seconds, 1e-9), 2),
         "nodes": [node.address for node in cluster.nodes],
-        "nodes_left_out": {node.address: node.problem for node in cluster.left_out},
+        "nodes_left_out": [{"address": n.address, "problem": n.problem} for n in cluster.left_out],
         "node": dict(cluster.facts),
     }
 
@@ -445,9 +448,10 @@ def _summary(planned: Plan, outcomes: list[Outcome], cluster: Cluster, seconds: 
 def _command(ray: str | None, split: int, dry_run: bool, **words: Any) -> None:
     request = DeblurRequest.of(**words, resume=True, rate=None)
     configure(quiet=request.quiet, verbose=request.verbose, log_file=request.log_file)
-    if request.output is None or STANDARD in request.inputs or request.output == str(STANDARD):
+    to_folder = request.output not in (None, str(STANDARD)) and is_folder(str(request.output), several=True)
+    if STANDARD in request.inputs or not to_folder:
         raise click.UsageError("A batch reads files and folders, and writes to a folder: add -o FOLDER/")
-    folder = Path(request.output)
+    folder = Path(str(request.output))
     planned = plan(expanded(request.inputs), f"{folder}/", request.format, request.recursive)
     if planned.skipped:
         say("info", skipped_line(planned.skipped))

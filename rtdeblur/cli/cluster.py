@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -130,27 +131,28 @@ def connected(address: str | None) -> Iterator[None]:
     """
     if address is not None:
         _check_address(address)
-    try:
-        import ray
-    except ImportError as error:
-        raise DependencyError("ray", "ray", "`rtdeblur batch`") from error
     own = {name: value for name, value in os.environ.items() if name.startswith("RTDEBLUR_")}
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
         "runtime_env": {"env_vars": {**_ENVIRONMENT, **own}},
     }
+    variables = {name: value for name, value in _OF_RAY.items() if name not in os.environ}
+    if address is None:  # its ports are open to the network, and whoever uses them may run programs
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with ExitStack() as stack:
-        for name, value in _OF_RAY.items():
-            if name not in os.environ:
-                os.environ[name] = value
-                stack.callback(os.environ.pop, name, None)
+        for name, value in variables.items():
+            stack.callback(_set_variable, name, os.environ.get(name))
+            _set_variable(name, value)
+        try:
+            import ray
+        except ImportError as error:
+            raise DependencyError("ray", "ray", "`rtdeblur batch`") from error
         if address is None:
-            session = stack.enter_context(_session())
             options |= {
                 "object_store_memory": _STORE_BYTES,
                 "include_dashboard": False,
-                "_temp_dir": str(session),
+                "_temp_dir": str(stack.enter_context(_session())),
             }
         stack.enter_context(redirect_stdout(_RayMessages()))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -163,6 +165,13 @@ def connected(address: str | None) -> Iterator[None]:
         for number, handler in handlers.items():  # Ray's own print a stack trace
             signal.signal(number, handler)
         yield
+
+
+def _set_variable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def test_two_nodes_write_the_bytes_of_a_single_machine(folder: Path, tmp_path: P
     assert run.returncode == 1, run.stderr
     report = json.loads(run.stdout)
     assert (report["restored"], report["failed"], len(report["nodes"])) == (2, 1, 2)
-    assert (report["frames"], report["nodes_left_out"]) == (632, {})
+    assert (report["frames"], report["nodes_left_out"]) == (632, [])
     errors = [line for line in run.stderr.splitlines() if line.startswith("rtdeblur: error")]
     assert len(errors) == 1
     assert "broken.mp4" in errors[0]
@@ -90,6 +90,7 @@ def test_an_unreachable_cluster_is_one_line(
         (["IN"], "add -o FOLDER/"),
         (["-", "-o", "OUT"], "add -o FOLDER/"),
         (["IN", "-o", "-"], "add -o FOLDER/"),
+        (["IN", "-o", "out.mp4"], "add -o FOLDER/"),
         (["IN", "-o", "OUT", "--resume"], "No such option"),
     ],
 )

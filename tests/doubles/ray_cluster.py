@@ -14,10 +14,28 @@ from ray.cluster_utils import Cluster
 
 from rtdeblur.cli import main
 
-if __name__ == "__main__":
+START_FAILED = 9
+
+
+def start() -> Cluster:
+    """Start two nodes; Ray gives up after 30 s, which a busy machine may need."""
     node = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    cluster.add_node(**node)
+    for attempt in range(3):
+        cluster = None
+        try:
+            cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+            cluster.add_node(**node)
+        except Exception as error:
+            sys.stderr.write(f"attempt {attempt + 1}: {error}\n")
+            if cluster is not None:
+                cluster.shutdown()
+        else:
+            return cluster
+    sys.exit(START_FAILED)
+
+
+if __name__ == "__main__":
+    cluster = start()
     code = main(["batch", *sys.argv[1:], "--ray", cluster.address])
     cluster.shutdown()
     sys.exit(code)

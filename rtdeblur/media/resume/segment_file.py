@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 from av.packet import Packet, PacketSideData, PktSideDataT
@@ -27,7 +28,7 @@ from av.packet import Packet, PacketSideData, PktSideDataT
 from rtdeblur.decode import Count, DecodeError, Timestamp, from_json
 from rtdeblur.errors import OutputError
 from rtdeblur.ffmpeg.packets import AnyPacket
-from rtdeblur.files import PrivateFolder
+from rtdeblur.files import PrivateFolder, open_own
 
 _FORMAT: Literal["rtdeblur segment 1"] = "rtdeblur segment 1"
 _COUNTS = struct.Struct(">4sII")
@@ -170,10 +171,10 @@ class SegmentWriter:
         self._file.write(data)
 
 
-def glance(folder: PrivateFolder, name: str) -> int:
+def glance(folder: PrivateFolder | Path, name: str) -> int:
     """Return the number of frames that a segment claims, unchecked; 0 if unreadable."""
     try:
-        with folder.open_file(name) as file:
+        with open_own(folder / name) if isinstance(folder, Path) else folder.open_file(name) as file:
             mark, frames, _ = _counts(file)
     except (OSError, DecodeError):
         return 0
