@@ -297,7 +297,7 @@ class Deblurrer:
                     if progress is not None:
                         progress(frames, reader.info.frame_count)
 
-                stats = Pipeline(reader, backend, writer, batch_size=BATCH, on_progress=on_progress).run()
+                stats = Pipeline(reader, backend, writer, batch_size=None, on_progress=on_progress).run()
         damage = reader.damage + writer.damage
         for warning in writer.warnings:
             log.warning("%s: %s", output, warning)

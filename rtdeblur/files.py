@@ -21,7 +21,8 @@ _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block until it has a writer
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
-_HAS_DIR_FD = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd and os.listdir in os.supports_fd
+_WITH_DIR_FD = {os.open, os.rename, os.unlink, os.stat, os.utime}
+_HAS_DIR_FD = os.supports_dir_fd >= _WITH_DIR_FD and os.listdir in os.supports_fd
 
 
 class Unfinished(Protocol):
@@ -191,6 +192,10 @@ class PrivateFolder:
     def stat(self, name: str) -> os.stat_result:
         """Return the status of a name itself, without following links."""
         return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
+
+    def touch(self, name: str) -> None:
+        """Set the times of a file to now."""
+        os.utime(self._at(name), dir_fd=self._fd)
 
     def sync(self) -> None:
         """Flush the directory entries to disk, if the system can."""

@@ -94,7 +94,8 @@ class Pipeline:
         source: closed by `run`.
         backend: left open for further runs.
         sink: committed by `run` on success, and closed.
-        batch_size: frames per batch; fewer at the end, or if size or colour change.
+        batch_size: frames per batch, fewer at the end, or if size or colour change; None for what suits the
+            backend.
         on_progress: called after each batch has been written.
         memory: the backend's memory before the first frame (`Backend.memory`); None at the start of a video.
     """
@@ -105,10 +106,12 @@ class Pipeline:
         backend: Backend,
         sink: FrameSink,
         *,
-        batch_size: int = 1,
+        batch_size: int | None = 1,
         on_progress: Progress | None = None,
         memory: object = None,
     ) -> None:
+        if batch_size is None:
+            batch_size = backend.batch
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         self._source, self._backend, self._sink = source, backend, sink

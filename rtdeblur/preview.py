@@ -238,7 +238,7 @@ def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
             reader, obstacle = open_reader(path, Wanted(backend=backend.name), start=start, duration=span)
             with reader, FileWriter(reader, output) as writer:
                 connect(reader, backend, writer, obstacle)
-                stats = Pipeline(reader, backend, writer, batch_size=4).run()
+                stats = Pipeline(reader, backend, writer, batch_size=None).run()
             done, wall_seconds = done + stats.frames, wall_seconds + stats.wall_seconds
             sizes = packet_sizes(output)
             keys += sizes.key_frames

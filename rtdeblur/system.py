@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import platform
 import sys
@@ -138,6 +139,12 @@ def cpu_flags() -> frozenset[str] | None:
     cpuinfo = _linux_cpuinfo()
     flags = cpuinfo.get("flags") or cpuinfo.get("Features")
     return frozenset(flags.split()) if flags else None
+
+
+def cpu_key() -> str:
+    """Return the CPU's name and features as one text: virtual machines hide features under the same name."""
+    features = hashlib.sha256(" ".join(sorted(cpu_flags() or ())).encode()).hexdigest()[:12]
+    return f"{cpu_name()}, features {features}"
 
 
 def usable_cores() -> int:

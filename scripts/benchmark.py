@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FRAMES = 24
 """Length of the drawn clips, after which the camera is where it began."""
-_WARM_UP = 4
+_WARM_UP = 8
 """Frames of the run that is not measured."""
 _EXPOSURES = 12
 """Pictures averaged per blurred frame."""
@@ -314,7 +314,7 @@ def row(size: str, case: Case, found: Measured | str, score: float | None) -> st
 @click.command(help=(__doc__ or "").replace("\n\n    ", "\n\n\b\n    "))
 @click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your own video.")
 @click.option("--size", "sizes", multiple=True, default=_SIZES, show_default=True, help="Sizes to measure.")
-@click.option("--frames", type=click.IntRange(1), default=32, show_default=True, help="Frames at 720p.")
+@click.option("--frames", type=click.IntRange(1), default=24, show_default=True, help="Frames at 720p.")
 def command(video: Path | None, sizes: tuple[str, ...], frames: int) -> None:
     """Print the table."""
     import openvino

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"scaling"},
     {"bench", "deblurrer", "preview", "ranges", "engine"},
     {"pipeline", "live", "gpu_path"},
     {"strength", "blur_gate"},
@@ -42,7 +43,7 @@ HOMES = {
     "pyvirtualcam": ("rtdeblur.live.sinks.virtual_camera",),
     "PIL": ("rtdeblur.media.photos",),
     "pillow_heif": ("rtdeblur.media.photos",),
-    "openvino": ("rtdeblur.backends.openvino", "rtdeblur.backends.int8"),
+    "openvino": ("rtdeblur.backends.openvino", "rtdeblur.backends.compiled", "rtdeblur.backends.int8"),
     "tensorrt": ("rtdeblur.backends.tensorrt",),
     "tensorrt_rtx": ("rtdeblur.backends.tensorrt",),
     "filelock": ("rtdeblur.backends.tensorrt.cache", "rtdeblur.media.resume.job_folder"),

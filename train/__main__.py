@@ -185,9 +185,7 @@ def export(
 @click.option(
     "--suite", type=FOLDER, help="Refuse a loss of more than 0.10 dB on the real pairs in this folder."
 )
-@click.option(
-    "--crops", type=click.IntRange(1), default=320, show_default=True, help="Crops to calibrate on."
-)
+@click.option("--crops", type=click.IntRange(1), default=48, show_default=True, help="Crops to calibrate on.")
 def quantize(bundle: Path, pictures: tuple[Path, ...], suite: Path | None, crops: int) -> None:
     """Write the int8 variant of BUNDLE, a float32 bundle's .onnx, next to it (needs the extra `quantize`)."""
     from train.export.quantize import quantize

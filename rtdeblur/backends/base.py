@@ -43,6 +43,8 @@ class Backend(Protocol):
     """Everything besides the model's graph that affects the restored bytes, as machine-readable values."""
     device: str = "CPU"
     """Where it runs, for people: CPU, or the name of a GPU or NPU."""
+    batch: int = 4
+    """Frames per batch that suit files, unless the user chooses."""
     slots: int = 1
     """Batches that `submit` may have in flight."""
     unrestored: int = 0
@@ -103,7 +105,7 @@ class BackendWrapper(Backend):
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
-        self.name, self.device = inner.name, inner.device
+        self.name, self.device, self.batch = inner.name, inner.device, inner.batch
 
     @property
     def description(self) -> str:  # type: ignore[override]

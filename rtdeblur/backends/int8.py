@@ -7,7 +7,6 @@ all of them, since the streams of throughput mode run independently.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -157,7 +156,4 @@ def key_of(sha256: str, *, bf16: bool) -> str:
         sha256: of the int8 graph.
         bf16: whether float arithmetic is bfloat16.
     """
-    # A virtual machine may hide features of a processor, under the same name.
-    flags = hashlib.sha256(" ".join(sorted(system.cpu_flags() or ())).encode()).hexdigest()[:12]
-    precision = "bf16" if bf16 else "fp32"
-    return f"{system.cpu_name()}, features {flags}, OpenVINO {ov.__version__}, {precision}, {sha256}"
+    return f"{system.cpu_key()}, OpenVINO {ov.__version__}, {'bf16' if bf16 else 'fp32'}, {sha256}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from rtdeblur import system
 from rtdeblur.backends import gate
 from rtdeblur.backends.base import Backend, Mode, check_size, colour_inputs, fingerprint_of
+from rtdeblur.backends.compiled import get_or_compile
 from rtdeblur.backends.devices import CPU, Device
 from rtdeblur.backends.sanity import put_back_broken
 from rtdeblur.dropout import Dropout
@@ -23,6 +26,7 @@ from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
 _POLL_MS = 50
+_MOST_FRAMES = 16
 _MAX_COMPILED = 2
 """Number of compiled sizes kept, so that a stream alternating between two does not recompile."""
 
@@ -78,6 +82,8 @@ class OpenVINOBackend(Backend):
         bf16 = on_cpu and (precision == "bf16" or (precision == "int8" and fast))
         self._model = model if on_cpu and precision != "int8" else model.variant(precision)
         self.device = "CPU" if on_cpu else full_name
+        # With many cores, up to one frame per core is restored at a time.
+        self.batch = min(max(type(self).batch, threads), _MOST_FRAMES)
         self._bf16, self._mode = bf16, mode
         self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
         runs_in = precision if on_cpu else self._model.manifest.precision
@@ -163,14 +169,16 @@ class OpenVINOBackend(Backend):
         else:  # as the graph says: a GPU's own choice would put its float32 parts into half precision too
             config[hint.execution_mode] = hint.ExecutionMode.ACCURACY
         tables = self._dropout.inputs(luma[0], luma[1]) if self._dropout else {}
+        graph = partial(self._graph, luma, chroma, dtype, tables)
         try:
-            graph = self._core.read_model(self._model.onnx, b"")
-            _check_names(graph, {*INPUTS, *tables})
-            _retype_planes(graph, dtype)
-            shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
-            graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
-            _check_outputs(graph, shapes)
-            compiled = self._core.compile_model(graph, self._device, config)
+            if self._device == "CPU":
+                sha256 = hashlib.sha256(self._model.onnx).hexdigest()
+                facts = sha256, luma, chroma, dtype.to_string(), sorted(tables)
+                compiled = get_or_compile(
+                    self._core, lambda: self._core.compile_model(graph(), "CPU", config), config, *facts
+                )
+            else:
+                compiled = self._core.compile_model(graph(), self._device, config)
         except (RuntimeError, BackendError) as error:
             raise BackendError(
                 f"OpenVINO cannot run {self._model.path}: {_last_line(error)}; "
@@ -183,6 +191,22 @@ class OpenVINOBackend(Backend):
             for request in requests:
                 request.set_tensor(name, tensor)
         return requests
+
+    def _graph(
+        self,
+        luma: tuple[int, ...],
+        chroma: tuple[int, ...],
+        dtype: ov.Type,
+        tables: Mapping[str, NDArray[np.float16]],
+    ) -> ov.Model:
+        """The video graph for planes of one size and type."""
+        graph = self._core.read_model(self._model.onnx, b"")
+        _check_names(graph, {*INPUTS, *tables})
+        _retype_planes(graph, dtype)
+        shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
+        graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
+        _check_outputs(graph, shapes)
+        return graph
 
 
 def exact_result(

@@ -23,11 +23,12 @@ import click
 
 from rtdeblur.cli.cluster import Cluster, Differs, Surveyed, connected
 from rtdeblur.cli.deblur import skipped_line, tell
-from rtdeblur.cli.options import PARAMS, DeblurRequest
+from rtdeblur.cli.options import PARAMS
 from rtdeblur.cli.pictures import expanded, is_photo_job
 from rtdeblur.cli.plan import STANDARD, Job, Plan, is_folder, plan
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import clock, configure, echo, plain, say, table
+from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line, kept_line
 from rtdeblur.errors import LockedError, OutputError, RtdeblurError
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur import system
-from rtdeblur.cli import speeds
+from rtdeblur.cli import prediction, speeds
 from rtdeblur.cli.build import ENGINE_DIR
-from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, Request, backend_option
+from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, backend_option
 from rtdeblur.cli.report import echo, say, table
+from rtdeblur.cli.request import Request
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rtdeblur.model import Model
 
 ALL = "all"
+_PREDICTED_BATCH = 4
+"""As in a usual run: a single frame would leave the second core idle."""
 _HEADERS = (
     "runtime", "size", "batch", "median ms", "p95 ms", "upload ms", "GPU ms", "download ms", "inference fps",
     "decode fps", "encode fps", "whole fps", "limit fps", "of limit", "first s", "memory MiB", "GPU MiB",
@@ -125,6 +128,24 @@ class BenchRequest(Request):
     batches: tuple[int, ...]
     frames: int
     seconds: float
+    predict: bool
+
+    def words(self) -> list[str]:
+        """Return these options as words, for another process.
+
+        Raises:
+            click.UsageError: there are several sizes or batches, or no frames.
+        """
+        if len(self.sizes) > 1 or len(self.batches) > 1 or not self.frames or self.backend == ALL:
+            raise click.UsageError("--predict measures one size, one batch and one backend, with --frames.")
+        words = [str(self.video)] if self.video else []
+        options = {
+            "model": self.model, "backend": self.backend, "device": self.device, "precision": self.precision,
+            "dropout": self.dropout, "size": next(iter(self.sizes), None),
+            "batch": next(iter(self.batches), _PREDICTED_BATCH), "frames": self.frames,
+            "seconds": self.seconds,
+        }  # fmt: skip
+        return words + [f"--{name}={value}" for name, value in options.items() if value is not None]
 
     def resolutions(self) -> list[tuple[int, int]]:
         """Sizes (height, width) to measure: the video's own, or those given."""
@@ -147,8 +168,13 @@ def _command(**words: Any) -> None:
     Then decoding only, encoding only and the whole pipeline, on VIDEO or a generated clip. The stages share
     the cores, so the pipeline is limited by its slowest stage, or by the number of cores divided by the
     core-seconds that all stages spend per frame. Compare figures of the same run only.
+
+    --predict runs the same on one core and on two, and predicts more cores.
     """
     request = BenchRequest.of(**words)
+    if request.predict:
+        prediction.command(request.words(), as_json=request.json)
+        return
     model = request.load_model()
     everywhere = request.backend == ALL
     machines = list(_each_place(request, model)) if everywhere else [_measure_all(request, model)]
@@ -222,6 +248,10 @@ command = click.Command(
         click.Option(
             ["--seconds"], metavar="S", type=click.FloatRange(0), default=3.0, show_default=True,
             help="Minimum time to measure inference for.",
+        ),
+        click.Option(
+            ["--predict"], is_flag=True,
+            help="Measure on one core and on two, and predict 4, 8 and 16.  [default batch: 4]",
         ),
         ENGINE_DIR,
         QUIET,

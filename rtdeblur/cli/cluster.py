@@ -38,8 +38,8 @@ from rtdeblur.errors import (
 )
 
 if TYPE_CHECKING:
-    from rtdeblur.cli.options import DeblurRequest
     from rtdeblur.cli.plan import Job
+    from rtdeblur.cli.request import DeblurRequest
     from rtdeblur.pipeline import PipelineStats
     from rtdeblur.ranges import Survey
 

@@ -10,10 +10,11 @@ import click
 
 from rtdeblur.cli.guesses import check_words
 from rtdeblur.cli.help import COMMANDS, Bare
-from rtdeblur.cli.options import PARAMS, DeblurRequest
+from rtdeblur.cli.options import PARAMS
 from rtdeblur.cli.pictures import expanded, sequence_of
 from rtdeblur.cli.plan import STANDARD, Plan, plan
 from rtdeblur.cli.report import configure, echo, say, show_traceback
+from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.restoring import FileRestorer
 from rtdeblur.cli.results import Failure, Interrupted, Outcome, Skipped, as_json, as_line
 from rtdeblur.cli.signals import Stopped, abandoning

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, Request, gate_option, seconds
+from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, gate_option, seconds
 from rtdeblur.cli.report import echo, say, table
+from rtdeblur.cli.request import Request
 from rtdeblur.cli.signals import stopping
 from rtdeblur.errors import OutputError, UsageError
 

@@ -11,7 +11,7 @@ from rtdeblur.errors import UsageError
 from rtdeblur.pictures import kind_of
 
 if TYPE_CHECKING:
-    from rtdeblur.cli.options import DeblurRequest
+    from rtdeblur.cli.request import DeblurRequest
     from rtdeblur.media.photos.sequence import SequenceReader
 
 _LOSSLESS = {

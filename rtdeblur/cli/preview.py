@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, Request, as_path
+from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, as_path
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
 from rtdeblur.cli.report import clock, echo, say, size
+from rtdeblur.cli.request import Request
 
 if TYPE_CHECKING:
     from rtdeblur.blur_gate import Gate

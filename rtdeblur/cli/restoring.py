@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from rtdeblur.cli import machine
-from rtdeblur.cli.options import DeblurRequest
 from rtdeblur.cli.pictures import check_photo_options, is_photo_job, is_sequence_job, open_sequence
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
+from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Result, kept_line
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import DependencyError, InputError, RtdeblurError
@@ -91,7 +91,7 @@ class FileRestorer:
             done = self._begin(writer, job, way)
             with progress(reader.info, quiet=request.quiet, title=title, done=done) as on_progress:
                 pipeline = Pipeline(
-                    reader, backend, writer, batch_size=request.batch, on_progress=on_progress
+                    reader, backend, writer, batch_size=_batch(request, backend), on_progress=on_progress
                 )
                 stats = self._run(pipeline, writer.keep)
             damage = reader.damage + writer.damage
@@ -145,7 +145,7 @@ class FileRestorer:
             if way.obstacle is None:  # frames in GPU memory have no checksum
                 return None
             identity = writer.identity(_restoration(self._request, self._load_model(), backend, way))
-            return identity, survey(reader, writer, backend, self._request.batch)
+            return identity, survey(reader, writer, backend, _batch(self._request, backend))
 
     def restore_range(self, job: Job, part: Survey, key: str) -> PipelineStats | None:
         """Restore the unfinished segments of a surveyed range; return None if there are none."""
@@ -158,7 +158,15 @@ class FileRestorer:
 
         with self._opened(job) as (reader, writer, backend, _):
             return restore_range(
-                part, job.output, key, reader, writer, backend, request.batch, open_at=open_at, run=self._run
+                part,
+                job.output,
+                key,
+                reader,
+                writer,
+                backend,
+                _batch(request, backend),
+                open_at=open_at,
+                run=self._run,
             )
 
     @contextmanager
@@ -337,7 +345,8 @@ def _restoration(request: DeblurRequest, model: Model, backend: Backend, way: Wa
     The backend's actual choices replace options that left the choice to it.
     """
     decided = {name: str(value) for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT}
-    return {**decided, **_runtime(model, backend), "memory": "host" if way.obstacle else "device"}
+    memory = "host" if way.obstacle else "device"
+    return {**decided, **_runtime(model, backend), "batch": str(_batch(request, backend)), "memory": memory}
 
 
 def _runtime(model: Model, backend: Backend) -> dict[str, str]:
@@ -345,6 +354,10 @@ def _runtime(model: Model, backend: Backend) -> dict[str, str]:
     modules = [name for name in _RUNTIMES.get(backend.name, ()) if name in sys.modules]
     runtimes = [f"{name} {sys.modules[name].__version__}" for name in modules]
     return {**backend.fingerprint, "model": model.manifest.sha256, "runtime": ", ".join(runtimes)}
+
+
+def _batch(request: DeblurRequest, backend: Backend) -> int:
+    return request.batch or backend.batch
 
 
 def _unrestored(stats: PipelineStats) -> Iterator[str]:

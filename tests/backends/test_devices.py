@@ -43,6 +43,10 @@ class FakeCore:
             graph = other
         return self._real.compile_model(graph, "CPU", {ov.properties.hint.inference_precision: ov.Type.f32})
 
+    def import_model(self, blob: bytes, device: str, config: dict[Any, Any]) -> ov.CompiledModel:
+        self.compiled.append(device)
+        return self._real.import_model(blob, device, config)
+
 
 Pretend = Callable[..., FakeCore]
 
@@ -54,6 +58,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pretend:
         monkeypatch.setattr(openvino, "core", lambda: fake)
         return fake
 
+    monkeypatch.setenv("RTDEBLUR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(gate, "_folder", lambda: tmp_path)
     return pretend
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -140,3 +141,32 @@ def test_all_backends_side_by_side(capfd: pytest.CaptureFixture[str]) -> None:
     reports = json.loads(capfd.readouterr().out)
     assert [report["backend"] for report in reports] == ["openvino", "onnxruntime"]
     assert all(report["cases"][0]["inference"]["fps"] > 0 for report in reports)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or system.usable_cores() < 2, reason="needs 2 cores")
+def test_more_cores_are_predicted(capfd: pytest.CaptureFixture[str]) -> None:
+    usable = os.sched_getaffinity(0)
+    words = ["bench", "--predict", "--model", "identity", "--size", "64x48", *QUICK]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert [each["cores"] for each in found["predicted"]] == [1, 2, 4, 8, 16]
+    assert found["one"]["frames"] == found["two"]["frames"] == 6
+    assert all(each["whole"] > 0 for each in found["predicted"])
+    assert os.sched_getaffinity(0) == usable
+
+
+def test_a_prediction_is_of_one_size(fails: Callable[..., str]) -> None:
+    sizes = ("--size", "64x48", "--size", "96x64")
+    assert "--predict measures one size" in fails("bench", "--predict", *sizes, exit_code=2)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or system.usable_cores() < 2, reason="needs 2 cores")
+def test_an_error_on_one_core_is_the_error(fails: Callable[..., str]) -> None:
+    assert "no model is called 'nosuch'" in fails("bench", "--predict", "--model", "nosuch")
+
+
+def test_cores_cannot_be_predicted_from_one(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "usable_cores", lambda: 1)
+    assert "needs two cores" in fails("bench", "--predict")

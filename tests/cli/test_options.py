@@ -8,7 +8,8 @@ import pytest
 
 from rtdeblur.backends import BACKENDS
 from rtdeblur.cli import bench, build, live
-from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, DeblurRequest, Request, seconds
+from rtdeblur.cli.options import BACKEND, DROPOUT, PARAMS, PRECISION, seconds
+from rtdeblur.cli.request import DeblurRequest, Request
 from rtdeblur.dropout import Policy
 from rtdeblur.model import EnginePrecision, Precision
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -158,3 +159,16 @@ def test_a_model_without_int8_says_how_to_make_it(bundle: Path) -> None:
         open_backend("openvino", Model.load(str(bundle)), precision="int8")
     with pytest.raises(BackendError, match="bf16, fp32 or int8, not fp16"):
         open_backend("openvino", Model.load(str(bundle)), precision="fp16")
+
+
+def test_a_graph_that_changes_sharp_pictures_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def restores(restore: Callable[[Picture], Picture]) -> None:
+        monkeypatch.setattr(module, "open_restorer", lambda path: SimpleNamespace(restore=restore))
+
+    restores(lambda picture: picture)
+    module._check_harm(Path("net-int8.onnx"))
+    restores(lambda picture: picture // 2)
+    with pytest.raises(
+        ParityError, match=r"changes a sharp picture \(rendered page: .* dB, expected at least"
+    ):
+        module._check_harm(Path("net-int8.onnx"))
