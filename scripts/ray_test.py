@@ -76,7 +76,13 @@ class Nodes:
     """
 
     def __init__(self, number: int) -> None:
-        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+        # Short, since the paths of sockets are limited to about a hundred characters.
+        self._folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+        os.environ |= {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",
+            "RAY_TMPDIR": self._folder.name,
+        }
         from ray.cluster_utils import Cluster
 
         self._cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -97,6 +103,7 @@ class Nodes:
     def close(self) -> None:
         """Stop all nodes."""
         self._cluster.shutdown()
+        self._folder.cleanup()
 
     def _add(self) -> Any:
         for _ in range(4):  # Ray gives up after 30 s, which a busy machine may need

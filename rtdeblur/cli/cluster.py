@@ -61,6 +61,8 @@ _RETRIES = 9
 _LOCK_SECONDS = 60
 """How long a task waits for the process that had the same task before to end."""
 _SESSION = "rtdeblur-ray-"
+_TOKEN = secrets.token_hex(32)
+"""Ray reads it once per process."""
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})")
 
 
@@ -139,7 +141,7 @@ def connected(address: str | None) -> Iterator[None]:
     }
     variables = {name: value for name, value in _OF_RAY.items() if name not in os.environ}
     if address is None:  # its ports are open to the network, and whoever uses them may run programs
-        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
     with ExitStack() as stack:
         for name, value in variables.items():
             stack.callback(_set_variable, name, os.environ.get(name))
@@ -159,8 +161,12 @@ def connected(address: str | None) -> Iterator[None]:
         try:
             ray.init(address or "local", **options)
         except Exception as error:
-            what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started"
-            raise RtdeblurError(f"{what}: {_first_line(error)}", _ADVICE) from error
+            why = _first_line(error)
+            if address is None:
+                raise RtdeblurError(
+                    f"Ray cannot be started: {why}", "try again, or without Ray: rtdeblur INPUT... -o FOLDER/"
+                ) from error
+            raise RtdeblurError(f"the Ray cluster at {address!r} cannot be joined: {why}", _ADVICE) from error
         stack.callback(ray.shutdown)
         for number, handler in handlers.items():  # Ray's own print a stack trace
             signal.signal(number, handler)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import tempfile
 
 from ray.cluster_utils import Cluster
 
 from rtdeblur.cli import main
 
+# Short, since the paths of sockets are limited to about a hundred characters.
+folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": folder.name}
 START_FAILED = 9
 
 
@@ -38,4 +40,5 @@ if __name__ == "__main__":
     cluster = start()
     code = main(["batch", *sys.argv[1:], "--ray", cluster.address])
     cluster.shutdown()
+    folder.cleanup()
     sys.exit(code)
