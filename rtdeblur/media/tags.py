@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from rtdeblur.media.source import SourceInfo
 if TYPE_CHECKING:  # exists only in PyAV's stubs
     from av.container.core import Chapter
 
+_MOST_UNITS = 2**31 - 1
+"""Largest number of units per second in the header of mp4."""
 # Written by the muxer itself, or computed from packets by mkvmerge.
 _STALE_TAGS = {
     "alpha_mode",
@@ -75,6 +78,9 @@ def muxer_options(source: SourceInfo, format_name: str, seekable: bool = True) -
         flags.append(traits.free_tags_flag)
     # Otherwise Matroska and others write random numbers, so that no two runs give the same bytes.
     options = {"fflags": "+bitexact", **traits.options}
+    if "movie_timescale" in options:  # in it, what is shorter than a unit has no duration, and is hidden
+        units = math.ceil(1 / source.time_base)
+        options["movie_timescale"] = str(min(max(int(options["movie_timescale"]), units), _MOST_UNITS))
     return options | ({"movflags": "+".join(flags)} if flags else {})
 
 

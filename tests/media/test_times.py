@@ -132,6 +132,22 @@ def test_tiny_pictures_keep_their_times_in_program_streams(
     assert output.stat().st_size < 120_000
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".mov", ".mkv"])
+def test_frames_less_than_a_microsecond_apart_are_not_hidden(
+    ending: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    """As in a file whose clock has a flipped bit: 1,073,754,624 units per second instead of 12,800."""
+    flags = ("-movflags", "frag_keyframe+empty_moov+default_base_moof", "-video_track_timescale", "12800")
+    data = make_clip(".mp4", *flags, frames=6).read_bytes()
+    clock = data.index((12800).to_bytes(4, "big"), data.index(b"mdhd"))
+    source = tmp_path / "damaged.mp4"
+    source.write_bytes(data[:clock] + b"\x40" + data[clock + 1 :])
+    output = tmp_path / f"out{ending}"
+    rewrite(source, output)
+    with av.open(str(output)) as written:
+        assert len(list(written.decode(video=0))) == 6
+
+
 # -- streams with different start times
 
 
