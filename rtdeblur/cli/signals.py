@@ -13,7 +13,7 @@ from typing import Any
 
 from rtdeblur.files import abandon_unfinished
 
-GRACE_SECONDS = 2.5
+GRACE_SECONDS = 2.0
 """Time for a run to end in order; after that, the program cleans up and exits."""
 
 
