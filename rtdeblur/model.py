@@ -219,7 +219,7 @@ class Model:
 
     @property
     def quantised(self) -> Manifest | None:
-        """Manifest of the int8 graph that was made from this float32 graph; None if there is none.
+        """Manifest of the int8 graph of this float32 graph; None if the bundle lacks one.
 
         Raises:
             ModelError: it is invalid.

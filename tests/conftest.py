@@ -34,7 +34,7 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # The developer's own models are none of the tests' business, nor the tests' measurements the developer's.
+    # Keep the developer's models out of the tests, and measurements of tests out of the developer's cache.
     os.environ["RTDEBLUR_MODEL_DIR"] = str(Path(__file__).with_name("no-such-folder"))
     os.environ["RTDEBLUR_CACHE_DIR"] = str(Path(_CACHE.name, "rtdeblur"))
     _assume_int8_is_faster()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rtdeblur.cli.environment import FOR_LIBRARIES, setting, unset
 from rtdeblur.cli.report import line_of, say
 from rtdeblur.cli.restoring import FileRestorer
 from rtdeblur.cli.results import Failure, Result, Skipped
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 Facts = Mapping[str, str]
 """What affects the bytes of an output on a node: `FileRestorer.fingerprint`."""
 
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "SVT_LOG": "1"}
-"""Variables of the program's own process (`rtdeblur.cli.process`), for those of Ray."""
 _OF_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # else it reports every start
     "RAY_worker_niceness": "0",  # as if the program ran by itself
@@ -137,15 +136,13 @@ def connected(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
-        "runtime_env": {"env_vars": {**_ENVIRONMENT, **own}},
+        "runtime_env": {"env_vars": {**FOR_LIBRARIES, **own}},
     }
-    variables = {name: value for name, value in _OF_RAY.items() if name not in os.environ}
-    if address is None:  # its ports are open to the network, and whoever uses them may run programs
+    variables = unset(_OF_RAY)
+    if address is None:  # Ray listens on all interfaces, and runs whatever it is sent
         variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
     with ExitStack() as stack:
-        for name, value in variables.items():
-            stack.callback(_set_variable, name, os.environ.get(name))
-            _set_variable(name, value)
+        stack.enter_context(setting(variables))
         try:
             import ray
         except ImportError as error:
@@ -171,13 +168,6 @@ def connected(address: str | None) -> Iterator[None]:
         for number, handler in handlers.items():  # Ray's own print a stack trace
             signal.signal(number, handler)
         yield
-
-
-def _set_variable(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
 
 
 @contextmanager

@@ -6,12 +6,13 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import click
 
+from rtdeblur.cli.environment import FOR_LIBRARIES, setting, unset
 from rtdeblur.cli.report import line_of, mute, reporting, say, show_traceback
 from rtdeblur.cli.root import root
 from rtdeblur.cli.signals import Stopped, deadline, handling, silent_if_dropped
@@ -32,7 +33,7 @@ def run(args: Sequence[str] | None) -> int:
         received.append(signum)
         raise Stopped(signum)
 
-    with deadline(), silent_if_dropped(), reporting(), _library_settings():
+    with deadline(), silent_if_dropped(), reporting(), setting(unset(FOR_LIBRARIES)):
         try:
             with handling(stop):
                 code = int(root.main(args, prog_name="rtdeblur", standalone_mode=False) or 0)
@@ -58,26 +59,6 @@ def leave(code: int) -> NoReturn:
     if threading.active_count() > 1:
         os._exit(code)
     sys.exit(code)
-
-
-_FOR_LIBRARIES = {
-    # If OpenBLAS lacks memory for its threads, it raises SIGINT as if the user had; we need no such threads.
-    "OPENBLAS_NUM_THREADS": "1",
-    # SVT-AV1 prints a banner on stderr; level 1 keeps only errors.
-    "SVT_LOG": "1",
-}
-
-
-@contextmanager
-def _library_settings() -> Iterator[None]:
-    """Set environment variables that libraries read, unless the user has set them."""
-    new = {name: value for name, value in _FOR_LIBRARIES.items() if name not in os.environ}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name in new:
-            os.environ.pop(name, None)
 
 
 def _open_standard_streams() -> None:

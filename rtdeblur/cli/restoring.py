@@ -148,7 +148,7 @@ class FileRestorer:
             return identity, survey(reader, writer, backend, _batch(self._request, backend))
 
     def restore_range(self, job: Job, part: Survey, key: str) -> PipelineStats | None:
-        """Restore the unfinished segments of a surveyed range; return None if there are none."""
+        """Restore the unfinished segments of a surveyed range; return None if all are finished."""
         from rtdeblur.ranges import restore_range
 
         request = self._request
