@@ -51,7 +51,7 @@ HOMES = {
     "platformdirs": ("rtdeblur.cache", "rtdeblur.cli.settings", "rtdeblur.model"),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),
-    "ray": ("rtdeblur.cli.batch", "rtdeblur.cli.cluster"),
+    "ray": ("rtdeblur.cli.batch", "rtdeblur.cli.cluster", "rtdeblur.cli.node_tasks"),
     "rich": ("rtdeblur.cli",),
     "click": ("rtdeblur.cli",),
     "torch": (),

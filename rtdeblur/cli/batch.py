@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.cluster import Cluster, Differs, Surveyed, connected
+from rtdeblur.cli.cluster import Cluster, connected
 from rtdeblur.cli.deblur import skipped_line, tell
+from rtdeblur.cli.node_tasks import Differs, Surveyed
 from rtdeblur.cli.options import PARAMS
 from rtdeblur.cli.pictures import expanded, is_photo_job
 from rtdeblur.cli.plan import STANDARD, Job, Plan, is_folder, plan

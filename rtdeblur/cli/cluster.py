@@ -1,7 +1,8 @@
-"""Ray: connection to a cluster, its nodes, and the tasks that run on them.
+"""Ray: connection to a cluster, its nodes, and how tasks are sent to them.
 
-Every node sees the inputs and outputs under the same paths. Tasks are functions of this module; Ray sends
-their names and arguments, so each node needs its own installation of rtdeblur, and it has to be the same.
+Every node sees the inputs and outputs under the same paths. Tasks are functions of
+`rtdeblur.cli.node_tasks`; Ray sends their names and arguments, so each node needs its own installation of
+rtdeblur, and it has to be the same.
 """
 
 from __future__ import annotations
@@ -14,38 +15,36 @@ import shutil
 import signal
 import socket
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rtdeblur.cli.environment import FOR_LIBRARIES, setting, unset
-from rtdeblur.cli.report import line_of, say
-from rtdeblur.cli.restoring import FileRestorer
-from rtdeblur.cli.results import Failure, Result, Skipped
+from rtdeblur.cli.node_tasks import (
+    Differs,
+    Facts,
+    difference,
+    probe,
+    restore,
+    restore_range,
+    survey,
+)
+from rtdeblur.cli.report import say
 from rtdeblur.cli.signals import abandoning
 from rtdeblur.errors import (
     DependencyError,
-    FinishedError,
-    LockedError,
-    NoVideoError,
     RtdeblurError,
-    UsageError,
 )
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job
     from rtdeblur.cli.request import DeblurRequest
-    from rtdeblur.pipeline import PipelineStats
     from rtdeblur.ranges import Survey
-
-Facts = Mapping[str, str]
-"""What affects the bytes of an output on a node: `FileRestorer.fingerprint`."""
 
 _OF_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # else it reports every start
@@ -57,8 +56,6 @@ _ANSWER_SECONDS = 5
 _PROBE_SECONDS = 120
 _RETRIES = 9
 """Times that a task is started again after its process or node died."""
-_LOCK_SECONDS = 60
-"""How long a task waits for the process that had the same task before to end."""
 _SESSION = "rtdeblur-ray-"
 _TOKEN = secrets.token_hex(32)
 """Ray reads it once per process."""
@@ -84,27 +81,6 @@ class Node:
     gpus: int
     facts: Facts = field(default_factory=dict)
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class Differs:
-    """A task's answer from a node that would restore differently."""
-
-    node: str
-    difference: str
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """The frames of a long video.
-
-    Attributes:
-        identity: description of its job.
-        frames: the survey.
-    """
-
-    identity: Mapping[str, str]
-    frames: Survey
 
 
 class _RayMessages(io.TextIOBase):
@@ -369,88 +345,3 @@ def _last_line(error: BaseException) -> str:
 
 def _key(facts: Facts) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(facts.items()))
-
-
-def difference(there: Facts, here: Facts) -> str:
-    """Describe how a node differs from those used."""
-    names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
-    return ", ".join(f"{name} is {there.get(name)}, expected {here.get(name)}" for name in names)
-
-
-# From here on, functions that run on the nodes. A process of Ray runs many, and keeps the model loaded.
-
-_Answer = TypeVar("_Answer")
-_restorer: tuple[DeblurRequest, FileRestorer] | None = None
-
-
-def _restorer_of(request: DeblurRequest) -> FileRestorer:
-    global _restorer
-    if _restorer is None or _restorer[0] != request:
-        if _restorer is not None:
-            _restorer[1].close()
-        _restorer = (request, FileRestorer(request))
-    return _restorer[1]
-
-
-def probe(request: DeblurRequest, paths: tuple[Path, ...]) -> dict[str, str] | str:
-    """Return the fingerprint of this node, or why it cannot be used."""
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None:
-        return f"it does not see {str(missing)!r}; mount it there under the same path"
-    try:
-        return _restorer_of(request).fingerprint()
-    except Exception as error:
-        return line_of(error)
-
-
-def restore(request: DeblurRequest, expected: Facts, job: Job) -> Result | Failure | Differs:
-    """Restore a file, or write the output of one whose segments are finished."""
-    return _guarded(request, expected, job, lambda restorer: _unlocked(restorer, job))
-
-
-def survey(request: DeblurRequest, expected: Facts, job: Job) -> Surveyed | Failure | Differs | None:
-    """Survey a long video; return None if it cannot be divided."""
-
-    def run(restorer: FileRestorer) -> Surveyed | None:
-        found = restorer.survey(job)
-        return found and Surveyed(*found)
-
-    return _guarded(request, expected, job, run)
-
-
-def restore_range(
-    request: DeblurRequest, expected: Facts, job: Job, part: Survey, key: str
-) -> PipelineStats | Failure | Differs | None:
-    """Restore a range of a long video."""
-    return _guarded(request, expected, job, lambda restorer: restorer.restore_range(job, part, key))
-
-
-def _guarded(
-    request: DeblurRequest, expected: Facts, job: Job, run: Callable[[FileRestorer], _Answer]
-) -> _Answer | Failure | Differs:
-    """Run a task, if this node is as expected; errors become outcomes, whose types every node knows."""
-    restorer = _restorer_of(request)
-    try:
-        facts = restorer.fingerprint()
-        if facts != expected:
-            import ray
-
-            return Differs(ray.get_runtime_context().get_node_id(), difference(facts, expected))
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        return run(restorer)
-    except FinishedError as error:
-        return Skipped(job, UsageError(line_of(error)))
-    except Exception as error:
-        skip = job.found and isinstance(error, NoVideoError)
-        return (Skipped if skip else Failure)(job, RtdeblurError(line_of(error)))
-
-
-def _unlocked(restorer: FileRestorer, job: Job) -> Result:
-    """Restore a file; if a killed run still holds its lock, wait for it to end."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        with suppress(LockedError):
-            return restorer.restore(job)
-        if time.monotonic() > deadline:
-            return restorer.restore(job)
-        time.sleep(1)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from rtdeblur.cli import batch, cluster, main
-from rtdeblur.cli.cluster import Node, difference
+from rtdeblur.cli.cluster import Node
+from rtdeblur.cli.node_tasks import difference
 
 MakeClip = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
