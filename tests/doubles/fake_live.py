@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 
@@ -115,17 +116,25 @@ class FakeBackend:
 
 
 class RecordingDisplay:
-    """Records what it is shown; `script` returns the commands of each call."""
+    """Records what it is shown, and takes `seconds` for it.
+
+    Args:
+        keys: commands by the number of pictures that were shown, given once each.
+        script: commands of each call. A session also calls without a new picture.
+    """
 
     def __init__(
         self,
+        keys: Mapping[int, list[Command]] = MappingProxyType({}),
+        *,
         script: Callable[[int, LiveStatus], list[Command]] = lambda shown, status: [],
         seconds: float = 0.0,
     ) -> None:
         self.pictures: list[LivePicture] = []
         self.statuses: list[LiveStatus] = []
         self.threads: set[str] = set()
-        self.closed, self._script, self._seconds = False, script, seconds
+        self.closed, self._seconds = False, seconds
+        self._keys, self._script = dict(keys), script
 
     def show(self, picture: LivePicture | None, status: LiveStatus) -> list[Command]:
         self.threads.add(threading.current_thread().name)
@@ -133,7 +142,8 @@ class RecordingDisplay:
         if picture is not None:
             self.pictures.append(picture)
         time.sleep(self._seconds)
-        return self._script(len(self.pictures), status)
+        shown = len(self.pictures)
+        return self._keys.pop(shown, []) + self._script(shown, status)
 
     def close(self) -> None:
         self.closed = True

@@ -91,7 +91,7 @@ def test_a_sudden_4k_frame_and_a_change_of_size_are_handled(fake, make) -> None:
 
 def test_quit_ends_the_session(fake, make) -> None:
     source = fake.endless()
-    display = fake.display(lambda shown, status: [Command.QUIT] if shown == 5 else [])
+    display = fake.display({5: [Command.QUIT]})
     assert make(source, displays=[display]).run().shown == 5
     assert source.closed
     assert display.closed
@@ -117,11 +117,10 @@ def test_duration_is_kept_if_the_source_never_comes(said) -> None:
 
 
 def test_a_model_can_be_chosen_by_name_and_auto_again(fake, make) -> None:
-    def script(shown: int, status):
-        return {3: [UseModel("auto")], 10: [UseModel("nonsense")], 15: [Command.NEXT_MODEL],
-                20: [Command.NEXT_MODEL], 40: [Command.QUIT]}.get(shown, [])  # fmt: skip
-
-    display = fake.display(script)
+    display = fake.display({
+        3: [UseModel("auto")], 10: [UseModel("nonsense")], 15: [Command.NEXT_MODEL], 20: [Command.NEXT_MODEL],
+        40: [Command.QUIT],
+    })  # fmt: skip
     make(fake.endless(), displays=[display]).run()
     choices = [s.choice for s in display.statuses]
     assert [c for i, c in enumerate(choices) if not i or c != choices[i - 1]] == [
@@ -134,10 +133,7 @@ def test_a_model_can_be_chosen_by_name_and_auto_again(fake, make) -> None:
 
 
 def test_strength_can_be_set_during_a_session(fake, make) -> None:
-    def script(shown: int, status):
-        return {5: [SetStrength(0.0)], 20: [SetStrength(2.0)], 40: [Command.QUIT]}.get(shown, [])
-
-    display = fake.display(script)
+    display = fake.display({5: [SetStrength(0.0)], 20: [SetStrength(2.0)], 40: [Command.QUIT]})
     make(fake.endless(), displays=[display]).run()
     levels = [int(p.restored.planes[0][0, 0]) for p in display.pictures]
     assert levels[0] == 101
@@ -147,20 +143,8 @@ def test_strength_can_be_set_during_a_session(fake, make) -> None:
 
 
 def test_finished_files_are_offered_to_displays(fake, make, tmp_path: Path) -> None:
-    def script(shown: int, status):
-        if len(status.saved) == 3:
-            return [Command.QUIT]
-        return {5: [Command.RECORD], 10: [Command.SNAPSHOT], 30: [Command.RECORD]}.get(shown, [])
-
-    turns: set[int] = set()
-
-    def once(shown: int, status):
-        asked = script(shown, status)
-        if asked == [Command.QUIT]:
-            return asked
-        return [] if shown in turns or turns.add(shown) else asked
-
-    display = fake.display(once)
+    keys = {5: [Command.RECORD], 10: [Command.SNAPSHOT], 30: [Command.RECORD]}
+    display = fake.display(keys, script=lambda shown, status: [Command.QUIT] * (len(status.saved) == 3))
     make(fake.endless(), displays=[display], folder=tmp_path).run()
     saved = display.statuses[-1].saved
     assert sorted(saved) == sorted(tmp_path.iterdir())
@@ -176,7 +160,7 @@ def test_pause_freezes_displays_while_outputs_continue(fake, make, said) -> None
             return [Command.PAUSE] if output.frames > 40 else []
         return [Command.PAUSE] if shown == 5 and output.frames < 40 else [Command.QUIT] * (shown == 10)
 
-    display = fake.display(script)
+    display = fake.display(script=script)
     summary = make(fake.endless(), displays=[display], outputs=[output]).run()
     paused = [s for s in display.statuses if s.paused]
     assert len(paused) > 5
@@ -188,7 +172,7 @@ def test_a_display_that_fails_ends_the_session_cleanly(fake, make) -> None:
     def script(shown: int, status):
         raise RuntimeError("no screen")
 
-    source, display = fake.endless(), fake.display(script)
+    source, display = fake.endless(), fake.display(script=script)
     with pytest.raises(RuntimeError, match="no screen"):
         make(source, displays=[display]).run()
     assert source.closed
@@ -196,17 +180,7 @@ def test_a_display_that_fails_ends_the_session_cleanly(fake, make) -> None:
 
 
 def test_a_key_starts_and_stops_a_recording(fake, make, tmp_path: Path) -> None:
-    turns = iter([5, 25])
-    at = next(turns)
-
-    def script(shown: int, status):
-        nonlocal at
-        if shown >= at:
-            at = next(turns, 10**9)
-            return [Command.RECORD]
-        return [Command.QUIT] if shown == 40 else []
-
-    display = fake.display(script)
+    display = fake.display({5: [Command.RECORD], 25: [Command.RECORD], 40: [Command.QUIT]})
     summary = make(fake.endless(), displays=[display], folder=tmp_path).run()
     (file,) = tmp_path.iterdir()
     assert file.suffix == ".mkv"
@@ -219,9 +193,7 @@ def test_a_key_starts_and_stops_a_recording(fake, make, tmp_path: Path) -> None:
 
 
 def test_a_snapshot_is_a_pair_of_pictures(fake, make, tmp_path: Path, said) -> None:
-    display = fake.display(
-        lambda shown, status: [Command.SNAPSHOT] if shown == 3 else [Command.QUIT] if shown == 6 else []
-    )
+    display = fake.display({3: [Command.SNAPSHOT], 6: [Command.QUIT]})
     make(fake.endless(), displays=[display], folder=tmp_path).run()
     blurred, restored = sorted(tmp_path.iterdir())
     assert blurred.name.endswith("-blurred.png")
@@ -233,10 +205,7 @@ def test_a_snapshot_is_a_pair_of_pictures(fake, make, tmp_path: Path, said) -> N
 
 
 def test_the_next_model_can_be_requested_and_is_shown(fake, make) -> None:
-    def script(shown: int, status):
-        return {5: [Command.NEXT_MODEL], 40: [Command.QUIT]}.get(shown, [])
-
-    display = fake.display(script)
+    display = fake.display({5: [Command.NEXT_MODEL], 40: [Command.QUIT]})
     make(fake.endless(), displays=[display]).run()
     models = [s.model for s in display.statuses]
     assert models.index("fast (auto)") > 0
@@ -263,10 +232,7 @@ def test_a_session_that_cannot_start_is_an_error(fake, make, said) -> None:
 def test_a_failed_recording_started_by_key_is_reported(fake, make, tmp_path: Path, said) -> None:
     folder = tmp_path / "gone"
 
-    def script(shown: int, status):
-        return {5: [Command.RECORD], 60: [Command.QUIT]}.get(shown, [])
-
-    display = fake.display(script)
+    display = fake.display({5: [Command.RECORD], 60: [Command.QUIT]})
     assert make(fake.endless(), displays=[display], folder=folder).run().shown == 60
     assert any(line.startswith(f"warning: cannot open '{folder}") for line in said.lines)
     assert not display.statuses[-1].recording
@@ -279,7 +245,7 @@ def test_a_model_that_fails_later_does_not_end_the_session(fake, make, said) -> 
         backend.error = BackendError("out of memory") if 5 <= shown < 10 else None
         return [Command.QUIT] if shown == 20 else []
 
-    display = fake.display(script)
+    display = fake.display(script=script)
     summary = make(fake.endless(), backend=backend, displays=[display]).run()
     assert summary.unrestored >= 4
     assert summary.shown == 20
@@ -295,7 +261,7 @@ def test_broken_model_output_is_reported(fake, make, said) -> None:
         backend.broken = 5 <= shown < 10
         return [Command.QUIT] if shown == 20 else []
 
-    display = fake.display(script)
+    display = fake.display(script=script)
     summary = make(fake.endless(), backend=backend, displays=[display]).run()
     assert 4 <= summary.unrestored < 20
     assert said.lines.count("warning: the model's output is broken; pictures pass unrestored") == 1

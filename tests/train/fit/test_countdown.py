@@ -129,7 +129,7 @@ def test_an_interrupted_timed_run_has_the_rest_of_its_minutes(tiny: Callable[...
             fit(config)
     began = time.perf_counter()
     last = fit(config)
-    assert time.perf_counter() - began < 15 - 4
+    assert time.perf_counter() - began < 15 - 4 + 1.5  # a busy machine ends late; a run of all 15 s takes 14
     assert load_checkpoint(last, {})["seconds"] < 15
 
 
