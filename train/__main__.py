@@ -80,6 +80,14 @@ def decay(run: Path, steps: int, output: Path) -> None:
 @click.option("--detect", is_flag=True, help="Also count the people that a detector finds.")
 @click.option("--vgg", type=FILE, help="VGG weights (Caffe input), to also measure the feature distance.")
 @click.option("--dropout-seed", type=int, help="Enable dropout, with a mask from this seed.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Pictures measured at the same time; the milliseconds are then those of a busy machine.",
+)
 def evaluate(
     model: Path,
     pairs: Path | None,

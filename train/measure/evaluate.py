@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from rtdeblur import parity
 from train.data.pictures import Pair, Picture, read_picture, sharpness
+from train.measure.parallel import in_order
 from train.networks.generators import Generator
 from train.networks.vgg import Vgg
 
@@ -80,7 +82,11 @@ def ssim(picture: Picture, reference: Picture) -> float:
 
 
 def evaluate(
-    restore: Restore, pairs: Iterable[Pair], vgg: Vgg | None = None, watch: Iterable[Watch] = ()
+    restore: Restore,
+    pairs: Iterable[Pair],
+    vgg: Vgg | None = None,
+    watch: Iterable[Watch] = (),
+    jobs: int = 1,
 ) -> Table:
     """Restore and measure every pair.
 
@@ -89,6 +95,7 @@ def evaluate(
         pairs: pairs of blurred and sharp pictures.
         vgg: VGG weights, for the feature distance.
         watch: each is called with every pair, in order.
+        jobs: number of pictures measured at the same time, if `restore` may be called by several threads.
 
     Returns:
         by picture: `psnr`, `ssim` and, given VGG weights, `distance`, each `_in` (blurred) and `_out`
@@ -98,23 +105,30 @@ def evaluate(
         `milliseconds` to restore it.
     """
     table, watch = {}, list(watch)
-    for path, twin in pairs:
-        blurred, sharp = read_picture(path), read_picture(twin)
-        began = time.perf_counter()
-        restored = restore(blurred)
-        row = {"milliseconds": 1000 * (time.perf_counter() - began)}
-        for end, picture in (("in", blurred), ("out", restored)):
-            row |= {f"psnr_{end}": psnr(picture, sharp), f"ssim_{end}": ssim(picture, sharp)}
-            if vgg:
-                row[f"distance_{end}"] = vgg.distance(to_tensor(picture), to_tensor(sharp))
-        row["psnr_unharmed"] = psnr(restore(sharp), sharp)
-        row |= _sharpness_row(sharp, blurred, restored, "")
-        small_blurred, small_sharp = _shrink(blurred), _shrink(sharp)
-        row |= _sharpness_row(small_sharp, small_blurred, restore(small_blurred), "_256")
-        table[_name(path)] = row
+    for name, row, pictures in in_order(partial(_measured, restore, vgg), pairs, jobs):
+        table[name] = row
         for see in watch:
-            see(blurred, restored, sharp)
+            see(*pictures)
     return table
+
+
+def _measured(
+    restore: Restore, vgg: Vgg | None, pair: Pair
+) -> tuple[str, Row, tuple[Picture, Picture, Picture]]:
+    path, twin = pair
+    blurred, sharp = read_picture(path), read_picture(twin)
+    began = time.perf_counter()
+    restored = restore(blurred)
+    row = {"milliseconds": 1000 * (time.perf_counter() - began)}
+    for end, picture in (("in", blurred), ("out", restored)):
+        row |= {f"psnr_{end}": psnr(picture, sharp), f"ssim_{end}": ssim(picture, sharp)}
+        if vgg:
+            row[f"distance_{end}"] = vgg.distance(to_tensor(picture), to_tensor(sharp))
+    row["psnr_unharmed"] = psnr(restore(sharp), sharp)
+    row |= _sharpness_row(sharp, blurred, restored, "")
+    small_blurred, small_sharp = _shrink(blurred), _shrink(sharp)
+    row |= _sharpness_row(small_sharp, small_blurred, restore(small_blurred), "_256")
+    return _name(path), row, (blurred, restored, sharp)
 
 
 def mean(table: Table) -> Row:

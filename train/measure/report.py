@@ -26,6 +26,7 @@ class Measures:
         detect: whether to count people.
         vgg: VGG weights with Caffe's input, for the feature distance.
         dropout_seed: seed of the dropout mask; None disables dropout.
+        jobs: number of pictures measured at the same time.
     """
 
     config: Path | None = None
@@ -33,6 +34,7 @@ class Measures:
     detect: bool = False
     vgg: Path | None = None
     dropout_seed: int | None = None
+    jobs: int = 1
 
 
 def report(model: Path, folder: Path, output: Path, measures: Measures) -> Path:
@@ -49,7 +51,7 @@ def report(model: Path, folder: Path, output: Path, measures: Measures) -> Path:
     detect = hog_people() if measures.detect else None  # may be missing: fail before minutes of work
     restore = open_restorer(model, measures.config, measures.dropout_seed).restore
     vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
-    table, results = measure(restore, pairs, measures.clip, detect, vgg)
+    table, results = measure(restore, pairs, measures.clip, detect, vgg, measures.jobs)
     output.mkdir(parents=True, exist_ok=True)
     document = {"checkpoint": model.name, "pictures": table, **results}
     (output / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -71,20 +73,26 @@ def report_on_suite(model: Path, folder: Path, output: Path, measures: Measures)
     """
     suite = Suite(folder)
     vgg = Vgg(measures.vgg, "caffe") if measures.vgg else None
-    return report_suite(open_restorer(model, measures.config, measures.dropout_seed), suite, output, vgg)
+    restorer = open_restorer(model, measures.config, measures.dropout_seed)
+    return report_suite(restorer, suite, output, vgg, measures.jobs)
 
 
 def measure(
-    restore: Restore, pairs: list[Pair], clip: bool, detect: Detector | None = None, vgg: Vgg | None = None
+    restore: Restore,
+    pairs: list[Pair],
+    clip: bool,
+    detect: Detector | None = None,
+    vgg: Vgg | None = None,
+    jobs: int = 1,
 ) -> tuple[Table, dict[str, Row]]:
-    """Measure pairs.
+    """Measure pairs, `jobs` at once.
 
     Returns:
         the row of each picture, and the rows of all: `mean`, for a clip `flicker`, with a detector
         `detection_in` and `detection_out`.
     """
     flicker, people = Flicker() if clip else None, People(detect) if detect else None
-    table = evaluate(restore, pairs, vgg, [watch.add for watch in (flicker, people) if watch])
+    table = evaluate(restore, pairs, vgg, [watch.add for watch in (flicker, people) if watch], jobs)
     results = {"mean": mean(table)}
     if flicker:
         results["flicker"] = flicker.scores()

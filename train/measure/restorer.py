@@ -29,7 +29,7 @@ class Restorer:
 
     Attributes:
         name: name of the file.
-        restore: restores a picture.
+        restore: restores a picture; may be called by several threads.
         facts: `steps`, `crops` (seen in training), `hours` (of wall time) and `core_hours`, as far as known.
     """
 
@@ -53,7 +53,7 @@ def open_restorer(path: Path, config: Path | None = None, dropout_seed: int | No
     if path.suffix == ".onnx":
         return _open_bundle(path, dropout_seed)
     generator, state = load_generator(path, load_config(config) if config else None)
-    generator.to("cuda" if torch.cuda.is_available() else "cpu")
+    generator.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     facts = {"steps": state.get("step"), "crops": state.get("examples")}
     facts |= {name: state[key] / 3600 for name, key in _HOURS.items() if key in state}
     return Restorer(path.name, restore_with(generator, dropout_seed), _known(facts))

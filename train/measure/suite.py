@@ -40,6 +40,7 @@ from train.fit.journal import sheet
 from train.measure.evaluate import Restore, Row, mean, psnr, restore_with, to_tensor
 from train.measure.fixed_blur import motion_blurred
 from train.measure.flicker import Flicker
+from train.measure.parallel import in_order
 from train.measure.restorer import Restorer
 from train.networks.generators import Generator
 from train.networks.vgg import Vgg
@@ -91,12 +92,13 @@ class Suite:
         if not self.sets:
             raise DataError(f"no set of the suite in {folder}; expected one of {', '.join(DECISIVE)} in it")
 
-    def measure(self, restore: Restore, vgg: Vgg | None = None) -> dict[str, Row]:
+    def measure(self, restore: Restore, vgg: Vgg | None = None, jobs: int = 1) -> dict[str, Row]:
         """Restore and measure every example.
 
         Args:
             restore: restores a picture.
             vgg: VGG weights, for the feature distance.
+            jobs: number of pictures measured at the same time, if `restore` may be called by several threads.
 
         Returns:
             by set, each a mean over the pictures: PSNR in dB of the blurred (`psnr_in`) and the restored
@@ -104,8 +106,12 @@ class Suite:
             Laplacian, restored over sharp; given VGG weights, `distance_in` and `distance_out`.
             Sharp pictures have no `psnr_in` and `gain`.
         """
+
+        def measured(source: Callable[[], Example]) -> Row:
+            return _measured(restore, *source(), vgg)
+
         rows = {
-            name: mean({str(i): _measured(restore, *source(), vgg) for i, source in enumerate(sources)})
+            name: mean({str(i): row for i, row in enumerate(in_order(measured, sources, jobs))})
             for name, sources in self.sets.items()
         }
         for name in ("psnr_in", "gain") if "sharp" in rows else ():
@@ -142,13 +148,15 @@ def mean_gain(rows: dict[str, Row]) -> float | None:
     return float(np.mean(gains)) if len(gains) == len(DECISIVE) else None
 
 
-def report_suite(restorer: Restorer, suite: Suite, output: Path, vgg: Vgg | None = None) -> Path:
-    """Measure on the suite; write `suite.json`, `suite.md` and `suite.jpg` to a folder.
+def report_suite(
+    restorer: Restorer, suite: Suite, output: Path, vgg: Vgg | None = None, jobs: int = 1
+) -> Path:
+    """Measure on the suite, `jobs` pictures at once; write `suite.json`, `suite.md` and `suite.jpg`.
 
     Returns:
         the Markdown file.
     """
-    rows = suite.measure(restorer.restore, vgg)
+    rows = suite.measure(restorer.restore, vgg, jobs)
     document = {
         "name": restorer.name,
         **restorer.facts,
