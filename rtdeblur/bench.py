@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from rtdeblur.backends.base import Backend, Pending, PendingDevice
+from rtdeblur.backends.base import IN_FLIGHT, Backend, Pending, PendingDevice
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.frames import Colour, FrameBatch, Interlude
 from rtdeblur.gpu_path import Wanted, connect, open_reader
@@ -41,7 +41,7 @@ class InferenceTimes:
         calls: batches timed.
         median_ms: median time per batch, from planes to restored planes, in milliseconds.
         p95_ms: 95th percentile.
-        fps: frames per second, with as many batches in flight as the backend has slots.
+        fps: frames per second, with two batches in flight if the backend has the slots.
         first_seconds: time of the first batch, including one-time work such as compiling or building an
             engine.
         device: medians by the device's clock; None if the backend has no such clock.
@@ -182,11 +182,11 @@ def _measure(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def _restored(backend: Backend, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Restore batches like the pipeline, with all slots in flight."""
+    """Restore batches like the pipeline, with as many in flight."""
     flying: deque[Pending | PendingDevice] = deque()
     for batch in batches:
         flying.append(submit(backend, batch))
-        if len(flying) >= backend.slots:
+        if len(flying) >= min(backend.slots, IN_FLIGHT):
             yield flying.popleft()()
     while flying:
         yield flying.popleft()()

@@ -68,6 +68,7 @@ class BlurGate(BackendWrapper):
         self._model, self._fit = model, gate
         self.threshold = gate.threshold if threshold is None else threshold
         self.tiles = self.restored_tiles = 0
+        self.slots = max(1, inner.slots // 2)  # a batch may become two: whole frames, and windows
         self._previous: Mask | None = None
 
     @property
@@ -98,35 +99,38 @@ class BlurGate(BackendWrapper):
         """Take decisions about frames without restoring them."""
         self._decide(batch)
 
-    def submit(self, batch: FrameBatch) -> Pending:
-        """Restore a batch; decisions depend on those before, so none overlap."""
-        restored = self.infer(batch)
-        return lambda: restored
-
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore the tiles of a batch that need it."""
+        return self.submit(batch)()
+
+    def submit(self, batch: FrameBatch) -> Pending:
+        """Decide about a batch and start what needs restoration; the returned callable waits for it."""
         check_size(batch.planes[0].shape[2:], self._model)
         masks = self._decide(batch)
         self.tiles += sum(mask.size for mask in masks)
         self.restored_tiles += sum(int(mask.sum()) for mask in masks)
         if all(mask.all() for mask in masks):
-            return self._inner.infer(batch)
+            return self._inner.submit(batch)
         if not any(mask.any() for mask in masks):
-            return batch
-        planes = cast(Planes, tuple(plane.copy() for plane in batch.planes))
+            return lambda: batch
         size = cast(Size, batch.planes[0].shape[2:])
         windows = [_windows_over(mask, size) if _is_divisible(batch.planes) else None for mask in masks]
-        whole = [i for i, at in enumerate(windows) if at is None]
-        if whole:
-            restored = self._inner.infer(_select(batch, whole))
-            for i, *new in zip(whole, *restored.planes, strict=True):
-                _paste([p[i, 0] for p in planes], [p[0] for p in new], masks[i], masks[i], (0, 0), size)
+        whole = [(i, (0, 0), masks[i]) for i, at in enumerate(windows) if at is None]
         parts = [(i, *place) for i, at in enumerate(windows) for place in at or ()]
+        started = []
+        if whole:
+            started.append((whole, self._inner.submit(_select(batch, [i for i, *_ in whole]))))
         if parts:
-            restored = self._inner.infer(_cut(batch, [(i, corner) for i, corner, _ in parts]))
-            for (i, corner, core), *new in zip(parts, *restored.planes, strict=True):
-                _paste([p[i, 0] for p in planes], [p[0] for p in new], core, masks[i], corner, size)
-        return replace(batch, planes=planes)
+            started.append((parts, self._inner.submit(_cut(batch, [(i, corner) for i, corner, _ in parts]))))
+
+        def landed() -> FrameBatch:
+            planes = cast(Planes, tuple(plane.copy() for plane in batch.planes))
+            for places, pending in started:
+                for (i, corner, tiles), *new in zip(places, *pending().planes, strict=True):
+                    _paste([p[i, 0] for p in planes], [p[0] for p in new], tiles, masks[i], corner, size)
+            return replace(batch, planes=planes)
+
+        return landed
 
     def _decide(self, batch: FrameBatch) -> list[Mask]:
         """Return the tiles to restore of each frame, with hysteresis over time and space."""

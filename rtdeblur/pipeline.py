@@ -2,8 +2,8 @@
 
     source ──frames──► [decode] ──batches──► [infer] ──batches──► [encode] ──► sink
 
-The inference stage keeps as many batches in flight as its backend has slots, so that a GPU's copies overlap
-with its work. A full queue blocks the previous stage, so memory stays constant however long the video is. A
+The inference stage keeps two batches in flight if its backend has the slots, so that copies overlap with
+work. A full queue blocks the previous stage, so memory stays constant however long the video is. A
 stage that fails sends its exception forward and stops the previous ones; `run` joins all threads, closes both
 ends, and raises the exception.
 """
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rtdeblur.backends.base import Backend, Pending, PendingDevice
+from rtdeblur.backends.base import IN_FLIGHT, Backend, Pending, PendingDevice
 from rtdeblur.device import DeviceBatch, DeviceFrame
 from rtdeblur.errors import InterruptedRunError
 from rtdeblur.frames import Frame, FrameBatch, Interlude
@@ -203,7 +203,7 @@ class Pipeline:
                 flying.append(self._timed("infer", submit, self._backend, batch) if needed else batch)
             else:
                 flying.append(batch)
-            if len(flying) >= self._backend.slots:
+            if len(flying) >= min(self._backend.slots, IN_FLIGHT):
                 self._land(flying.popleft())
         while flying:
             self._land(flying.popleft())

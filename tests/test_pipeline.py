@@ -98,9 +98,9 @@ def test_a_failed_stage_ends_the_run(
     assert threading.active_count() == before
 
 
-def test_batches_in_flight_match_the_backends_slots() -> None:
+@pytest.mark.parametrize(("slots", "in_flight"), [(1, 1), (2, 2), (4, 2)])
+def test_two_batches_are_in_flight_if_the_backend_has_the_slots(slots: int, in_flight: int) -> None:
     class Deep(IdentityBackend):
-        slots = 3
         flying = most = 0
 
         def submit(self, batch: FrameBatch) -> Callable[[], FrameBatch]:
@@ -113,9 +113,10 @@ def test_batches_in_flight_match_the_backends_slots() -> None:
             return batch
 
     backend, sink = Deep(), FakeSink()
+    backend.slots = slots
     Pipeline(FakeSource(10), backend, sink).run()
     assert sink.carriers == list(range(10))
-    assert (backend.flying, backend.most) == (0, 3)
+    assert (backend.flying, backend.most) == (0, in_flight)
 
 
 def test_a_failed_backend_ends_the_run() -> None:

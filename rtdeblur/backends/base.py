@@ -27,6 +27,9 @@ Pending = Callable[[], FrameBatch]
 """A batch in flight: calling it waits and returns the restored batch. Call once, in order of submission."""
 PendingDevice = Callable[[], DeviceBatch]
 """Same for a batch in GPU memory."""
+IN_FLIGHT = 2
+"""Batches that callers keep in flight if a backend has the slots: enough to hide the copies of one behind the
+work on the other."""
 Notice = Callable[[str], None]
 """Callback for one line to show to the user."""
 BuildProgress = Callable[[float, str], None]

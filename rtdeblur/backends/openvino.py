@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -14,18 +12,18 @@ from numpy.typing import NDArray
 
 from rtdeblur import system
 from rtdeblur.backends import gate
-from rtdeblur.backends.base import Backend, Mode, check_size, colour_inputs, fingerprint_of
+from rtdeblur.backends.base import IN_FLIGHT, Backend, Mode, Pending, check_size, fingerprint_of
 from rtdeblur.backends.compiled import get_or_compile
 from rtdeblur.backends.devices import CPU, Device
+from rtdeblur.backends.openvino_queue import InferQueue, Requests, last_line
 from rtdeblur.backends.sanity import put_back_broken
 from rtdeblur.dropout import Dropout
-from rtdeblur.errors import BackendError, InterruptedRunError
-from rtdeblur.frames import FrameBatch, Planes
+from rtdeblur.errors import BackendError
+from rtdeblur.frames import FrameBatch
 from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
-_POLL_MS = 50
 _MOST_FRAMES = 16
 _MAX_COMPILED = 2
 """Number of compiled sizes kept, so that a stream alternating between two does not recompile."""
@@ -34,7 +32,8 @@ _MAX_COMPILED = 2
 class OpenVINOBackend(Backend):
     """Runs a video graph with static shapes, compiled once per frame size.
 
-    The frames of a batch are independent requests, so batching does not change the output bytes. Video of
+    Frames are independent requests, which OpenVINO queues, so that no core waits while a frame is copied, and
+    batching does not change the output bytes. Video of
     more than 8 bits runs the same graph with uint16 planes. Before its first frame of a size, a device other
     than the CPU must restore a test picture like the CPU (`rtdeblur.backends.gate`).
 
@@ -74,7 +73,7 @@ class OpenVINOBackend(Backend):
             threads = self._core.get_property("CPU", "RANGE_FOR_STREAMS")[1] if on_cpu else 0
             fast = on_cpu and is_fast_in_bf16(self._core)
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO cannot start: {_last_line(error)}; free memory") from error
+            raise BackendError(f"OpenVINO cannot start: {last_line(error)}; free memory") from error
         _check_precision(precision, self._core if on_cpu else None)
         why = ""
         if on_cpu and precision == "auto":
@@ -85,7 +84,9 @@ class OpenVINOBackend(Backend):
         # With many cores, up to one frame per core is restored at a time.
         self.batch = min(max(type(self).batch, threads), _MOST_FRAMES)
         self._bf16, self._mode = bf16, mode
-        self._compiled: dict[Shapes, list[ov.InferRequest]] = {}
+        self.slots = 1 if mode == "latency" else 2 * IN_FLIGHT  # a gate makes two of a batch
+        self._compiled: dict[Shapes, Requests] = {}
+        self._queue = InferQueue(stopped)
         runs_in = precision if on_cpu else self._model.manifest.precision
         self.fingerprint = {
             "backend": self.name,
@@ -103,43 +104,32 @@ class OpenVINOBackend(Backend):
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore the frames of a batch."""
-        restored = self._restore(batch)
-        self.unrestored += put_back_broken(batch.planes, restored.planes, batch.colour.peak)
-        return restored
+        return self.submit(batch)()
 
-    def _restore(self, batch: FrameBatch) -> FrameBatch:
-        requests = self._requests(batch)
-        fixed = colour_inputs(batch.colour)
-        restored: Planes = tuple(np.empty_like(plane) for plane in batch.planes)  # type: ignore[assignment]
-        try:
-            for first in range(0, len(batch), len(requests)):
-                running = list(enumerate(requests[: len(batch) - first], first))
-                for i, request in running:
-                    planes = zip(
-                        INPUTS, (np.ascontiguousarray(p[i : i + 1]) for p in batch.planes), strict=False
-                    )
-                    request.start_async({**dict(planes), **fixed}, share_inputs=True)
-                for i, request in running:
-                    self._wait(request)
-                    for name, plane in zip(OUTPUTS, restored, strict=True):
-                        plane[i] = request.get_tensor(name).data[0]
-        except BaseException as error:
-            _cancel(requests)
-            if not isinstance(error, RuntimeError):
-                raise
-            raise BackendError(f"OpenVINO failed: {_last_line(error)}; try --precision fp32") from error
-        return replace(batch, planes=restored)
+    def submit(self, batch: FrameBatch) -> Pending:
+        """Start the frames of a batch; the returned callable waits for them."""
+        pending = self._start(batch)
 
-    def _wait(self, request: ov.InferRequest) -> None:
-        while not request.wait_for(_POLL_MS):
-            if self._stopped():
-                raise InterruptedRunError("the run was interrupted; nothing was written")
+        def landed() -> FrameBatch:
+            restored = pending()
+            self.unrestored += put_back_broken(batch.planes, restored.planes, batch.colour.peak)
+            return restored
+
+        return landed
+
+    def begin(self) -> None:
+        """Start another stream: give up what an earlier one left in flight."""
+        self._queue.give_up()
 
     def close(self) -> None:
         """Drop the compiled models."""
+        self._queue.give_up()
         self._compiled.clear()
 
-    def _requests(self, batch: FrameBatch) -> list[ov.InferRequest]:
+    def _start(self, batch: FrameBatch) -> Pending:
+        return self._queue.start(batch, self._requests(batch))
+
+    def _requests(self, batch: FrameBatch) -> Requests:
         luma, chroma = batch.planes[0].shape[2:], batch.planes[1].shape[2:]
         key = (luma, chroma, batch.planes[0].dtype.name)
         if key not in self._compiled:
@@ -149,19 +139,15 @@ class OpenVINOBackend(Backend):
             self._compiled[key] = self._compile(luma, chroma, ov.Type(batch.planes[0].dtype))
             if self._device != "CPU":
                 where = f"openvino {ov.__version__} {self.fingerprint['precision']} on {self.device}"
+                exact = partial(exact_result, model=self._model, dropout=self._dropout, stopped=self._stopped)
                 try:
-                    exact = partial(
-                        exact_result, model=self._model, dropout=self._dropout, stopped=self._stopped
-                    )
-                    gate.check(self._restore, exact, batch, self._model, where)
+                    gate.check(lambda test: self._start(test)(), exact, batch, self._model, where)
                 except BaseException:
                     del self._compiled[key]
                     raise
         return self._compiled[key]
 
-    def _compile(
-        self, luma: tuple[int, ...], chroma: tuple[int, ...], dtype: ov.Type
-    ) -> list[ov.InferRequest]:
+    def _compile(self, luma: tuple[int, ...], chroma: tuple[int, ...], dtype: ov.Type) -> Requests:
         hint = ov.properties.hint
         config = {hint.performance_mode: getattr(hint.PerformanceMode, self._mode.upper())}
         if self._device == "CPU":
@@ -181,16 +167,10 @@ class OpenVINOBackend(Backend):
                 compiled = self._core.compile_model(graph(), self._device, config)
         except (RuntimeError, BackendError) as error:
             raise BackendError(
-                f"OpenVINO cannot run {self._model.path}: {_last_line(error)}; "
+                f"OpenVINO cannot run {self._model.path}: {last_line(error)}; "
                 "download the model again, or free memory"
             ) from error
-        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        requests = [compiled.create_infer_request() for _ in range(count)]
-        for name, table in tables.items():
-            tensor = ov.Tensor(table)  # a copy, owned by the requests
-            for request in requests:
-                request.set_tensor(name, tensor)
-        return requests
+        return Requests(compiled, tables)
 
     def _graph(
         self,
@@ -222,15 +202,6 @@ def exact_result(
     """
     with OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout, stopped=stopped) as exact:
         return exact.infer(batch)
-
-
-def _cancel(requests: list[ov.InferRequest]) -> None:
-    """Cancel running requests and wait for them, since the frames they read are about to be freed."""
-    for request in requests:
-        request.cancel()
-    for request in requests:
-        with suppress(RuntimeError):  # raised because it was cancelled
-            request.wait()
 
 
 @cache
@@ -352,7 +323,3 @@ def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:
         cast = result.input_value(0).get_node()
         cast.set_attribute("destination_type", dtype.to_string())
     graph.validate_nodes_and_infer_types()
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]

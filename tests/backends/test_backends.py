@@ -114,6 +114,31 @@ def test_a_batch_gives_the_same_bytes_as_its_frames_one_by_one(backend: Backend)
             np.testing.assert_array_equal(one[0], many[i])
 
 
+def test_batches_in_flight_give_the_same_bytes_as_one_at_a_time(backend: Backend) -> None:
+    batches = [make_batch(n, (48, 64 + 16 * (n % 2)), (24, 32 + 8 * (n % 2))) for n in (3, 1, 4, 2)]
+    one_by_one = [backend.infer(batch) for batch in batches]
+    flying, landed = [], []
+    for batch in batches:
+        flying.append(backend.submit(batch))
+        if len(flying) >= backend.slots:
+            landed.append(flying.pop(0)())
+    landed += [pending() for pending in flying]
+    for alone, overlapped in zip(one_by_one, landed, strict=True):
+        assert overlapped.pts == alone.pts
+        for a, b in zip(alone.planes, overlapped.planes, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_new_stream_gives_up_what_an_earlier_one_left_in_flight(backend: Backend) -> None:
+    batch = make_batch(2, (48, 64), (24, 32))
+    expected = backend.infer(batch)
+    for _ in range(backend.slots):
+        backend.submit(make_batch(2, (48, 64), (24, 32)))
+    backend.begin()
+    for a, b in zip(expected.planes, backend.infer(batch).planes, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_ten_bits_agree_with_eight(backend: Backend) -> None:
     eight = make_batch(1, (64, 96), (32, 48))
     planes = tuple(p.astype(np.uint16) * 4 for p in eight.planes)
