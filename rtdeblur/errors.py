@@ -104,3 +104,9 @@ class DependencyError(RtdeblurError):
 
 class InterruptedRunError(RtdeblurError):
     """A run was stopped before its end; it leaves nothing behind."""
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of a library's error, which follows its trace; the error's type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

@@ -15,10 +15,10 @@ from rtdeblur.backends import gate
 from rtdeblur.backends.base import IN_FLIGHT, Backend, Mode, Pending, check_size, fingerprint_of
 from rtdeblur.backends.compiled import get_or_compile
 from rtdeblur.backends.devices import CPU, Device
-from rtdeblur.backends.openvino_queue import InferQueue, Requests, last_line
+from rtdeblur.backends.openvino_queue import InferQueue, Requests
 from rtdeblur.backends.sanity import put_back_broken
 from rtdeblur.dropout import Dropout
-from rtdeblur.errors import BackendError
+from rtdeblur.errors import BackendError, last_line
 from rtdeblur.frames import FrameBatch
 from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 

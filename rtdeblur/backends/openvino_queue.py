@@ -12,7 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Pending, colour_inputs
-from rtdeblur.errors import BackendError, InterruptedRunError
+from rtdeblur.errors import BackendError, InterruptedRunError, last_line
 from rtdeblur.frames import FrameBatch, Planes
 from rtdeblur.model import INPUTS, OUTPUTS
 
@@ -126,8 +126,3 @@ class InferQueue:
             if not isinstance(error, RuntimeError):
                 raise
             raise BackendError(f"OpenVINO failed: {last_line(error)}; try --precision fp32") from error
-
-
-def last_line(error: Exception) -> str:
-    """Return the last line of an OpenVINO error, which says what failed."""
-    return str(error).strip().splitlines()[-1]

@@ -8,308 +8,45 @@ then written by a task like any other, which finds its segments finished.
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from rtdeblur.cli.batch_progress import Watch, shown
 from rtdeblur.cli.cluster import Cluster, connected
 from rtdeblur.cli.deblur import skipped_line, tell
-from rtdeblur.cli.node_tasks import Differs, Surveyed
 from rtdeblur.cli.options import PARAMS
 from rtdeblur.cli.pictures import expanded, is_photo_job
 from rtdeblur.cli.plan import STANDARD, Job, Plan, is_folder, plan
-from rtdeblur.cli.progress import RunPace
-from rtdeblur.cli.report import clock, configure, echo, plain, say, table
+from rtdeblur.cli.report import clock, configure, echo, say, table
 from rtdeblur.cli.request import DeblurRequest
-from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line, kept_line
+from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line
+from rtdeblur.cli.schedule import ADVICE, Planned, Schedule
 from rtdeblur.errors import LockedError, OutputError, RtdeblurError
 
-if TYPE_CHECKING:
-    from rtdeblur.media.resume.job_folder import JobFolder
-    from rtdeblur.pipeline import PipelineStats
-    from rtdeblur.ranges import Section, Survey
 
-_ADVICE = "continue with the same command"
-_POLL_SECONDS = 1.0
-_LINE_SECONDS = 60.0
-_RANGES_PER_SLOT = 4
-"""Ranges of a long file per task that can run: the last ones to finish keep the others waiting for less."""
-_AHEAD = 2
-"""Tasks per slot that Ray knows of at a time."""
-
-
-@dataclass
-class _LongFile:
-    """A long file whose ranges are being restored.
-
-    Attributes:
-        job: input and output.
-        folder: its job's folder, locked.
-        key: key of the job.
-        kept: frames finished by an earlier run.
-        began: when its survey was done, on the monotonic clock.
-        waiting: number of ranges left.
-        stats: statistics of those finished.
-    """
-
-    job: Job
-    folder: JobFolder
-    key: str
-    kept: int
-    began: float
-    waiting: int = 0
-    stats: list[PipelineStats] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A task to run: a whole file, a survey, or a range of a long file."""
-
-    job: Job
-    kind: str
-    part: Survey | None = None
-
-
-class _Batch:
-    """Runs the tasks of a batch.
-
-    Args:
-        cluster: the nodes.
-        request: options.
-        looked: what to do with each file.
-    """
-
-    def __init__(self, cluster: Cluster, request: DeblurRequest, looked: Iterable[_Planned]) -> None:
-        self._cluster, self._request = cluster, request
-        longest_first = sorted(looked, key=lambda each: -(each.frames or 0))
-        self._tasks = deque(
-            _Task(each.job, "survey" if each.how == "ranges" else "whole") for each in longest_first
-        )
-        self._running: dict[Any, _Task] = {}
-        self._long: dict[Job, _LongFile] = {}
-        self._joining: dict[Job, _LongFile] = {}
-
-    @property
-    def jobs(self) -> set[Job]:
-        """Files being worked on."""
-        return {task.job for task in self._running.values()} | set(self._long)
-
-    def outcomes(self) -> Iterator[Outcome | None]:
-        """Run everything; yield an outcome per file as it is finished, and None about once a second."""
-        import ray
-
-        while self._tasks or self._running:
-            while self._tasks and len(self._running) < _AHEAD * self._cluster.slots:
-                task = self._tasks.popleft()
-                self._running[self._start(task)] = task
-            done, _ = ray.wait(list(self._running), num_returns=1, timeout=_POLL_SECONDS)
-            for reference in done:
-                task = self._running.pop(reference)
-                outcome = self._landed(task, _answer(task, reference))
-                if outcome is not None:
-                    yield outcome
-            yield None
-
-    def close(self) -> dict[Job, int]:
-        """Release the folders; return the frames kept of each unfinished file. Ray ends the tasks."""
-        kept = {job: long.folder.close(keep=True) for job, long in self._long.items()}
-        for job in self.jobs - self._long.keys():
-            if frames := _frames_in(job, {}):  # else it may only have been queued
-                kept[job] = frames
-        return kept
-
-    def _start(self, task: _Task) -> Any:
-        if task.kind == "survey":
-            return self._cluster.survey(task.job)
-        if task.part is not None:
-            return self._cluster.restore_range(task.job, task.part, self._long[task.job].key)
-        return self._cluster.restore(task.job)
-
-    def _landed(self, task: _Task, answer: Any) -> Outcome | None:
-        """Note a task's answer; return an outcome if its file is finished."""
-        job = task.job
-        if isinstance(answer, Differs):
-            self._cluster.exclude(answer)
-            self._tasks.appendleft(task)
-            return None
-        if isinstance(answer, Failure | Result):
-            answer = replace(answer, job=job)  # with the paths as they were given
-        if isinstance(answer, Failure):
-            return self._failed(answer)
-        if task.kind == "survey":
-            if answer is None:
-                self._tasks.appendleft(_Task(job, "whole"))
-                return None
-            return self._divide(job, answer)
-        if task.kind == "range":
-            self._note(job, answer)
-            return None
-        assert isinstance(answer, Result)
-        return _with_ranges(answer, self._joining.pop(job, None))
-
-    def _failed(self, failure: Failure) -> Failure | None:
-        """Drop the other ranges of a file that failed, and keep its finished segments."""
-        job = failure.job
-        long = self._long.pop(job, None)
-        if long is None:
-            return failure
-        self._tasks = deque(task for task in self._tasks if task.job != job)
-        for reference in [r for r, task in self._running.items() if task.job == job]:
-            import ray
-
-            del self._running[reference]
-            with suppress(Exception):
-                ray.cancel(reference)
-        kept = long.folder.close(keep=True)
-        return replace(
-            failure, error=RtdeblurError(str(failure.error), kept_line(kept, _ADVICE) if kept else "")
-        )
-
-    def _divide(self, job: Job, surveyed: Surveyed) -> Failure | None:
-        """Start the ranges of a surveyed file, or, if its segments are finished, the join."""
-        from rtdeblur.media.resume.job_folder import JobFolder, key_of
-
-        try:
-            folder = JobFolder(job.output)
-        except RtdeblurError as error:
-            return Failure(job, error)
-        try:
-            kept = folder.open(surveyed.identity, resume=True, overwrite=self._request.overwrite)
-        except BaseException as error:
-            folder.close(keep=True)
-            if not isinstance(error, RtdeblurError | OSError):
-                raise
-            return Failure(job, error)
-        for warning in folder.warnings:
-            say("warning", warning)
-        missing = [section for section in surveyed.frames.sections if section.first not in kept]
-        size = max(1, math.ceil(len(missing) / (_RANGES_PER_SLOT * self._cluster.slots)))
-        parts = [surveyed.frames.part(run) for run in _runs(missing, size)]
-        done = sum(segment.frames for segment in kept.values())
-        key = key_of(surveyed.identity)
-        self._long[job] = _LongFile(job, folder, key, done, time.monotonic(), len(parts))
-        self._tasks.extendleft(_Task(job, "range", part) for part in reversed(parts))
-        if not parts:
-            self._join(self._long[job])
-        return None
-
-    def _note(self, job: Job, stats: PipelineStats | None) -> None:
-        long = self._long.get(job)
-        if long is None:  # another range has failed
-            return
-        long.waiting -= 1
-        if stats is not None:
-            long.stats.append(stats)
-        if not long.waiting:
-            self._join(long)
-
-    def _join(self, long: _LongFile) -> None:
-        """Write the output of a file whose ranges are finished."""
-        self._joining[long.job] = self._long.pop(long.job)
-        long.folder.close(keep=True)
-        self._tasks.appendleft(_Task(long.job, "whole"))
-
-
-def _answer(task: _Task, reference: Any) -> Any:
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:  # not even the guard of the task could run
-        text = str(error).strip().splitlines()[-1]
-        return Failure(task.job, RtdeblurError(f"the task failed: {text}"))
-    except RayError as error:
-        text = str(error).strip().partition("\n")[0]
-        return Failure(task.job, RtdeblurError(f"its task was lost too often: {text}"))
-
-
-def _runs(sections: list[Section], size: int) -> Iterator[list[Section]]:
-    """Group consecutive segments, at most `size` together."""
-    run: list[Section] = []
-    for section in sections:
-        if run and (len(run) == size or section.first != run[-1].stop):
-            yield run
-            run = []
-        run.append(section)
-    if run:
-        yield run
-
-
-def _with_ranges(result: Result, long: _LongFile | None) -> Result:
-    """Add what the ranges of a file counted: the run that joined them restored nothing."""
-    if long is None:
-        return result
-    unrestored = sum(stats.unrestored for stats in long.stats)
-    stats = replace(
-        result.stats,
-        wall_seconds=time.monotonic() - long.began,
-        unrestored=result.stats.unrestored + unrestored,
-        tiles=result.stats.tiles + sum(stats.tiles for stats in long.stats),
-        restored_tiles=result.stats.restored_tiles + sum(stats.restored_tiles for stats in long.stats),
-        decode_seconds=result.stats.decode_seconds + sum(stats.decode_seconds for stats in long.stats),
-        infer_seconds=result.stats.infer_seconds + sum(stats.infer_seconds for stats in long.stats),
-        encode_seconds=result.stats.encode_seconds + sum(stats.encode_seconds for stats in long.stats),
-    )
-    warnings = result.warnings
-    if unrestored:
-        warnings += (f"{unrestored} frames came back broken from the model and were left unrestored",)
-    return replace(result, stats=stats, resumed=long.kept, warnings=warnings)
-
-
-def _frames_in(job: Job, seen: dict[Path, int]) -> int:
-    """Count the frames in the finished segments of a job, of which `seen` has those counted before."""
-    from rtdeblur.media.resume.job_folder import folder_of
-    from rtdeblur.media.resume.segment_file import glance
-
-    total = 0
-    with suppress(OSError):  # it may be removed meanwhile
-        for segment in folder_of(job.output).glob("*.segment"):
-            if segment not in seen:
-                seen[segment] = glance(segment.parent, segment.name)
-            total += seen[segment]
-    return total
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """What will be done with a file.
-
-    Attributes:
-        job: input and output.
-        frames: number of frames according to its container; None if unknown.
-        how: whole, ranges, or done.
-    """
-
-    job: Job
-    frames: int | None
-    how: str
-
-
-def _look(jobs: tuple[Job, ...], request: DeblurRequest, split: int, slots: int) -> list[_Planned]:
+def _look(jobs: tuple[Job, ...], request: DeblurRequest, split: int, slots: int) -> list[Planned]:
     """Decide what to do with each file, from its header."""
     from rtdeblur.media.frame_range import estimated_frames
     from rtdeblur.media.resume.job_folder import is_finished
 
-    def look(job: Job) -> _Planned:
+    def look(job: Job) -> Planned:
         if not request.overwrite and is_finished(job.output):
-            return _Planned(job, None, "done")
+            return Planned(job, None, "done")
         if is_photo_job(job):
-            return _Planned(job, 1, "whole")
+            return Planned(job, 1, "whole")
         try:
             frames = estimated_frames(job.input, max_pixels=request.max_pixels)
         except (RtdeblurError, OSError):  # its task reports it
             frames = None
-        return _Planned(job, frames, "whole")
+        return Planned(job, frames, "whole")
 
     with ThreadPoolExecutor(8) as pool:  # the storage may be far away
         looked = list(pool.map(look, jobs))
@@ -322,7 +59,7 @@ def _look(jobs: tuple[Job, ...], request: DeblurRequest, split: int, slots: int)
     ]
 
 
-def _plan_as_text(looked: list[_Planned], planned: Plan, cluster: Cluster, as_json: bool) -> str:
+def _plan_as_text(looked: list[Planned], planned: Plan, cluster: Cluster, as_json: bool) -> str:
     """Describe what will be done, for people or for programs."""
     nodes = [
         {"address": node.address, "cpus": node.cpus, "gpus": node.gpus, "problem": node.problem}
@@ -340,82 +77,6 @@ def _plan_as_text(looked: list[_Planned], planned: Plan, cluster: Cluster, as_js
     rows += [(str(f["input"]), str(f["output"]), str(f["frames"] or "?"), str(f["how"])) for f in files]
     frames = sum(each.frames or 0 for each in looked if each.how != "done")
     return f"{table(rows)}\n\n{len(looked)} files, about {frames} frames"
-
-
-class _Watch:
-    """Progress of a batch, from the segments in the folders of unfinished work.
-
-    Args:
-        looked: the files.
-    """
-
-    def __init__(self, looked: list[_Planned]) -> None:
-        self._frames = {each.job: each.frames or 0 for each in looked if each.how != "done"}
-        self.pace = RunPace(sum(self._frames.values()))
-        self.files, self.total = 0, len(looked)
-        self._done = 0
-        self._seen: dict[Path, int] = {}
-        self.running: dict[Job, int] = {}
-
-    def finished(self, outcome: Outcome) -> None:
-        """Count a finished file."""
-        self.files += 1
-        expected = self._frames.pop(outcome.job, 0)
-        actual = outcome.stats.frames if isinstance(outcome, Result) else expected
-        self._done += actual
-        self.pace.expected = (self.pace.expected or 0) + actual - expected
-
-    def look(self, jobs: set[Job]) -> None:
-        """Count the frames of unfinished files."""
-        self.running = {job: frames for job in jobs if (frames := _frames_in(job, self._seen))}
-        self.pace.update(self._done + sum(self.running.values()), time.monotonic())
-
-    def __str__(self) -> str:
-        return f"{self.files} of {self.total} files; {self.pace.share}" + (
-            f", {self.pace.speed}" if self.pace.speed else ""
-        )
-
-    def lines(self) -> Iterator[tuple[str, int, int]]:
-        """Yield name, frames done and frames expected of each unfinished file."""
-        for job, frames in sorted(self.running.items(), key=lambda each: str(each[0].input)):
-            yield job.input.name, frames, max(frames, self._frames.get(job, 0))
-
-
-@contextmanager
-def _shown(watch: _Watch, *, quiet: bool) -> Iterator[Any]:
-    """Yield a callable that shows the progress: bars on a terminal, a line per minute elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        last = time.monotonic()
-
-        def line() -> None:
-            nonlocal last
-            if watch.pace.fps and time.monotonic() - last >= _LINE_SECONDS:
-                last = time.monotonic()
-                say("info", str(watch))
-                for name, frames, expected in watch.lines():
-                    say("detail", f"{name}: {frames} of {expected} frames")
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        total = bars.add_task("starting", total=watch.pace.total)
-        files: dict[str, Any] = {}
-
-        def bar() -> None:
-            bars.update(total, completed=watch.pace.frames, total=watch.pace.total, description=str(watch))
-            shown = {name: (frames, expected) for name, frames, expected in watch.lines()}
-            for name in files.keys() - shown.keys():
-                bars.remove_task(files.pop(name))
-            for name, (frames, expected) in shown.items():
-                if name not in files:
-                    files[name] = bars.add_task(plain(f"  {name}"), total=expected)
-                bars.update(files[name], completed=frames, total=expected)
-
-        yield bar
 
 
 def _tell_nodes(cluster: Cluster) -> None:
@@ -484,24 +145,25 @@ def _command(ray: str | None, split: int, dry_run: bool, **words: Any) -> None:
 
 
 def _run(
-    cluster: Cluster, planned: Plan, request: DeblurRequest, looked: list[_Planned], outcomes: list[Outcome]
+    cluster: Cluster, planned: Plan, request: DeblurRequest, looked: list[Planned], outcomes: list[Outcome]
 ) -> None:
     """Restore all files; append their outcomes, in the end in the order of the plan."""
-    watch = _Watch(looked)
-    batch = _Batch(cluster, request, looked)
+    expected = {each.job: each.frames or 0 for each in looked if each.how != "done"}
+    watch = Watch(expected, len(looked))
+    schedule = Schedule(cluster, request, looked)
     try:
-        with _shown(watch, quiet=request.quiet) as show:
-            for outcome in batch.outcomes():
+        with shown(watch, quiet=request.quiet) as show:
+            for outcome in schedule.outcomes():
                 if outcome is not None:
                     outcomes.append(outcome)
                     tell(outcome)
                     watch.finished(outcome)
                     continue
-                watch.look(batch.jobs)
+                watch.look(schedule.jobs)
                 show()
     except BaseException:  # a signal; but Ray may turn it into an error of its own
-        for job, kept in sorted(batch.close().items(), key=lambda each: str(each[0].input)):
-            outcomes.append(Interrupted(job, kept, _ADVICE))
+        for job, kept in sorted(schedule.close().items(), key=lambda each: str(each[0].input)):
+            outcomes.append(Interrupted(job, kept, ADVICE))
             tell(outcomes[-1])
         raise
     finally:

@@ -36,10 +36,7 @@ from rtdeblur.cli.node_tasks import (
 )
 from rtdeblur.cli.report import say
 from rtdeblur.cli.signals import abandoning
-from rtdeblur.errors import (
-    DependencyError,
-    RtdeblurError,
-)
+from rtdeblur.errors import DependencyError, RtdeblurError, last_line
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job
@@ -330,17 +327,12 @@ def _probe(
             missing = isinstance(cause or error, ImportError) or "No module named" in str(error)
             late = f"it does not answer within {_PROBE_SECONDS} s"
             timed_out = isinstance(error, ray.exceptions.GetTimeoutError)
-            what = "rtdeblur of this version is not installed there" if missing else _last_line(error)
+            what = "rtdeblur of this version is not installed there" if missing else last_line(error)
             found.append(replace(node, problem=late if timed_out else what))
         else:
             refused = isinstance(answer, str)
             found.append(replace(node, problem=answer) if refused else replace(node, facts=answer))
     return found
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _key(facts: Facts) -> tuple[tuple[str, str], ...]:

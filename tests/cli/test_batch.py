@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rtdeblur.cli import batch, cluster, main
+from rtdeblur.cli import batch, cluster, main, schedule
 from rtdeblur.cli.cluster import Node
 from rtdeblur.cli.node_tasks import difference
+from rtdeblur.errors import last_line
 
 MakeClip = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -157,5 +158,12 @@ def test_ranges_are_runs_of_missing_segments(make_clip: MakeClip) -> None:
     from rtdeblur.ranges import Section
 
     sections = [Section(first, 10, first, None, None) for first in (0, 10, 30, 40, 50, 60)]
-    runs = batch._runs(sections, 3)
+    runs = schedule._runs(sections, 3)
     assert [[section.first for section in run] for run in runs] == [[0, 10], [30, 40, 50], [60]]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("trace\n  what failed \n\n", "what failed"), ("one", "one"), (" \n", "ValueError")]
+)
+def test_the_last_line_of_an_error_says_what_failed(text: str, line: str) -> None:
+    assert last_line(ValueError(text)) == line
