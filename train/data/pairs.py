@@ -108,7 +108,10 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         self.sharp += [sharp for _, sharp in self.pairs] + [path for clip in self.clips for path in clip]
         self.pictures = Pictures([*self.sharp, *(blurred for blurred, _ in self.pairs)], options.cache_mib)
         self.pictures.check_pairs(self.pairs)
-        self._smallest = self.pictures.check_crop(size)
+        self.pictures.check_crop(size)
+        self._sides = {path: min(self.pictures.sizes[path]) for path in self.sharp}
+        self._usual_side = sorted(self._sides[path] for path in self.sharp)[len(self.sharp) // 2]
+        self._large: dict[int, list[Path]] = {}
 
     def _excluded(self, path: Path) -> bool:
         return any(fnmatch(path.name, pattern) for pattern in self.options.exclude)
@@ -153,8 +156,9 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def _synthetic(self, rng: np.random.Generator) -> Example:
         motion = self.options.blur.draw(rng)
-        # The margin keeps the convolution's mirrored border out of the crop.
-        full = min(self.size + 2 * motion.reach, self._smallest)
+        # The margin keeps the convolution's mirrored border out of the crop; at least half of the pictures
+        # are large enough for it.
+        full = min(self.size + 2 * motion.reach, self._usual_side)
         blurred, sharp = motion.blur(self._sharp_crop(rng, full), rng, lambda: self._sharp_crop(rng, full))
         start = (full - self.size) // 2
         inner = slice(start, start + self.size)
@@ -167,11 +171,18 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
     def _sharp_crop(self, rng: np.random.Generator, size: int) -> Floats:
         if rng.random() < self.options.text:
             return render_text(rng, size)
-        (crop,) = self._crop(rng, size, self.pictures[self.sharp[rng.integers(len(self.sharp))]])
+        large = self._large_pictures(size)
+        (crop,) = self._crop(rng, size, self.pictures[large[rng.integers(len(large))]])
         if not self.options.recolour:
             return _mapped(crop, _CODES)
         gamma, gain = np.exp(rng.normal(0, 0.2)), rng.uniform(0.7, 1.1)
         return _mapped(crop, np.clip(_CODES**gamma * gain, 0, 1).astype(np.float32))
+
+    def _large_pictures(self, side: int) -> list[Path]:
+        """Sharp pictures of at least this height and width."""
+        if side not in self._large:
+            self._large[side] = [path for path in self.sharp if self._sides[path] >= side]
+        return self._large[side]
 
     def _crop(self, rng: np.random.Generator, size: int, *pictures: Picture) -> list[Picture]:
         """Crop the same square from each picture, possibly shrunk (smaller is sharper)."""

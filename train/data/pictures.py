@@ -143,11 +143,10 @@ class Pictures:
                     "expected one size"
                 )
 
-    def check_crop(self, size: int) -> int:
-        """Return the smallest side of all; raise DataError if it is less than the crop size `size`."""
+    def check_crop(self, size: int) -> None:
+        """Raise DataError if a picture is smaller than the crop size `size`."""
         path, (h, w) = min(self.sizes.items(), key=lambda item: min(item[1]))
         if min(h, w) < size:
             raise DataError(
                 f"the crop is {size}×{size} but {path} only {h}×{w} (height×width); make the crop smaller"
             )
-        return min(h, w)

@@ -72,6 +72,22 @@ def test_crops_prefer_edges(tmp_path: Path) -> None:
     assert empty < 20  # chance leaves 29 of 64 empty, the best of three windows 6
 
 
+def test_a_small_picture_does_not_put_mirrored_borders_into_other_crops(make_pairs: MakePairs) -> None:
+    folder = make_pairs(3) / "sharp"
+    red = np.zeros((32, 40, 3), np.uint8)
+    red[..., 0] = 255
+    write_picture(folder / "red.png", red)
+    data = DataOptions(
+        sharp=(str(folder),), real=0, text=0, noise=0, jpeg=0, video=0, recolour=False, blur=BoxBlur(size=31)
+    )
+    pairs = TrainingPairs(data, 32, seed=1)
+    for index in range(20):
+        blurred, sharp = (picture.permute(1, 2, 0).numpy() for picture in pairs[index])
+        assert sharp[..., 1:].max() > -1  # not the red one, which has no surroundings to blur into a crop
+        mirrored = cv2.blur(sharp, (31, 31), borderType=cv2.BORDER_REFLECT_101)
+        assert np.abs(mirrored - blurred).max() > 0.1
+
+
 def test_examples_depend_only_on_seed_and_index(make_pairs: MakePairs) -> None:
     data = DataOptions(pairs=(str(make_pairs()),), real=0.3)
     first, again, other = (TrainingPairs(data, 32, seed) for seed in (1, 1, 2))
