@@ -47,6 +47,9 @@ _OF_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # else it reports every start
     "RAY_worker_niceness": "0",  # as if the program ran by itself
 }
+_OF_LOCAL_RAY = {
+    "RAY_num_prestart_python_workers": "1",  # else one per core, though a task takes all of them
+}
 _STORE_BYTES = 256 << 20
 """Memory for objects on a local node; those here are small."""
 _ANSWER_SECONDS = 5
@@ -105,15 +108,10 @@ def connected(address: str | None) -> Iterator[None]:
     """
     if address is not None:
         _check_address(address)
-    own = {name: value for name, value in os.environ.items() if name.startswith("RTDEBLUR_")}
-    options: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-        "runtime_env": {"env_vars": {**FOR_LIBRARIES, **own}},
-    }
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     variables = unset(_OF_RAY)
     if address is None:  # Ray listens on all interfaces, and runs whatever it is sent
-        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
+        variables |= unset(_OF_LOCAL_RAY) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
     with ExitStack() as stack:
         stack.enter_context(setting(variables))
         try:
@@ -126,6 +124,9 @@ def connected(address: str | None) -> Iterator[None]:
                 "include_dashboard": False,
                 "_temp_dir": str(stack.enter_context(_session())),
             }
+        else:  # nodes of our own inherit the environment; for others, Ray starts processes of their own
+            own = {name: value for name, value in os.environ.items() if name.startswith("RTDEBLUR_")}
+            options["runtime_env"] = {"env_vars": {**FOR_LIBRARIES, **own}}
         stack.enter_context(redirect_stdout(_RayMessages()))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,6 +62,34 @@ def test_two_nodes_write_the_bytes_of_a_single_machine(folder: Path, tmp_path: P
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "single").iterdir()}
     assert files.keys() == {"long.mkv", "short.mp4"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "shared", "single"]
+
+
+def processes_with(mark: bytes) -> set[str]:
+    """Command lines of the processes whose environment has a mark."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if mark in (process / "environ").read_bytes():
+                found.add((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux" or find_spec("ray") is None, reason="needs Linux and Ray")
+def test_a_local_ray_inherits_the_environment_and_leaves_nothing(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip, mark = make_clip(".mp4"), secrets.token_hex(8)
+    words = [sys.executable, "-m", "rtdeblur", "batch", str(clip), "-o", f"{tmp_path}/out/", *IDENTITY]
+    seen: set[str] = set()
+    with subprocess.Popen(words, env={**os.environ, "RTDEBLUR_MARK": mark}) as run:
+        while run.poll() is None:
+            seen |= processes_with(mark.encode())
+            time.sleep(0.1)
+    assert run.returncode == 0
+    assert any(line.startswith("ray::") for line in seen)
+    assert processes_with(mark.encode()) == set()
+    assert list(Path("/tmp").glob(f"rtdeblur-ray-{run.pid}-*")) == []
+    assert main([str(clip), "-o", f"{tmp_path}/plain/", *IDENTITY]) == 0
+    out, plain = tmp_path / "out" / clip.name, tmp_path / "plain" / clip.name
+    assert out.read_bytes() == plain.read_bytes()
 
 
 def test_a_second_batch_into_the_same_folder_is_refused(
