@@ -56,7 +56,12 @@ HOMES = {
     "platformdirs": ("rtdeblur.cache", "rtdeblur.cli.settings", "rtdeblur.model"),
     "cuda": ("rtdeblur.cuda",),
     "pycuda": ("rtdeblur.cuda",),
-    "ray": ("rtdeblur.cli.cluster", "rtdeblur.cli.node_tasks", "rtdeblur.cli.schedule"),
+    "ray": (
+        "rtdeblur.cli.cluster",
+        "rtdeblur.cli.node_tasks",
+        "rtdeblur.cli.schedule",
+        "rtdeblur.cli.storage",
+    ),
     "rich": ("rtdeblur.cli",),
     "click": ("rtdeblur.cli",),
     "torch": (),

@@ -82,6 +82,9 @@ def _plan_as_text(looked: list[Planned], planned: Plan, cluster: Cluster, as_jso
 def _tell_nodes(cluster: Cluster) -> None:
     for node in cluster.left_out:
         say("warning", f"node {node.address} is left out: {node.problem}")
+    for node in cluster.nodes:
+        if node.unseen:
+            say("info", f"node {node.address} does not see {node.unseen!r}: Ray sends it the files")
     nodes, slots = len(cluster.nodes), cluster.slots
     per = " (one per GPU)" if cluster.nodes[0].gpus else ""
     say("info", f"{_plural(nodes, 'node')}, {_plural(slots, 'task')} at a time{per}")
@@ -167,6 +170,7 @@ def _run(
             tell(outcomes[-1])
         raise
     finally:
+        cluster.close()
         place = {job: index for index, job in enumerate(planned.jobs)}
         outcomes.sort(key=lambda outcome: place[outcome.job])
 
@@ -196,9 +200,10 @@ def _locked(folder: Path) -> Iterator[None]:
 _LOCAL = "local"
 _HELP = """Restore many files, or long ones, on several machines by Ray.
 
-    INPUT and FOLDER/ are on storage that all nodes see under the same paths, and all nodes have the same
-    rtdeblur; those that would restore differently are left out. Outputs are byte for byte those of a single
-    machine. Interrupted, the same command continues: outputs that exist are skipped, unless -y is given.
+    All nodes have the same rtdeblur; those that would restore differently are left out. INPUT and FOLDER/ are
+    on storage that nodes see under the same paths; others receive and return files through Ray. Outputs are
+    byte for byte those of a single machine. Interrupted, the same command continues: outputs that exist are
+    skipped, unless -y is given.
     """
 _OWN = [
     click.Option(

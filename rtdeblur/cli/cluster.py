@@ -1,8 +1,7 @@
 """Ray: connection to a cluster, its nodes, and how tasks are sent to them.
 
-Every node sees the inputs and outputs under the same paths. Tasks are functions of
-`rtdeblur.cli.node_tasks`; Ray sends their names and arguments, so each node needs its own installation of
-rtdeblur, and it has to be the same.
+Tasks are functions of `rtdeblur.cli.node_tasks`; Ray sends their names and arguments, so each node needs its
+own installation of rtdeblur, and it has to be the same.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,8 @@ from rtdeblur.cli.node_tasks import (
     survey,
 )
 from rtdeblur.cli.report import say
-from rtdeblur.cli.signals import abandoning
+from rtdeblur.cli.signals import GRACE_SECONDS, abandoning
+from rtdeblur.cli.storage import Relay, Storage
 from rtdeblur.errors import DependencyError, RtdeblurError, last_line
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Node:
         gpus: GPUs that it offers.
         facts: what affects the bytes of an output there; {} if it cannot restore anything.
         problem: why it cannot be used; '' if it can.
+        unseen: a path of the batch that it does not see; '' if it sees all.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Node:
     gpus: int
     facts: Facts = field(default_factory=dict)
     problem: str = ""
+    unseen: str = ""
 
 
 class _RayMessages(io.TextIOBase):
@@ -240,6 +242,8 @@ class Cluster:
         share = (max(1, node.cpus // node.gpus) if node.gpus else node.cpus for node in self.nodes)
         self._resources: dict[str, Any] = {"num_cpus": min(share), "num_gpus": int(use_gpus)}
         self.slots = sum(_slots(node, self._resources) for node in self.nodes)
+        unseeing = frozenset(node.id for node in self.nodes if node.unseen)
+        self._relay = Relay(_storage(overwrite=request.overwrite), unseeing) if unseeing else None
 
     def exclude(self, differs: Differs) -> None:
         """Send no more tasks to a node."""
@@ -247,6 +251,8 @@ class Cluster:
             node = next((n for n in _nodes() if n.id == differs.node), Node(differs.node, "?", 1, 0))
             self.left_out.append(replace(node, problem=differs.difference))
             say("warning", f"node {node.address} is left out: {differs.difference}")
+        if {node.id for node in _nodes()} <= {node.id for node in self.left_out}:  # tasks would wait for ever
+            raise RtdeblurError(f"no node is left: {differs.difference}")
 
     def restore(self, job: Job) -> Any:
         """Start the restoration of a file; return Ray's reference of its outcome, or of a `Differs`."""
@@ -270,7 +276,27 @@ class Cluster:
             options["label_selector"] = {"ray.io/node-id": f"!in({ids})"}
         job, *rest = arguments
         there = replace(job, input=job.input.absolute(), output=job.output.absolute())
-        return ray.remote(task).options(**options).remote(self._request, self.facts, there, *rest)
+        return (
+            ray.remote(task).options(**options).remote(self._request, self.facts, self._relay, there, *rest)
+        )
+
+    def close(self) -> None:
+        """Remove what nodes have sent in part only."""
+        import ray
+
+        if self._relay is not None:
+            with suppress(Exception):
+                ray.get(self._relay.storage.close.remote(), timeout=GRACE_SECONDS / 2)
+
+
+def _storage(*, overwrite: bool) -> Any:
+    """Start the actor through which nodes reach the storage, on this machine."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    make: Any = ray.remote(Storage)  # without types
+    return make.options(num_cpus=0, scheduling_strategy=here).remote(overwrite=overwrite)
 
 
 def _anywhere(request: DeblurRequest) -> DeblurRequest:
@@ -332,7 +358,8 @@ def _probe(
             found.append(replace(node, problem=late if timed_out else what))
         else:
             refused = isinstance(answer, str)
-            found.append(replace(node, problem=answer) if refused else replace(node, facts=answer))
+            known = {"problem": answer} if refused else {"facts": answer.facts, "unseen": answer.unseen}
+            found.append(replace(node, **known))
     return found
 
 

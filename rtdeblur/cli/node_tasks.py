@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 from rtdeblur.cli.report import line_of
 from rtdeblur.cli.restoring import FileRestorer
 from rtdeblur.cli.results import Failure, Result, Skipped
+from rtdeblur.cli.storage import Errand, NoRoomError
 from rtdeblur.errors import FinishedError, LockedError, NoVideoError, RtdeblurError, UsageError
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job
     from rtdeblur.cli.request import DeblurRequest
+    from rtdeblur.cli.storage import Relay
     from rtdeblur.pipeline import PipelineStats
     from rtdeblur.ranges import Survey
 
@@ -70,57 +72,93 @@ def _restorer_of(request: DeblurRequest) -> FileRestorer:
     return _restorer[1]
 
 
-def probe(request: DeblurRequest, paths: tuple[Path, ...]) -> dict[str, str] | str:
-    """Return the fingerprint of this node, or why it cannot be used."""
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None:
-        return f"it does not see {str(missing)!r}; mount it there under the same path"
+@dataclass(frozen=True)
+class Probed:
+    """A node's answer.
+
+    Attributes:
+        facts: its fingerprint.
+        unseen: a path that it does not see; '' if it sees all.
+    """
+
+    facts: Facts
+    unseen: str
+
+
+def probe(request: DeblurRequest, paths: tuple[Path, ...]) -> Probed | str:
+    """Return what this node is, or why it cannot be used."""
+    unseen = next((str(path) for path in paths if not path.exists()), "")
     try:
-        return _restorer_of(request).fingerprint()
+        return Probed(_restorer_of(request).fingerprint(), unseen)
     except Exception as error:
         return line_of(error)
 
 
-def restore(request: DeblurRequest, expected: Facts, job: Job) -> Result | Failure | Differs:
+def restore(
+    request: DeblurRequest, expected: Facts, relay: Relay | None, job: Job
+) -> Result | Failure | Differs:
     """Restore a file, or write the output of one whose segments are finished."""
-    return _guarded(request, expected, job, lambda restorer: _unlocked(restorer, job))
+    return _guarded(request, expected, relay, job, _unlocked, lambda name: True)
 
 
-def survey(request: DeblurRequest, expected: Facts, job: Job) -> Surveyed | Failure | Differs | None:
+def survey(
+    request: DeblurRequest, expected: Facts, relay: Relay | None, job: Job
+) -> Surveyed | Failure | Differs | None:
     """Survey a long video; return None if it cannot be divided."""
 
-    def run(restorer: FileRestorer) -> Surveyed | None:
-        found = restorer.survey(job)
+    def run(restorer: FileRestorer, here: Job) -> Surveyed | None:
+        found = restorer.survey(here)
         return found and Surveyed(*found)
 
-    return _guarded(request, expected, job, run)
+    return _guarded(request, expected, relay, job, run, lambda name: False)
 
 
 def restore_range(
-    request: DeblurRequest, expected: Facts, job: Job, part: Survey, key: str
+    request: DeblurRequest, expected: Facts, relay: Relay | None, job: Job, part: Survey, key: str
 ) -> PipelineStats | Failure | Differs | None:
     """Restore a range of a long video."""
-    return _guarded(request, expected, job, lambda restorer: restorer.restore_range(job, part, key))
+    names = {f"{section.first:08d}.segment" for section in part.sections}
+
+    def run(restorer: FileRestorer, here: Job) -> PipelineStats | None:
+        return restorer.restore_range(here, part, key)
+
+    return _guarded(request, expected, relay, job, run, names.__contains__)
 
 
 def _guarded(
-    request: DeblurRequest, expected: Facts, job: Job, run: Callable[[FileRestorer], _Answer]
+    request: DeblurRequest,
+    expected: Facts,
+    relay: Relay | None,
+    job: Job,
+    run: Callable[[FileRestorer, Job], _Answer],
+    fetches: Callable[[str], bool],
 ) -> _Answer | Failure | Differs:
     """Run a task, if this node is as expected; errors become outcomes, whose types every node knows."""
-    restorer = _restorer_of(request)
-    try:
-        facts = restorer.fingerprint()
-        if facts != expected:
-            import ray
+    import ray
 
-            return Differs(ray.get_runtime_context().get_node_id(), difference(facts, expected))
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        return run(restorer)
-    except FinishedError as error:
-        return Skipped(job, UsageError(line_of(error)))
-    except Exception as error:
-        skip = job.found and isinstance(error, NoVideoError)
-        return (Skipped if skip else Failure)(job, RtdeblurError(line_of(error)))
+    restorer, node = _restorer_of(request), ray.get_runtime_context().get_node_id()
+    with ExitStack() as stack:
+        errand = None
+        try:
+            facts = restorer.fingerprint()
+            if facts != expected:
+                return Differs(node, difference(facts, expected))
+            if relay is None or node not in relay.nodes:
+                job.output.parent.mkdir(parents=True, exist_ok=True)
+                return run(restorer, job)
+            errand = stack.enter_context(closing(Errand(relay.storage, job)))
+            errand.fetch(fetches)
+            answer = run(restorer, errand.here)
+            errand.send()
+            return answer
+        except NoRoomError as error:
+            return Differs(node, str(error))
+        except FinishedError as error:
+            return Skipped(job, UsageError(line_of(error)))
+        except Exception as error:
+            skip = job.found and isinstance(error, NoVideoError)
+            text = errand.text(line_of(error)) if errand else line_of(error)
+            return (Skipped if skip else Failure)(job, RtdeblurError(text))
 
 
 def _unlocked(restorer: FileRestorer, job: Job) -> Result:

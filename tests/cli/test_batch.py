@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -72,6 +73,43 @@ def processes_with(mark: bytes) -> set[str]:
             if mark in (process / "environ").read_bytes():
                 found.add((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
     return found
+
+
+def can_hide_folders() -> bool:
+    return sys.platform == "linux" and not subprocess.call(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.needs_posix
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
+def test_nodes_that_do_not_see_the_storage_return_the_bytes_of_a_single_machine(
+    folder: Path, tmp_path: Path
+) -> None:
+    if not can_hide_folders():
+        pytest.skip("needs the right to mount")
+    left = set(Path(tempfile.gettempdir()).glob("rtdeblur-node-*"))
+    assert main([str(folder), "-o", f"{tmp_path}/single/", *IDENTITY]) == 1
+    words = [str(folder), "-o", f"{tmp_path}/sent/", *IDENTITY, "--json", "--split", "300"]
+    run = subprocess.run(
+        [sys.executable, ROOT / "tests/doubles/ray_cluster.py", *words],
+        env={**os.environ, "HIDDEN_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1, run.stderr
+    report = json.loads(run.stdout)
+    assert (report["restored"], report["failed"], len(report["nodes"])) == (2, 1, 2)
+    assert report["nodes_left_out"] == []
+    errors = [line for line in run.stderr.splitlines() if line.startswith("rtdeblur: error")]
+    assert len(errors) == 1
+    assert f"{str(folder / 'broken.mp4')!r}" in errors[0]
+    files = {path.name: path.read_bytes() for path in (tmp_path / "sent").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "single").iterdir()}
+    deadline = time.monotonic() + 20
+    while set(Path(tempfile.gettempdir()).glob("rtdeblur-node-*")) - left:
+        assert time.monotonic() < deadline, "a node's folder is left"
+        time.sleep(0.1)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or find_spec("ray") is None, reason="needs Linux and Ray")
@@ -178,6 +216,13 @@ def test_the_largest_group_of_equal_nodes_is_used(monkeypatch: pytest.MonkeyPatc
 def test_a_cluster_without_usable_nodes_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(cluster.RtdeblurError, match=r"no node can be used: 10\.0\.0\.4: too old"):
         chosen(monkeypatch, [Node("d", "10.0.0.4", 8, 0, problem="too old")])
+
+
+def test_a_batch_without_any_node_left_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = chosen(monkeypatch, [Node("a", "10.0.0.1", 8, 0, HERE), Node("c", "10.0.0.3", 8, 0, HERE)])
+    found.exclude(cluster.Differs("c", "it has no room"))
+    with pytest.raises(cluster.RtdeblurError, match="no node is left: it has no room"):
+        found.exclude(cluster.Differs("a", "it has no room"))
 
 
 def test_differences_name_both_values() -> None:
