@@ -143,7 +143,11 @@ def _guarded(
             facts = restorer.fingerprint()
             if facts != expected:
                 return Differs(node, difference(facts, expected))
-            if relay is None or node not in relay.nodes:
+            # A node may have joined after the others were asked.
+            sees = job.input.exists() and (relay is None or node not in relay.nodes)
+            if not sees and relay is None and not job.input.parent.exists():
+                return Differs(node, f"it does not see {str(job.input.parent)!r}")
+            if sees or relay is None:
                 job.output.parent.mkdir(parents=True, exist_ok=True)
                 return run(restorer, job)
             errand = stack.enter_context(closing(Errand(relay.storage, job)))

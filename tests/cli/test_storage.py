@@ -10,13 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rtdeblur.cli import storage
+from rtdeblur.cli import node_tasks, storage
+from rtdeblur.cli.node_tasks import Differs
 from rtdeblur.cli.plan import Job
-from rtdeblur.cli.storage import Errand, NoRoomError, Storage
+from rtdeblur.cli.storage import Errand, NoRoomError, Relay, Storage
 from rtdeblur.errors import FinishedError, LockedError, OutputError
 from rtdeblur.media.resume.job_folder import JobFolder, folder_of
 
@@ -198,3 +200,51 @@ def test_a_killed_node_leaves_no_files(number: signal.Signals) -> None:
     while place.exists():
         assert time.monotonic() < deadline, "the folder is left"
         time.sleep(0.05)
+
+
+class FakeRestorer:
+    """Copies an input; its node's fingerprint is {}."""
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def restore(self, job: Job) -> str:
+        shutil.copyfile(job.input, job.output)
+        return "restored"
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process a worker of the node `here`."""
+    monkeypatch.setattr(node_tasks, "_restorer_of", lambda request: FakeRestorer())
+    context = SimpleNamespace(get_node_id=lambda: "here")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get_runtime_context=lambda: context))
+
+
+def restored(relay: Relay | None, job: Job) -> Any:
+    request: Any = None
+    return node_tasks.restore(request, {}, relay, job)
+
+
+@pytest.mark.parametrize(("names", "reads"), [(frozenset({"here"}), 4), (frozenset({"there"}), 0)])
+def test_only_nodes_that_do_not_see_the_storage_are_sent_files(
+    node: None, job: Job, asked: list[str], names: frozenset[str], reads: int
+) -> None:
+    assert restored(Relay(Storage(overwrite=False), names), job) == "restored"
+    assert job.output.read_bytes() == job.input.read_bytes()
+    assert asked.count("read") == reads
+
+
+def test_a_node_that_joins_later_without_the_storage_is_left_out(node: None, tmp_path: Path) -> None:
+    job = Job(tmp_path / "unmounted" / "clip.mp4", tmp_path / "out" / "clip.mp4")
+    assert restored(None, job) == Differs("here", f"it does not see {str(tmp_path / 'unmounted')!r}")
+    assert names(tmp_path) == []
+
+
+def test_a_node_without_room_is_left_out(
+    node: None, job: Job, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9999, 8000, 1999))
+    answer = restored(Relay(Storage(overwrite=False), frozenset({"here"})), job)
+    assert isinstance(answer, Differs)
+    assert "of free space" in answer.difference
