@@ -253,4 +253,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _update(name: str, root: Path, values: dict[str, Any]) -> None:
     for path in _manifests(name, root):
-        path.write_text(json.dumps(_read(path) | values, indent=2) + "\n", encoding="utf-8")
+        manifest = _read(path)
+        own = manifest["architecture"]  # an int8 bundle names the one that it was made of
+        merged = manifest | values | {"architecture": own | values.get("architecture", {})}
+        path.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")

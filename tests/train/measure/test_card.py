@@ -58,11 +58,11 @@ def root(tmp_path: Path) -> Path:
     for folder in ("rtdeblur/models", "train/cards", "docs/models"):
         (tmp_path / "root" / folder).mkdir(parents=True)
     (tmp_path / "root/train/cards/mine.md").write_text(TEMPLATE)
-    for name in ("mine", "mine-fp16"):
+    for name in ("mine", "mine-fp16", "mine-int8"):
         manifest = {
             "name": name,
             "dropout": "off",
-            "architecture": {},
+            "architecture": {"quantised_from": "mine"} if name.endswith("int8") else {},
             "training": {},
             "scores": {},
             "sha256": name,
@@ -83,9 +83,11 @@ def test_a_card_and_both_manifests_are_measured_and_written(
     measure_model("mine", checkpoint, None, sets, Suite(tmp_path / "suite"), root)
     text = write_card("mine", root).read_text()
 
-    full, half = (
-        json.loads((root / f"rtdeblur/models/{name}.json").read_text()) for name in ("mine", "mine-fp16")
+    full, half, quantised = (
+        json.loads((root / f"rtdeblur/models/{name}.json").read_text())
+        for name in ("mine", "mine-fp16", "mine-int8")
     )
+    assert quantised["architecture"] == full["architecture"] | {"quantised_from": "mine"}
     assert half == full | {"name": "mine-fp16", "sha256": "mine-fp16"}
     score = full["scores"]["two"]
     assert (
