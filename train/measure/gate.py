@@ -33,6 +33,8 @@ VISIBLE = 3.0
 """Decrease of a tile's mean squared error that is worth restoring it, code values squared."""
 MOST_LOSS = 0.004
 """PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
+MOST_LOSS_OF_A_SET = 0.05
+"""PSNR that it may cost any one blurred set, dB."""
 _LEAST_COST, _MOST_COST = 0.2, 20.0
 """Limits of the weight of an example, so that neither easy nor extreme tiles decide."""
 _DECAY = 1e-4
@@ -111,7 +113,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
 
 
 def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
-    """Fit the regression, and choose the highest threshold that costs at most `MOST_LOSS`."""
+    """Fit the regression, and choose the highest threshold that costs no more than is allowed."""
     tiles = [tile for examples in sets.values() for tile in examples]
     features = np.concatenate([_flat(tile.features) for tile in tiles])
     gain = np.concatenate([((tile.before - tile.after) / tile.samples).ravel() for tile in tiles])
@@ -124,7 +126,11 @@ def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
         loss, restored = _costs(sets, fit)
         blurred = {name: max(0.0, lost) for name, lost in loss.items() if not name.endswith("sharp")}
         counts = [sum(tile.before.size for tile in sets[name]) for name in blurred]
-        if best is not None and np.average([*blurred.values()], weights=counts) > MOST_LOSS:
+        costs_too_much = (
+            np.average([*blurred.values()], weights=counts) > MOST_LOSS
+            or max(blurred.values()) > MOST_LOSS_OF_A_SET
+        )
+        if best is not None and costs_too_much:
             break
         best = Calibrated(fit, loss, restored)
     assert best is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from brighten import brighten
 from rtdeblur.model import GATE_FEATURES, Model
 from rtdeblur.need import need_of
 from train.errors import DataError
-from train.measure.gate import MOST_LOSS, VISIBLE, Tiles, calibrate, fit_gate
+from train.measure.gate import MOST_LOSS, MOST_LOSS_OF_A_SET, VISIBLE, Tiles, calibrate, fit_gate
 
 
 def tiles(seed: int, *, sharp: bool = False) -> Tiles:
@@ -37,6 +38,19 @@ def test_the_gate_learns_which_tiles_restoration_helps() -> None:
     unseen = tiles(20)
     restored = need_of(unseen.features.astype(np.float32), result.fit) >= result.fit.threshold
     assert (restored == (unseen.features[..., 0] > 0)).mean() > 0.9
+
+
+def test_no_set_pays_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    mild = tiles(50)
+    mild.features[..., 0] = np.abs(mild.features[..., 0]) * 0.03  # hard to tell, and all gain 10
+    mild = replace(mild, after=mild.before - 10 * mild.samples)
+    sets = {"blurred": [tiles(i) for i in range(30)], "mild": [mild]}
+    limited = fit_gate(sets)
+    assert limited.loss["mild"] <= MOST_LOSS_OF_A_SET
+    monkeypatch.setattr("train.measure.gate.MOST_LOSS_OF_A_SET", 99.0)
+    free = fit_gate(sets)
+    assert free.loss["mild"] > MOST_LOSS_OF_A_SET
+    assert free.fit.threshold > limited.fit.threshold
 
 
 def test_a_calibration_is_written_to_the_manifests(make_pairs: Callable[..., Path], tmp_path: Path) -> None:
