@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from rtdeblur.backends.base import IN_FLIGHT, Backend, Pending, PendingDevice
+from rtdeblur.backends.base import Backend, Pending, PendingDevice
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.frames import Colour, FrameBatch, Interlude
 from rtdeblur.gpu_path import Wanted, connect, open_reader
@@ -186,7 +186,7 @@ def _restored(backend: Backend, batches: Iterable[Batch]) -> Iterator[Batch]:
     flying: deque[Pending | PendingDevice] = deque()
     for batch in batches:
         flying.append(submit(backend, batch))
-        if len(flying) >= min(backend.slots, IN_FLIGHT):
+        if len(flying) >= backend.in_flight:
             yield flying.popleft()()
     while flying:
         yield flying.popleft()()

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.backends import open_backend
-from rtdeblur.backends.base import IN_FLIGHT, EngineOptions, Pending
+from rtdeblur.backends.base import EngineOptions, Pending
 from rtdeblur.blur_gate import Gate, with_gate
 from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
@@ -248,7 +248,7 @@ class Deblurrer:
             raise ValueError(f"batch is {batch}, expected 1 or more")
         backend = self._opened()
         backend.begin()
-        in_flight = min(backend.slots, IN_FLIGHT) if batch > 1 else 1
+        in_flight = backend.in_flight if batch > 1 else 1
         flying: deque[Pending] = deque()
         for item in in_batches(map(_frame, frames), batch):
             assert isinstance(item, FrameBatch)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rtdeblur.backends.base import IN_FLIGHT, Backend, Pending, PendingDevice
+from rtdeblur.backends.base import Backend, Pending, PendingDevice
 from rtdeblur.device import DeviceBatch, DeviceFrame
 from rtdeblur.errors import InterruptedRunError
 from rtdeblur.frames import Frame, FrameBatch, Interlude
@@ -203,7 +203,7 @@ class Pipeline:
                 flying.append(self._timed("infer", submit, self._backend, batch) if needed else batch)
             else:
                 flying.append(batch)
-            if len(flying) >= min(self._backend.slots, IN_FLIGHT):
+            if len(flying) >= self._backend.in_flight:
                 self._land(flying.popleft())
         while flying:
             self._land(flying.popleft())

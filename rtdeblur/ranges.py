@@ -33,7 +33,7 @@ from rtdeblur.files import PrivateFolder
 from rtdeblur.frames import Frame, FrameBatch, Interlude, VideoInfo
 from rtdeblur.media.resume import segment_frames
 from rtdeblur.media.resume.job_folder import folder_of
-from rtdeblur.media.resume.segment_file import SegmentWriter, examine
+from rtdeblur.media.resume.segment_file import SegmentWriter, examine, name_of
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def restore_range(
         raise OutputError(f"cannot write {str(output)!r}: {reason(error)}") from error
     try:
         for from_key_frame in (True, False):
-            left = [s for s in part.sections if examine(folder, f"{s.first:08d}.segment", key) is None]
+            left = [s for s in part.sections if examine(folder, name_of(s.first), key) is None]
             if not left:
                 return None
             rest = part.part(left)

@@ -49,7 +49,7 @@ class Backend(Protocol):
     batch: int = 4
     """Frames per batch that suit files, unless the user chooses."""
     slots: int = 1
-    """Batches that `submit` may have in flight."""
+    """Batches that `submit` may have in flight; callers keep `in_flight` of them."""
     unrestored: int = 0
     """Number of frames so far left unchanged because the model's output was broken."""
     tiles: int = 0
@@ -60,6 +60,11 @@ class Backend(Protocol):
     """Device times of the last completed batch; None if the backend has no device clock."""
     takes_device_frames: bool = False
     """Whether `submit_device` is supported."""
+
+    @property
+    def in_flight(self) -> int:
+        """Batches that callers keep in flight."""
+        return min(self.slots, IN_FLIGHT)
 
     @property
     def memory(self) -> object:

@@ -117,7 +117,9 @@ def restore_range(
     request: DeblurRequest, expected: Facts, relay: Relay | None, job: Job, part: Survey, key: str
 ) -> PipelineStats | Failure | Differs | None:
     """Restore a range of a long video."""
-    names = {f"{section.first:08d}.segment" for section in part.sections}
+    from rtdeblur.media.resume.segment_file import name_of
+
+    names = {name_of(section.first) for section in part.sections}
 
     def run(restorer: FileRestorer, here: Job) -> PipelineStats | None:
         return restorer.restore_range(here, part, key)

@@ -81,7 +81,7 @@ class Segment:
     @property
     def name(self) -> str:
         """File name."""
-        return _name(self.first)
+        return name_of(self.first)
 
     def packets(self, time_base: Fraction) -> Iterator[AnyPacket]:
         """Yield the packets in decoding order.
@@ -156,7 +156,7 @@ class SegmentWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._folder.rename(self._part, _name(self._first))
+        self._folder.rename(self._part, name_of(self._first))
         self._folder.sync()
         return Segment(self._folder, self._first, frames, delay)
 
@@ -195,7 +195,7 @@ def examine(folder: PrivateFolder, name: str, job: str) -> Segment | None:
         return None
     is_sound = (
         header.job == job
-        and _name(header.first) == name
+        and name_of(header.first) == name
         and 0 < frames <= _MOST_FRAMES
         and delay <= _MOST_DELAY
         and len(sizes) == frames
@@ -239,7 +239,8 @@ def _entries(file: BinaryIO) -> Iterator[_Facts]:
         yield facts
 
 
-def _name(first: int) -> str:
+def name_of(first: int) -> str:
+    """Return the file name of the segment that begins with a frame."""
     return f"{first:08d}.segment"
 
 
