@@ -106,7 +106,15 @@ class InterruptedRunError(RtdeblurError):
     """A run was stopped before its end; it leaves nothing behind."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's error, without a final period; the error's type if it has none."""
+    return _lines(error)[0].rstrip(".")
+
+
 def last_line(error: BaseException) -> str:
     """Return the last line of a library's error, which follows its trace; the error's type if it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
+    return _lines(error)[-1]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]

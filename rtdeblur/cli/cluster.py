@@ -36,7 +36,7 @@ from rtdeblur.cli.node_tasks import (
 from rtdeblur.cli.report import say
 from rtdeblur.cli.signals import GRACE_SECONDS, abandoning
 from rtdeblur.cli.storage import Relay, Storage
-from rtdeblur.errors import DependencyError, RtdeblurError, last_line
+from rtdeblur.errors import DependencyError, RtdeblurError, first_line, last_line
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job
@@ -134,7 +134,7 @@ def connected(address: str | None) -> Iterator[None]:
         try:
             ray.init(address or "local", **options)
         except Exception as error:
-            why = _first_line(error)
+            why = first_line(error)
             if address is None:
                 raise RtdeblurError(
                     f"Ray cannot be started: {why}", "try again, or without Ray: rtdeblur INPUT... -o FOLDER/"
@@ -189,11 +189,6 @@ def _check_address(address: str) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RtdeblurError(f"no Ray cluster answers at {address}: {reason}", _ADVICE) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 class Cluster:

@@ -14,7 +14,7 @@ from rtdeblur.cli.batch_progress import frames_in
 from rtdeblur.cli.node_tasks import Differs, Surveyed
 from rtdeblur.cli.report import say
 from rtdeblur.cli.results import Failure, Outcome, Result, kept_line
-from rtdeblur.errors import RtdeblurError, last_line
+from rtdeblur.errors import RtdeblurError, first_line, last_line
 
 if TYPE_CHECKING:
     from rtdeblur.cli.cluster import Cluster
@@ -228,8 +228,7 @@ def _answer(task: _Task, reference: Any) -> Any:
     except RayTaskError as error:  # not even the guard of the task could run
         return Failure(task.job, RtdeblurError(f"the task failed: {last_line(error)}"))
     except RayError as error:
-        text = str(error).strip().partition("\n")[0]
-        return Failure(task.job, RtdeblurError(f"its task was lost too often: {text}"))
+        return Failure(task.job, RtdeblurError(f"its task was lost too often: {first_line(error)}"))
 
 
 def _runs(sections: list[Section], size: int) -> Iterator[list[Section]]:

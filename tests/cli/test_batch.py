@@ -20,7 +20,7 @@ import pytest
 from rtdeblur.cli import batch, cluster, main, schedule
 from rtdeblur.cli.cluster import Node
 from rtdeblur.cli.node_tasks import difference
-from rtdeblur.errors import last_line
+from rtdeblur.errors import first_line, last_line
 
 MakeClip = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -244,3 +244,11 @@ def test_ranges_are_runs_of_missing_segments(make_clip: MakeClip) -> None:
 )
 def test_the_last_line_of_an_error_says_what_failed(text: str, line: str) -> None:
     assert last_line(ValueError(text)) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("\n  what failed. \n\ndetails.", "what failed"), ("one", "one"), (" \n", "ValueError")],
+)
+def test_the_first_line_of_an_error_from_ray_says_what_failed(text: str, line: str) -> None:
+    assert first_line(ValueError(text)) == line
