@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from rtdeblur.backends.base import Backend, Pending, PendingDevice
+from rtdeblur.backends.base import Backend, landed
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.frames import Colour, FrameBatch, Interlude
 from rtdeblur.gpu_path import Wanted, connect, open_reader
@@ -183,13 +183,7 @@ def _measure(work: Callable[[], object]) -> tuple[float, float]:
 
 def _restored(backend: Backend, batches: Iterable[Batch]) -> Iterator[Batch]:
     """Restore batches like the pipeline, with as many in flight."""
-    flying: deque[Pending | PendingDevice] = deque()
-    for batch in batches:
-        flying.append(submit(backend, batch))
-        if len(flying) >= backend.in_flight:
-            yield flying.popleft()()
-    while flying:
-        yield flying.popleft()()
+    return landed(backend, (submit(backend, batch) for batch in batches))
 
 
 def _encode(writer: FileWriter, items: list[Batch | Interlude]) -> None:

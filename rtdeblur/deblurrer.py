@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.backends import open_backend
-from rtdeblur.backends.base import EngineOptions, Pending
+from rtdeblur.backends.base import IN_FLIGHT, EngineOptions, landed
 from rtdeblur.blur_gate import Gate, with_gate
 from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
@@ -248,16 +247,11 @@ class Deblurrer:
             raise ValueError(f"batch is {batch}, expected 1 or more")
         backend = self._opened()
         backend.begin()
-        in_flight = backend.in_flight if batch > 1 else 1
-        flying: deque[Pending] = deque()
-        for item in in_batches(map(_frame, frames), batch):
-            assert isinstance(item, FrameBatch)
-            with _python_words():
-                flying.append(backend.submit(item))
-            if len(flying) >= in_flight:
-                yield from _landed(flying.popleft())
-        while flying:
-            yield from _landed(flying.popleft())
+        batches = cast(Iterator[FrameBatch], in_batches(map(_frame, frames), batch))
+        with _python_words():
+            for restored in landed(backend, map(backend.submit, batches), IN_FLIGHT if batch > 1 else 1):
+                for index, picture in enumerate(restored.carriers):
+                    yield _picture(restored.planes, index, picture)
 
     def restore_file(
         self,
@@ -375,13 +369,6 @@ def _codes(picture: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
     if picture.dtype.kind != "f":
         return picture.astype(picture.dtype.newbyteorder("="), copy=False)
     return np.rint(picture.astype(np.float64) * _FLOAT_PEAK).astype(np.uint16)
-
-
-def _landed(pending: Pending) -> Iterator[Any]:
-    with _python_words():
-        batch = pending()
-    for index, picture in enumerate(batch.carriers):
-        yield _picture(batch.planes, index, picture)
 
 
 def _picture(planes: Planes, index: int, given: NDArray[Any]) -> NDArray[Any]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
-from rtdeblur.backends.base import Backend, Pending, PendingDevice
+from rtdeblur.backends.base import Backend, Pending, PendingDevice, landed
 from rtdeblur.device import DeviceBatch, DeviceFrame
 from rtdeblur.errors import InterruptedRunError
 from rtdeblur.frames import Frame, FrameBatch, Interlude
@@ -80,7 +80,6 @@ class _End:
 
 Batch = FrameBatch | DeviceBatch
 _Item = Batch | Interlude | _End
-_Flying = Pending | PendingDevice | Batch | Interlude
 
 
 class _StoppedError(Exception):
@@ -190,27 +189,23 @@ class Pipeline:
             self._put(self._decoded, batch)
 
     def _infer(self) -> None:
+        for item in landed(self._backend, self._started()):
+            self._put(self._restored, item)
+
+    def _started(self) -> Iterator[Callable[[], Batch | Interlude]]:
+        """Start the batches that the sink needs; all others, and interludes, keep their places among them."""
         first = 0
-        flying: deque[_Flying] = deque()
-        for batch in self._batches(self._decoded):
-            if not isinstance(batch, Interlude):
-                indices = range(first, first + len(batch))
+        for item in self._batches(self._decoded):
+            if not isinstance(item, Interlude):
+                indices = range(first, first + len(item))
                 first = indices.stop
                 # Full batches, as in an uninterrupted run: another batch size may change the arithmetic.
-                needed = any(map(self._sink.needs, indices))
-                if not needed and isinstance(batch, FrameBatch):
-                    self._timed("infer", self._backend.observe, batch)
-                flying.append(self._timed("infer", submit, self._backend, batch) if needed else batch)
-            else:
-                flying.append(batch)
-            if len(flying) >= self._backend.in_flight:
-                self._land(flying.popleft())
-        while flying:
-            self._land(flying.popleft())
-
-    def _land(self, pending: _Flying) -> None:
-        landed = self._timed("infer", pending) if callable(pending) else pending
-        self._put(self._restored, landed)
+                if any(map(self._sink.needs, indices)):
+                    yield partial(self._timed, "infer", self._timed("infer", submit, self._backend, item))
+                    continue
+                if isinstance(item, FrameBatch):
+                    self._timed("infer", self._backend.observe, item)
+            yield partial(_unchanged, item)
 
     def _encode(self) -> None:
         first_seconds: float | None = None
@@ -267,6 +262,10 @@ class Pipeline:
             return call(*args)
         finally:
             self._busy[stage] += time.perf_counter() - began
+
+
+def _unchanged(item: Batch | Interlude) -> Batch | Interlude:
+    return item
 
 
 def submit(backend: Backend, batch: Batch) -> Pending | PendingDevice:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.device import DeviceBatch
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
     from rtdeblur.model import Model
 
 
+T = TypeVar("T")
 Mode = Literal["throughput", "latency"]
-
 
 Pending = Callable[[], FrameBatch]
 """A batch in flight: calling it waits and returns the restored batch. Call once, in order of submission."""
 PendingDevice = Callable[[], DeviceBatch]
 """Same for a batch in GPU memory."""
 IN_FLIGHT = 2
-"""Batches that callers keep in flight if a backend has the slots: enough to hide the copies of one behind the
-work on the other."""
+"""Batches to keep in flight if a backend has the slots: enough to hide the copies of one behind the work on
+the other."""
 Notice = Callable[[str], None]
 """Callback for one line to show to the user."""
 BuildProgress = Callable[[float, str], None]
@@ -49,7 +50,7 @@ class Backend(Protocol):
     batch: int = 4
     """Frames per batch that suit files, unless the user chooses."""
     slots: int = 1
-    """Batches that `submit` may have in flight; callers keep `in_flight` of them."""
+    """Batches that may be in flight; it may fall while a stream runs."""
     unrestored: int = 0
     """Number of frames so far left unchanged because the model's output was broken."""
     tiles: int = 0
@@ -60,11 +61,6 @@ class Backend(Protocol):
     """Device times of the last completed batch; None if the backend has no device clock."""
     takes_device_frames: bool = False
     """Whether `submit_device` is supported."""
-
-    @property
-    def in_flight(self) -> int:
-        """Batches that callers keep in flight."""
-        return min(self.slots, IN_FLIGHT)
 
     @property
     def memory(self) -> object:
@@ -102,6 +98,27 @@ class Backend(Protocol):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def landed(backend: Backend, started: Iterable[Callable[[], T]], most: int = IN_FLIGHT) -> Iterator[T]:
+    """Wait for batches in the order of their submission, while later ones are in flight.
+
+    Args:
+        backend: the backend that restores them; no more are in flight than it has slots.
+        started: calls that wait for a batch each; the iterator submits a batch when its call is taken, which
+            happens once there is room.
+        most: batches in flight if the backend has the slots.
+
+    Yields:
+        What each call returned.
+    """
+    flying: deque[Callable[[], T]] = deque()
+    for call in started:
+        flying.append(call)
+        if len(flying) >= min(most, backend.slots):
+            yield flying.popleft()()
+    while flying:
+        yield flying.popleft()()
 
 
 class BackendWrapper(Backend):
