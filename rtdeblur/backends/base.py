@@ -205,9 +205,20 @@ def check_size(size: tuple[int, ...], model: Model) -> None:
         )
 
 
-def fingerprint_of(dropout: Dropout | None) -> str:
-    """Value of the dropout mask in a backend's fingerprint."""
-    return "off" if dropout is None or dropout.seed is None else f"seed {dropout.seed}"
+def fingerprint_of(
+    backend: str, precision: str, device: str, dropout: Dropout | None, **others: str
+) -> Mapping[str, str]:
+    """Return the `fingerprint` of a backend.
+
+    Args:
+        backend: its name.
+        precision: what it computes in.
+        device: what it runs on, and the version of whatever affects the bytes there.
+        dropout: the stream's mask.
+        **others: what else affects the bytes with this backend.
+    """
+    mask = "off" if dropout is None or dropout.seed is None else f"seed {dropout.seed}"
+    return {"backend": backend, "precision": precision, "device": device, "dropout": mask, **others}
 
 
 def colour_inputs(colour: Colour) -> dict[str, NDArray[Any]]:

@@ -127,14 +127,9 @@ class OnnxRuntimeBackend(Backend):
         self.device = "CPU" if on_cpu else f"{_card(title, device)} by {title}"
         runs_in = self._model.manifest.precision
         version = self._ort.__version__
-        self.fingerprint = {
-            "backend": self.name,
-            "precision": runs_in,
-            "mode": mode,
-            "device": f"{self.device}, onnxruntime {version}",
-            "threads": str(system.usable_cores()) if on_cpu else "0",
-            "dropout": fingerprint_of(dropout),
-        }
+        threads = system.usable_cores() if on_cpu else 0
+        where = f"{self.device}, onnxruntime {version}"
+        self.fingerprint = fingerprint_of(self.name, runs_in, where, dropout, mode=mode, threads=str(threads))
         self.description = (
             f"onnxruntime {runs_in}, {mode}, {self.device} (version {version})"
             f"{', ' + str(dropout) if dropout else ''}{skipped}"

@@ -88,14 +88,9 @@ class OpenVINOBackend(Backend):
         self._compiled: dict[Shapes, Requests] = {}
         self._queue = InferQueue(stopped)
         runs_in = precision if on_cpu else self._model.manifest.precision
-        self.fingerprint = {
-            "backend": self.name,
-            "precision": runs_in,
-            "mode": mode,
-            "device": full_name,
-            "threads": str(threads),
-            "dropout": fingerprint_of(dropout),
-        }
+        self.fingerprint = fingerprint_of(
+            self.name, runs_in, full_name, dropout, mode=mode, threads=str(threads)
+        )
         self.description = (
             f"openvino {runs_in}{why}, {mode}, {full_name} "
             f"({f'{threads} threads' if on_cpu else self._device})"

@@ -59,13 +59,13 @@ class TensorRTBackend(Backend):
         self.device = device.name
         target = target or Target.of(flavour, device.name, device.compute_capability)
         self._pool = EnginePool(model, driver, flavour, target, slots=slots, dropout=dropout, options=options)
-        self.fingerprint = {
-            "backend": self.name,
-            "precision": model.manifest.precision,
-            "flavour": f"{flavour.name} {flavour.version}",
-            "device": f"{device.name}, compute capability {device.compute_capability}",
-            "dropout": fingerprint_of(dropout),
-        }
+        self.fingerprint = fingerprint_of(
+            self.name,
+            model.manifest.precision,
+            f"{device.name}, compute capability {device.compute_capability}",
+            dropout,
+            flavour=f"{flavour.name} {flavour.version}",
+        )
         self.description = (
             f"tensorrt {model.manifest.precision}, {flavour.title} {flavour.version}, {device.name} "
             f"(compute capability {device.compute_capability}, {driver.name})"
