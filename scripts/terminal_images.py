@@ -15,13 +15,11 @@ import pty
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-import click
-from page_images import write_clip
 from rich.console import Console
 from rich.text import Text
+from street import command_of
 
 _COLUMNS = 80
 _CONTROL = re.compile(r"\r\n|\r|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A")
@@ -79,20 +77,15 @@ def draw(command: str, lines: list[str], path: Path) -> None:
     path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("docs/images"))
-def main(folder: Path) -> None:
+@command_of
+def main(work: Path, folder: Path) -> None:
     """Write terminal-running.svg, terminal-done.svg and terminal-help.svg to FOLDER."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        write_clip(work / "street.mp4")
-        sent = output_of(["street.mp4"], work)
-        # The bar is redrawn each time; the screen at a moment is everything sent until then.
-        bars = [found.start() for found in re.finditer(r"\x1b\[2K", sent)]
-        for end, until in (("running", bars[len(bars) // 2]), ("done", None)):
-            draw("rtdeblur street.mp4", screen_of(sent[:until]), folder / f"terminal-{end}.svg")
-        draw("rtdeblur --help", screen_of(output_of(["--help"], work)), folder / "terminal-help.svg")
+    sent = output_of(["street.mp4"], work)
+    # The bar is redrawn each time; the screen at a moment is everything sent until then.
+    bars = [found.start() for found in re.finditer(r"\x1b\[2K", sent)]
+    for end, until in (("running", bars[len(bars) // 2]), ("done", None)):
+        draw("rtdeblur street.mp4", screen_of(sent[:until]), folder / f"terminal-{end}.svg")
+    draw("rtdeblur --help", screen_of(output_of(["--help"], work)), folder / "terminal-help.svg")
 
 
 if __name__ == "__main__":
