@@ -251,7 +251,7 @@ class Deblurrer:
         with _python_words():
             for restored in landed(backend, map(backend.submit, batches), IN_FLIGHT if batch > 1 else 1):
                 for index, picture in enumerate(restored.carriers):
-                    yield _picture(restored.planes, index, picture)
+                    yield cast(Pictures, _picture(restored.planes, index, picture))
 
     def restore_file(
         self,
