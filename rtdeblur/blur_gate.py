@@ -57,6 +57,8 @@ class BlurGate(BackendWrapper):
         UsageError: the model has no calibrated gate.
     """
 
+    tiles = restored_tiles = 0
+
     def __init__(self, inner: Backend, model: Model, threshold: float | None = None) -> None:
         gate = model.manifest.gate
         if gate is None:
@@ -67,8 +69,6 @@ class BlurGate(BackendWrapper):
         super().__init__(inner)
         self._model, self._fit = model, gate
         self.threshold = gate.threshold if threshold is None else threshold
-        self.tiles = self.restored_tiles = 0
-        self.slots = max(1, inner.slots // 2)  # a batch may become two: whole frames, and windows
         self._previous: Mask | None = None
 
     @property
@@ -80,6 +80,11 @@ class BlurGate(BackendWrapper):
     def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
         """The inner backend's fingerprint, plus the threshold."""
         return {**super().fingerprint, "gate": f"{self.threshold:g}"}
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]
+        """Half of the inner backend's: a batch may become two, of whole frames and of windows."""
+        return max(1, super().slots // 2)
 
     @property
     def memory(self) -> object:

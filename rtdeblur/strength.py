@@ -75,7 +75,7 @@ class StrengthBackend(BackendWrapper):
 
     def __init__(self, inner: Backend, strength: float = FULL) -> None:
         super().__init__(inner)
-        self.strength, self.slots = strength, inner.slots
+        self.strength = strength
 
     @property
     def strength(self) -> float:
@@ -96,16 +96,6 @@ class StrengthBackend(BackendWrapper):
     def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
         """The inner backend's fingerprint, plus the strength."""
         return {**super().fingerprint, "strength": f"{self._strength:g}"}
-
-    @property
-    def tiles(self) -> int:  # type: ignore[override]
-        """Tiles that the inner backend has judged."""
-        return self._inner.tiles
-
-    @property
-    def restored_tiles(self) -> int:  # type: ignore[override]
-        """Tiles that the inner backend has restored."""
-        return self._inner.restored_tiles
 
     @property
     def device_times(self) -> DeviceTimes | None:  # type: ignore[override]

@@ -79,6 +79,8 @@ def test_a_backend_scales_its_change(strength: float, level: int) -> None:
         assert (restored.pts, restored.carriers) == (batch.pts, batch.carriers)
     assert inner.calls == (2 if strength else 0)  # nothing to run for no change
     assert (backend.name, backend.slots, backend.unrestored) == ("identity", 2, 3)
+    inner.slots = 1  # as when a GPU runs out of memory
+    assert backend.slots == 1
     backend.close()
     assert inner.closed
 

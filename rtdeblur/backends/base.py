@@ -143,9 +143,24 @@ class BackendWrapper(Backend):
         return self._inner.fingerprint
 
     @property
+    def slots(self) -> int:  # type: ignore[override]
+        """The inner backend's slots, which may fall while a stream runs."""
+        return self._inner.slots
+
+    @property
     def unrestored(self) -> int:  # type: ignore[override]
         """Frames (for a gate, also windows) that the inner backend left unrestored."""
         return self._inner.unrestored
+
+    @property
+    def tiles(self) -> int:  # type: ignore[override]
+        """Tiles that the inner backend has judged."""
+        return self._inner.tiles
+
+    @property
+    def restored_tiles(self) -> int:  # type: ignore[override]
+        """Tiles that the inner backend has restored."""
+        return self._inner.restored_tiles
 
     @property
     def memory(self) -> object:
