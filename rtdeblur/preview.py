@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend
 from rtdeblur.blur import blur_of
-from rtdeblur.errors import InputError, UsageError
+from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import MAX_PIXELS, is_seekable
-from rtdeblur.ffmpeg.formats import format_of
+from rtdeblur.ffmpeg.formats import output_ending
 from rtdeblur.ffmpeg.sizes import packet_sizes
 from rtdeblur.frames import Frame, FrameBatch, VideoInfo
 from rtdeblur.gpu_path import Wanted, connect, open_reader
@@ -233,7 +233,7 @@ def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
                 least if not done else min(most, max(least, round(_SECTION_SECONDS * done / wall_seconds)))
             )
             span = count / float(rate)
-            output = Path(folder, f"{place}{_ending(path)}")
+            output = Path(folder, f"{place}{output_ending(path)}")
             start = min(place * length, max(0.0, length - span))
             reader, obstacle = open_reader(path, Wanted(backend=backend.name), start=start, duration=span)
             with reader, FileWriter(reader, output) as writer:
@@ -247,11 +247,3 @@ def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
     key_frames = -(-frames // _KEY_FRAMES)
     size = key_frames * np.mean(keys) + (frames - key_frames) * np.mean(others or keys)
     return Estimate(frames, done / wall_seconds, round(size + rest * frames / done))
-
-
-def _ending(path: Path) -> str:
-    try:
-        format_of(path)
-    except UsageError:
-        return ".mkv"
-    return path.suffix

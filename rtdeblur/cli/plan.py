@@ -158,14 +158,8 @@ def _walk(folder: Path, output: Path, recursive: bool) -> Iterable[Path]:
 
 
 def _renamed(path: Path, format_name: str | None) -> Path:
-    from rtdeblur.ffmpeg.formats import ending_of, format_of
+    from rtdeblur.ffmpeg.formats import ending_of, output_ending
 
     if kind_of(path):
         return path
-    if format_name is not None:
-        return path.with_suffix(ending_of(format_name))
-    try:
-        format_of(path)
-    except UsageError:  # readable but not writable, such as .rmvb
-        return path.with_suffix(".mkv")
-    return path
+    return path.with_suffix(ending_of(format_name) if format_name is not None else output_ending(path))

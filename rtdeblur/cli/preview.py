@@ -125,8 +125,11 @@ def _summary(worst: float, gain: float) -> str:
 
 def command_for(request: PreviewRequest) -> str:
     """Return the command that restores the whole file with the same options."""
+    from rtdeblur.ffmpeg.formats import output_ending
+
     video = request.video
-    words = ["rtdeblur", str(video), "-o", str(video.with_name(f"{video.stem}.deblurred{_ending(video)}"))]
+    output = video.with_name(f"{video.stem}.deblurred{output_ending(video)}")
+    words = ["rtdeblur", str(video), "-o", str(output)]
     for name, given, default in (
         ("--model", request.model, None),
         ("--strength", f"{request.strength:g}", "1"),
@@ -138,17 +141,6 @@ def command_for(request: PreviewRequest) -> str:
         if given != default:
             words += [name, str(given)]
     return shlex.join(words)
-
-
-def _ending(video: Path) -> str:
-    from rtdeblur.errors import UsageError
-    from rtdeblur.ffmpeg.formats import format_of
-
-    try:
-        format_of(video)
-    except UsageError:
-        return ".mkv"
-    return video.suffix
 
 
 def _as_dict(preview: Preview, page: Path) -> dict[str, Any]:

@@ -230,6 +230,15 @@ def format_of(path: Path, name: str | None = None) -> str:
     raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}")
 
 
+def output_ending(path: Path) -> str:
+    """Return the extension for the output of a video: its own, or '.mkv' if FFmpeg cannot write that."""
+    try:
+        format_of(path)
+    except UsageError:
+        return ".mkv"
+    return path.suffix
+
+
 def ending_of(name: str) -> str:
     """Return the usual extension of a requested container, such as '.mkv'.
 
