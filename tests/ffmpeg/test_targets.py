@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from links import hard, symbolic
 
 from rtdeblur import files
 from rtdeblur.errors import OutputError, UsageError
@@ -77,16 +78,8 @@ def test_writing_to_a_link_keeps_the_link(tmp_path: Path) -> None:
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
 
 
-def symbolic(path: Path, victim: Path) -> None:
-    path.symlink_to(victim)
-
-
 def dangling(path: Path, victim: Path) -> None:
     path.symlink_to(victim.with_name("new.txt"))
-
-
-def hard(path: Path, victim: Path) -> None:
-    os.link(victim, path)
 
 
 def left(path: Path, victim: Path) -> None:

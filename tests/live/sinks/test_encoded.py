@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 from fake_cameras import fake_pyvirtualcam
+from links import hard, symbolic
 
 from rtdeblur.errors import DependencyError, OutputError
 from rtdeblur.frames import Colour, Frame
@@ -258,18 +259,6 @@ def test_without_pyvirtualcam_the_install_command_is_named(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     with pytest.raises(DependencyError, match=r"pip install 'rtdeblur\[virtual-camera\]'"):
         virtual_camera(None)
-
-
-def symbolic(path: Path, victim: Path) -> None:
-    path.symlink_to(victim)
-
-
-def dangling(path: Path, victim: Path) -> None:
-    path.symlink_to(victim.with_name("new.txt"))
-
-
-def hard(path: Path, victim: Path) -> None:
-    os.link(victim, path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither links nor modes of this kind")
