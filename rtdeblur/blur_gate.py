@@ -262,7 +262,7 @@ def _paste(
         restored: planes of the frame or of a window of it.
         tiles: tiles to copy.
         mask: tiles of the frame that are restored, from here or elsewhere.
-        corner: of the window in the frame, in pixels of luma.
+        corner: top left corner of the window in the frame, (row, column) in luma pixels.
         size: (height, width) of the frame's luma.
     """
     around = np.pad(mask, 1, mode="edge")
@@ -291,7 +291,7 @@ def _shares(shape: Size, fade: tuple[float, float], copied: bytes) -> NDArray[np
     """Share of the change at each sample of a tile: 1 inside, falling to 0 next to copied tiles.
 
     Args:
-        shape: of the tile.
+        shape: shape of the tile.
         fade: samples over which it falls, down and across.
         copied: (3, 3) bools of the tile's neighbours.
     """

@@ -34,7 +34,7 @@ def read(name: str, kind: type[T]) -> dict[str, T]:
     """Return the entries of a file; {} if it is missing, damaged, or could have been written by others.
 
     Args:
-        name: of the file.
+        name: name of the file.
         kind: type of the entries, a dataclass.
     """
     with suppress(OSError, DecodeError):
@@ -47,9 +47,9 @@ def add(name: str, key: str, entry: Any) -> None:
     """Add an entry to a file in place of the last one of its key; nothing happens if it cannot be written.
 
     Args:
-        name: of the file.
-        key: of the entry.
-        entry: a dataclass, of the type of the file's other entries.
+        name: name of the file.
+        key: key of the entry.
+        entry: a dataclass of the same type as the file's other entries.
     """
     entries = read(name, type(entry)) | {key: entry}
     newest = dict(list(entries.items())[-_MOST_ENTRIES:])

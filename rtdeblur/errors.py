@@ -42,7 +42,7 @@ class UsageError(RtdeblurError):
 
 
 class FinishedError(UsageError):
-    """What should be resumed is done."""
+    """The run to resume has already finished."""
 
 
 class LockedError(UsageError):

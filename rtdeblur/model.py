@@ -64,9 +64,9 @@ class GateFit:
 
     Attributes:
         threshold: need from which a tile is restored, unless the user chooses another one.
-        mean: of each feature.
+        mean: mean of each feature.
         scale: standard deviation of each feature.
-        weights: of the terms of `rtdeblur.need.quadratic`.
+        weights: weight of each term of `rtdeblur.need.quadratic`.
     """
 
     threshold: Share

@@ -70,7 +70,7 @@ def need_of(features: Floats, fit: GateFit) -> NDArray[np.float64]:
     """Estimate the probability that restoring a tile helps visibly: 0 to 1, (rows, columns).
 
     Args:
-        features: of `features_of`.
+        features: result of `features_of`.
         fit: the model's calibration.
     """
     terms = quadratic((features - np.array(fit.mean)) / np.array(fit.scale))

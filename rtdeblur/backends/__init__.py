@@ -104,7 +104,7 @@ def open_backend(
 
 
 def _has_accelerators() -> bool:
-    """Whether ONNX Runtime is here, and a build of it that knows GPUs."""
+    """Whether ONNX Runtime is installed, in a build that supports GPUs."""
     if find_spec("onnxruntime") is None:
         return False
     from rtdeblur.backends.onnxruntime import accelerators
@@ -117,7 +117,7 @@ def _has_accelerators() -> bool:
 
 @dataclass(frozen=True)
 class _Start:
-    """What a backend is started with."""
+    """Arguments that a backend is started with."""
 
     model: Model
     precision: Precision

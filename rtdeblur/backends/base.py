@@ -44,9 +44,9 @@ class Backend(Protocol):
     description: str
     """One line for the user: what runs, and why it was chosen."""
     fingerprint: Mapping[str, str]
-    """Everything besides the model's graph that affects the restored bytes, as machine-readable values."""
+    """Everything, except the model's graph, that affects the restored bytes, as machine-readable values."""
     device: str = "CPU"
-    """Where it runs, for people: CPU, or the name of a GPU or NPU."""
+    """Where it runs, as shown to users: CPU, or the name of a GPU or NPU."""
     batch: int = 4
     """Frames per batch that suit files, unless the user chooses."""
     slots: int = 1
@@ -76,7 +76,7 @@ class Backend(Protocol):
         return
 
     def observe(self, batch: FrameBatch) -> None:
-        """Note frames that need not be restored, so that later ones come out as if they had been."""
+        """Note frames that need not be restored, so that later ones are restored as if they had been."""
         return
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
@@ -186,7 +186,7 @@ class BackendWrapper(Backend):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the backend tensorrt builds and caches engines.
+    """Options for building and caching engines, used by the tensorrt backend.
 
     Attributes:
         flavour: rtx, tensorrt, or auto (`rtdeblur.backends.tensorrt.flavours.choose`).

@@ -19,7 +19,7 @@ from rtdeblur import cache, system
 from rtdeblur.files import PrivateFolder
 
 FOLDER = "compiled"
-"""Of the cache."""
+"""Folder in the cache."""
 _MOST_FILES = 8
 _MOST_BYTES = 1 << 30
 _DIGEST_BYTES = 32
@@ -37,7 +37,7 @@ def get_or_compile(
         core: the process's core.
         compile_graph: compiles it for the CPU.
         config: what it is compiled with.
-        facts: everything else that it depends on besides the machine.
+        facts: everything else that it depends on, except the machine.
     """
     machine = (system.cpu_key(), system.usable_cores(), ov.__version__)
     settings = sorted((str(name), str(value)) for name, value in config.items())

@@ -1,4 +1,4 @@
-"""What a model should run on, as `--device` names it."""
+"""Devices that a model may run on, by the names that `--device` takes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rtdeblur.errors import UsageError
 
 @dataclass(frozen=True)
 class Device:
-    """What a model should run on.
+    """Device to run a model on.
 
     Attributes:
         kind: cpu, gpu, npu, or auto: the backend's choice.
-        index: which GPU, counted from 0.
+        index: number of the GPU, from 0.
     """
 
     kind: Literal["auto", "cpu", "gpu", "npu"] = "auto"

@@ -28,7 +28,7 @@ from rtdeblur.parity import LEAST_PSNR, worst_psnr
 LEAST_RATIO = 1.15
 """int8 must be this many times as fast as the float graph: less is not worth its loss of quality."""
 FILE = "int8.json"
-"""Of the cache."""
+"""File in the cache."""
 _SIDE = 192
 _ROUNDS = 9
 # Windows counts processor time in ticks of 16 ms.
@@ -37,12 +37,12 @@ _clock = time.perf_counter if sys.platform == "win32" else time.process_time
 
 @dataclass(frozen=True)
 class Measurement:
-    """How a model's int8 graph compares with its float graph on this machine.
+    """Comparison of a model's int8 graph with its float graph on this machine.
 
     Attributes:
         ratio: processor time of the float graph divided by that of the int8 graph.
-        psnr: of the int8 graph's test picture against the float graph's, for the worst plane, in dB.
-        day: of the measurement, as 2026-01-31.
+        psnr: PSNR of the int8 graph's test picture against the float graph's, for the worst plane, in dB.
+        day: date of the measurement, such as 2026-01-31.
     """
 
     ratio: float
@@ -119,7 +119,7 @@ def measure(
                 began = _clock()
                 graph.restore()
                 times.append(_clock() - began)
-    except RuntimeError:  # of OpenVINO
+    except RuntimeError:  # from OpenVINO
         return 0.0, float("inf")
     slow, fast = np.median(seconds, axis=1)
     return float(slow / max(fast, 1e-9)), worst_psnr(coarse, exact, 255)
@@ -153,7 +153,7 @@ def key_of(sha256: str, *, bf16: bool) -> str:
     """Return everything that a measurement depends on, as one text.
 
     Args:
-        sha256: of the int8 graph.
+        sha256: checksum of the int8 graph.
         bf16: whether float arithmetic is bfloat16.
     """
     return f"{system.cpu_key()}, OpenVINO {ov.__version__}, {'bf16' if bf16 else 'fp32'}, {sha256}"

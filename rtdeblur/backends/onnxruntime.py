@@ -1,4 +1,4 @@
-"""Inference by ONNX Runtime, whose execution providers reach GPUs of AMD, Apple, Intel and NVIDIA."""
+"""ONNX Runtime backend, whose execution providers reach GPUs of AMD, Apple, Intel and NVIDIA."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Provider:
     """An execution provider of ONNX Runtime.
 
     Attributes:
-        name: as ONNX Runtime calls it.
-        title: for people.
-        options: by the kind of device; `{}` becomes the index of the GPU.
+        name: ONNX Runtime's name of it.
+        title: name shown to users.
+        options: options by kind of device; `{}` becomes the index of the GPU.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Provider:
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def session_options(self, device: Device) -> dict[str, str]:
-        """Options of the provider for a device."""
+        """Return the provider's options for a device."""
         kind = device.kind if device.kind in self.options else next(iter(self.options))
         return {key: value.format(device.index) for key, value in self.options[kind].items()}
 
     def serves(self, device: Device) -> bool:
-        """Whether it may run on such a device; auto means any."""
+        """Whether it can run on a device; auto accepts any."""
         has_index = any("{}" in value for value in self.options.get("gpu", {}).values())
         return device.kind == "auto" or (device.kind in self.options and (has_index or not device.index))
 
@@ -76,23 +76,23 @@ PROVIDERS = (
     ),
     _CPU,
 )
-"""In the order of preference. TF32 would cut float32 down to 10 bits of mantissa."""
+"""In order of preference. TF32 would cut float32 down to 10 bits of mantissa."""
 
 
 class OnnxRuntimeBackend(Backend):
-    """Runs a video graph by ONNX Runtime, with static shapes, in a session for each shape met.
+    """Runs a video graph with static shapes, in one ONNX Runtime session per shape.
 
-    It must restore a test picture like the CPU in float32 before its first frame of a size
+    Before its first frame of a size, it must restore a test picture like OpenVINO on the CPU in float32
     (`rtdeblur.backends.gate`).
 
     Args:
         model: either variant of the bundle.
         precision: auto is the fp16 graph on a GPU or NPU if the bundle has one, else fp32; never int8.
-        device: auto takes the first of PROVIDERS that starts.
-        mode: throughput computes a batch at once; latency computes its frames one after another.
-        dropout: the stream's mask, for a graph that takes its tables.
+        device: auto is the first of PROVIDERS that starts.
+        mode: throughput restores a batch in one call; latency restores its frames one after another.
+        dropout: the stream's mask, for a graph with dropout tables as inputs.
         accelerated: refuse the CPU.
-        stopped: polled while frames are restored; True gives them up, and raises InterruptedRunError.
+        stopped: polled during inference; True abandons it and raises InterruptedRunError.
 
     Raises:
         DependencyError: onnxruntime or onnx is not installed.
@@ -159,7 +159,7 @@ class OnnxRuntimeBackend(Backend):
         return replace(batch, planes=(y, u, v))
 
     def _run(self, session: Any, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run in another thread, to notice meanwhile that the run was stopped."""
+        """Run in another thread, so that this one can notice that the run was stopped."""
         options = self._ort.RunOptions()
         with ThreadPoolExecutor(1, "rtdeblur-onnxruntime") as worker:
             running: Future[list[NDArray[Any]]] = worker.submit(session.run, OUTPUTS, feed, options)
@@ -200,7 +200,7 @@ class OnnxRuntimeBackend(Backend):
         return exact_result(batch, self._model, self._dropout, self._stopped)
 
     def _repeated(self, size: int) -> Callable[[FrameBatch], FrameBatch]:
-        """Restore a single frame by a session for `size` frames."""
+        """Return a function that restores a single frame in a session for `size` frames."""
 
         def restore(picture: FrameBatch) -> FrameBatch:
             planes = tuple(plane.repeat(size, axis=0) for plane in picture.planes)
@@ -219,12 +219,12 @@ class OnnxRuntimeBackend(Backend):
         except Exception as error:  # the binding raises kinds of its own
             raise BackendError(
                 f"onnxruntime cannot run {self._model.path}: {_line(error)}; "
-                "get the model again, or free memory"
+                "download the model again, or free memory"
             ) from error
 
 
 def _exact(model: Model) -> Model:
-    """The float32 graph, if the bundle has one: half precision is slower on a CPU."""
+    """Return the float32 graph, if the bundle has one: half precision is slower on a CPU."""
     try:
         return model.variant("fp32")
     except ModelError:
@@ -232,7 +232,7 @@ def _exact(model: Model) -> Model:
 
 
 def accelerators() -> list[str]:
-    """Titles of the providers for GPUs and NPUs that this build of ONNX Runtime has; [] without it."""
+    """Return the titles of the installed providers for GPUs and NPUs; [] without ONNX Runtime."""
     if find_spec("onnxruntime") is None:
         return []
     known = _load().get_available_providers()
@@ -245,7 +245,8 @@ def _load() -> Any:
             raise DependencyError(package, "onnxruntime", "--backend onnxruntime")
     import onnxruntime
 
-    if not hasattr(onnxruntime, "InferenceSession"):  # what is left of two packages that share a folder
+    # Packages for different devices share a folder; uninstalling one leaves the rest unusable.
+    if not hasattr(onnxruntime, "InferenceSession"):
         raise BackendError(
             "onnxruntime is installed incompletely", "uninstall all onnxruntime packages, and install one"
         )
@@ -253,7 +254,7 @@ def _load() -> Any:
 
 
 def _start_provider(ort: Any, device: Device, accelerated: bool) -> tuple[Provider, str]:
-    """The first provider that starts, and which were skipped, for the description."""
+    """Return the first provider that starts, and a note on those that did not, for the description."""
     known = ort.get_available_providers()
     skipped = []
     for provider in PROVIDERS:
@@ -276,7 +277,7 @@ def _start_provider(ort: Any, device: Device, accelerated: bool) -> tuple[Provid
 
 
 def _card(title: str, device: Device) -> str:
-    """Name of the card if it is NVIDIA's; ONNX Runtime itself knows no names."""
+    """Return the name of an NVIDIA card; of others, only the kind: ONNX Runtime knows no names."""
     if title in ("CUDA", "TensorRT-RTX"):
         with suppress(OSError, AttributeError, IndexError):  # no driver; another number of cards
             return system.nvidia_gpus()[device.index].name
@@ -302,7 +303,7 @@ def _open_session(ort: Any, graph: bytes, provider: Provider, device: Device) ->
 
 
 def _tiny_graph() -> bytes:
-    """A graph that adds two numbers, to see whether a provider starts."""
+    """Return a graph that adds two numbers, to see whether a provider starts."""
     from onnx import TensorProto, helper
 
     a, b = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab")
@@ -312,9 +313,9 @@ def _tiny_graph() -> bytes:
 
 
 def _with_shapes(model: Model, shapes: Mapping[str, list[int]], dtype: np.dtype[Any]) -> bytes:
-    """The graph for static shapes, and for planes of another integer type.
+    """Return the graph with static shapes, for planes of any integer type.
 
-    Its arithmetic is float32 between a cast from and a cast to the planes' type, so only the casts change.
+    The arithmetic between the first and the last cast is float32, so only the casts change.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -322,7 +323,9 @@ def _with_shapes(model: Model, shapes: Mapping[str, list[int]], dtype: np.dtype[
     try:
         proto = onnx.load_from_string(model.onnx)
     except DecodeError as error:
-        raise BackendError(f"onnxruntime cannot run {model.path}: {error}; get the model again") from error
+        raise BackendError(
+            f"onnxruntime cannot run {model.path}: {error}; download the model again"
+        ) from error
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     inputs = {value.name: value.type.tensor_type for value in proto.graph.input}
     outputs = {value.name: value.type.tensor_type for value in proto.graph.output}

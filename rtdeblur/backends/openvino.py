@@ -33,9 +33,9 @@ class OpenVINOBackend(Backend):
     """Runs a video graph with static shapes, compiled once per frame size.
 
     Frames are independent requests, which OpenVINO queues, so that no core waits while a frame is copied, and
-    batching does not change the output bytes. Video of
-    more than 8 bits runs the same graph with uint16 planes. Before its first frame of a size, a device other
-    than the CPU must restore a test picture like the CPU (`rtdeblur.backends.gate`).
+    batching does not change the output bytes. Video of more than 8 bits runs the same graph with uint16
+    planes. Before its first frame of a size, a device other than the CPU must restore a test picture like the
+    CPU (`rtdeblur.backends.gate`).
 
     Args:
         model: the bundle.
@@ -113,7 +113,7 @@ class OpenVINOBackend(Backend):
         return landed
 
     def begin(self) -> None:
-        """Start another stream: give up what an earlier one left in flight."""
+        """Start another stream: abandon what an earlier one left in flight."""
         self._queue.give_up()
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class OpenVINOBackend(Backend):
         dtype: ov.Type,
         tables: Mapping[str, NDArray[np.float16]],
     ) -> ov.Model:
-        """The video graph for planes of one size and type."""
+        """Return the video graph for planes of one size and type."""
         graph = self._core.read_model(self._model.onnx, b"")
         _check_names(graph, {*INPUTS, *tables})
         _retype_planes(graph, dtype)
@@ -190,10 +190,10 @@ def exact_result(
     """Restore a batch on the processor in float32, with which other devices are compared.
 
     Args:
-        batch: of any layout.
+        batch: a batch of any layout.
         model: the bundle.
         dropout: the stream's mask.
-        stopped: polled meanwhile; True gives it up, and raises InterruptedRunError.
+        stopped: polled during inference; True abandons it and raises InterruptedRunError.
     """
     with OpenVINOBackend(model, precision="fp32", mode="latency", dropout=dropout, stopped=stopped) as exact:
         return exact.infer(batch)
@@ -211,7 +211,7 @@ def core() -> ov.Core:
 
 
 def devices() -> dict[str, str]:
-    """The devices of this machine: names for --device, and what they are."""
+    """Return the devices of this machine: full names by the names that --device takes."""
     found = core()
     return {
         name.lower(): str(found.get_property(name, "FULL_DEVICE_NAME")) for name in found.available_devices
@@ -219,10 +219,10 @@ def devices() -> dict[str, str]:
 
 
 def device_name(core: ov.Core, device: Device) -> str:
-    """OpenVINO's name of a device.
+    """Return OpenVINO's name of a device.
 
     Raises:
-        BackendError: this machine has no such device, or OpenVINO no driver for it.
+        BackendError: this machine has no such device, or OpenVINO has no driver for it.
     """
     known: list[str] = list(core.available_devices)
     gpus = [name for name in known if name.partition(".")[0] == "GPU"]

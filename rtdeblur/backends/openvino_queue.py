@@ -62,7 +62,7 @@ class InferQueue:
     """Batches in flight, each frame a request. OpenVINO runs as many at a time as it has streams.
 
     Args:
-        stopped: polled while waiting; True gives up everything and raises InterruptedRunError.
+        stopped: polled while waiting; True abandons everything and raises InterruptedRunError.
     """
 
     def __init__(self, stopped: Callable[[], bool]) -> None:

@@ -150,7 +150,7 @@ def _command(ray: str | None, split: int, dry_run: bool, **words: Any) -> None:
 def _run(
     cluster: Cluster, planned: Plan, request: DeblurRequest, looked: list[Planned], outcomes: list[Outcome]
 ) -> None:
-    """Restore all files; append their outcomes, in the end in the order of the plan."""
+    """Restore all files; append their outcomes, and finally sort them in the order of the plan."""
     expected = {each.job: each.frames or 0 for each in looked if each.how != "done"}
     watch = Watch(expected, len(looked))
     schedule = Schedule(cluster, request, looked)

@@ -67,13 +67,13 @@ class Node:
     """A node of a cluster.
 
     Attributes:
-        id: Ray's name of it.
-        address: for people.
-        cpus: processors that it offers, at least 1.
-        gpus: GPUs that it offers.
+        id: Ray's ID of the node.
+        address: IP address, shown to users.
+        cpus: number of CPUs that it offers, at least 1.
+        gpus: number of GPUs that it offers.
         facts: what affects the bytes of an output there; {} if it cannot restore anything.
         problem: why it cannot be used; '' if it can.
-        unseen: a path of the batch that it does not see; '' if it sees all.
+        unseen: a path of the batch that is missing there; '' if all exist.
     """
 
     id: str
@@ -86,7 +86,7 @@ class Node:
 
 
 class _RayMessages(io.TextIOBase):
-    """Takes the place of standard output, on which Ray reports every node and task that it loses."""
+    """Stand-in for standard output, on which Ray reports every node and task that it loses."""
 
     def write(self, text: str) -> int:
         for line in text.splitlines():
@@ -102,7 +102,7 @@ def connected(address: str | None) -> Iterator[None]:
     Meanwhile, nothing reaches standard output.
 
     Args:
-        address: HOST:PORT, or auto for a cluster of this machine; None starts one.
+        address: HOST:PORT, or auto for a cluster that runs on this machine; None starts one.
 
     Raises:
         DependencyError: Ray is not installed.
@@ -241,12 +241,16 @@ class Cluster:
         self._relay = Relay(_storage(overwrite=request.overwrite), unseeing) if unseeing else None
 
     def exclude(self, differs: Differs) -> None:
-        """Send no more tasks to a node."""
+        """Send no more tasks to a node.
+
+        Raises:
+            RtdeblurError: no other node is left.
+        """
         if all(node.id != differs.node for node in self.left_out):
             node = next((n for n in _nodes() if n.id == differs.node), Node(differs.node, "?", 1, 0))
             self.left_out.append(replace(node, problem=differs.difference))
             say("warning", f"node {node.address} is left out: {differs.difference}")
-        if {node.id for node in _nodes()} <= {node.id for node in self.left_out}:  # tasks would wait for ever
+        if {node.id for node in _nodes()} <= {node.id for node in self.left_out}:  # tasks would wait forever
             raise RtdeblurError(f"no node is left: {differs.difference}")
 
     def restore(self, job: Job) -> Any:
@@ -276,7 +280,7 @@ class Cluster:
         )
 
     def close(self) -> None:
-        """Remove what nodes have sent in part only."""
+        """Remove what nodes have sent only in part."""
         import ray
 
         if self._relay is not None:

@@ -22,7 +22,7 @@ def unset(variables: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def setting(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables, and restore their earlier values in the end."""
+    """Set variables within a block, and restore their earlier values after it."""
     earlier = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

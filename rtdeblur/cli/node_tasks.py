@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from rtdeblur.ranges import Survey
 
 Facts = Mapping[str, str]
-"""What affects the bytes of an output on a node: `FileRestorer.fingerprint`."""
+"""Everything on a node that affects the bytes of an output: `FileRestorer.fingerprint`."""
 
 _LOCK_SECONDS = 60
-"""How long a task waits for the process that had the same task before to end."""
+"""Time a task waits for the previous process with the same task to end."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Probed:
 
     Attributes:
         facts: its fingerprint.
-        unseen: a path that it does not see; '' if it sees all.
+        unseen: a path that is missing there; '' if all exist.
     """
 
     facts: Facts
@@ -86,7 +86,7 @@ class Probed:
 
 
 def probe(request: DeblurRequest, paths: tuple[Path, ...]) -> Probed | str:
-    """Return what this node is, or why it cannot be used."""
+    """Return this node's facts, or why it cannot be used."""
     unseen = next((str(path) for path in paths if not path.exists()), "")
     try:
         return Probed(_restorer_of(request).fingerprint(), unseen)

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 ADVICE = "continue with the same command"
 _POLL_SECONDS = 1.0
 _RANGES_PER_SLOT = 4
-"""Ranges of a long file per task that can run: the last ones to finish keep the others waiting for less."""
+"""Ranges of a long file per slot: the shorter they are, the less the slots wait for the last one."""
 _AHEAD = 2
-"""Tasks per slot that Ray knows of at a time."""
+"""Tasks per slot that are handed to Ray at a time."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What will be done with a file.
+    """Plan for a file.
 
     Attributes:
         job: input and output.
@@ -57,8 +57,8 @@ class _LongFile:
         key: key of the job.
         kept: frames finished by an earlier run.
         began: when its survey was done, on the monotonic clock.
-        waiting: number of ranges left.
-        stats: statistics of those finished.
+        waiting: number of unfinished ranges.
+        stats: statistics of the finished ranges.
     """
 
     job: Job
@@ -85,7 +85,7 @@ class Schedule:
     Args:
         cluster: the nodes.
         request: options.
-        planned: what to do with each file.
+        planned: plan for each file.
     """
 
     def __init__(self, cluster: Cluster, request: DeblurRequest, planned: Iterable[Planned]) -> None:
@@ -135,7 +135,7 @@ class Schedule:
         return self._cluster.restore(task.job)
 
     def _landed(self, task: _Task, answer: Any) -> Outcome | None:
-        """Note a task's answer; return an outcome if its file is finished."""
+        """Process a task's answer; return an outcome if its file is finished."""
         job = task.job
         if isinstance(answer, Differs):
             self._cluster.exclude(answer)
@@ -225,7 +225,7 @@ def _answer(task: _Task, reference: Any) -> Any:
 
     try:
         return ray.get(reference)
-    except RayTaskError as error:  # not even the guard of the task could run
+    except RayTaskError as error:  # the task's own error handling could not run
         return Failure(task.job, RtdeblurError(f"the task failed: {last_line(error)}"))
     except RayError as error:
         return Failure(task.job, RtdeblurError(f"its task was lost too often: {first_line(error)}"))

@@ -12,14 +12,14 @@ _FILE = "speeds.json"
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a model ran on this machine.
+    """Speed of a model on this machine.
 
     Attributes:
         fps: frames per second of inference.
-        width: of the frames.
-        height: of the frames.
+        width: width of the frames in pixels.
+        height: height of the frames in pixels.
         where: backend and device.
-        day: of the measurement, as 2026-01-31.
+        day: date of the measurement, such as 2026-01-31.
     """
 
     fps: float
@@ -41,7 +41,7 @@ def record(sha256: str, fps: float, size: tuple[int, int], where: str) -> None:
     """Keep a speed in place of the model's last one; nothing happens if the cache cannot be written.
 
     Args:
-        sha256: of the model.
+        sha256: checksum of the model.
         fps: frames per second of inference.
         size: height and width of the frames.
         where: backend and device.

@@ -43,7 +43,7 @@ class Storage:
         self._arriving: dict[str, _Segment | _Output] = {}
 
     def look(self, job: Job) -> tuple[int, int, dict[str, int]]:
-        """Return size and time of an input, and the sizes of its job's files.
+        """Return size and modification time (ns) of an input, and the sizes of its job's files by name.
 
         Raises:
             FinishedError: the output is complete.
@@ -79,7 +79,7 @@ class Storage:
             OSError: the disk is full.
         """
         if token not in self._arriving:
-            raise OutputError("another node sends the same output")
+            raise OutputError("another node is sending the same output, because it took over this task")
         try:
             self._arriving[token].file.write(data)
         except OSError:
@@ -87,17 +87,17 @@ class Storage:
             raise
 
     def end(self, token: str) -> None:
-        """Flush it to disk, and give it its name."""
+        """Flush it to disk and rename it into place."""
         self._arriving.pop(token).commit()
 
     def close(self) -> None:
-        """Remove what has arrived in part only."""
+        """Remove what has arrived only in part."""
         while self._arriving:
             self._arriving.popitem()[1].abandon()
 
 
 class _Segment:
-    """A segment that arrives; another process may be writing the same one, with the same bytes."""
+    """A segment being received; another process may be writing the same one, with the same bytes."""
 
     def __init__(self, job: Job, name: str, token: str) -> None:
         from rtdeblur.media.resume.job_folder import folder_of
@@ -125,7 +125,7 @@ class _Segment:
 
 
 class _Output:
-    """An output that arrives, locked like one that is being restored."""
+    """An output being received, locked like one that is being restored."""
 
     def __init__(self, job: Job, overwrite: bool) -> None:
         from rtdeblur.ffmpeg.targets import PartFile
@@ -155,11 +155,11 @@ class _Output:
 
 @dataclass(frozen=True)
 class Relay:
-    """How nodes that do not see the storage reach it.
+    """Access to the storage for nodes that do not see it.
 
     Attributes:
         storage: Ray's handle of a `Storage`.
-        nodes: Ray's names of those nodes.
+        nodes: Ray's IDs of those nodes.
     """
 
     storage: Any
@@ -200,7 +200,7 @@ class Errand:
         there, here = self._job, self.here
         size, when, kept = self._ask("look", there)
         if not self._is_here(size, when):
-            shutil.rmtree(self._root / "in", ignore_errors=True)  # the one before
+            shutil.rmtree(self._root / "in", ignore_errors=True)  # the previous input
             if (free := shutil.disk_usage(self._root).free) < _ROOM * size:
                 raise NoRoomError(
                     f"{str(self._root.parent)!r} has {free >> 20} MiB of free space there, "
@@ -245,7 +245,9 @@ class Errand:
             while file.tell() < size:
                 chunk = self._ask("read", there, file.tell())
                 if not chunk:
-                    raise OSError(f"{str(there)!r} became shorter while it was sent")
+                    raise OSError(
+                        f"{str(there)!r} shrank while it was sent; try again when nothing writes to it"
+                    )
                 file.write(chunk)
 
     def _send(self, path: Path, segment: str | None) -> None:
@@ -262,7 +264,7 @@ class Errand:
         def ask() -> Any:
             return ray.get(getattr(self._storage, method).remote(*arguments))
 
-        # While its main thread waits, a task gives up its cores, and Ray would start another one on them.
+        # A task whose main thread waits for Ray releases its cores, and Ray would start another one on them.
         with ThreadPoolExecutor(1) as pool:
             try:
                 return pool.submit(ask).result()

@@ -38,7 +38,7 @@ class Splicer:
         Args:
             time: decoding time of the packet, in seconds.
             duration: how long the packet lasts, in seconds.
-            index: of its stream.
+            index: index of its stream.
         """
         stream = self._streams.get(index)
         offset = self._found(time, stream)

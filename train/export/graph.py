@@ -155,7 +155,7 @@ def to_onnx(
     Args:
         title: name of the network, for messages.
         graph: takes the inputs in their order.
-        inputs: to run it on, by name.
+        inputs: example inputs by name.
         outputs: names of what it returns.
         axes: names of the dynamic axes of inputs and outputs.
         traced: use PyTorch's older exporter (see `Generator.traced`).

@@ -27,16 +27,16 @@ _BATCH = 3
 
 @dataclass(frozen=True)
 class Import:
-    """What is asked for.
+    """Request to import a network.
 
     Attributes:
         source: a checkpoint (`train.networks.public.read_weights`), or an ONNX file of RGB pictures.
-        name: of the model; None for that of the file.
-        licence: of the weights, as the user states it.
-        folder: where to; None for the user's models.
-        multiple: of an ONNX file: height and width must be multiples of this.
-        signed: of an ONNX file: its values are in [-1, 1], not [0, 1].
-        overwrite: replace a model of that name.
+        name: name of the model; None for that of the file.
+        licence: licence of the weights, as stated by the user.
+        folder: folder to write to; None for the user's models.
+        multiple: for an ONNX file: height and width must be multiples of this.
+        signed: for an ONNX file: True if its values are in [-1, 1], False if in [0, 1].
+        overwrite: replace a model of the same name.
     """
 
     source: Path
@@ -50,10 +50,10 @@ class Import:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of it.
+    """Result of an import.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         paths: its ONNX files.
         without_half: why no half-precision graph was written; '' if it was.
     """
@@ -68,9 +68,9 @@ def import_network(wanted: Import) -> Imported:
 
     Raises:
         CheckpointError: the checkpoint is damaged, holds code, or is of another network.
-        ConfigError: there is a model of that name.
+        ConfigError: a model of that name exists.
         ExportError: the network does not export, or the ONNX file is of another kind.
-        ModelError: the name cannot name a model.
+        ModelError: the name is not valid for a model.
         ParityError: the graph does not compute what the network does.
     """
     stem = re.sub(r"[^\w.+-]+", "-", wanted.source.stem, flags=re.ASCII).strip("-.")

@@ -60,7 +60,7 @@ class Level:
 
     Attributes:
         side: longest side, pixels.
-        quality: of WebP, 0 to 100.
+        quality: quality of WebP, 0 to 100.
         every: keep one in this many pictures.
     """
 

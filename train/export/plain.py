@@ -1,8 +1,7 @@
 """Plain ONNX graphs: float32 RGB in and out, (N, 3, H, W).
 
-Other programs run what `train.export.graph.export_plain` writes. The other way round, `OnnxGenerator` is such
-a graph as a generator: the video graph is exported around a placeholder, whose place `inline` gives to the
-nodes.
+Other programs run what `train.export.graph.export_plain` writes. Conversely, `OnnxGenerator` wraps such a
+graph as a generator: the video graph is exported around a placeholder, which `inline` replaces.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from train.errors import ExportError
 from train.networks.generators import Generator
 
 OPSET = 18
-"""Of the graphs that are exported."""
+"""Opset of exported graphs."""
 
 _DOMAIN, _PLACEHOLDER = "rtdeblur", "Network"
 _PREFIX = "network/"
@@ -39,12 +38,12 @@ _EXACT_OPS = (
 
 
 class OnnxGenerator(Generator):
-    """A plain ONNX graph as a generator; it runs by ONNX Runtime.
+    """A plain ONNX graph as a generator, run by ONNX Runtime.
 
     Args:
-        path: of the file, with one input and one output, (N, 3, H, W) float32 RGB, of any height and width.
-        multiple: height and width that it takes are multiples of this.
-        signed: whether its values are in [-1, 1], not in [0, 1].
+        path: path of the file, whose input and output are (N, 3, H, W) float32 RGB, of any height and width.
+        multiple: height and width must be multiples of this.
+        signed: True if its values are in [-1, 1], False if in [0, 1].
 
     Raises:
         ExportError: the file is damaged, or another kind of graph.

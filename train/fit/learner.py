@@ -26,11 +26,11 @@ class Learner(Generic[Network]):
     critic, neither of which DistributedDataParallel's hooks support.
 
     Attributes:
-        name: for messages.
-        network: on its device, in its memory layout.
+        name: name in messages.
+        network: the network, on its device and in its memory layout.
         options: options of the optimizer.
         runtime: precision and memory layout.
-        fabric: launched.
+        fabric: a launched Fabric.
         rate: factor of the learning rate at a step.
         clip: largest norm of the gradient; 0 disables clipping.
     """

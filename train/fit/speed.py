@@ -42,7 +42,7 @@ class Choice:
     """A configuration without "auto".
 
     Attributes:
-        config: with `batch` for each process.
+        config: configuration, with `batch` per process.
         reason: one line on what was chosen and why; empty if there was nothing to choose.
     """
 

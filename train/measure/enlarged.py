@@ -26,7 +26,7 @@ def compare(
         generator: enlarges (1, 3, H, W) in [-1, 1].
         pictures: (1, 3, H, W) in [-1, 1] each, of sizes that are multiples of the scale.
         scale: 2 or 4.
-        vgg: for the distance of features; None for none.
+        vgg: network of the feature distance; None leaves that out.
 
     Returns:
         mean `psnr`, `ssim` and `distance`, each also with `_bicubic`, and a sheet of the first four pictures:

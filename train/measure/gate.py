@@ -1,7 +1,8 @@
 """Calibration of the blur gate: how much the restoration of a tile helps, learned from pairs.
 
 A tile needs restoration if that lowers its mean squared error visibly. A logistic regression on the
-features of `rtdeblur.need` learns to tell from the blurred tile only. Errors weigh as much as they cost.
+features of `rtdeblur.need` learns to predict that from the blurred tile only. Examples are weighted by the
+cost of an error.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from train.measure.evaluate import psnr
 from train.measure.suite import KEPT_CLIP, Suite
 
 VISIBLE = 3.0
-"""Decrease of a tile's mean squared error that is worth restoring it, code values squared."""
+"""Decrease of a tile's mean squared error from which restoring it is worthwhile, code values squared."""
 MOST_LOSS = 0.004
 """PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
 MOST_LOSS_OF_A_SET = 0.05
@@ -59,8 +60,8 @@ class Tiles:
 
     Attributes:
         features: (rows, columns, features).
-        before: sum of squared errors of each tile, blurred, (rows, columns).
-        after: same, restored.
+        before: sum of squared errors of each tile of the blurred picture, (rows, columns).
+        after: the same for the restored picture.
         samples: number of samples of each tile.
     """
 
@@ -75,7 +76,7 @@ class Calibrated:
     """A calibration.
 
     Attributes:
-        fit: what the manifest gets.
+        fit: the calibration for the manifest.
         loss: PSNR that the gate costs, by set, dB.
         restored: share of the tiles restored, by set.
     """
@@ -102,7 +103,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
         for name, blurred, sharp in _examples(pairs, photos, every):
             sets[name].append(measured(blurred, sharp, deblurrer.restore))
     if not sets:
-        raise DataError("nothing to calibrate on; give --pairs or --photos")
+        raise DataError("nothing to calibrate on; add --pairs or --photos")
     result = fit_gate(sets)
     stem = Model.load(str(model)).path.stem
     for path in files_of(model.parent, stem):
@@ -113,7 +114,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
 
 
 def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
-    """Fit the regression, and choose the highest threshold that costs no more than is allowed."""
+    """Fit the regression, and choose the highest threshold within MOST_LOSS and MOST_LOSS_OF_A_SET."""
     tiles = [tile for examples in sets.values() for tile in examples]
     features = np.concatenate([_flat(tile.features) for tile in tiles])
     gain = np.concatenate([((tile.before - tile.after) / tile.samples).ravel() for tile in tiles])
@@ -208,7 +209,7 @@ def _compressed(picture: Picture, quality: int) -> Picture:
 
 
 def measured(blurred: Picture, sharp: Picture, restore: Restore) -> Tiles:
-    """Measure the tiles of a picture."""
+    """Measure the tiles of a pair of pictures, each (H, W, 3) uint8 RGB."""
     matrix = _COLOUR.rgb_to_yuv()
     luma = np.rint(blurred / 255 @ matrix[0, :3] + matrix[0, 3]).astype(np.uint8)
     before, after = _by_tile(blurred, sharp), _by_tile(restore(blurred), sharp)

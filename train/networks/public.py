@@ -39,15 +39,15 @@ _BASE, _EXTRA = "spandrel", "spandrel_extra_arches"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What importing needs to know of an architecture.
+    """Facts about an architecture that importing needs.
 
     Attributes:
-        module: the module of spandrel that has it.
-        multiple: height and width must be multiples of this; the video graph pads by reflection. None: it
+        module: spandrel's module with it.
+        multiple: height and width must be multiples of this; the video graph pads by reflection. None if it
             follows from the weights.
-        exact: classes of modules that compute in float32 in a half-precision graph, beside `EXACT`.
-        adapt: changes a network, without changing its results, so that it exports and runs in less memory.
-        refusal: why it is not imported; '' if it is.
+        exact: classes of modules that compute in float32 in a half-precision graph, in addition to `EXACT`.
+        adapt: rewrites a network, with the same results, so that it can be exported and needs less memory.
+        refusal: why it cannot be imported; '' if it can.
     """
 
     module: str
@@ -58,12 +58,12 @@ class Architecture:
 
 
 class PublicGenerator(Generator):
-    """A network of others, over RGB in [0, 1], as a generator.
+    """A public network, over RGB in [0, 1], as a generator.
 
     Args:
-        network: with its weights.
-        name: of its architecture, a key of `ARCHITECTURES`.
-        call: runs the network; the default passes the picture alone.
+        network: the network, with its weights.
+        name: name of its architecture, a key of `ARCHITECTURES`.
+        call: runs the network; by default, with the picture as its only argument.
     """
 
     traced = True
@@ -171,8 +171,8 @@ def load_network(weights: State, source: Path) -> PublicGenerator:
     """Build the network that weights belong to.
 
     Args:
-        weights: of `read_weights`.
-        source: where they come from, for messages.
+        weights: result of `read_weights`.
+        source: their file, for messages.
 
     Raises:
         CheckpointError: no architecture that is imported has such weights, or some are missing.
@@ -319,10 +319,10 @@ class KernelBases(nn.Module):
     takes 8 GB for a 720p frame.
 
     Args:
-        weight: of the S kernels, (1, S, C · C / groups · side²).
-        bias: of the kernels, (1, S, C).
-        groups: of channels that are mixed.
-        side: of the kernels.
+        weight: weights of the S kernels, (1, S, C · C / groups · side²).
+        bias: biases of the kernels, (1, S, C).
+        groups: number of groups into which the channels are divided.
+        side: side of the kernels in pixels.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, groups: int, side: int) -> None:

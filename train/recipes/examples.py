@@ -101,7 +101,7 @@ class LowAndHigh(Examples):
         judged: pictures to measure on; their middle is used.
         crop: side of the large crops.
         scale: 2 or 4.
-        vgg: for the feature loss and the feature distance; without it the loss is the mean squared error.
+        vgg: network of the feature loss and the feature distance; None for the mean squared error.
         feature_weight: weight of the feature loss.
     """
 

@@ -34,7 +34,7 @@ def sample_grid(
     """Draw samples and arrange them; a conditional generator without a label gets one row per class.
 
     Args:
-        generator: of DCGAN or the conditional GAN.
+        generator: generator of DCGAN or the conditional GAN.
         count: number of samples; ignored for one row per class.
         columns: samples per row.
         seed: seed of the noise.
@@ -57,7 +57,7 @@ def interpolate(generator: nn.Module, path: Path, seconds: float, seed: int, lab
     any that the generator was trained on (White, Sampling Generative Networks, 2016).
 
     Args:
-        generator: of DCGAN or the conditional GAN.
+        generator: generator of DCGAN or the conditional GAN.
         path: the video, Matroska; an existing one is replaced.
         seconds: length.
         seed: seed of both vectors.

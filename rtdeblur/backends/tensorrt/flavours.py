@@ -29,7 +29,7 @@ class Flavour:
 
     Attributes:
         name: name in options and engine keys.
-        title: name for people.
+        title: name shown to users.
         module: import name.
         extra: extra of this package that installs it.
         portable: whether engines are built for compute capabilities, without a GPU; else for this machine's

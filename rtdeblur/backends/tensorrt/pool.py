@@ -36,7 +36,7 @@ class EnginePool:
 
     Args:
         model: the bundle.
-        driver: of the GPU.
+        driver: driver of the GPU.
         flavour: library that builds and runs the engines.
         target: what engines are built for.
         slots: batches in flight.

@@ -50,7 +50,7 @@ class BuildProfile:
 
     Attributes:
         name: name of the file.
-        gpus: description of the GPUs, for people.
+        gpus: description of the GPUs, shown to users.
         flavour: auto, rtx or tensorrt.
         compute_capabilities: compute capabilities of the class. An RTX engine is built for these; empty is
             its portable set. The enterprise flavour builds for this machine's GPU, which must be one of them.
