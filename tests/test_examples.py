@@ -85,5 +85,5 @@ def test_a_display_of_ones_own_prints_statistics(make_clip: Callable[..., Path])
 def test_every_example_is_run() -> None:
     tests = Path(__file__).parent
     sources = "".join(path.read_text() for path in (Path(__file__), tests / "train/export/test_imported.py"))
-    assert len(SCRIPTS) == 7
+    assert len(SCRIPTS) == 8
     assert [path.name for path in SCRIPTS if f'"{path.name}"' not in sources] == []

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from train.errors import CheckpointError
 from train.fit.config import Config
 from train.fit.options import from_table
-from train.networks.generators import Generator
+from train.networks.generators import FastGenerator, Generator
+from train.networks.growth import grown
 
 Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
 """Modules and optimizers, by the prefix of their tensors' keys."""
@@ -156,12 +157,13 @@ def mix_checkpoints(first: Path, second: Path, share: float, path: Path) -> None
 def start_from(path: Path, generator: Generator) -> None:
     """Load the weights of a checkpoint, a bundle or a plain state dict into a generator, in place.
 
-    Additional weights in the file are ignored, so that a network may start from one with more blocks.
+    Additional weights in the file are ignored, so that a network may start from one with more blocks. A
+    `FastGenerator` may also start from a narrower or shallower one (`train.networks.growth`).
 
     Args:
         path: a checkpoint, whose averaged weights are preferred; a bundle's `.onnx`; or a safetensors file of
             the generator's weights.
-        generator: a generator of the same architecture, or with fewer blocks.
+        generator: a generator of the same architecture, freshly initialised if it is the larger one.
 
     Raises:
         CheckpointError: the file cannot be read, or a weight is missing or has another shape.
@@ -170,6 +172,8 @@ def start_from(path: Path, generator: Generator) -> None:
         known = _bundled_weights(path) if path.suffix == ".onnx" else _trained_weights(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read the weights of {path}: {error}") from None
+    if isinstance(generator, FastGenerator):
+        known = grown(known, generator)
     for name, parameter in generator.named_parameters():
         tensor = known.get(name)
         if tensor is None or tensor.shape != parameter.shape:

@@ -279,11 +279,9 @@ def test_a_run_starts_from_a_checkpoint(ema: float, tiny: Tiny, tmp_path: Path) 
 
 
 def test_a_start_that_does_not_fit_is_refused(tiny: Tiny, donor: Exported, tmp_path: Path) -> None:
-    deeper = replace(NARROW, encoder_blocks=(2, 1, 1))
-    started = replace(tiny(), start=str(donor.full), generator=deeper)
-    with pytest.raises(
-        CheckpointError, match=r"encoders.0.1.conv1.weight is missing, expected \[4, 4, 3, 3\]"
-    ):
+    narrower = replace(NARROW, widths=(4, 8, 8, 6))
+    started = replace(tiny(), start=str(donor.full), generator=narrower)
+    with pytest.raises(CheckpointError, match=r"downs.2.weight is \[8, 8, 3, 3\], expected \[6, 8, 3, 3\]"):
         Step(started, launch(started.runtime))
     for name in ("donor.onnx", "donor.safetensors"):
         (tmp_path / name).write_bytes(b"no weights")
