@@ -46,6 +46,8 @@ class LossOptions:
         l1: mean absolute difference.
         charbonnier: L1, smooth at zero.
         frequency: L1 of the spectra.
+        psnr: -PSNR / 10 of each picture, to fine-tune a network that already restores; from new weights it
+            stays at the identity.
         perceptual: mean squared difference of VGG's conv3_3; 100 in the paper.
         vgg: safetensors file of VGG's weights, which `perceptual` needs.
         vgg_input: input convention of these weights (see `train.networks.vgg`).
@@ -54,6 +56,7 @@ class LossOptions:
     l1: float = 0.0
     charbonnier: float = 0.0
     frequency: float = 0.0
+    psnr: float = 0.0
     perceptual: float = 0.0
     vgg: str = ""
     vgg_input: Convention = "torchvision"
@@ -247,7 +250,7 @@ class Config:
         if self.crop < 32 or self.crop % 16:
             raise ConfigError(f"crop is {self.crop}, expected a multiple of 16 from 32 up")
         loss, game = self.loss, self.adversarial
-        if not (loss.l1 or loss.charbonnier or loss.frequency or loss.perceptual or game):
+        if not (loss.l1 or loss.charbonnier or loss.frequency or loss.psnr or loss.perceptual or game):
             raise ConfigError("no loss has a weight; set one under [loss], or add an [adversarial] game")
         if game and isinstance(game.critic, DenseCriticOptions) and game.critic.size != self.crop:
             raise ConfigError(f"the dense critic's size is {game.critic.size} but crop is {self.crop}")

@@ -126,6 +126,8 @@ class Step:
             terms["charbonnier"] = options.charbonnier * losses.charbonnier(restored, sharp)
         if options.frequency:
             terms["frequency"] = options.frequency * losses.frequency(restored, sharp)
+        if options.psnr:
+            terms["psnr"] = options.psnr * losses.psnr(restored, sharp)
         if self._vgg:
             terms["perceptual"] = options.perceptual * losses.perceptual(self._vgg, visible, sharp)
         return terms

@@ -27,6 +27,14 @@ def test_frequency_loss_is_the_mean_of_the_spectrum_s_parts() -> None:
     assert losses.frequency(a, b).item() == pytest.approx(wanted, rel=1e-5)  # float32
 
 
+def test_psnr_loss_falls_by_a_tenth_per_decibel_of_each_picture() -> None:
+    sharp = torch.zeros(2, 3, 8, 8)
+    errors = torch.tensor([0.5, 0.05]).view(2, 1, 1, 1)  # about 12 and 32 dB below the range of 2
+    wanted = -sum(20 * math.log10(2 / error) for error in (0.5, 0.05)) / 2 / 10
+    assert losses.psnr(sharp + errors, sharp, floor=0).item() == pytest.approx(wanted, rel=1e-5)
+    assert losses.psnr(sharp, sharp).item() == pytest.approx(math.log10(1e-3 / 4), rel=1e-5)  # not -infinity
+
+
 def test_perceptual_loss_is_the_mean_square_of_features_with_gradients_only_for_the_restored() -> None:
     restored = torch.tensor([1.0, 2.0], requires_grad=True)
     sharp = torch.tensor([1.0, 1.0], requires_grad=True)
