@@ -339,7 +339,11 @@ def _check(pictures: NDArray[Any], shapes: str, dimensions: tuple[int, ...]) -> 
     """Raise TypeError or ValueError for an array that is not a picture."""
     if pictures.ndim not in dimensions or pictures.shape[-1] != 3:
         hint = ""
-        if pictures.ndim in (2, 3) and pictures.shape[-1] != 4:
+        if pictures.ndim == 0:
+            hint = "; open a file with restore_file, or read it into an array"
+        elif pictures.ndim in (3, 4) and pictures.shape[-3] == 3:
+            hint = "; put the channels last with np.moveaxis(array, -3, -1)"
+        elif pictures.ndim in (2, 3) and pictures.shape[-1] != 4:
             hint = "; make grey RGB with np.repeat(grey[..., None], 3, axis=-1)"
         elif pictures.shape[-1:] == (4,):
             hint = "; restore array[..., :3] and keep the alpha channel"

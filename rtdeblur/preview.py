@@ -19,8 +19,10 @@ from rtdeblur.ffmpeg.sizes import packet_sizes
 from rtdeblur.frames import Frame, FrameBatch, VideoInfo
 from rtdeblur.gpu_path import Wanted, connect, open_reader
 from rtdeblur.live.image import to_bgr, upright
+from rtdeblur.media.photos.sequence import SequenceReader
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
+from rtdeblur.pictures import kind_of
 from rtdeblur.pipeline import Pipeline
 
 SAMPLES = 24
@@ -145,7 +147,7 @@ def look(
     Raises:
         InputError: it is not a readable video.
     """
-    with FileReader(path, max_pixels=max_pixels) as reader:
+    with open_for_samples(path, max_pixels=max_pixels) as reader:
         info = reader.info
     tell("sampling the whole file")
     taken = list(samples(path, info, max_pixels))
@@ -154,6 +156,27 @@ def look(
     restored = tuple(Moment(sample, _restored(sample, backend)) for sample in chosen)
     tell("measuring the speed of this machine")
     return Preview(info, tuple(sample.blur for sample in taken), restored, _estimate(path, info, backend))
+
+
+def open_for_samples(
+    path: Path, *, start: float | None = None, max_pixels: int = MAX_PIXELS
+) -> FileReader | SequenceReader:
+    """Open a video, a photo or an animation.
+
+    Args:
+        path: the file.
+        start: seconds to the first frame wanted.
+        max_pixels: the largest picture accepted.
+    """
+    if _is_picture(path):
+        return SequenceReader(path, [path], start=start, max_pixels=max_pixels)
+    return FileReader(path, start=start, max_pixels=max_pixels)
+
+
+def _is_picture(path: Path) -> bool:
+    """True for photos and animations, except those that FFmpeg reads as well."""
+    kind = kind_of(path)
+    return kind is not None and kind.name != "GIF"
 
 
 def samples(path: Path, info: VideoInfo, max_pixels: int = MAX_PIXELS) -> Iterator[Sample]:
@@ -176,9 +199,9 @@ def samples(path: Path, info: VideoInfo, max_pixels: int = MAX_PIXELS) -> Iterat
 def sample_at(path: Path, seconds: float, max_pixels: int = MAX_PIXELS) -> Sample | None:
     """Return the first frame at or after a time; None if there is none."""
     try:
-        with FileReader(path, start=seconds, max_pixels=max_pixels) as reader:
+        with open_for_samples(path, start=seconds, max_pixels=max_pixels) as reader:
             frame = next((item for item in reader if isinstance(item, Frame)), None)
-    except InputError:  # no frame that late: lengths are not exact
+    except (InputError, UsageError):  # no frame that late: lengths are not exact
         return None
     return None if frame is None else Sample(seconds, frame, blur_of(frame.planes[0]))
 
@@ -201,7 +224,7 @@ def most_blurred(taken: list[Sample], count: int) -> list[Sample]:
 
 def _read_through(path: Path, info: VideoInfo, max_pixels: int) -> Iterator[Sample]:
     every = max(1, (info.frame_count or SAMPLES) // SAMPLES)
-    with FileReader(path, max_pixels=max_pixels) as reader:
+    with open_for_samples(path, max_pixels=max_pixels) as reader:
         frames = (item for item in reader if isinstance(item, Frame))
         zero = float(reader.source.zero)
         for index, frame in enumerate(frames):
@@ -220,7 +243,7 @@ def _restored(sample: Sample, backend: Backend) -> Sample:
 def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
     """Restore a few frames from several places, including decoding and encoding."""
     length, rate = info.duration_seconds, info.frame_rate
-    if not length or not rate or not is_seekable(path):
+    if not length or not rate or not is_seekable(path) or _is_picture(path):
         return None
     frames = info.frame_count or max(1, round(length * rate))
     least, most = _SECTION_FRAMES

@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 
 def _moments(first: Path, second: Path, count: int) -> tuple[list[tuple[Sample, Sample]], list[VideoInfo]]:
     """Find the most blurred moments of the first file, and those of the second at the same times."""
-    from rtdeblur.media.reader import FileReader
-    from rtdeblur.preview import most_blurred, sample_at, samples
+    from rtdeblur.preview import most_blurred, open_for_samples, sample_at, samples
 
     infos = []
     for path in (first, second):
-        with FileReader(path) as reader:
+        with open_for_samples(path) as reader:
             infos.append(reader.info)
     found = []
     for before in most_blurred(list(samples(first, infos[0])), count):
@@ -53,7 +52,7 @@ def _page(first: Path, second: Path, moments: list[tuple[Sample, Sample]], infos
         (
             name,
             f"{path.name}: {info.width}×{info.height}, {info.pix_fmt}, "
-            f"{clock(info.duration_seconds or 0)}, {size(path.stat().st_size)}",
+            f"{_length(info)}{size(path.stat().st_size)}",
         )
         for name, path, info in zip("AB", (first, second), infos, strict=True)
     ]
@@ -76,6 +75,11 @@ def _page(first: Path, second: Path, moments: list[tuple[Sample, Sample]], infos
         labels=(names[0], names[1]),
         pairs=tuple(pairs),
     )
+
+
+def _length(info: VideoInfo) -> str:
+    """Format the duration of a video; '' for a photo."""
+    return f"{clock(info.duration_seconds)}, " if info.duration_seconds and info.frame_count != 1 else ""
 
 
 def _write_video(

@@ -71,6 +71,11 @@ def skipped_line(paths: tuple[Path, ...]) -> str:
     return f"skipped: {names}{more}{hint}"
 
 
+def _is_free(output: Path, request: DeblurRequest) -> bool:
+    """True unless an existing output will be refused."""
+    return request.overwrite or not output.exists()
+
+
 def _command(**words: Any) -> None:
     request = DeblurRequest.of(**words)
     configure(quiet=request.quiet, verbose=request.verbose, log_file=request.log_file)
@@ -82,7 +87,7 @@ def _command(**words: Any) -> None:
     )
     if planned.skipped:
         say("info", skipped_line(planned.skipped))
-    if request.output is None and len(planned.jobs) == 1:
+    if request.output is None and len(planned.jobs) == 1 and _is_free(planned.jobs[0].output, request):
         say("info", f"writing {planned.jobs[0].output}")
     outcomes: list[Outcome] = []
 

@@ -14,6 +14,7 @@ from rtdeblur.errors import InputError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")  # two letters at least: C:/ is a drive
 _NUMBERED = re.compile(r"%0?\d*d")
+_CAMERA = re.compile(r"\d|(web|usb)?cam(era)?\d*|/dev/video\d+", re.IGNORECASE)
 _WILD = re.compile(r"[*?]|\[.+\]")
 
 
@@ -29,6 +30,8 @@ def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[s
         click.UsageError: something else was probably meant, or an argument is not a single file.
         InputError: the only input does not exist.
     """
+    if output == "":
+        raise click.UsageError("The name after -o is empty; check the variable or the quotes it comes from.")
     if output is not None and _ADDRESS.match(output):
         from rtdeblur.live.address import without_secrets
 
@@ -45,11 +48,14 @@ def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[s
     for word in missing:
         _check_kind(word)
     if words[0] == missing[0] and not _ending(words[0]):
-        command = _nearest(words[0], commands)
-        if command not in ("", words[0]):  # ./models
-            raise click.UsageError(f"{words[0]!r} is neither a file nor a command; did you mean {command}?")
+        _check_command(words, commands)
     if len(words) == 1:
         raise InputError(f"input {words[0]!r} does not exist; {_advice(Path(words[0]))}")
+    if re.fullmatch(r"[\d./]+", missing[0]):
+        raise click.UsageError(
+            f"{missing[0]!r} is a number, expected a file; -r means --recursive, "
+            "since videos keep their frame rate."
+        )
     if not all(map(_ending, missing)):
         raise click.UsageError(f"{missing[0]!r} does not exist; does the name need quotes?")
     if len(words) == 2 and _exists(words[0]):
@@ -59,6 +65,19 @@ def check_words(inputs: Sequence[Path], output: str | None, commands: Sequence[s
             raise click.UsageError(
                 f"{words[1]!r} does not exist; check the name, or put quotes around names with spaces."
             )
+
+
+def _check_command(words: list[str], commands: Sequence[str]) -> None:
+    """Refuse a first argument that is probably a command or a camera."""
+    first, *rest = words
+    command = _nearest(first, commands)
+    if command not in ("", first):  # ./models
+        raise click.UsageError(f"{first!r} is neither a file nor a command; did you mean {command}?")
+    if not rest and _CAMERA.fullmatch(first):
+        raise click.UsageError(f"{first!r} is not a file; for a camera: rtdeblur live.")
+    if rest and all(map(_exists, rest)):
+        files = " ".join(map(shlex.quote, rest))
+        raise click.UsageError(f"{first!r} is neither a file nor a command; did you mean rtdeblur {files}?")
 
 
 def _name_with_spaces(words: list[str]) -> str:
@@ -90,8 +109,11 @@ def _advice(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
+        if path.parts[0].startswith("~"):
+            return "the shell expands ~ only at the start of a word without quotes"
         return f"there is no folder {str(path.parent)!r}"
-    near = _nearest(path.name, names)
+    near = _nearest(path.name, names) or _nearest(path.name.lower(), [name.lower() for name in names])
+    near = next((name for name in names if near in (name, name.lower())), "")
     return f"did you mean {str(path.with_name(near))!r}?" if near else "check the name"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -114,15 +115,33 @@ class Bare(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Suggest our options for those of FFmpeg."""
-        known = {name for param in self.params for name in param.opts}
+        known = {name for param in self.get_params(ctx) for name in param.opts}
         for word in args[: args.index("--")] if "--" in args else args:
-            if word in known or len(word) < 3 or word[0] != "-" or word[1] == "-":
+            if word in known or len(word) < 2 or word[0] != "-" or word[1] == "-":
                 continue
+            if Path(word).exists():
+                raise click.UsageError(f"{word!r} looks like an option; did you mean ./{word}?", ctx)
             meant = _FFMPEG.get(word, f"-{word}")
-            if meant in known:
+            if meant.split()[0] in known:
                 raise click.UsageError(f"No such option: {word}; did you mean {meant}?", ctx)
+            if word in _KEPT:
+                raise click.UsageError(
+                    f"No such option: {word}; sound, size and everything else stay as they are; "
+                    "use ffmpeg to change them.",
+                    ctx,
+                )
         return super().parse_args(ctx, args)
 
 
-_FFMPEG = {"-c:v": "--codec", "-vcodec": "--codec", "-codec:v": "--codec"}
+_FFMPEG = {
+    "-c:v": "--codec", "-vcodec": "--codec", "-codec:v": "--codec", "-f": "--format", "-?": "--help",
+    "-b": "--quality or --crf", "-b:v": "--quality or --crf", "-q:v": "--quality or --crf",
+    "-framerate": "--rate", "-vframes": "--frames", "-frames:v": "--frames",
+}  # fmt: skip
 """Options of FFmpeg and their names here."""
+
+_KEPT = {
+    "-c", "-c:a", "-acodec", "-codec:a", "-c:s", "-b:a", "-an", "-vn", "-sn", "-map", "-vf", "-filter:v",
+    "-af", "-s", "-pix_fmt",
+}  # fmt: skip
+"""Options of FFmpeg that change what is kept here."""

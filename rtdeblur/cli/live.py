@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, gate_option, seconds
+from rtdeblur.cli.options import ENGINE_DIR, QUIET, SHARED, STRENGTH, Number, gate_option, seconds
 from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.request import Request
 from rtdeblur.cli.signals import stopping
@@ -223,7 +223,7 @@ _PARAMS: list[click.Parameter] = [
     click.Option(["--list-cameras"], is_flag=True, help="List the cameras of this machine and exit."),
     click.Option(["--size"], type=_size, metavar="WxH", help="Size to request from a camera, e.g. 1280x720."),
     click.Option(
-        ["--fps"], type=click.FloatRange(1, 240), metavar="N", help="Frame rate to request from a camera."
+        ["--fps"], type=Number(1, 240), metavar="N", help="Frame rate to request from a camera."
     ),
     click.Option(
         ["--transport"], type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True,
@@ -239,7 +239,7 @@ _PARAMS: list[click.Parameter] = [
     *SHARED,
     ENGINE_DIR,
     click.Option(
-        ["--deadline-ms"], type=click.FloatRange(1, 10_000), metavar="MS",
+        ["--deadline-ms"], type=Number(1, 10_000), metavar="MS",
         help="Time that auto may spend per picture (default: the source's frame interval).",
     ),
     click.Option(["--no-window"], is_flag=True, help="Do not open a window."),

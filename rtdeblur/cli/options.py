@@ -27,7 +27,7 @@ def as_path(word: str) -> Path:
     """Parse a path: `-` is a standard stream, `./-` a file.
 
     Raises:
-        click.UsageError: it is an address.
+        click.UsageError: it is an address, or empty.
     """
     address = urlsplit(word) if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word) else None  # C:/ is a drive
     if address is not None and address.scheme == "file":
@@ -39,8 +39,22 @@ def as_path(word: str) -> Path:
         raise click.UsageError(
             f"{shown!r} is an address, expected a file; download it first, or watch it with `rtdeblur live`."
         )
+    if not word:
+        raise click.UsageError("The name of a file is empty; check the variable or the quotes it comes from.")
     path = Path(word)
     return path.absolute() if word != "-" and path == Path("-") else path
+
+
+class Number(click.FloatRange):
+    """A number in a range."""
+
+    name = "number"
+
+
+class WholeNumber(click.IntRange):
+    """A whole number in a range."""
+
+    name = "whole number"
 
 
 class _File(click.ParamType[Any]):
@@ -208,7 +222,7 @@ DROPOUT = click.Option(
     help="paper: one mask for the whole video, as in the paper.  [default: the model's own]",
 )  # fmt: skip
 _SEED = click.Option(
-    ["--seed"], type=click.IntRange(0), metavar="N", default=0, show_default=True,
+    ["--seed"], type=WholeNumber(0), metavar="N", default=0, show_default=True,
     help="Seed of the dropout mask; same seed, same output.",
 )  # fmt: skip
 
@@ -220,7 +234,7 @@ ENGINE_DIR = click.Option(
 SHARED = [BACKEND, DEVICE, PRECISION, DROPOUT, _SEED, _FLAVOUR]
 """Options common to all commands that run a model: the other fields of `rtdeblur.cli.request.Request`."""
 STRENGTH = click.Option(
-    ["--strength"], type=click.FloatRange(0, 2), metavar="S", default=1.0, show_default=True,
+    ["--strength"], type=Number(0, 2), metavar="S", default=1.0, show_default=True,
     help="Scale of the change: 0 (none) to 2 (double).",
 )  # fmt: skip
 
@@ -233,7 +247,7 @@ class _GateType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in ("auto", "off"):
             return value
-        return click.FloatRange(0, 1).convert(value, param, ctx)
+        return Number(0, 1).convert(value, param, ctx)
 
     def shell_complete(self, *_: object) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
@@ -285,7 +299,7 @@ _START = click.Option(
 )
 _END = click.Option(["--end", "-to"], type=_length, metavar="TIME", help="End of the part to restore.")
 _QUALITY = click.Option(
-    ["--quality"], type=click.Choice(QUALITIES),
+    ["--quality"], type=click.Choice(QUALITIES, case_sensitive=False),
     help="Trade-off between size and fidelity.  [default: balanced]",
 )  # fmt: skip
 
@@ -315,7 +329,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         _flag("--strict", help="Stop at the first damaged packet (default: skip and count damage)."),
         click.Option(
-            ["--max-pixels"], type=click.IntRange(1, 2**31 - 1), metavar="N", default=8192 * 8192,
+            ["--max-pixels"], type=WholeNumber(1, 2**31 - 1), metavar="N", default=8192 * 8192,
             show_default=True,
             help="Refuse pictures with more pixels, before allocating memory for them.",
         ),
@@ -343,7 +357,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Codec (h264, hevc, av1, vp9, prores, ffv1) or FFmpeg encoder; auto prefers the GPU.",
         ),
         click.Option(
-            ["--crf"], type=click.IntRange(0, 63), metavar="N",
+            ["--crf"], type=WholeNumber(0, 63), metavar="N",
             help="The encoder's quality number, overriding --quality; lower means better and larger.",
         ),
         click.Option(["--preset"], metavar="NAME", help="Encoder preset, e.g. fast or slow for libx264."),
@@ -353,7 +367,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         DEVICE,
         PRECISION,
         click.Option(
-            ["--batch"], type=click.IntRange(1, 64), metavar="N",
+            ["--batch"], type=WholeNumber(1, 64), metavar="N",
             help="Frames per inference call; fewer use less memory.  "
             "[default: 4; on the CPU one per core, 4 to 16]",
         ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtdeblur.cli.options import WholeNumber
 from rtdeblur.cli.report import say
 from rtdeblur.errors import UsageError
 
@@ -23,7 +24,7 @@ OPEN = click.Option(
     ["--open/--no-open"], default=None, help="Open the page in the browser.  [default: only without -o]"
 )
 MOMENTS = click.Option(
-    ["--moments"], type=click.IntRange(1, 12), metavar="N", default=4, show_default=True,
+    ["--moments"], type=WholeNumber(1, 12), metavar="N", default=4, show_default=True,
     help="Number of moments on the page.",
 )  # fmt: skip
 

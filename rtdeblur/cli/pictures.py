@@ -85,12 +85,33 @@ def is_photo_job(job: Job) -> bool:
     return not job.frames and kind_of(job.input) is not None and kind_of(job.output) is not None
 
 
-def is_sequence_job(job: Job) -> bool:
-    """True if pictures become a video: numbered ones, or an animation that FFmpeg cannot read."""
+def is_sequence_job(job: Job, request: DeblurRequest) -> bool:
+    """True if pictures become a video: numbered ones, or an animation.
+
+    FFmpeg reads GIF, as RGB with transparency, which players hardly support: only for lossless encoders.
+    """
     if job.frames:
         return True
     kind = kind_of(job.input)
-    return kind is not None and kind.name != "GIF"
+    return kind is not None and (kind.name != "GIF" or not (_is_lossless(request) or request.frames))
+
+
+def check_picture_output(job: Job) -> None:
+    """Refuse a picture as the output of a video.
+
+    Raises:
+        UsageError: it is one.
+    """
+    kind = kind_of(job.output)
+    if kind is not None and (not kind.animated or job.output.suffix.lower() == ".png"):  # .apng is a video
+        raise UsageError(
+            f"output {str(job.output)!r} is a single picture, expected a video such as out.mp4; to make "
+            "pictures of it: ffmpeg -i out.mp4 frame%04d.png"
+        )
+
+
+def _is_lossless(request: DeblurRequest) -> bool:
+    return request.codec in _LOSSLESS or request.crf == 0 or request.quality == "lossless"
 
 
 def check_photo_options(request: DeblurRequest, job: Job) -> None:
@@ -131,7 +152,7 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
         job.input,
         pictures,
         rate=request.rate,
-        lossless=request.codec in _LOSSLESS or request.crf == 0 or request.quality == "lossless",
+        lossless=_is_lossless(request),
         start=start,
         duration=duration,
         max_pixels=request.max_pixels,

@@ -134,13 +134,20 @@ def _is_earlier_output(named: Path, inputs: tuple[Path, ...]) -> bool:
     return any(other.stem == stem and other.parent == named.parent for other in inputs)
 
 
+def _has_original(path: Path) -> bool:
+    """True for the output of an earlier run next to its input, in a folder."""
+    stem = path.stem.removesuffix(_MARK)
+    return stem != path.stem and path.with_name(f"{stem}{path.suffix}").is_file()
+
+
 def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield the videos of an input, each with its relative path in the output folder."""
     if not named.is_dir():
         yield named, Path(named.name)
         return
     for path in _walk(named, output, recursive):
-        if (path.suffix.lower() in _ENDINGS or kind_of(path)) and path.is_file():
+        is_media = path.suffix.lower() in _ENDINGS or kind_of(path)
+        if is_media and path.is_file() and not _has_original(path):
             yield path, path.relative_to(named)
         else:
             skipped.append(path)

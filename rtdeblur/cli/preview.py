@@ -70,8 +70,9 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
         mean(sample.blur for sample in side)
         for side in ([moment.before for moment in moments], [moment.after for moment in moments])
     )
-    rate = f", {float(info.frame_rate):.4g} frames per second" if info.frame_rate else ""
-    length = f", {clock(info.duration_seconds)}" if info.duration_seconds else ""
+    is_video = info.frame_count != 1
+    rate = f", {float(info.frame_rate):.4g} frames per second" if info.frame_rate and is_video else ""
+    length = f", {clock(info.duration_seconds)}" if info.duration_seconds and is_video else ""
     bytes_before = request.video.stat().st_size
     facts = [
         ("File", f"{info.width}×{info.height}{rate}{length}, {size(bytes_before)}"),
@@ -126,9 +127,11 @@ def _summary(worst: float, gain: float) -> str:
 def command_for(request: PreviewRequest) -> str:
     """Return the command that restores the whole file with the same options."""
     from rtdeblur.ffmpeg.formats import output_ending
+    from rtdeblur.pictures import kind_of
 
     video = request.video
-    output = video.with_name(f"{video.stem}.deblurred{output_ending(video)}")
+    ending = video.suffix if kind_of(video) else output_ending(video)
+    output = video.with_name(f"{video.stem}.deblurred{ending}")
     words = ["rtdeblur", str(video), "-o", str(output)]
     for name, given, default in (
         ("--model", request.model, None),

@@ -92,7 +92,9 @@ def _fail(error: Exception) -> int:
         return _SIGPIPE  # as if ended by the signal, without a message
     # 2 is for usage errors only; any job that fails is 1.
     if isinstance(error, click.ClickException):
-        say("error", f"{error.format_message()} Try 'rtdeblur --help'.")
+        message = error.format_message()
+        stop = "" if message.endswith((".", "?", "!")) else "."
+        say("error", f"{message}{stop} Try 'rtdeblur --help'.")
         return error.exit_code
     say("error", line_of(error))
     with suppress(OSError):

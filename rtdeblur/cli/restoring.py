@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from rtdeblur.cli import machine
-from rtdeblur.cli.pictures import check_photo_options, is_photo_job, is_sequence_job, open_sequence
+from rtdeblur.cli.pictures import (
+    check_photo_options,
+    check_picture_output,
+    is_photo_job,
+    is_sequence_job,
+    open_sequence,
+)
 from rtdeblur.cli.plan import STANDARD, Job
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
@@ -63,7 +69,7 @@ class FileRestorer:
         self._request = request
         self._model: Model | None = None
         self._stop = threading.Event()
-        self._told = ""
+        self._told: set[str] = set()
         self.backend: Backend | None = None
         self.kept = 0
 
@@ -75,6 +81,7 @@ class FileRestorer:
         """
         if is_photo_job(job):
             return self._restore_photo(job, title)
+        check_picture_output(job)
         from rtdeblur.gpu_path import connect
         from rtdeblur.pipeline import Pipeline
 
@@ -282,7 +289,7 @@ class FileRestorer:
         return self.backend
 
     def _tell(self, encoder: str, way: str) -> None:
-        """Report what runs where; for several files, only when it changes.
+        """Report what runs where; each combination once.
 
         Args:
             encoder: FFmpeg's name of the encoder, or the picture format.
@@ -292,9 +299,9 @@ class FileRestorer:
         assert self.backend is not None
         name, backend = self._model.manifest.name, self.backend
         details = "; ".join(filter(None, (f"model {name}", backend.description, way)))
-        if details == self._told:
+        if details in self._told:
             return
-        self._told = details
+        self._told.add(details)
         if not self._model.has_graph:
             where = "changes nothing"
         else:
@@ -312,7 +319,7 @@ def _open_reader(
     """Open an input, or its rest from a time in seconds after its start."""
     from rtdeblur.gpu_path import Wanted, obstacle_of, open_reader
 
-    if is_sequence_job(job):
+    if is_sequence_job(job, request):
         pictures = open_sequence(request, job)
         return pictures, obstacle_of(pictures.source)
     if job.input == STANDARD and os.isatty(0):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtdeblur.cli.report import line_of, size, speed
+from rtdeblur.pictures import kind_of
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job, Plan
@@ -190,7 +191,8 @@ def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         "not started": len(_not_begun(plan, outcomes)),
     }
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
-    return f"{len(restored)} of {len(plan.jobs) - len(skipped)} videos restored{rest}"
+    what = "files" if any(kind_of(job.input) for job in plan.jobs) else "videos"
+    return f"{len(restored)} of {len(plan.jobs) - len(skipped)} {what} restored{rest}"
 
 
 def _not_begun(plan: Plan, outcomes: Sequence[Outcome]) -> list[Job]:

@@ -96,6 +96,8 @@ def _spelled_out(args: list[str]) -> list[str]:
         return rest
     if first == "help" and rest and rest[0] in COMMANDS:
         return [rest[0], "--help"]
+    if first == "help" and len(rest) == 1 and not Path(first).exists():
+        raise click.UsageError(f"{rest[0]!r} is not a command; expected one of {', '.join(COMMANDS)}.")
     return [_WORDS[first]] if first in _WORDS and not rest else args
 
 

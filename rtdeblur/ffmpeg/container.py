@@ -134,7 +134,9 @@ def _photo(path: Path) -> str:
         start = file.read(64)
     if start[8:12] == b"WEBP" and b"ANIM" in start:
         return f"input {str(path)!r} is an animated WebP, which FFmpeg cannot read; convert it to GIF or APNG"
-    return f"input {str(path)!r} is a photo, expected a video; to convert it: ffmpeg -i PHOTO video.mkv"
+    return (
+        f"input {str(path)!r} is a photo, expected a video; a photo needs its extension, such as .jpg or .png"
+    )
 
 
 @cache

@@ -226,6 +226,11 @@ def format_of(path: Path, name: str | None = None) -> str:
         return found
     if is_stream(path):
         return "matroska"
+    if not path.suffix:
+        raise UsageError(
+            f"output {str(path)!r} has no extension, so it names no video container; "
+            f"add .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}"
+        )
     message = f"output {str(path)!r} ends in {path.suffix!r}, which names no video container"
     raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}")
 

@@ -162,7 +162,8 @@ class PartFile:
         except OSError as error:
             files.unfinished.discard(self)
             folder = str(self._target.parent)
-            message = f"cannot write into folder {folder!r}: {error.strerror}; try another folder"
+            advice = "try another folder" if self._target.parent.exists() else "create it first"
+            message = f"cannot write into folder {folder!r}: {error.strerror}; {advice}"
             raise OutputError(message) from error
         self._facts = os.fstat(self._fd)
         # The open file itself: replacing its name by a link redirects nothing.

@@ -372,7 +372,9 @@ def _ranked(source: VideoFormat, encoder: Codec) -> list[tuple[str, PixFmtLoss]]
     """Rank an encoder's pixel formats for a source as FFmpeg does, each with its losses."""
     formats = encoder.video_formats or [source, *map(VideoFormat, traits_of(encoder.name).formats)]
     offered = [f.name for f in formats if _is_candidate(f, source)]
-    if not offered:  # GIF has only RGB of few bits
+    has_colour = any(len(VideoFormat(name).components) > 2 for name in offered)
+    # GIF, PNG and others encode colour only as RGB, GIF with few bits.
+    if not offered or (len(source.components) > 2 and not has_colour):
         offered = [f.name for f in formats if f.components and not f.has_palette and len(f.components) == 3]
     # FFmpeg takes the first of equals: prefer no conversion, then planar over nv12.
     offered.sort(key=lambda name: (name != source.name, not PLANAR.fullmatch(name)))
@@ -419,7 +421,8 @@ def nvenc_opens() -> bool:
         context.width = context.height = 256
         context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
         context.options = dict(traits_of(NVENC).options)
-        context.open()
+        with av.logging.Capture():  # FFmpeg logs a missing driver as an error
+            context.open()
     except (FFmpegError, ValueError):  # no GPU, no driver, a GPU without NVENC, or an FFmpeg without it
         return False
     return True

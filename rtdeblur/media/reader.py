@@ -197,8 +197,10 @@ class FileReader:
         self._items = self._frames(chain(again, items))
         frame, more = _first(self._items)
         if decoded is None or frame is None:
+            length = self._container.duration  # in microseconds
+            lasts = f"; it lasts {length / 1e6:.1f} s" if length else ""
             self.close()
-            problem = self.damage.message or "no frame in the requested part"
+            problem = self.damage.message or f"no frame in the requested part{lasts}"
             hint = (
                 ""
                 if is_seekable(self._path)

@@ -110,6 +110,38 @@ def test_ffmpeg_style_arguments_work(words: tuple[str, ...], here: Path) -> None
         (["video.mkv", "-c:v", "libx264"], 2, "did you mean --codec?"),
         (["video.mkv", "--qualiti", "small"], 2, "--quality"),
         (["-", "-q"], 2, "-o FILE"),
+        ([""], 2, "name of a file is empty"),
+        (["video.mkv", "-o", ""], 2, "name after -o is empty"),
+        (["my", "own", "clip.mkv"], 2, "'my own clip.mkv'. Try 'rtdeblur --help'."),
+        (["VIDEO.MKV"], 1, "did you mean 'video.mkv'?"),
+        (["~/x.mkv"], 1, "the shell expands ~"),
+        (["camera"], 2, "rtdeblur live"),
+        (["0"], 2, "rtdeblur live"),
+        (["/dev/video9"], 2, "rtdeblur live"),
+        (["restore", "video.mkv"], 2, "did you mean rtdeblur video.mkv?"),
+        (["help", "nonsense"], 2, "'nonsense' is not a command"),
+        (["-help"], 2, "did you mean --help?"),
+        (["-?"], 2, "did you mean --help?"),
+        (["video.mkv", "-b:v", "5M"], 2, "did you mean --quality or --crf?"),
+        (["video.mkv", "-f", "mp4"], 2, "did you mean --format?"),
+        (["video.mkv", "-an"], 2, "stay as they are"),
+        (["video.mkv", "-map", "0"], 2, "stay as they are"),
+        (["video.mkv", "-r", "30"], 2, "'30' is a number, expected a file; -r means --recursive"),
+        (["video.mkv", "--strength", "high"], 2, "'high' is not a valid number"),
+        (["video.mkv", "-o", "out", "-q"], 1, "'out' has no extension"),
+        (["video.mkv", "-o", "no/out.mkv", "-q"], 1, "No such file or directory; create it first"),
+        (
+            ["video.mkv", "-o", "no/out.mkv", "-q", "--resume"],
+            1,
+            "No such file or directory; create it first",
+        ),
+        (["video.mkv", "-o", "out.png", "-q"], 1, "a single picture, expected a video"),
+        (["video.mkv", "-o", "frame%04d.jpg", "-q"], 1, "a single picture, expected a video"),
+        (
+            ["video.mkv", "-o", "o.mkv", "-q", "--start", "99"],
+            1,
+            "no frame in the requested part; it lasts 0.4 s",
+        ),
         (["-o", "out.mkv"], 2, "INPUT"),
     ],
 )
@@ -119,6 +151,33 @@ def test_likely_mistakes_get_a_suggestion(
     (here / "my own clip.mkv").symlink_to(clip)
     assert told in fails(*words, exit_code=exit_code)
     assert names(here) == ["my own clip.mkv", "video.mkv"]
+
+
+def test_a_leading_dash_is_explained(here: Path, fails: Callable[..., str]) -> None:
+    shutil.move("video.mkv", "-dash.mkv")
+    assert "did you mean ./-dash.mkv?" in fails("-dash.mkv", exit_code=2)
+    assert main(["./-dash.mkv", "-q", *IDENTITY]) == 0
+    assert names(here) == ["-dash.deblurred.mkv", "-dash.mkv"]
+
+
+def test_an_existing_output_is_not_announced(here: Path, fails: Callable[..., str]) -> None:
+    Path("video.deblurred.mkv").touch()
+    assert "already exists" in fails("video.mkv", *IDENTITY)
+
+
+def test_a_folder_does_not_restore_outputs_of_an_earlier_run(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "clips").mkdir()
+    shutil.move("video.mkv", "clips/video.mkv")
+    assert main(["clips/video.mkv", "-q", *IDENTITY]) == 0
+    assert main(["clips", *IDENTITY]) == 0
+    assert "skipped: clips/video.deblurred.mkv" in capfd.readouterr().err
+    assert names(here / "clips.deblurred") == ["video.mkv"]
+
+
+def test_values_are_accepted_in_any_case(here: Path) -> None:
+    assert main(["video.mkv", "-o", "out.mkv", "-q", *IDENTITY, "--quality", "SMALL"]) == 0
 
 
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])

@@ -88,6 +88,8 @@ def test_one_bad_photo_does_not_stop_the_others(tmp_path: Path, capfd: pytest.Ca
     assert restore(folder, "-o", f"{tmp_path}/out/") == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert "frame2.png" in line
+    assert main([str(folder), "-o", f"{tmp_path}/out/", "-y", "--model", "identity"]) == 1
+    assert "2 of 3 files restored, 1 failed" in capfd.readouterr().err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["frame1.png", "frame3.png"]
 
 
@@ -157,6 +159,26 @@ def test_an_animation_becomes_an_animation_or_a_video(tmp_path: Path, ending: st
             assert image.n_frames == 5  # type: ignore[attr-defined]
     else:
         assert levels(output) == [1, 2, 3, 4, 5]
+        with av.open(str(output)) as container:
+            assert container.streams.video[0].format.name == "yuv420p"  # plays anywhere
+
+
+@pytest.mark.parametrize("ending", [".gif", ".apng"])
+def test_a_video_becomes_an_animation_in_colour(ending: str, tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", 10, width=64, height=48, pix_fmt="yuv420p")
+        for _ in range(3):
+            red = np.zeros((48, 64, 3), np.uint8)
+            red[..., 0] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(red)))
+        container.mux(stream.encode(None))
+    output = tmp_path / f"out{ending}"
+    assert main([str(source), "-o", str(output), *WORDS]) == 0
+    with av.open(str(output)) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert picture[..., 0].min() > 200
+    assert picture[..., 1:].max() < 60
 
 
 def make_cmyk(path: Path) -> Path:

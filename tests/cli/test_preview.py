@@ -114,6 +114,21 @@ def test_compare_writes_a_video(
     assert list(tmp_path.iterdir()) == [output]
 
 
+def test_photos_are_previewed_and_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    photo, sharp = tmp_path / "photo.jpg", tmp_path / "sharp.jpg"
+    Image.linear_gradient("L").convert("RGB").save(photo)
+    assert main(["preview", str(photo), "-o", str(tmp_path / "preview.html")]) == 0
+    assert f"rtdeblur {photo} -o {tmp_path / 'photo.deblurred.jpg'}" in capfd.readouterr().err
+    assert main([str(photo), "-o", str(sharp), "-q"]) == 0
+    assert main(["compare", str(photo), str(sharp), "-o", str(tmp_path / "compare.html"), "-q"]) == 0
+    for name in ("preview", "compare"):
+        html = (tmp_path / f"{name}.html").read_text()
+        assert html.count("<figure>") == 1
+        assert "frames per second" not in html
+
+
 def test_bad_requests_are_one_clear_line(source: Path, tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "no.mp4").write_bytes(b"no video")
     page = tmp_path / "page.html"

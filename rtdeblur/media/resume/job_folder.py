@@ -136,9 +136,9 @@ class JobFolder:
                 f"{str(self._path)!r} cannot hold the unfinished work for {self._name!r}: {error.strerror}; "
                 "remove it, or write to another folder"
             )
-        return OutputError(
-            f"cannot write into folder {str(self._path.parent)!r}: {error.strerror}; try another folder"
-        )
+        folder = self._path.parent
+        advice = "try another folder" if folder.exists() else "create it first"
+        return OutputError(f"cannot write into folder {str(folder)!r}: {error.strerror}; {advice}")
 
     @property
     def unfinished(self) -> int:

@@ -152,6 +152,24 @@ def middle_is_free(browser: Any, name: str) -> bool:
     return bool(browser.execute_script(script, name))
 
 
+def test_only_a_message_is_shown_before_the_first_picture(session: Session, browser: Any) -> None:
+    page = WebPage(port=0)
+    parts = ("picture", "divider", "blurred", "restored")
+
+    def displayed() -> list[bool]:
+        return [browser.find_element("id", name).is_displayed() for name in parts]
+
+    try:
+        browser.get(page.url)
+        assert browser.find_element("id", "message").is_displayed()
+        assert displayed() == [False] * 4
+        browser.get(session.page.url)
+        until(lambda: displayed() == [True] * 4)
+    finally:
+        browser.get("about:blank")
+        page.close()
+
+
 def test_text_keeps_to_one_side_of_the_divider(session: Session, browser: Any) -> None:
     session.message = "source lost; trying again in 2 s"
     browser.get(session.page.url)

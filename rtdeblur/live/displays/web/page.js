@@ -33,6 +33,7 @@ function lay() {
     canvas.height = height;
   }
   for (const side of ["left", "top", "width", "height"]) canvas.style[side] = `${box[side]}px`;
+  canvas.hidden = false;
   place();
 }
 
