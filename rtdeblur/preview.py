@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend
 from rtdeblur.blur import blur_of
-from rtdeblur.errors import InputError
+from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import MAX_PIXELS, is_seekable
 from rtdeblur.ffmpeg.formats import output_ending
 from rtdeblur.ffmpeg.sizes import packet_sizes

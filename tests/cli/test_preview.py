@@ -129,6 +129,16 @@ def test_photos_are_previewed_and_compared(tmp_path: Path, capfd: pytest.Capture
         assert "frames per second" not in html
 
 
+def test_a_shorter_animation_is_compared_as_far_as_it_goes(source: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    short, page = tmp_path / "short.webp", tmp_path / "page.html"
+    first, *rest = (Image.new("RGB", (98, 66), (i * 40,) * 3) for i in range(3))
+    first.save(short, save_all=True, append_images=rest, duration=100)  # the video lasts 1.6 s
+    assert main(["compare", str(source), str(short), "-o", str(page), "-q", "--moments", "12"]) == 0
+    assert 1 <= page.read_text().count("<figure>") < 12
+
+
 def test_bad_requests_are_one_clear_line(source: Path, tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "no.mp4").write_bytes(b"no video")
     page = tmp_path / "page.html"
