@@ -112,6 +112,12 @@ class StreamTarget:
             self.commit()
 
 
+def unwritable(folder: Path, error: OSError) -> OutputError:
+    """Return the error for a folder in which nothing can be created."""
+    advice = "try another folder" if folder.exists() else "create it first"
+    return OutputError(f"cannot write into folder {str(folder)!r}: {error.strerror}; {advice}")
+
+
 class PartFile:
     """A hidden file next to the target, renamed over it by `commit`.
 
@@ -161,10 +167,7 @@ class PartFile:
             self._fd = files.create(self.path, mode=0o666 if self._mode is None else 0o600)
         except OSError as error:
             files.unfinished.discard(self)
-            folder = str(self._target.parent)
-            advice = "try another folder" if self._target.parent.exists() else "create it first"
-            message = f"cannot write into folder {folder!r}: {error.strerror}; {advice}"
-            raise OutputError(message) from error
+            raise unwritable(self._target.parent, error) from error
         self._facts = os.fstat(self._fd)
         # The open file itself: replacing its name by a link redirects nothing.
         self.url = f"/proc/self/fd/{self._fd}"

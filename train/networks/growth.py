@@ -12,7 +12,7 @@ from train.networks.generators import FastGenerator, ResidualBlock
 
 @torch.no_grad()
 def grown(weights: Mapping[str, Tensor], generator: FastGenerator) -> dict[str, Tensor]:
-    """Weights of a smaller network in the shapes of a larger one, which then restores exactly like it.
+    """Return a smaller network's weights in the shapes of a larger one, which then restores exactly like it.
 
     Channels are added with fresh weights that read everything, but nothing that was there before reads them
     yet; a block is added with a second convolution of zeros, so that it passes its input on. After Net2Net
@@ -43,7 +43,7 @@ def grown(weights: Mapping[str, Tensor], generator: FastGenerator) -> dict[str, 
 
 
 def _added_blocks(weights: Mapping[str, Tensor], generator: FastGenerator) -> tuple[str, ...]:
-    """Prefixes of the parameters of the blocks that the smaller network does not have."""
+    """Return the prefixes of the parameters of the blocks that the smaller network does not have."""
     blocks = (name for name, module in generator.named_modules() if isinstance(module, ResidualBlock))
     return tuple(f"{name}." for name in blocks if f"{name}.conv1.weight" not in weights)
 

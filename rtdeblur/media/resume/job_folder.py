@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from rtdeblur import files
 from rtdeblur.decode import Count, DecodeError, converted, from_json
 from rtdeblur.errors import FinishedError, LockedError, OutputError, UsageError
-from rtdeblur.ffmpeg.targets import destination, is_stream, sync_folder
+from rtdeblur.ffmpeg.targets import destination, is_stream, sync_folder, unwritable
 from rtdeblur.files import PrivateFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
 
@@ -136,9 +136,7 @@ class JobFolder:
                 f"{str(self._path)!r} cannot hold the unfinished work for {self._name!r}: {error.strerror}; "
                 "remove it, or write to another folder"
             )
-        folder = self._path.parent
-        advice = "try another folder" if folder.exists() else "create it first"
-        return OutputError(f"cannot write into folder {str(folder)!r}: {error.strerror}; {advice}")
+        return unwritable(self._path.parent, error)
 
     @property
     def unfinished(self) -> int:
