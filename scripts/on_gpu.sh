@@ -89,7 +89,12 @@ step_engine() { python3 scripts/check_engine.py ${VIDEO:+"$VIDEO"} | tee "$RESUL
 step_zerocopy() { python3 scripts/check_zerocopy.py ${VIDEO:+"$VIDEO"} | tee "$RESULTS/zerocopy.txt"; }
 
 step_test() {
-    local what=(tests/cuda tests/backends)
+    local what=(tests/cuda tests/backends tests/media/test_nvdec.py)
+    if python3 -c 'import torch, train.fit.run' 2>/dev/null; then
+        what+=(tests/train/fit/test_cuda.py)
+    else
+        echo "the trainer's packages are missing: skipping its tests"
+    fi
     if python3 -c 'import torch_tensorrt, train.export.graph' 2>/dev/null; then
         what+=(tests/train/export/test_engine.py)
     else

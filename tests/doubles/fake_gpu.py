@@ -262,6 +262,10 @@ class FakeTensorRT:
         name = "rtx" if portable else "tensorrt"
         self.flavour = Flavour(name, "Fake TensorRT", self.module.__name__, name, portable=portable)
 
+    def new_context(self, engine: Any) -> Any:
+        """Execution context of an engine; a subclass may run it elsewhere."""
+        return Context(engine)
+
     def build(self, onnx: bytes, spec: EngineSpec, *_: Any) -> bytes:
         """Fake of `rtdeblur.backends.tensorrt.builder.build`."""
         self.built.append(spec)
@@ -293,7 +297,7 @@ class _Engine:
             assert config.cuda_graph_strategy == "WHOLE_GRAPH_CAPTURE"
             self.fake.kernels = b"kernels"
         shape = self.spec.profile.max
-        context = _Context(self)
+        context = self.fake.new_context(self)
         try:
             context.scratch = self.fake.driver.allocate(
                 1 + self.fake.scratch * shape.batch * shape.height * shape.width
@@ -305,7 +309,9 @@ class _Engine:
         return context
 
 
-class _Context:
+class Context:
+    """Fake of `IExecutionContext`."""
+
     scratch: int | None = None
 
     def __init__(self, engine: _Engine) -> None:

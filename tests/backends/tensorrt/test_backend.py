@@ -349,7 +349,7 @@ def test_the_fake_has_only_names_that_tensorrt_has() -> None:
 
     pairs = {
         fake_gpu._Engine: trt.ICudaEngine,
-        fake_gpu._Context: trt.IExecutionContext,
+        fake_gpu.Context: trt.IExecutionContext,
         fake_gpu._Config: trt.IRuntimeConfig,
         fake_gpu._Cache: trt.IRuntimeCache,
     }

@@ -1,0 +1,170 @@
+"""Training on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from train.data.pairs import TrainingPairs
+from train.data.pool import ExamplePool, Place
+from train.errors import ConfigError
+from train.fit.checkpoint import load_checkpoint
+from train.fit.config import Config
+from train.fit.run import fit, launch
+from train.fit.speed import settle
+from train.fit.step import Step
+
+pytestmark = pytest.mark.needs_cuda
+
+Tiny = Callable[..., Config]
+DEVICE = "cuda"
+GAN = """
+[adversarial]
+critic_steps = 2
+[adversarial.critic]
+kind = "patch"
+width = 4
+"""
+LONGER = '[optimizer]\nkind = "adamw"\nlearning_rate = 1e-3\n'
+
+
+def on_gpu(config: Config, **options: object) -> Config:
+    runtime = replace(config.runtime, accelerator=DEVICE, **options)  # type: ignore[arg-type]
+    schedule = replace(config.schedule, steps=20)
+    return replace(config, runtime=runtime, schedule=schedule)
+
+
+def losses_of(config: Config, count: int = 4) -> list[float]:
+    """Losses of the first steps."""
+    fabric = launch(config.runtime)
+    step = Step(config, fabric)
+    pairs = TrainingPairs(config.data, config.crop, config.seed)
+    with ExamplePool(pairs, config.pool, config.batch, place=Place(device=fabric.device)) as pool:
+        return [step(number, *pool.draw(number))["generator"] for number in range(count)]
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions in float32, not TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("more", ["", GAN], ids=["pixels", "game"])
+def test_the_gpu_takes_the_steps_of_the_cpu(tiny: Tiny, more: str) -> None:
+    config = tiny(more)
+    # Sums in another order, and their effect on the steps before.
+    assert losses_of(on_gpu(config)) == pytest.approx(losses_of(config), rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_run_finishes_in_every_precision(tiny: Tiny, precision: str, channels_last: bool) -> None:
+    config = on_gpu(tiny(LONGER), precision=precision, channels_last=channels_last)
+    last = fit(config)
+    with safe_open(last, "pt") as file:
+        assert json.loads(file.metadata()["state"])["step"] == 20
+        for name in file.keys():  # noqa: SIM118
+            assert torch.isfinite(file.get_tensor(name).float()).all(), name
+
+
+def test_half_precision_stays_near_float32(tiny: Tiny) -> None:
+    config = tiny()
+    plain = losses_of(on_gpu(config))
+    half = losses_of(on_gpu(config, precision="bf16-mixed", channels_last=True))
+    assert half == pytest.approx(plain, rel=0.02)  # bf16 has 8 bits
+
+
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_a_compiled_run_stays_near_the_plain_one(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    from torch._inductor import config as inductor
+
+    config = on_gpu(tiny(LONGER), precision="bf16-mixed", channels_last=True)
+    found = []
+    for compiles in (False, True):
+        runtime = replace(config.runtime, compile=compiles)
+        # The compiler sets environment variables, and its processes would outlive the test.
+        with mock.patch.dict(os.environ), inductor.patch(compile_threads=1):
+            last = fit(replace(config, runtime=runtime, output=f"{config.output}-{compiles}"))
+        found.append(losses_in(last.parent))
+    assert "uncompiled" not in capsys.readouterr().err
+    assert found[0]
+    assert found[1] == pytest.approx(found[0], rel=0.05)  # fused operations round differently, for 20 steps
+
+
+def losses_in(folder: Path) -> list[float]:
+    """Losses in a run's journal."""
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    return [line["generator"] for line in lines if "generator" in line]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pool_on_the_gpu_draws_the_batches_of_one_on_the_cpu(tiny: Tiny, workers: int) -> None:
+    config = tiny()
+    pairs = TrainingPairs(config.data, config.crop, config.seed)
+    place = Place(device=torch.device(DEVICE), layout=torch.channels_last)
+    with ExamplePool(pairs, config.pool, 4, workers=workers, place=place) as ours:
+        theirs = ExamplePool(pairs, config.pool, 4)
+        ours.fill()
+        for number in range(12):
+            for mine, other in zip(ours.draw(number), theirs.draw(number), strict=True):
+                assert mine.device.type == DEVICE
+                assert mine.is_contiguous(memory_format=torch.channels_last)
+                assert torch.allclose(mine.cpu(), other, rtol=0, atol=1e-6)  # division may round differently
+
+
+def test_a_pool_larger_than_the_gpu_s_memory_is_one_line(tiny: Tiny) -> None:
+    config = tiny()
+    pairs = TrainingPairs(config.data, config.crop, config.seed)
+    huge = replace(config.pool, capacity=1 << 30)
+    with pytest.raises(ConfigError, match=r"on cuda.*where .* GiB are free; try pool\.capacity = \d+"):
+        ExamplePool(pairs, huge, 4, place=Place(device=torch.device(DEVICE)))
+
+
+def test_an_interrupted_run_continues_on_the_gpu(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = on_gpu(tiny(LONGER), precision="bf16-mixed", channels_last=True)
+    whole = Step.__call__
+
+    def until(self: Step, step: int, *batch: torch.Tensor) -> dict[str, float]:
+        if step == 11:
+            raise KeyboardInterrupt
+        return whole(self, step, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "__call__", until)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config)
+    last = Path(config.output, "last.safetensors")
+    step = Step(config, launch(config.runtime))
+    assert load_checkpoint(last, step.parts)["step"] == 10
+    optimizer = step.parts["optimizer"]
+    assert not isinstance(optimizer, nn.Module)
+    for weight, state in optimizer.state.items():
+        assert state["exp_avg"].device == weight.device
+        assert state["exp_avg"].stride() == weight.stride()
+    fit(config)
+    assert load_checkpoint(last, {})["step"] == 20
+
+
+def test_a_run_validates_on_the_gpu(tiny: Tiny, tmp_path: Path) -> None:
+    config = on_gpu(tiny(f'[validation]\npairs = "{tmp_path}/pairs"\nevery = 10\n'))
+    fit(config)
+    assert len(list((tmp_path / "run" / "sheets").iterdir())) == 2
+
+
+def test_auto_is_half_precision_on_the_gpu(tiny: Tiny) -> None:
+    config = on_gpu(tiny(), precision="auto")
+    choice = settle(config, {})
+    assert choice.config.runtime.precision == "bf16-mixed"
+    assert choice.config.runtime.channels_last
+    assert choice.reason.startswith("chosen for the GPU")
+    fit(config)
