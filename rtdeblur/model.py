@@ -219,16 +219,16 @@ class Model:
 
     @property
     def quantised(self) -> Manifest | None:
-        """Manifest of the int8 graph of this float32 graph; None if the bundle lacks one.
+        """Manifest of the int8 graph of this float graph; None if the bundle lacks one.
 
         Raises:
             ModelError: it is invalid.
         """
         path = self._path_of("int8")
-        if self.manifest.precision != "fp32" or not (self.has_graph and path.is_file()):
+        if self.manifest.precision == "int8" or not (self.has_graph and path.is_file()):
             return None
         manifest = Manifest.read(path.with_suffix(".json"))
-        return manifest if manifest.architecture.get("quantised_from") == self.manifest.sha256 else None
+        return manifest if self.manifest.sha256 in manifest.architecture.get("quantised_from", ()) else None
 
     def variant(self, precision: Precision) -> Model:
         """Return the same weights in another precision.
@@ -262,7 +262,7 @@ class Model:
             raise ModelError(
                 f"{path} is {other.manifest.precision}, expected {wanted}; export the model again"
             )
-        if wanted == "int8" and self.manifest.precision == "fp32" and self.quantised is None:
+        if wanted == "int8" and self.quantised is None:
             raise ModelError(f"{path} was made from other weights; make it again: python -m train quantize")
         return other
 

@@ -173,7 +173,7 @@ def test_an_int8_graph_of_other_weights_is_not_used(
     assert chosen(model) == "int8"
     manifest = tmp_path / "fast-int8.json"
     facts = json.loads(manifest.read_text())
-    facts["architecture"]["quantised_from"] = "0" * 64
+    facts["architecture"]["quantised_from"] = ["0" * 64]
     manifest.write_text(json.dumps(facts))
     assert chosen(model) == FLOAT
     with pytest.raises(ModelError, match=r"fast-int8\.onnx was made from other weights.*train quantize"):
@@ -181,6 +181,16 @@ def test_an_int8_graph_of_other_weights_is_not_used(
     manifest.with_suffix(".onnx").unlink()
     assert chosen(model) == FLOAT
     assert calls == ["fast"]
+
+
+def test_an_int8_graph_serves_a_bundle_of_half_precision(
+    fast: Model, measured: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    for name in ("fast-fp16", "fast-int8"):
+        for suffix in (".onnx", ".json"):
+            shutil.copy(fast.path.with_name(f"{name}{suffix}"), tmp_path)
+    measured(1.5)
+    assert chosen(Model.load(str(tmp_path / "fast-fp16.onnx"))) == "int8"
 
 
 def test_bf16_needs_a_processor_that_has_it(fast: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,7 @@ def quantize(
         ParityError: the result is too large or loses too much; nothing was written.
     """
     loaded = Model.load(str(model)).variant("fp32")
+    floats = {each.manifest.sha256 for each in (loaded, loaded.variant("auto"))}  # float32, and half if there
     proto = onnx.load_model_from_string(loaded.onnx)
     feeds = [to_feed(None, crop, _COLOUR) for crop in _crops(pictures, crops)]
     graph = _quantized(_without_scaling(proto), feeds)
@@ -83,7 +84,7 @@ def quantize(
         name=path.stem,
         sha256=hashlib.sha256(data).hexdigest(),
         precision="int8",
-        architecture=loaded.manifest.architecture | {"quantised_from": loaded.manifest.sha256},
+        architecture=loaded.manifest.architecture | {"quantised_from": sorted(floats)},
     )
     facts = {key: value for key, value in asdict(manifest).items() if value is not None}
     try:

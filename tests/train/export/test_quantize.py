@@ -114,7 +114,7 @@ def test_inner_convolutions_are_quantised_and_the_result_stays_close(
     assert integer == [False, True, True, True, False]
     model = Model.load(str(bundle))
     assert model.variant("int8").manifest.scores == {"kept": 1}
-    assert model.variant("int8").manifest.architecture["quantised_from"] == model.manifest.sha256
+    assert model.variant("int8").manifest.architecture["quantised_from"] == [model.manifest.sha256]
     scene = batch(make_scene(5))
     results = []
     for precision in ("fp32", "int8"):
