@@ -96,10 +96,6 @@ class AdversarialOptions:
         _at_least(1, critic_steps=self.critic_steps)
 
 
-TIMED_DECAY = 0.2
-"""Fraction of a timed run over which the learning rate decays to zero."""
-
-
 @dataclass(frozen=True)
 class ScheduleOptions:
     """Length of a run and learning rate schedule: linear warm-up, constant, linear decay to zero.
@@ -108,16 +104,18 @@ class ScheduleOptions:
 
     Attributes:
         steps: total generator steps.
-        minutes: wall time, instead of `steps`; the rate decays over the last fifth.
+        minutes: wall time, instead of `steps`.
         warmup_steps: steps of warm-up, which also initialise the optimizer's moments when starting from
             existing weights.
         decay_steps: steps of decay.
+        decay_share: the same of a timed run, as a fraction of its minutes.
     """
 
     steps: int = 0
     minutes: float = 0.0
     warmup_steps: int = 0
     decay_steps: int = 0
+    decay_share: float = 0.2
 
     def __post_init__(self) -> None:
         if not self.minutes:
@@ -128,6 +126,8 @@ class ScheduleOptions:
             raise ConfigError(
                 f"minutes is {self.minutes}, so steps and decay_steps cannot be set; remove them or minutes"
             )
+        if not 0 < self.decay_share <= 1:
+            raise ConfigError(f"decay_share is {self.decay_share}, expected more than 0 and at most 1")
 
     def factor(self, step: int, passed: float = 0.0) -> float:
         """Return the factor of the learning rate.
@@ -138,7 +138,7 @@ class ScheduleOptions:
         """
         rise = (step + 1) / max(1, self.warmup_steps)
         if self.minutes:
-            fall = max(0.0, 1 - passed) / TIMED_DECAY
+            fall = max(0.0, 1 - passed) / self.decay_share
         else:
             fall = (self.steps - step) / max(1, self.decay_steps)
         return min(1.0, rise, fall)

@@ -76,6 +76,8 @@ def test_a_timed_run_starts_with_a_warm_up() -> None:
     factor = ScheduleOptions(minutes=1, warmup_steps=10).factor
     assert [factor(step, 0.1) for step in (0, 4, 9, 50)] == pytest.approx([0.1, 0.5, 1, 1])
     assert [factor(50, passed) for passed in (0.8, 0.9, 1.0, 1.1)] == pytest.approx([1, 0.5, 0, 0])
+    factor = ScheduleOptions(minutes=1, decay_share=0.8).factor
+    assert [factor(50, passed) for passed in (0.2, 0.6, 1.0)] == pytest.approx([1, 0.5, 0])
 
 
 def test_a_trunk_keeps_its_rate() -> None:
@@ -87,6 +89,7 @@ def test_a_trunk_keeps_its_rate() -> None:
     ({"minutes": 5.0, "steps": 10}, "minutes is 5.0, so steps and decay_steps cannot be set"),
     ({"minutes": 5.0, "decay_steps": 10}, "minutes is 5.0, so steps and decay_steps cannot be set"),
     ({"minutes": -1.0}, "minutes is -1.0, expected a positive number"),
+    ({"minutes": 5.0, "decay_share": 0.0}, "decay_share is 0.0, expected more than 0 and at most 1"),
     ({}, "steps is 0, expected at least 1"),
 ])  # fmt: skip
 def test_invalid_schedules_are_refused(options: dict[str, float], message: str) -> None:
