@@ -1,9 +1,10 @@
 """Model cards: `docs/models/<name>.md`, generated from a manifest and the template `train/cards/<name>.md`.
 
 All numbers come from the manifest, where `measure_model` puts them; the template has placeholders in the
-syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`, `{suite}`, `{worst}`. It
-starts, between two lines of `+++`, with TOML: facts about the training that no checkpoint contains (data,
-licences, hardware, commit), which are copied to the manifest.
+syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`, `{suite}`, `{worst}`, and
+`{parts[NAME]}` for text common to several cards, the template `train/cards/parts/NAME.md`. It starts, between
+two lines of `+++`, with TOML: facts about the training that no checkpoint contains (data, licences, hardware,
+commit), which are copied to the manifest.
 """
 
 from __future__ import annotations
@@ -177,6 +178,11 @@ def render(body: str, manifest: dict[str, Any], path: Path) -> str:
     if "suite" in scores:
         values["suite"] = suite_table(scores["suite"])
     try:
+        values["parts"] = {
+            part.stem: part.read_text(encoding="utf-8").format_map(values)
+            for part in path.parent.glob("parts/*.md")
+            if f"{{parts[{part.stem}]}}" in body
+        }
         return body.format_map(values)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__} {error}"
