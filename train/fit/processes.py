@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -15,6 +16,9 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 
 # Set by mpirun of Open MPI, MPICH and Intel MPI, and MVAPICH.
 _MPI_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+
+# Fabric logs the precision that the configuration states, and advises to change global settings of PyTorch.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def open_fabric(accelerator: str, devices: int, nodes: int = 1, precision: Any = None) -> Fabric:

@@ -1,17 +1,23 @@
-"""Fabric as the trainer opens it: without side effects of looking for a cluster."""
+"""Fabric as the trainer opens it: quiet, and without side effects of looking for a cluster."""
 
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from import_path import import_path
 from lightning_fabric.plugins.environments import (
     LightningEnvironment,
     MPIEnvironment,
     TorchElasticEnvironment,
     mpi,
 )
+from lightning_fabric.utilities import rank_zero_info, rank_zero_warn
 
 from train.fit.processes import open_fabric
 
@@ -56,3 +62,26 @@ def test_processes_of_torchrun_are_found(mpi4py: list[str], monkeypatch: pytest.
     fabric = open_fabric("cpu", 1)
     assert isinstance(fabric._connector.cluster_environment, TorchElasticEnvironment)
     assert mpi4py == []
+
+
+def test_the_choice_of_precision_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    open_fabric("cpu", 1, precision="bf16-mixed")
+    rank_zero_info("You are using a CUDA device that has Tensor Cores.")
+    assert caplog.records == []
+    logger = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    assert not logger.isEnabledFor(logging.INFO)
+    with pytest.warns(UserWarning, match="still shown"):
+        rank_zero_warn("still shown")
+
+
+def test_a_new_fabric_writes_nothing(tmp_path: Path) -> None:
+    """In a process of its own, as Fabric decides on its first import where to log."""
+    code = (
+        "from train.fit.processes import open_fabric; open_fabric('cpu', 1, precision='bf16-mixed').launch()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": import_path()}, check=True, timeout=120,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("", "")
