@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Literal
@@ -76,10 +76,12 @@ def _package(name: str) -> Finding:
 
 def _ffmpeg() -> Iterator[Finding]:
     from rtdeblur.ffmpeg.formats import ffmpeg_version
+    from rtdeblur.media.encoder_traits import is_nvenc
 
     yield Finding("FFmpeg", True, f"{ffmpeg_version()} (bundled with av)")
     for name in _ENCODERS:
-        yield _codec("encoder", name, "w")
+        found = _codec("encoder", name, "w")
+        yield _opened(name, found) if is_nvenc(name) and found.ok and system.first_gpu() else found
     for name in _DECODERS:
         yield _codec("decoder", name, "r")
 
@@ -90,6 +92,16 @@ def _codec(kind: str, name: str, mode: Literal["r", "w"]) -> Finding:
     if not has_codec(name, mode):
         return Finding(f"{kind} {name}", False, "not in this build of av", "pip install --upgrade av")
     return Finding(f"{kind} {name}", True, "found")
+
+
+def _opened(name: str, found: Finding) -> Finding:
+    """Check that an encoder of the GPU opens: some GPUs have none, and some drivers lack its library."""
+    from rtdeblur.media.codecs import nvenc_opens
+
+    if nvenc_opens(name):
+        return replace(found, value="opens")
+    advice = "on another GPU, install the driver's library libnvidia-encode"
+    return Finding(found.name, False, "does not open; A100, H100, H200 and B200 have no NVENC", advice)
 
 
 def _processor() -> Iterator[Finding]:

@@ -13,12 +13,13 @@ from fractions import Fraction
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 import av.logging
+from av.codec.codec import Codec, UnknownCodecError
 from av.codec.context import CodecContext, Flags
-from av.codec.hwaccel import HWAccel
+from av.codec.hwaccel import HWAccel, HWDeviceType
 from av.container import Container, InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
@@ -93,9 +94,7 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
     else:
         url = str(path.absolute())  # so that no name is parsed as a URL
     # The GPU may be unable to decode cover art: `main_video` checks the video itself.
-    accelerator = None
-    if device == "cuda":
-        accelerator = HWAccel("cuda", allow_software_fallback=True, is_hw_owned=True)
+    accelerator = _nvdec() if device == "cuda" else None
     try:
         with av.logging.Capture() as log:
             container: InputContainer = av.open(
@@ -107,10 +106,8 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
                 **_TAGS,
             )
     except FFmpegError as error:
-        if accelerator and error.errno == errno.EPERM:  # FFmpeg's error for a missing GPU
-            raise GpuDecodingError("no GPU decoder for --decoder cuda") from error
-        if accelerator and error.errno == errno.EOPNOTSUPP:
-            raise GpuDecodingError("FFmpeg cannot share the GPU context of this program") from error
+        if accelerator:
+            _raise_missing(error)
         said = log[-1][2].strip() if log else ""
         why = f"{reason(error)} ({said})" if said else reason(error)
         if "whitelist" in said and log[-1][1] == "image2":
@@ -119,6 +116,19 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
             why = "it is a playlist or similar, which refers to other files"
         raise InputError(f"cannot read input {name!r}: {why}; expected a video file") from error
     return container
+
+
+def _nvdec() -> HWAccel:
+    """Return the settings of a decoder on the GPU, which keeps frames in its memory."""
+    return HWAccel("cuda", allow_software_fallback=True, is_hw_owned=True)
+
+
+def _raise_missing(error: FFmpegError) -> None:
+    """Raise FFmpeg's errors for a GPU that does not open as GpuDecodingError; return for other errors."""
+    if error.errno == errno.EPERM:  # FFmpeg's error for a missing GPU
+        raise GpuDecodingError("no GPU decoder for --decoder cuda") from error
+    if error.errno == errno.EOPNOTSUPP:
+        raise GpuDecodingError("FFmpeg cannot share the GPU context of this program") from error
 
 
 def _advice(name: str) -> str:
@@ -205,21 +215,65 @@ def is_cut_off(path: Path) -> bool:
     return bool(kind == b"RIFF" and path.stat().st_size < size + 8)
 
 
-def decoder(stream: VideoStream) -> VideoCodecContext:
+def decoder(stream: VideoStream, device: Device = "cpu") -> VideoCodecContext:
     """Create the decoder of a stream, set up to output everything decodable.
 
-    FFmpeg's native VP8 and VP9 decoders ignore transparency; libvpx does not.
+    FFmpeg's default is not always suitable: its native VP8 and VP9 decoders ignore transparency, unlike
+    libvpx, and libdav1d has no hardware acceleration, unlike the native decoder of AV1.
+
+    Args:
+        stream: the video, opened with the same `device`.
+        device: cpu, or cuda, which is used if FFmpeg supports it for the codec (`is_hwaccel`).
+
+    Raises:
+        GpuDecodingError: no GPU decoder opens.
     """
     context = stream.codec_context
-    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
+    codec = context.codec.canonical_name
+    with_alpha = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(codec)
     tags = {key.lower(): value for key, value in stream.metadata.items()}
-    if name and tags.get("alpha_mode") == "1":
-        created = CodecContext.create(name, "r")
-        assert isinstance(created, VideoCodecContext)
-        created.extradata, context = context.extradata, created
+    if with_alpha and tags.get("alpha_mode") == "1":
+        context = _other_decoder(context, with_alpha)
+    elif device == "cuda" and not context.is_hwaccel and _has_nvdec(codec):
+        try:
+            context = _other_decoder(context, codec, _nvdec())
+        except FFmpegError as error:
+            _raise_missing(error)
+            raise
     context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
     context.flags |= Flags.output_corrupt
     return context
+
+
+def _has_nvdec(name: str) -> bool:
+    """Whether a decoder can use NVDEC; FFmpeg's native decoders have the names of their codecs."""
+    try:
+        configs = Codec(name, "r").hardware_configs
+    except UnknownCodecError:
+        return False
+    return any(c.device_type == HWDeviceType.cuda and c.is_supported for c in configs)
+
+
+def _other_decoder(
+    default: VideoCodecContext, name: str, accelerator: HWAccel | None = None
+) -> VideoCodecContext:
+    """Create another decoder for the stream of FFmpeg's default decoder.
+
+    PyAV cannot copy the stream's own side data; see `rtdeblur.ffmpeg.stream_data`.
+    """
+    context = cast(VideoCodecContext, CodecContext.create(name, "r", accelerator))
+    context.extradata, context.options = default.extradata, default.options
+    return context
+
+
+def refused_by_gpu(context: VideoCodecContext, source: str) -> GpuDecodingError:
+    """Return the error for a video whose codec the GPU cannot decode.
+
+    Args:
+        context: its decoder.
+        source: name of the input.
+    """
+    return GpuDecodingError(f"the GPU cannot decode {context.codec.canonical_name}, the codec of {source!r}")
 
 
 def open_video(
@@ -236,15 +290,15 @@ def open_video(
         The container, its main video, and a decoder; its `is_hwaccel` is True if the GPU decodes.
 
     Raises:
-        InputError: see `open_input` and `main_video`.
+        InputError: see `open_input`, `main_video` and `decoder`.
     """
     container = open_input(path, max_pixels, device)
     try:
         stream = main_video(container, path, max_pixels)
+        return container, stream, decoder(stream, device)
     except InputError:
         container.close()
         raise
-    return container, stream, decoder(stream)
 
 
 def open_output(

@@ -413,14 +413,18 @@ def suits_nvenc(picture: PictureInfo) -> bool:
     )
 
 
-def nvenc_opens() -> bool:
-    """Whether a GPU encoder can be opened."""
+def nvenc_opens(name: str = NVENC) -> bool:
+    """Whether a GPU encoder can be opened.
+
+    Args:
+        name: FFmpeg's name of the encoder.
+    """
     try:
-        context = CodecContext.create(NVENC, "w")
+        context = CodecContext.create(name, "w")
         assert isinstance(context, VideoCodecContext)
         context.width = context.height = 256
         context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
-        context.options = dict(traits_of(NVENC).options)
+        context.options = dict(traits_of(name).options)
         with av.logging.Capture():  # FFmpeg logs a missing driver as an error
             context.open()
     except (FFmpegError, ValueError):  # no GPU, no driver, a GPU without NVENC, or an FFmpeg without it

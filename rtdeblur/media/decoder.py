@@ -11,10 +11,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from rtdeblur.ffmpeg.container import frame_rate
+from rtdeblur.ffmpeg.container import frame_rate, refused_by_gpu
 from rtdeblur.ffmpeg.damage import FRAMES, MISSING, PACKETS, TIMES, Damage
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
+from rtdeblur.ffmpeg.stream_data import StreamData
 from rtdeblur.media.demux import Demuxer
 
 # A stream may have no key frames and refresh its picture gradually: show it after this many frames.
@@ -50,6 +51,8 @@ class Decoder:
         # Timestamps of packets not decoded yet, if packets have a single timestamp.
         self._waiting: list[int] | None = [] if traits_of(stream.container.format.name).single_times else None
         self._keyless = 0
+        is_default = context.name == stream.codec_context.name
+        self._stream_data = None if is_default else StreamData(stream.codec_context)
 
     @property
     def pix_fmt(self) -> str | None:
@@ -57,7 +60,12 @@ class Decoder:
         return None if self._context.is_hwaccel else self._context.pix_fmt
 
     def decode(self, packet: AnyPacket) -> Iterator[VideoFrame]:
-        """Yield the frames completed by a packet that are in the requested part."""
+        """Yield the frames completed by a packet that are in the requested part.
+
+        Raises:
+            GpuDecodingError: the GPU does not support the codec or this kind of it, and FFmpeg cannot decode
+                it on the CPU instead.
+        """
         if not packet.is_keyframe and self._demuxer.video_packets == 1:
             self._keyless = _KEYLESS_FRAMES
         return self._decode(packet)
@@ -73,8 +81,15 @@ class Decoder:
         decoded: deque[VideoFrame] = deque()
         if self._waiting is not None and packet is not None and packet.dts is not None:
             heappush(self._waiting, packet.dts)
+        if self._stream_data is not None and packet is not None:
+            self._stream_data.add_to(packet)
         with self._damage.watch(PACKETS):
-            decoded.extend(self._context.decode(packet))
+            try:
+                decoded.extend(self._context.decode(packet))
+            except NotImplementedError as error:  # from the native decoder of AV1, which needs a GPU
+                if not self._context.is_hwaccel:
+                    raise
+                raise refused_by_gpu(self._context, self._damage.source) from error
         return filter(None, map(self._stamped, drained(decoded)))
 
     def _stamped(self, frame: VideoFrame) -> VideoFrame | None:

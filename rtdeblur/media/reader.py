@@ -21,7 +21,7 @@ from typing import Any, Self
 from av.video.frame import VideoFrame
 
 from rtdeblur.device import DeviceFrame
-from rtdeblur.errors import GpuDecodingError, InputError, UsageError
+from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import (
     MAX_PIXELS,
     Device,
@@ -29,6 +29,7 @@ from rtdeblur.ffmpeg.container import (
     is_cut_off,
     is_seekable,
     open_video,
+    refused_by_gpu,
 )
 from rtdeblur.ffmpeg.damage import Damage
 from rtdeblur.ffmpeg.formats import traits_of
@@ -109,7 +110,7 @@ class FileReader:
         self._container, self._stream, context = open_video(self._path, max_pixels, device)
         if device == "cuda" and not context.is_hwaccel:
             self._container.close()
-            raise GpuDecodingError(f"the GPU cannot decode {context.name}, the codec of {str(path)!r}")
+            raise refused_by_gpu(context, str(path))
         self._zero = Fraction(self._container.start_time or 0, 1_000_000) + _seconds(start)
         begin = None if start is None else self._zero
         end = None if duration is None else self._zero + _seconds(duration)
@@ -122,7 +123,11 @@ class FileReader:
         self._time_base = (self._deinterlacer or self._decoder).time_base
         self._waiting = PacketQueue()
         self._lock, self._closed, self.keeps = threading.Lock(), False, False
-        opened = self._open()
+        try:
+            opened = self._open()
+        except InputError:
+            self.close()
+            raise
         if begin is None:  # FFmpeg's start_time ignores a video that ends before the audio starts
             first = opened.frame.pts * self._time_base
             self._zero = first if self._container.start_time is None else min(self._zero, first)
@@ -199,7 +204,6 @@ class FileReader:
         if decoded is None or frame is None:
             length = self._container.duration  # in microseconds
             lasts = f"; it lasts {length / 1e6:.1f} s" if length else ""
-            self.close()
             problem = self.damage.message or f"no frame in the requested part{lasts}"
             hint = (
                 ""

@@ -75,6 +75,34 @@ def test_a_gpu_is_described(driver: Any) -> None:
     assert finding.value == "NVIDIA H100, compute capability 9.0, 80 GiB, driver for CUDA 13.1"
 
 
+@pytest.mark.parametrize(("opens", "value"), [(True, "opens"), (False, "does not open; A100")])
+def test_an_encoder_of_the_gpu_is_opened(
+    driver: Any, monkeypatch: pytest.MonkeyPatch, opens: bool, value: str
+) -> None:
+    driver()
+    tried: list[str] = []
+
+    def nvenc_opens(name: str) -> bool:
+        tried.append(name)
+        return opens
+
+    monkeypatch.setattr("rtdeblur.media.codecs.nvenc_opens", nvenc_opens)
+    found = {finding.name: finding for finding in doctor._ffmpeg()}
+    assert tried == ["h264_nvenc", "hevc_nvenc"]
+    for name in tried:
+        assert found[f"encoder {name}"].ok == opens
+        assert found[f"encoder {name}"].value.startswith(value)
+        assert not found[f"encoder {name}"].needed
+    assert found["encoder libx264"].value == "found"
+
+
+def test_an_encoder_of_the_gpu_is_not_opened_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system.ctypes, "CDLL", no_library)
+    monkeypatch.setattr("rtdeblur.media.codecs.nvenc_opens", None)
+    found = {finding.name: finding for finding in doctor._ffmpeg()}
+    assert found["encoder h264_nvenc"].value == "found"
+
+
 @pytest.mark.parametrize(
     ("card", "value", "advice"),
     [

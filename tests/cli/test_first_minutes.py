@@ -12,13 +12,13 @@ from pathlib import Path
 
 import av
 import pytest
+from import_path import ROOT, import_path
 
 from rtdeblur.cli import main, settings
 from rtdeblur.cli.help import COMMANDS
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import clock, size
 
-ROOT = Path(__file__).parents[2]
 IDENTITY = ("--model", "identity")
 Program = Callable[..., "subprocess.Popen[str]"]
 
@@ -47,7 +47,7 @@ def frames_in(path: str | Path) -> int:
 
 def ran(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rtdeblur", *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": import_path()}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
@@ -494,7 +494,7 @@ def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[st
 def test_the_shell_completes_commands_options_and_files(words: list[str], completed: list[str]) -> None:
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": import_path(),
         "_RTDEBLUR_COMPLETE": "bash_complete",
         "COMP_WORDS": "\n".join(words),
         "COMP_CWORD": str(len(words) - 1),
@@ -512,7 +512,7 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
     script = 'eval "$(rtdeblur completion bash)"; COMP_WORDS=(rtdeblur doc); COMP_CWORD=1; '
     script += '_rtdeblur_completion rtdeblur; echo "${COMPREPLY[@]}"'
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
+    environment = {**os.environ, "PYTHONPATH": import_path(), "PATH": path}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, env=environment)
     assert "Traceback" not in done.stderr
     assert "doctor" in done.stdout.split()
@@ -520,7 +520,7 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
 
 def test_the_man_page_matches_the_options() -> None:
     script = ROOT / "scripts" / "man_page.py"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": import_path()}
     done = subprocess.run(
         [sys.executable, script, "--check"], capture_output=True, text=True, env=environment
     )

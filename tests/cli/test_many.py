@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from import_path import import_path
 
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.cli import main
@@ -20,7 +21,6 @@ from rtdeblur.cli.plan import plan
 
 Fails = Callable[..., str]
 Program = Callable[..., "subprocess.Popen[str]"]
-ROOT = Path(__file__).parents[2]
 IDENTITY = ("--model", "identity")
 
 
@@ -176,7 +176,7 @@ def test_a_redirected_file_is_seekable(
     with index_last.open("rb") as file:
         words = ("-", "-o", tmp_path / "out.mkv", "-q", "--start", "0.2", *IDENTITY)
         with program(
-            *words, stdin=file, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            *words, stdin=file, cwd=tmp_path, env={**os.environ, "PYTHONPATH": import_path()}
         ) as process:
             assert process.wait(timeout=60) == 0
     assert count_frames(tmp_path / "out.mkv") == 5

@@ -58,7 +58,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
     The norm is over the whole picture, all channels and pixels; without the weight λ.
     """
-    between = torch.rand(len(real), 1, 1, 1, device=real.device)
+    # Drawn on the host: each kind of device has another generator, and a seed would mean another run on each.
+    between = torch.rand(len(real), 1, 1, 1).to(real.device, non_blocking=True)
     mixed = torch.lerp(real.detach(), fake.detach(), between).requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
     length: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)

@@ -19,6 +19,7 @@ from train.fit.checkpoint import load_checkpoint
 from train.fit.config import Config, RuntimeOptions
 from train.fit.countdown import Countdown
 from train.fit.learner import memory_layout
+from train.fit.processes import open_fabric
 from train.fit.record import Record
 from train.fit.speed import handed_down, settle
 from train.fit.step import Step
@@ -92,9 +93,7 @@ def launch(options: RuntimeOptions) -> Fabric:
         )
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", options.devices))
     nodes = int(os.environ.get("WORLD_SIZE", devices)) // devices
-    fabric = Fabric(
-        accelerator=options.accelerator, devices=devices, num_nodes=nodes, precision=options.precision
-    )
+    fabric = open_fabric(options.accelerator, devices, nodes, options.precision)
     with handed_down(options):
         fabric.launch()
     return fabric

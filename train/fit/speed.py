@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from rtdeblur.system import cpu_name, usable_cores
 from train.fit import losses
 from train.fit.config import Config, RuntimeOptions
+from train.fit.processes import open_fabric
 from train.networks.winograd import use_winograd
 
 MOST_SECONDS = 20.0
@@ -215,7 +215,7 @@ def _one_process(config: Config, trial: Trial, until: float) -> float:
 def _agreed(speeds: dict[Trial, float]) -> dict[Trial, float]:
     """Sum over torchrun's processes, so that all make the same choice."""
     local = int(os.environ["LOCAL_WORLD_SIZE"])
-    fabric = Fabric(accelerator="cpu", devices=local, num_nodes=int(os.environ["WORLD_SIZE"]) // local)
+    fabric = open_fabric("cpu", local, int(os.environ["WORLD_SIZE"]) // local)
     fabric.launch()
     total = fabric.all_reduce(torch.tensor(list(speeds.values())), reduce_op="sum")
     assert isinstance(total, torch.Tensor)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from import_path import ROOT, import_path
 from safetensors.torch import load_file
 
 from train.data.pairs import DataOptions
@@ -21,7 +22,6 @@ from train.fit.journal import read_rows
 from train.fit.run import fit
 from train.measure.evaluate import psnr
 
-ROOT = Path(__file__).parents[3]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 BLOCKED = (
@@ -105,7 +105,7 @@ def test_the_command_for_a_gpu_machine_runs_from_its_folder(
         f"generator.middle_blocks=1 generator.decoder_blocks=[1,1,1] data.pairs=['{tmp_path}/pairs'] "
         "data.sharp=[] runtime.accelerator='cpu' runtime.workers=1 pool.capacity=64",
         "START": str(start), "PACK": str(folder), "PACK_MIB": "20", "PYTHON_VERSION": HERE,
-        "RESULTS": str(tmp_path / "results"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+        "RESULTS": str(tmp_path / "results"), "PYTHONPATH": import_path(), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     subprocess.run([script, "pack-train"], check=True, env=os.environ | variables, timeout=500)
     assert size_of(folder) <= 20 * 2**20

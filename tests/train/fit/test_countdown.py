@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lightning_fabric import Fabric
 
 from train.errors import ConfigError
 from train.fit.checkpoint import load_checkpoint
 from train.fit.config import Config, ScheduleOptions
 from train.fit.countdown import Countdown
+from train.fit.processes import open_fabric
 from train.fit.run import fit
 from train.fit.stopwatch import Stopwatch
 
@@ -43,7 +43,7 @@ def run(clock: Clock, countdown: Countdown, stopwatch: Stopwatch, seconds: float
 @pytest.mark.parametrize("seconds", [0.05, 0.7, 3.0])
 def test_a_timed_run_decays_over_its_last_fifth_at_any_speed(clock: Clock, seconds: float) -> None:
     stopwatch = Stopwatch()
-    countdown = Countdown(ScheduleOptions(minutes=5), Fabric(accelerator="cpu"), stopwatch, began=100.0)
+    countdown = Countdown(ScheduleOptions(minutes=5), open_fabric("cpu", 1), stopwatch, began=100.0)
     rates = run(clock, countdown, stopwatch, seconds)
     flat = sum(rate == 1 for rate in rates)
     assert flat / len(rates) == pytest.approx(0.8, abs=0.03)
@@ -59,7 +59,7 @@ def test_a_timed_run_reserves_time_for_its_last_checkpoint_and_validation(clock:
     for name, seconds in (("save", 4.0), ("validation", 20.0)):
         with stopwatch.time(name):
             clock.now += seconds
-    countdown = Countdown(ScheduleOptions(minutes=2), Fabric(accelerator="cpu"), stopwatch, began=100.0)
+    countdown = Countdown(ScheduleOptions(minutes=2), open_fabric("cpu", 1), stopwatch, began=100.0)
     run(clock, countdown, stopwatch, 0.1)
     assert 70 < countdown.seconds < 120 - 24
 
@@ -68,7 +68,7 @@ def test_too_little_time_gives_no_step(clock: Clock) -> None:
     stopwatch = Stopwatch()
     with stopwatch.time("save"):
         clock.now += 70
-    countdown = Countdown(ScheduleOptions(minutes=1), Fabric(accelerator="cpu"), stopwatch, began=100.0)
+    countdown = Countdown(ScheduleOptions(minutes=1), open_fabric("cpu", 1), stopwatch, began=100.0)
     assert list(countdown.steps(0)) == []
 
 

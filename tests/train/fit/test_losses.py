@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,21 @@ def test_the_penalty_samples_one_point_between_each_real_and_fake() -> None:
     assert (places == places[:, :1]).all()
     assert len(places[:, 0].unique()) == 4
     assert ((places >= 0) & (places <= 1)).all()
+
+
+def test_the_penalty_s_points_do_not_depend_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Tensor] = []
+    rand = torch.rand
+
+    def recorded(*size: int, **options: Any) -> Tensor:
+        drawn.append(rand(*size, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(torch, "rand", recorded)
+    there = torch.zeros(4, 3, 2, 2, device="meta")
+    loss = losses.gradient_penalty(lambda x: x.square().sum((1, 2, 3)), there, there)
+    assert loss.device.type == "meta"
+    assert [draw.device.type for draw in drawn] == ["cpu"]
 
 
 def test_the_penalty_has_gradients() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from exports import NARROW, Exported
+from import_path import import_path
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -25,7 +26,6 @@ from train.fit.step import Step
 from train.networks.generators import FastOptions
 
 Tiny = Callable[..., Config]
-ROOT = Path(__file__).parents[3]
 
 GAN = """
 [adversarial]
@@ -216,7 +216,7 @@ def test_a_run_leaves_logs_and_sheets(tiny: Tiny, tmp_path: Path) -> None:
 def test_two_processes_share_weights_and_match_one_with_twice_the_batch(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(MODERN)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": import_path()}
     subprocess.run(
         [*command, "-m", "train", "fit", str(tmp_path / "tiny.toml")],
         check=True, env=environment, cwd=tmp_path, timeout=200,

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from import_path import import_path
 
 from train.fit import speed
 from train.fit.checkpoint import load_checkpoint
@@ -157,7 +158,6 @@ def test_a_run_with_two_chosen_processes_works(tiny: Tiny, tmp_path: Path) -> No
     import sys
 
     tiny()
-    root = Path(__file__).parents[3]
     code = (
         "from train.fit import speed; speed.usable_cores = lambda: 2; "
         "speed.crops_per_second = lambda config, trial, until: float(trial.processes); "
@@ -168,7 +168,7 @@ def test_a_run_with_two_chosen_processes_works(tiny: Tiny, tmp_path: Path) -> No
     changes = ["runtime.devices='auto'", "runtime.precision='auto'"]
     subprocess.run(
         [sys.executable, script, "fit", tmp_path / "tiny.toml", *(f"--set={change}" for change in changes)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": import_path()},
         check=True, cwd=tmp_path, timeout=200,
     )  # fmt: skip
     state = load_checkpoint(tmp_path / "run" / "last.safetensors", {})
