@@ -1,9 +1,9 @@
 """Model cards: `docs/models/<name>.md`, made from a manifest and the template `train/cards/<name>.md`.
 
 All numbers come from the manifest, where `measure_model` puts them; the template has placeholders in the
-syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`, `{suite}`, `{worst}`, and
-`{parts[NAME]}` for text that several cards share, the template `train/cards/parts/NAME.md`. It starts, between
-two lines of `+++`, with TOML: facts about the training that no checkpoint contains (data, licences, hardware,
+syntax of `str.format`: `{scores[gopro-test][psnr_out]:.2f}`, `{tables[gopro-test]}`, `{suite}`, `{worst}`,
+and `{parts[NAME]}` for `train/cards/parts/NAME.md`, text that several cards share. It starts, between two
+lines of `+++`, with TOML: facts about the training that no checkpoint contains (data, licences, hardware,
 commit), which are copied to the manifest.
 """
 
