@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 DEFAULT_MODEL = "fast"
+BEST_MODEL = "fine"
+"""Bundled model that removes the most blur, for those who can wait."""
 IDENTITY = "identity"
 """Built-in model without a graph that changes nothing, for tests, benchmarks and plain re-encoding."""
 
@@ -276,8 +278,8 @@ def base_name(name: str) -> str:
 
 
 def bundled_models() -> list[str]:
-    """Return the names of the bundled models, the default first, without their fp16 and int8 variants."""
-    return sorted(_names_in(_FOLDER), key=lambda name: (name != DEFAULT_MODEL, name))
+    """Return the names of the bundled models, default and best first, without fp16 and int8 variants."""
+    return sorted(_names_in(_FOLDER), key=lambda name: (name != DEFAULT_MODEL, name != BEST_MODEL, name))
 
 
 def user_folder() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtdeblur.errors import ModelError
-from rtdeblur.model import DEFAULT_MODEL, FORMAT_VERSION, IDENTITY, Model, bundled_models
+from rtdeblur.model import BEST_MODEL, DEFAULT_MODEL, FORMAT_VERSION, IDENTITY, Model, bundled_models
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_identity_is_a_model_without_a_graph() -> None:
         model.variant("fp32")
 
 
-@pytest.mark.parametrize("name", [DEFAULT_MODEL])
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, BEST_MODEL])
 def test_a_bundled_int8_model_is_made_of_the_bundled_weights(name: str) -> None:
     """New weights need `python -m train gate` and `python -m train quantize` again (docs/training.md)."""
     full = Model.load(name)

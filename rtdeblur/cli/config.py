@@ -14,7 +14,7 @@ from rtdeblur.cli.report import echo
 
 _EXAMPLE = """\
 quality = "high"
-model = "fast"
+model = "fine"
 
 [live]
 web = "8765"

@@ -53,7 +53,7 @@ def _advice(model: Model, default: Model | None) -> str:
     """Say when to use a model, from its cost and scores relative to the default model."""
     name = model.manifest.name
     if name == DEFAULT_MODEL:
-        return "The default: use it unless you compare models."
+        return "The default, made for speed."
     if default is None:
         return "Use it with --model."
     ours, theirs = _measured(model), _measured(default)

@@ -15,6 +15,7 @@ from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGT
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
 from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.request import Request
+from rtdeblur.model import BEST_MODEL, DEFAULT_MODEL, base_name
 
 if TYPE_CHECKING:
     from rtdeblur.blur_gate import Gate
@@ -98,7 +99,7 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
     facts.append(("Model", f"{model}, on {device}"))
     return Page(
         title=f"Preview of {request.video.name}",
-        summary=_summary(max(blurs), before - after),
+        summary=_summary(max(blurs), before - after, model),
         facts=tuple(facts),
         labels=("before", "after"),
         pairs=tuple(
@@ -114,14 +115,15 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
     )
 
 
-def _summary(worst: float, gain: float) -> str:
+def _summary(worst: float, gain: float, model: str) -> str:
     verdict = f"At worst, the video is {in_words(worst)}"
     if worst < _WORDS[0][0]:
         return f"{verdict}: there is little to improve."
+    more = f" --model {BEST_MODEL} removes more blur." if base_name(model) == DEFAULT_MODEL else ""
     if gain < 0.01:
-        return f"{verdict}, and the model hardly sharpens its most blurred moments."
+        return f"{verdict}, and the model hardly sharpens its most blurred moments.{more}"
     much = "much" if gain > 0.05 else "a little"
-    return f"{verdict}; the model makes its most blurred moments {much} sharper by this estimate."
+    return f"{verdict}; the model makes its most blurred moments {much} sharper by this estimate.{more}"
 
 
 def command_for(request: PreviewRequest) -> str:

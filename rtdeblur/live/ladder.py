@@ -61,14 +61,14 @@ def bundled_candidates() -> list[Candidate]:
     Raises:
         ModelError: one of them is damaged.
     """
-    manifests = [Model.load(name).manifest for name in bundled_models()]
+    manifests = {name: Model.load(name).manifest for name in bundled_models()}
     return [
         Candidate(
-            m.name,
+            name,
             float(m.architecture.get("gflop_256", 1.0)),
             float(m.scores.get("gopro-test", {}).get("psnr_out", 0.0)),
         )
-        for m in manifests
+        for name, m in manifests.items()
     ]
 
 
@@ -85,8 +85,13 @@ def rungs(candidates: Sequence[Candidate], height: int, width: int) -> tuple[Run
 
 
 def first_guess(ladder: Sequence[Rung]) -> int:
-    """Index of the rung to try on an unknown machine: at most 720p, which also limits memory."""
-    fitting = (i for i, rung in enumerate(ladder) if rung.size[0] * rung.size[1] <= _FIRST_PIXELS)
+    """Index of the rung to try on an unknown machine: the lightest model, at most 720p to limit memory."""
+    lightest = ladder[-1].model
+    fitting = (
+        i
+        for i, rung in enumerate(ladder)
+        if rung.model == lightest and rung.size[0] * rung.size[1] <= _FIRST_PIXELS
+    )
     return next(fitting, len(ladder) - 1)
 
 

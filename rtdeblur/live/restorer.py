@@ -99,7 +99,7 @@ class LiveRestorer:
             RtdeblurError: the model or its backend cannot start.
         """
         choice = self.choice
-        self._backend(rungs(self._candidates, 1, 1)[0].model if choice == AUTO else choice)
+        self._backend(rungs(self._candidates, 1, 1)[-1].model if choice == AUTO else choice)
 
     def restore(self, frame: Frame, budget: float) -> Frame:
         """Restore a frame, and adapt to how long it takes.

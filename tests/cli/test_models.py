@@ -62,7 +62,7 @@ def test_each_model_says_when_to_use_it(
     assert f"Use it {told}, at 2.5 times the cost of {rtdeblur.model.DEFAULT_MODEL}." in " ".join(
         text.split()
     )
-    assert "The default: use it" in text
+    assert "The default, made for speed." in text
     assert max(map(len, text.splitlines())) <= 80
 
 

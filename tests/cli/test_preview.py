@@ -50,6 +50,14 @@ def test_a_preview_is_one_page_with_estimates_and_moments(
     assert not output.exists()
 
 
+def test_the_default_model_s_page_points_to_the_best_one(source: Path, tmp_path: Path) -> None:
+    for model, hinted in (("fast", True), ("fine", False)):
+        page = tmp_path / f"{model}.html"
+        assert main(["preview", str(source), "--model", model, "-o", str(page), "-q"]) == 0
+        text = page.read_text()
+        assert ("--model fine removes more blur." in text) == (hinted and "little to improve" not in text)
+
+
 def test_without_an_output_the_page_is_opened(source: Path, shown: list[str]) -> None:
     assert main(["preview", str(source), "--model", "identity", "-q"]) == 0
     (address,) = shown

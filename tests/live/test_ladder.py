@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from rtdeblur.live.ladder import Candidate, Governor, first_guess, rungs
+from rtdeblur.live.ladder import Candidate, Governor, bundled_candidates, first_guess, rungs
+from rtdeblur.model import bundled_models
 
 BUDGET = 1 / 30
 FAST, BIG = Candidate("fast", 8.0, 24.0), Candidate("big", 60.0, 26.0)
@@ -104,6 +105,10 @@ def test_a_new_size_starts_on_a_rung_that_fits(clock) -> None:
     assert machine.governor.begin(COSTS, BUDGET) == 1
 
 
+def test_bundled_candidates_have_the_names_that_models_has() -> None:
+    assert [candidate.name for candidate in bundled_candidates()] == bundled_models()
+
+
 def test_rungs_fall_in_cost_but_not_below_a_useful_size() -> None:
     ladder = rungs([FAST, BIG], 360, 640)
     assert [(r.model, r.size) for r in ladder] == [
@@ -126,9 +131,11 @@ def test_a_heavier_model_that_is_not_better_is_skipped() -> None:
     assert [r.model for r in rungs([Candidate("twin", 8.0, 23.0), FAST], 90, 160)] == ["fast"]
 
 
-def test_an_unknown_machine_starts_at_720p_or_less(clock) -> None:
-    ladder = rungs([FAST], 2160, 3840)
+def test_an_unknown_machine_starts_with_the_lightest_model_at_720p_or_less(clock) -> None:
+    ladder = rungs([FAST, BIG], 2160, 3840)
     assert ladder[first_guess(ladder)].size == (540, 960)
+    small = rungs([FAST, BIG], 360, 640)
+    assert (small[first_guess(small)].model, small[first_guess(small)].size) == ("fast", (360, 640))
     assert first_guess(rungs([FAST], 720, 1280)) == 0
     governor = Governor(clock)
     assert governor.begin([r.cost for r in ladder], BUDGET, first_guess(ladder)) == first_guess(ladder)
