@@ -63,7 +63,7 @@ class BlurGate(BackendWrapper):
         gate = model.manifest.gate
         if gate is None:
             raise UsageError(
-                f"the model {model.manifest.name!r} has no calibrated gate; try --gate off, "
+                f"the model {model.name!r} has no calibrated gate; try --gate off, "
                 "or calibrate it: python -m train gate"
             )
         super().__init__(inner)

@@ -186,7 +186,7 @@ class Deblurrer:
             )
             gated = with_gate(opened, loaded, gate)
         self._backend: StrengthBackend | None = StrengthBackend(gated, strength)
-        log.info("model %s; %s", loaded.manifest.name, self.description)
+        log.info("model %s; %s", loaded.name, self.description)
 
     def __enter__(self) -> Deblurrer:
         return self

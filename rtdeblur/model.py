@@ -215,6 +215,11 @@ class Model:
         return cls(manifest, data, path)
 
     @property
+    def name(self) -> str:
+        """Name under which --model finds it, in all precisions."""
+        return base_name(self.manifest.name)
+
+    @property
     def has_graph(self) -> bool:
         """Whether there is a graph to run; False for IDENTITY."""
         return bool(self.onnx)
@@ -246,7 +251,7 @@ class Model:
             ModelError: that file is missing or damaged, or the model has no graph.
         """
         if not self.has_graph:
-            raise ModelError(f"model {self.manifest.name!r} has no graph to run; try another model")
+            raise ModelError(f"model {self.name!r} has no graph to run; try another model")
         wanted = {"auto": "fp16", "bf16": "fp32"}.get(precision, precision)
         if self.manifest.precision == wanted:
             return self
@@ -255,7 +260,7 @@ class Model:
             return self
         if not path.is_file():
             raise ModelError(
-                f"model {self.manifest.name!r} has no {wanted} variant ({path} is missing); "
+                f"model {self.name!r} has no {wanted} variant ({path} is missing); "
                 "try without --precision, or make it: python -m train "
                 + ("quantize" if wanted == "int8" else "export")
             )

@@ -58,7 +58,7 @@ def test_a_model_may_have_only_an_fp16_variant(bundle: Path, monkeypatch: pytest
     model = Model.load("mine")
     assert model == Model.load("mine-fp16")
     assert model.variant("fp16") is model
-    with pytest.raises(ModelError, match=r"'mine-fp16' has no fp32 variant .*; try without --precision"):
+    with pytest.raises(ModelError, match=r"'mine' has no fp32 variant .*; try without --precision"):
         model.variant("fp32")
 
 
@@ -188,6 +188,11 @@ def test_auto_uses_the_fp16_variant_if_it_exists(bundle: Path) -> None:
         shutil.copy(bundle.with_suffix(suffix), bundle.with_name(f"mine-fp16{suffix}"))
     change(bundle.with_name("mine-fp16.onnx"), precision="fp16")
     assert model.variant("auto") == model.variant("fp16") != model
+
+
+def test_all_precisions_of_a_model_have_its_name() -> None:
+    model = Model.load(BEST_MODEL)
+    assert {model.name, model.variant("fp16").name, model.variant("int8").name} == {BEST_MODEL}
 
 
 def test_identity_is_a_model_without_a_graph() -> None:

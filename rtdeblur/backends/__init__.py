@@ -169,7 +169,7 @@ def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout |
     sites = model.manifest.sites
     if sites is None:
         if policy == "paper":
-            raise UsageError(f"the model {model.manifest.name!r} has no dropout; try --dropout off")
+            raise UsageError(f"the model {model.name!r} has no dropout; try --dropout off")
         return None
     return Dropout(sites, seed if (policy or model.manifest.dropout) == "paper" else None)
 

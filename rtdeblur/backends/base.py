@@ -215,7 +215,7 @@ def check_size(size: tuple[int, ...], model: Model) -> None:
     stride = model.manifest.stride
     if min(size) < stride:
         raise BackendError(
-            f"a frame of {size[1]}×{size[0]} is too small for {model.manifest.name!r}, "
+            f"a frame of {size[1]}×{size[0]} is too small for {model.name!r}, "
             f"which needs at least {stride}×{stride}; try --model identity"
         )
 

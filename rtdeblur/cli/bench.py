@@ -191,7 +191,7 @@ def _command(**words: Any) -> None:
 
 def _measure_all(request: BenchRequest, model: Model) -> tuple[dict[str, Any], list[Case]]:
     """Measure every size and batch on one backend; return what the figures depend on, and them."""
-    sizes, name = request.resolutions(), model.manifest.name
+    sizes, name = request.resolutions(), model.name
     with request.open_backend(model, mode="throughput") as backend:
         machine = _machine(backend, name)
         if not request.json:

@@ -34,10 +34,9 @@ def _lines(model: Model, default: Model | None) -> list[str]:
     )
     measured = _measured(model)
     gains = "; ".join(f"{i:.2f} → {o:.2f} dB ({data})" for data, (i, o) in measured.items())
-    name = base_name(manifest.name)  # under which --model finds all precisions
     speed = measured_speeds().get(manifest.sha256)
     return [
-        f"{name}: {', '.join(facts)}",
+        f"{model.name}: {', '.join(facts)}",
         *_wrapped(_advice(model, default)),
         *_wrapped(f"PSNR, blurred → restored: {gains}" if gains else "not measured"),
         *([f"  speed here: {speed}"] if speed else []),
@@ -51,8 +50,7 @@ def _wrapped(text: str) -> list[str]:
 
 def _advice(model: Model, default: Model | None) -> str:
     """Say when to use a model, from its cost and scores relative to the default model."""
-    name = model.manifest.name
-    if name == DEFAULT_MODEL:
+    if model.name == DEFAULT_MODEL:
         return "The default, made for speed."
     if default is None:
         return "Use it with --model."
@@ -106,7 +104,7 @@ def _list(as_json: bool) -> None:
         manifests = [asdict(model.manifest) | {"bytes": len(model.onnx)} for model in usable]
         echo(json.dumps(manifests, indent=2))
         return
-    default = next((model for model in models if model.manifest.name == DEFAULT_MODEL), None)
+    default = next((model for model in models if model.name == DEFAULT_MODEL), None)
     blocks = [_lines(model, default) for model in models]
     for name, model in own:
         blocks.append(

@@ -15,7 +15,7 @@ from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGT
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
 from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.request import Request
-from rtdeblur.model import BEST_MODEL, DEFAULT_MODEL, base_name
+from rtdeblur.model import BEST_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rtdeblur.blur_gate import Gate
@@ -119,7 +119,7 @@ def _summary(worst: float, gain: float, model: str) -> str:
     verdict = f"At worst, the video is {in_words(worst)}"
     if worst < _WORDS[0][0]:
         return f"{verdict}: there is little to improve."
-    more = f" --model {BEST_MODEL} removes more blur." if base_name(model) == DEFAULT_MODEL else ""
+    more = f" --model {BEST_MODEL} removes more blur." if model == DEFAULT_MODEL else ""
     if gain < 0.01:
         return f"{verdict}, and the model hardly sharpens its most blurred moments.{more}"
     much = "much" if gain > 0.05 else "a little"
@@ -185,7 +185,7 @@ def _command(**words: Any) -> None:
         preview = look(
             request.video, backend, moments=request.moments, max_pixels=request.max_pixels, tell=tell
         )
-        page = page_of(request, preview, model.manifest.name, backend.description)
+        page = page_of(request, preview, model.name, backend.description)
     path = publish(page, request.output, request.video, overwrite=request.overwrite, shown=request.open)
     if request.json:
         echo(json.dumps(_as_dict(preview, path), indent=2))

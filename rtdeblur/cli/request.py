@@ -55,7 +55,7 @@ class Request:
         model = Model.load(self.model or DEFAULT_MODEL)
         if not model.has_graph and self.backend != "auto":
             raise click.UsageError(
-                f"The model {model.manifest.name!r} has no graph for --backend {self.backend}; "
+                f"The model {model.name!r} has no graph for --backend {self.backend}; "
                 "leave out one of the two."
             )
         return model

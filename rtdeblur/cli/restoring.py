@@ -237,7 +237,7 @@ class FileRestorer:
         return Result(
             job,
             stats,
-            self._load_model().manifest.name,
+            self._load_model().name,
             self.backend.name,
             self.backend.description,
             encoder,
@@ -297,7 +297,7 @@ class FileRestorer:
         """
         assert self._model is not None
         assert self.backend is not None
-        name, backend = self._model.manifest.name, self.backend
+        name, backend = self._model.name, self.backend
         details = "; ".join(filter(None, (f"model {name}", backend.description, way)))
         if details in self._told:
             return

@@ -113,7 +113,7 @@ class TensorRTBackend(Backend):
                 )
             variant = model.variant(precision)
             if precision == "auto" and variant.manifest.precision != "fp16":
-                options.notice(f"running fp32: model {model.manifest.name!r} has no fp16 variant")
+                options.notice(f"running fp32: model {model.name!r} has no fp16 variant")
             return cls(variant, driver, flavour, slots=slots, dropout=dropout, options=options)
         except BaseException:
             driver.close()
