@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 import rtdeblur
 from rtdeblur.frames import Colour
-from rtdeblur.model import GateFit, Model, files_of
+from rtdeblur.model import GateFit, base_name, files_of
 from rtdeblur.need import features_of, need_of, quadratic, tile_edges
 from train.data.blur import MotionBlur
 from train.data.pictures import Picture, find_pairs, list_pictures, read_picture
@@ -105,8 +105,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
     if not sets:
         raise DataError("nothing to calibrate on; add --pairs or --photos")
     result = fit_gate(sets)
-    stem = Model.load(str(model)).path.stem
-    for path in files_of(model.parent, stem):
+    for path in files_of(model.parent, base_name(model.stem)):
         if path.suffix == ".json":
             manifest = json.loads(path.read_text(encoding="utf-8")) | {"gate": asdict(result.fit)}
             path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

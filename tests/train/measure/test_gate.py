@@ -53,17 +53,20 @@ def test_no_set_pays_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free.fit.threshold > limited.fit.threshold
 
 
-def test_a_calibration_is_written_to_the_manifests(make_pairs: Callable[..., Path], tmp_path: Path) -> None:
-    for name in ("bright", "bright-fp16"):
+@pytest.mark.parametrize("names", [("bright", "bright-fp16"), ("bright-fp16", "bright-int8")])
+def test_a_calibration_is_written_to_the_manifests_of_all_precisions(
+    names: tuple[str, str], make_pairs: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in names:
         (tmp_path / f"{name}.onnx").write_bytes(brighten())
         manifest = {
             "format_version": 1, "name": name, "sha256": hashlib.sha256(brighten()).hexdigest(),
-            "architecture": {}, "stride": 16, "precision": "fp16" if "16" in name else "fp32",
+            "architecture": {}, "stride": 16, "precision": name[7:] or "fp32",
             "dropout": "off", "licence": "MIT", "scores": {"kept": 1},
         }  # fmt: skip
         (tmp_path / f"{name}.json").write_text(json.dumps(manifest))
-    result = calibrate(tmp_path / "bright.onnx", [make_pairs()], [])
-    for name in ("bright", "bright-fp16"):
+    result = calibrate(tmp_path / f"{names[0]}.onnx", [make_pairs()], [])
+    for name in names:
         manifest = Model.load(str(tmp_path / f"{name}.onnx")).manifest
         assert manifest.gate == result.fit
         assert manifest.scores == {"kept": 1}
