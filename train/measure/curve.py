@@ -17,6 +17,7 @@ SETS = (*DECISIVE, *(f"ladder-{length}" for length in LADDER))
 """Sets whose gain is a column, dB; `sharp` is the PSNR of sharp pictures."""
 COLUMNS = ("core_hours", "crops", "mean", *SETS, "sharp")
 """Columns: core-hours, crops seen in training, and scores in dB."""
+_CROPS = "millions of crops"
 
 
 def append_row(path: Path, suite: Path, core_hours: float | None = None, crops: int | None = None) -> None:
@@ -78,7 +79,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
 
 
 def draw_curve(path: Path) -> Path:
-    """Draw a curve to a PNG file next to it: mean and sets over core-hours, the ladder below.
+    """Draw a curve to a PNG file next to it: mean and sets over crops of training, the ladder below.
 
     Returns:
         path of the chart.
@@ -89,13 +90,13 @@ def draw_curve(path: Path) -> Path:
     rows = read_curve(path)
 
     def line(name: str) -> list[tuple[float, float]]:
-        return [(float(row["core_hours"]), float(row[name])) for row in rows if row[name]]
+        return [(float(row["crops"]) / 1e6, float(row[name])) for row in rows if row[name]]
 
     charts = [
-        line_chart("gain, dB", "core-hours", {name: line(name) for name in ("mean", *DECISIVE)}),
+        line_chart("gain, dB", _CROPS, {name: line(name) for name in ("mean", *DECISIVE)}),
         line_chart(
             "gain on the ladder, dB, by path length",
-            "core-hours",
+            _CROPS,
             {f"{length} px": line(f"ladder-{length}") for length in LADDER},
         ),
     ]
