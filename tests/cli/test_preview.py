@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,9 +97,11 @@ def test_the_command_on_the_page_works(
     assert (tmp_path / "my holiday.deblurred.mp4").exists()
 
 
-def test_compare_shows_two_files(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_compare_shows_two_files(
+    source: Path, make_clip: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     sharp, page = tmp_path / "sharp.mkv", tmp_path / "page.html"
-    assert main([str(source), "-o", str(sharp), "-q"]) == 0
+    shutil.copy(make_clip(".mkv", frames=40), sharp)
     assert main(["compare", str(source), str(sharp), "-o", str(page)]) == 0
     html = page.read_text()
     assert html.count("<figure>") == 4
