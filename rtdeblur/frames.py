@@ -186,3 +186,8 @@ class VideoInfo:
     frame_rate: Fraction | None
     duration_seconds: float | None
     frame_count: int | None
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether it is a single picture, whose rate and length mean nothing."""
+        return self.frame_count == 1

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from rtdeblur.cli.options import QUIET, as_path
-from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
+from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
 from rtdeblur.cli.preview import moment_of, pair
 from rtdeblur.cli.progress import progress
-from rtdeblur.cli.report import clock, echo, say, size
+from rtdeblur.cli.report import echo, say, size
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
 
@@ -51,8 +51,8 @@ def _page(first: Path, second: Path, moments: list[tuple[Sample, Sample]], infos
     facts = [
         (
             name,
-            f"{path.name}: {info.width}×{info.height}, {info.pix_fmt}, "
-            f"{_length(info)}{size(path.stat().st_size)}",
+            f"{path.name}: {info.width}×{info.height}, {info.pix_fmt}{length_of(info)}, "
+            f"{size(path.stat().st_size)}",
         )
         for name, path, info in zip("AB", (first, second), infos, strict=True)
     ]
@@ -75,11 +75,6 @@ def _page(first: Path, second: Path, moments: list[tuple[Sample, Sample]], infos
         labels=(names[0], names[1]),
         pairs=tuple(pairs),
     )
-
-
-def _length(info: VideoInfo) -> str:
-    """Format the duration of a video; '' for a photo."""
-    return f"{clock(info.duration_seconds)}, " if info.duration_seconds and info.frame_count != 1 else ""
 
 
 def _write_video(

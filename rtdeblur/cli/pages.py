@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from rtdeblur.cli.options import WholeNumber
-from rtdeblur.cli.report import say
+from rtdeblur.cli.report import clock, say
 from rtdeblur.errors import UsageError
 
 if TYPE_CHECKING:
+    from rtdeblur.frames import VideoInfo
     from rtdeblur.page import Page
 
 OUTPUT = click.Option(
@@ -39,6 +40,11 @@ def check_output(path: Path | None, overwrite: bool) -> None:
         raise UsageError(f"output {str(path)!r} must be a web page, such as page.html")
     if path is not None and path.exists() and not overwrite:
         raise UsageError(f"output {str(path)!r} already exists; try another name, or overwrite it with -y")
+
+
+def length_of(info: VideoInfo) -> str:
+    """Return the duration of a video in words, with a comma before it; '' for a photo, or if unknown."""
+    return f", {clock(info.duration_seconds)}" if info.duration_seconds and not info.is_photo else ""
 
 
 def publish(page: Page, path: Path | None, source: Path, *, overwrite: bool, shown: bool | None) -> Path:

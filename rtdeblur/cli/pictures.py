@@ -158,7 +158,7 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
         max_pixels=request.max_pixels,
         strict=request.strict,
     )
-    if len(pictures) == 1 and not job.frames and reader.info.frame_count == 1:
+    if len(pictures) == 1 and not job.frames and reader.info.is_photo:
         reader.close()
         raise UsageError(
             f"{str(job.input)!r} is a single picture; write it to a picture, such as -o out{job.input.suffix}"

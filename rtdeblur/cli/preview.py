@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, as_path
-from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, publish
+from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
 from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.request import Request
 from rtdeblur.model import BEST_MODEL, DEFAULT_MODEL
@@ -71,12 +71,12 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
         mean(sample.blur for sample in side)
         for side in ([moment.before for moment in moments], [moment.after for moment in moments])
     )
-    is_video = info.frame_count != 1
-    rate = f", {float(info.frame_rate):.4g} frames per second" if info.frame_rate and is_video else ""
-    length = f", {clock(info.duration_seconds)}" if info.duration_seconds and is_video else ""
+    rate = ""
+    if info.frame_rate and not info.is_photo:
+        rate = f", {float(info.frame_rate):.4g} frames per second"
     bytes_before = request.video.stat().st_size
     facts = [
-        ("File", f"{info.width}×{info.height}{rate}{length}, {size(bytes_before)}"),
+        ("File", f"{info.width}×{info.height}{rate}{length_of(info)}, {size(bytes_before)}"),
         (
             "Blur",
             f"{mean(blurs):.2f} on average, {max(blurs):.2f} at most, from 0 (sharp) to 1; {blurred} of "
