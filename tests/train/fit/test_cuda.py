@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
+from training_tables import GAN
 
 from train.data.pairs import TrainingPairs
 from train.data.pool import ExamplePool, Place
@@ -27,13 +28,6 @@ pytestmark = pytest.mark.needs_cuda
 
 Tiny = Callable[..., Config]
 DEVICE = "cuda"
-GAN = """
-[adversarial]
-critic_steps = 2
-[adversarial.critic]
-kind = "patch"
-width = 4
-"""
 LONGER = '[optimizer]\nkind = "adamw"\nlearning_rate = 1e-3\n'
 
 

@@ -15,6 +15,7 @@ from import_path import import_path
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
+from training_tables import GAN
 
 from train.data.pairs import TrainingPairs
 from train.data.pool import ExamplePool, Place
@@ -27,13 +28,6 @@ from train.networks.generators import FastOptions
 
 Tiny = Callable[..., Config]
 
-GAN = """
-[adversarial]
-critic_steps = 2
-[adversarial.critic]
-kind = "patch"
-width = 4
-"""
 PAPER = (
     GAN
     + """

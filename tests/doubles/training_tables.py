@@ -1,0 +1,9 @@
+"""Tables of training configurations that several tests use."""
+
+GAN = """
+[adversarial]
+critic_steps = 2
+[adversarial.critic]
+kind = "patch"
+width = 4
+"""
