@@ -113,27 +113,29 @@ def test_a_timed_run_ends_in_time_and_is_then_left_alone(tiny: Callable[..., Con
     assert fit(config).read_bytes() == before
 
 
-def test_an_interrupted_timed_run_has_the_rest_of_its_minutes(tiny: Callable[..., Config]) -> None:
+def test_an_interrupted_timed_run_has_the_rest_of_its_minutes(
+    tiny: Callable[..., Config], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from train.fit.step import Step
 
-    config = replace(timed(tiny(), 0.4), save_every=1)
-    whole = Step.__call__
+    config = replace(timed(tiny(), 0.25), save_every=1)
+    whole, interrupted_at = Step.__call__, 5
 
-    def until(self: Step, step: int, *batch: object) -> dict[str, float]:
-        if step == 3:
-            time.sleep(4)
-        if step == 4:
+    def timed_step(self: Step, step: int, *batch: object) -> dict[str, float]:
+        if step == interrupted_at:
             raise KeyboardInterrupt
+        clock.now += 4 if step == 3 else 0.5
         return whole(self, step, *batch)  # type: ignore[arg-type]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Step, "__call__", until)
-        with pytest.raises(KeyboardInterrupt):
-            fit(config)
-    began = time.perf_counter()
+    monkeypatch.setattr(Step, "__call__", timed_step)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config)
+    began, interrupted_at = clock.now, -1
     last = fit(config)
-    assert time.perf_counter() - began < 24 - 4 + 1.5  # a busy machine ends late; a run of all 24 s takes 23
-    assert load_checkpoint(last, {})["seconds"] < 24
+    assert clock.now - began < 15 - 4 + 1.5  # a run of all 15 s takes 14
+    state = load_checkpoint(last, {})
+    assert state["seconds"] < 15
+    assert state["step"] > 5
 
 
 def test_the_journal_of_a_run_is_rows_and_charts(tiny: Callable[..., Config], tmp_path: Path) -> None:
