@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from numbers import Real
 from typing import Literal, cast
 
@@ -25,17 +26,20 @@ from rtdeblur.need import features_of, need_of, tile_edges
 Mask = NDArray[np.bool_]
 """(rows, columns) of tiles: True is restored."""
 Size = tuple[int, int]
+Windows = list[tuple[Size, Mask]]
+"""Corner of each window in the frame, and the tiles to take from it."""
 Gate = Literal["auto", "off"] | float
 """Auto, off, or a threshold from 0 to 1."""
 
-WINDOW = 384
-"""Side of a window, in pixels of luma: two tiles and a margin of 64 on each side.
-
-One size only, because backends compile a graph for each."""
-_CORE = 256
-_MARGIN = (WINDOW - _CORE) // 2
+SIDES = (384, 640)
+"""Sides of a window, in pixels of luma: two or four tiles and a margin on each side. The frame's own height
+and width are sides too."""
+_MARGIN = 64
+"""Surroundings that the network sees on each side of the tiles to restore, in pixels of luma."""
 _MOST_OF_FRAME = 0.85
 """Windows of more than this share of the frame's area give way to the whole frame."""
+_NEW_SHAPE = 1.15
+"""Factor on the area of windows of a shape not used before: backends compile a graph for each."""
 _FADE = 16
 """Pixels of luma over which the change fades out towards a copied tile."""
 _RELEASE = 0.7
@@ -70,6 +74,7 @@ class BlurGate(BackendWrapper):
         self._model, self._fit = model, gate
         self.threshold = gate.threshold if threshold is None else threshold
         self._previous: Mask | None = None
+        self._used: set[Size] = set()
 
     @property
     def description(self) -> str:  # type: ignore[override]
@@ -119,14 +124,15 @@ class BlurGate(BackendWrapper):
         if not any(mask.any() for mask in masks):
             return lambda: batch
         size = cast(Size, batch.planes[0].shape[2:])
-        windows = [_windows_over(mask, size) if _is_divisible(batch.planes) else None for mask in masks]
+        shape, windows = self._windows(masks, size, _is_divisible(batch.planes))
         whole = [(i, (0, 0), masks[i]) for i, at in enumerate(windows) if at is None]
         parts = [(i, *place) for i, at in enumerate(windows) for place in at or ()]
         started = []
         if whole:
             started.append((whole, self._inner.submit(_select(batch, [i for i, *_ in whole]))))
         if parts:
-            started.append((parts, self._inner.submit(_cut(batch, [(i, corner) for i, corner, _ in parts]))))
+            places = [(i, corner) for i, corner, _ in parts]
+            started.append((parts, self._inner.submit(_cut(batch, places, shape))))
 
         def landed() -> FrameBatch:
             planes = cast(Planes, tuple(plane.copy() for plane in batch.planes))
@@ -136,6 +142,34 @@ class BlurGate(BackendWrapper):
             return replace(batch, planes=planes)
 
         return landed
+
+    def _windows(
+        self, masks: Sequence[Mask], size: Size, divisible: bool
+    ) -> tuple[Size, list[Windows | None]]:
+        """Choose the shape of windows that restores the least area, one for the whole batch.
+
+        Args:
+            masks: tiles to restore, by frame.
+            size: (height, width) of the frames.
+            divisible: whether windows correspond to whole samples of chroma.
+
+        Returns:
+            (height, width) of the windows, and those of each frame; None for a frame that costs less whole.
+        """
+        if not divisible:
+            return size, [None] * len(masks)
+        frame = size[0] * size[1]
+        heights, widths = ({*(s for s in SIDES if s < side), side} for side in size)
+        found = {}
+        for shape in sorted(set(product(heights, widths)) - {size}) or [size]:
+            windows = [_windows_over(mask, size, shape) for mask in masks]
+            area = sum(frame if at is None else len(at) * shape[0] * shape[1] for at in windows)
+            found[shape] = area * (1 if shape in self._used else _NEW_SHAPE), windows
+        shape = min(found, key=lambda shape: found[shape][0])
+        windows = found[shape][1]
+        if any(windows):
+            self._used.add(shape)
+        return shape, windows
 
     def _decide(self, batch: FrameBatch) -> list[Mask]:
         """Return the tiles to restore of each frame, with hysteresis over time and space."""
@@ -191,32 +225,32 @@ def checked(gate: Gate) -> Gate:
     raise UsageError(f"gate is {gate!r}, expected auto, off, or 0 (restore everything) to 1 (nothing)")
 
 
-def _windows_over(mask: Mask, size: Size) -> list[tuple[Size, Mask]] | None:
-    """Cover the tiles to restore with windows of one size.
+def _windows_over(mask: Mask, size: Size, shape: Size) -> Windows | None:
+    """Cover the tiles to restore with windows of one shape.
 
     Args:
         mask: tiles to restore.
         size: (height, width) of the frame.
+        shape: (height, width) of a window.
 
     Returns:
         Corner of each window and the tiles to take from it; None if restoring the whole frame costs less.
     """
-    window = tuple(min(WINDOW, side) for side in size)
-    room = int(_MOST_OF_FRAME * size[0] * size[1] / (window[0] * window[1]))
-    edges = [tile_edges(side) for side in size]
+    room = int(_MOST_OF_FRAME * size[0] * size[1] / (shape[0] * shape[1]))
+    edges = [np.append(tile_edges(side), side) for side in size]
     left = mask.copy()
-    found: list[tuple[Size, Mask]] = []
+    found: Windows = []
     while left.any():
         if len(found) == room:
             return None
         row = int(left.any(axis=1).argmax())
         column = int(left[row].argmax())
         corner, spans = [], []
-        for first, lines, side, length in zip((row, column), edges, size, window, strict=True):
-            start = int(lines[first])
-            last = int(np.searchsorted(lines[1:], start + _CORE, side="right"))
-            spans.append(slice(first, max(last, first + 1)))
-            corner.append(max(0, min(start - _MARGIN, side - length)))
+        for first, lines, side, length in zip((row, column), edges, size, shape, strict=True):
+            start = max(0, min(int(lines[first]) - _MARGIN, side - length))
+            end = side if start + length == side else start + length - _MARGIN
+            spans.append(slice(first, int(np.searchsorted(lines, end, side="right")) - 1))
+            corner.append(start)
         core = np.zeros_like(mask)
         core[tuple(spans)] = left[tuple(spans)]
         left &= ~core
@@ -229,13 +263,13 @@ def _select(batch: FrameBatch, frames: list[int]) -> FrameBatch:
     return _batch_of(batch, planes, frames)
 
 
-def _cut(batch: FrameBatch, places: list[tuple[int, Size]]) -> FrameBatch:
-    """Cut one window per place (frame, corner) out of a batch."""
+def _cut(batch: FrameBatch, places: list[tuple[int, Size]], shape: Size) -> FrameBatch:
+    """Cut one window of a shape per place (frame, corner) out of a batch."""
     size = batch.planes[0].shape[2:]
     cut = []
     for plane in batch.planes:
         ratios = [side // own for side, own in zip(size, plane.shape[2:], strict=True)]
-        height, width = (min(WINDOW, side) // ratio for side, ratio in zip(size, ratios, strict=True))
+        height, width = (side // ratio for side, ratio in zip(shape, ratios, strict=True))
         corners = [(i, y // ratios[0], x // ratios[1]) for i, (y, x) in places]
         cut.append(np.stack([plane[i, :, y : y + height, x : x + width] for i, y, x in corners]))
     return _batch_of(batch, cast(Planes, tuple(cut)), [i for i, _ in places])

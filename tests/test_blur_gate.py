@@ -12,7 +12,7 @@ import pytest
 
 from rtdeblur import blur_gate
 from rtdeblur.backends.identity import IdentityBackend
-from rtdeblur.blur_gate import WINDOW, BlurGate, with_gate
+from rtdeblur.blur_gate import BlurGate, with_gate
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import Colour, FrameBatch
 from rtdeblur.model import GATE_FEATURES, GateFit, Manifest, Model
@@ -89,7 +89,7 @@ def test_tiles_that_need_nothing_are_copied_bit_for_bit(monkeypatch: pytest.Monk
     assert (chroma[72:120, 136:248] == 20).all()
     chroma[64:128, 128:256] = 0
     assert not chroma.any()
-    assert inner.shapes == [(1, 1, WINDOW, WINDOW)]  # one window, not the whole frame
+    assert inner.shapes == [(1, 1, 384, 384)]  # one window, not the whole frame
     assert (restored.pts, restored.carriers) == (batch.pts, batch.carriers)
 
 
@@ -131,8 +131,29 @@ def test_only_the_frames_of_a_batch_that_need_it_are_restored(monkeypatch: pytes
     assert (change(batch, restored, 2)[:112, :112] == 40).all()
     # The third frame follows one that was restored whole, yet needs nothing elsewhere.
     assert not change(batch, restored, 2)[128:].any()
-    assert inner.shapes == [(1, 1, *SIZE), (1, 1, WINDOW, WINDOW)]
+    assert inner.shapes == [(1, 1, *SIZE), (1, 1, 384, 384)]
     assert gate.restored_tiles == 61
+
+
+def test_windows_have_the_shape_that_restores_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right third of a frame is one window of its height, which takes half of the time of the frame."""
+    inner, batch = Lighter(), frames(2)
+    third = tiles(*((row, column) for row in range(6) for column in range(6, 10)))
+    gate = Gated(inner, [third], monkeypatch)
+    luma = change(batch, gate.infer(batch), 1)
+    assert inner.shapes == [(2, 1, 720, 640)]
+    assert (luma[:, 784:] == 40).all()
+    assert not luma[:, :768].any()
+
+
+def test_a_shape_used_before_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one must save more than it may take to compile."""
+    inner = Lighter()
+    row = tiles(*((0, column) for column in range(4)))  # one window of 384 × 640, or two of 384 × 384
+    gate = Gated(inner, [tiles((0, 0)), row, tiles(*((0, column) for column in range(10)))], monkeypatch)
+    for _ in range(3):
+        gate.infer(frames())
+    assert inner.shapes == [(1, 1, 384, 384), (1, 1, 384, 640), (1, 1, 384, 1280)]
 
 
 def test_many_scattered_tiles_cost_no_more_than_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,9 @@ from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
 _MOST_FRAMES = 16
-_MAX_COMPILED = 2
-"""Number of compiled sizes kept, so that a stream alternating between two does not recompile."""
+_MAX_COMPILED = 4
+"""Number of compiled sizes kept, so that a stream alternating between them does not recompile: the frame, and
+windows of a few shapes (`rtdeblur.blur_gate`)."""
 
 
 class OpenVINOBackend(Backend):
