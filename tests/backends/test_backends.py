@@ -148,6 +148,11 @@ def test_openvino_makes_the_requests_of_a_batch_before_it_starts_one() -> None:
     assert calls == ["make"] * 3 + ["start"] * 3
 
 
+def test_openvino_restores_the_first_frame_of_a_file_on_its_own(model: Model) -> None:
+    with open_backend("openvino", model, device="cpu", precision="fp32") as backend:
+        assert backend.starts_with_one
+
+
 def test_a_new_stream_gives_up_what_an_earlier_one_left_in_flight(backend: Backend) -> None:
     batch = make_batch(2, (48, 64), (24, 32))
     expected = backend.infer(batch)
