@@ -93,8 +93,8 @@ class Pipeline:
         source: closed by `run`.
         backend: left open for further runs.
         sink: committed by `run` on success, and closed.
-        batch_size: frames per batch, fewer at the end, or if size or colour change; None for what suits the
-            backend.
+        batch_size: frames per batch, fewer at the end, or if size or colour change, or for a first result;
+            None for what suits the backend.
         on_progress: called after each batch has been written.
         memory: the backend's memory before the first frame (`Backend.memory`); None at the start of a video.
     """
@@ -184,7 +184,8 @@ class Pipeline:
         )
 
     def _decode(self) -> None:
-        batches = in_batches(iter(self._source), self._batch_size)
+        first = 1 if self._backend.starts_with_one else None
+        batches = in_batches(iter(self._source), self._batch_size, first)
         while (batch := self._timed("decode", next, batches, None)) is not None:
             self._put(self._decoded, batch)
 
@@ -275,18 +276,21 @@ def submit(backend: Backend, batch: Batch) -> Pending | PendingDevice:
     return backend.submit_device(batch)
 
 
-def in_batches(frames: Iterator[Frame | DeviceFrame | Interlude], size: int) -> Iterator[Batch | Interlude]:
-    """Group consecutive frames of one layout into batches of up to `size`."""
+def in_batches(
+    frames: Iterator[Frame | DeviceFrame | Interlude], size: int, first: int | None = None
+) -> Iterator[Batch | Interlude]:
+    """Group consecutive frames of one layout into batches of up to `size`; the first one of up to `first`."""
     waiting: list[Frame | DeviceFrame] = []
+    most = first or size
     for frame in frames:
         if waiting and (
             isinstance(frame, Interlude)
-            or len(waiting) == size
+            or len(waiting) == most
             or frame.layout != waiting[0].layout
             or frame.time_base != waiting[0].time_base
         ):
             yield _batch_of(waiting)
-            waiting = []
+            waiting, most = [], size
         if isinstance(frame, Interlude):
             yield frame
         else:

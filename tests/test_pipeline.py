@@ -12,6 +12,7 @@ from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.errors import InterruptedRunError, OutputError
 from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.pipeline import QUEUE_BATCHES, Pipeline
+from rtdeblur.strength import StrengthBackend
 
 
 class Slow(IdentityBackend):
@@ -49,6 +50,14 @@ def test_a_change_of_size_ends_a_batch() -> None:
     sink = FakeSink()
     Pipeline(FakeSource(10, wide_from=6), IdentityBackend(), sink, batch_size=4).run()
     assert [len(b) for b in sink.batches] == [4, 2, 4]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_first_frame_does_not_wait_for_a_batch_if_the_backend_can_do_without(wrapped: bool) -> None:
+    backend, sink = IdentityBackend(), FakeSink()
+    backend.starts_with_one = True
+    Pipeline(FakeSource(10), StrengthBackend(backend) if wrapped else backend, sink, batch_size=4).run()
+    assert [len(b) for b in sink.batches] == [1, 4, 4, 1]
 
 
 def test_an_interlude_keeps_its_place_between_frames() -> None:

@@ -49,6 +49,9 @@ class Backend(Protocol):
     """Where it runs, as shown to users: CPU, or the name of a GPU or NPU."""
     batch: int = 4
     """Frames per batch that suit files, unless the user chooses."""
+    starts_with_one: bool = False
+    """Whether the first frame of a file is a batch of its own, so that its result comes early. Only for a
+    backend that compiles nothing per batch size, and whose bytes do not depend on it."""
     slots: int = 1
     """Batches that may be in flight; it may fall while a stream runs."""
     unrestored: int = 0
@@ -131,6 +134,7 @@ class BackendWrapper(Backend):
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
         self.name, self.device, self.batch = inner.name, inner.device, inner.batch
+        self.starts_with_one = inner.starts_with_one
 
     @property
     def description(self) -> str:  # type: ignore[override]

@@ -54,6 +54,7 @@ class OpenVINOBackend(Backend):
     """
 
     name = "openvino"
+    starts_with_one = True
 
     def __init__(
         self,

@@ -79,9 +79,10 @@ class InferQueue:
         self._flights.append(flight)
         fixed = colour_inputs(batch.colour)
         with self._failing():
-            for i in range(len(batch)):
+            # All before the first starts, because OpenVINO makes none while a stream is busy.
+            taken = [requests.take() for _ in range(len(batch))]
+            for i, request in enumerate(taken):
                 planes = (np.ascontiguousarray(plane[i : i + 1]) for plane in batch.planes)
-                request = requests.take()
                 flight.running.append((i, request))
                 request.start_async({**dict(zip(INPUTS, planes, strict=False)), **fixed}, share_inputs=True)
         return lambda: self._land(flight, requests)

@@ -13,6 +13,7 @@ import pytest
 from rtdeblur import system
 from rtdeblur.backends import open_backend, openvino
 from rtdeblur.backends.base import Backend, EngineOptions
+from rtdeblur.backends.openvino_queue import InferQueue, Requests
 from rtdeblur.blur_gate import with_gate
 from rtdeblur.cuda import open_driver
 from rtdeblur.errors import BackendError
@@ -127,6 +128,29 @@ def test_batches_in_flight_give_the_same_bytes_as_one_at_a_time(backend: Backend
         assert overlapped.pts == alone.pts
         for a, b in zip(alone.planes, overlapped.planes, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_openvino_makes_the_requests_of_a_batch_before_it_starts_one() -> None:
+    """While a frame is restored, it makes none, so the batch would wait for its first frame."""
+    calls: list[str] = []
+
+    class Request:
+        def start_async(self, *_: object, **__: object) -> None:
+            calls.append("start")
+
+    class Compiled:
+        def create_infer_request(self) -> Request:
+            calls.append("make")
+            return Request()
+
+    requests = Requests(Compiled(), {})  # type: ignore[arg-type]
+    InferQueue(lambda: False).start(make_batch(3, (48, 64), (24, 32)), requests)
+    assert calls == ["make"] * 3 + ["start"] * 3
+
+
+def test_openvino_restores_the_first_frame_of_a_file_on_its_own(model: Model) -> None:
+    with open_backend("openvino", model, device="cpu", precision="fp32") as backend:
+        assert backend.starts_with_one
 
 
 def test_a_new_stream_gives_up_what_an_earlier_one_left_in_flight(backend: Backend) -> None:
