@@ -78,6 +78,7 @@ class OnnxGenerator(Generator):
             convert_float_to_float16(copy.deepcopy(self.proto), keep_io_types=True, op_block_list=blocked)
         )
         model.topological_sort()  # the casts of inputs come last
+        del model.model.graph.value_info[:]  # still float32 next to operators that are not converted
         self.proto = model.model
         self.__dict__.pop("session", None)
         return self

@@ -164,10 +164,13 @@ def _quantized(proto: onnx.ModelProto, feeds: list[Feed]) -> onnx.ModelProto:
     if len(convolutions) < 3:
         raise ExportError(f"the graph has {len(convolutions)} convolutions, expected at least 3")
     first, last = convolutions[0], convolutions[-1]
+    ends = {nodes[index].input[1] for index in (first, last)}  # a generator at two scales runs them twice
     exact = [
         node.name
         for index, node in enumerate(nodes)
-        if not first < index < last or node.op_type not in ("Conv", "Relu")
+        if not first < index < last
+        or node.op_type not in ("Conv", "Relu")
+        or (node.op_type == "Conv" and node.input[1] in ends)
     ]
     quantized: onnx.ModelProto = nncf.quantize(
         proto,

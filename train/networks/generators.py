@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rtdeblur.dropout import DropoutSites
 from train.networks.layers import Activation, Norm, activation_layer, init_normal, norm_layer
@@ -208,10 +209,13 @@ class FastOptions:
     encoder_blocks: tuple[int, int, int] = (1, 1, 2)
     middle_blocks: int = 3
     decoder_blocks: tuple[int, int, int] = (2, 2, 1)
+    two_scales: bool = True
 
     def build(self) -> FastGenerator:
         """Build the generator with new weights."""
-        return FastGenerator(self.widths, self.encoder_blocks, self.middle_blocks, self.decoder_blocks)
+        return FastGenerator(
+            self.widths, self.encoder_blocks, self.middle_blocks, self.decoder_blocks, self.two_scales
+        )
 
 
 class FastGenerator(Generator):
@@ -231,8 +235,8 @@ class FastGenerator(Generator):
     middle                  192, H/16, W/16               residual blocks
     ups[0..2]               96, 48, 16 at /8, /4, /2      conv 1×1, shuffle 2
     decoders[0..2]          96, 48, 16                    + skip, residual blocks
-    head                    3, H, W                       conv 3×3, shuffle 2
-    output                  3, H, W                       + input, clamp to [-1, 1]
+    head                    4, H, W                       conv 3×3, shuffle 2
+    output                  3, H, W                       mix of scales, + input, clamp to [-1, 1]
     ======================  ============================  =====================
 
     Args:
@@ -240,6 +244,9 @@ class FastGenerator(Generator):
         encoder_blocks: residual blocks of the three encoders, from 1/2 down.
         middle_blocks: residual blocks at 1/16.
         decoder_blocks: residual blocks of the three decoders, from 1/8 up.
+        two_scales: also restore the picture at half size, for a quarter of the cost, and mix both changes.
+            Long blur is short at half size. The head has a fourth channel then: how sure it is, pixel by
+            pixel, of which a softmax over the scales makes their shares.
     """
 
     stride = 16
@@ -250,8 +257,10 @@ class FastGenerator(Generator):
         encoder_blocks: tuple[int, int, int] = (1, 1, 2),
         middle_blocks: int = 3,
         decoder_blocks: tuple[int, int, int] = (2, 2, 1),
+        two_scales: bool = True,
     ) -> None:
         super().__init__()
+        self.two_scales = two_scales
         self.unshuffle = nn.PixelUnshuffle(2)
         self.shuffle = nn.PixelShuffle(2)
         self.stem = nn.Conv2d(12, widths[0], 3, padding=1)
@@ -261,12 +270,25 @@ class FastGenerator(Generator):
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.ups = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairs)
         self.decoders = nn.ModuleList(_blocks(b, n) for (_, b), n in zip(pairs, decoder_blocks, strict=True))
-        self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], 16 if two_scales else 12, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as the identity
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def residual(self, x: Tensor) -> Tensor:
         """Return the change to the input: (N, 3, H, W), H and W multiples of 16."""
+        if not self.two_scales:
+            return self._run(x)
+        height, width = x.shape[-2:]
+        half = F.avg_pool2d(x, 2)
+        padding = (0, -(width // 2) % self.stride, 0, -(height // 2) % self.stride)
+        coarse = self._run(F.pad(half, padding, mode="replicate"))[..., : height // 2, : width // 2]
+        coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        fine = self._run(x)
+        share = torch.sigmoid(fine[:, 3:] - coarse[:, 3:])
+        return coarse[:, :3] + share * (fine[:, :3] - coarse[:, :3])
+
+    def _run(self, x: Tensor) -> Tensor:
+        """Return the head's channels at the size of `x`."""
         features = self.stem(self.unshuffle(x))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):

@@ -16,7 +16,8 @@ def grown(weights: Mapping[str, Tensor], generator: FastGenerator) -> dict[str, 
 
     Channels are added with fresh weights that read everything, but nothing that was there before reads them
     yet; a block is added with a second convolution of zeros, so that it passes its input on. After Net2Net
-    (Chen et al., ICLR 2016), which copies channels instead.
+    (Chen et al., ICLR 2016), which copies channels instead. If only the larger one has two scales, it
+    restores like the mean of the smaller one at both.
 
     Args:
         weights: those of a `FastGenerator` that is narrower, has fewer blocks, or both.

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from exports import Exported
 from onnx import TensorProto, helper, numpy_helper
 
 from rtdeblur.backends import open_backend
@@ -125,6 +126,16 @@ def test_inner_convolutions_are_quantised_and_the_result_stays_close(
     change = np.abs(exact - np.stack(scene.planes)).mean()
     # 8 bits in three layers, and rounding to whole levels, of a change of three levels.
     assert 0 < np.abs(coarse - exact).mean() < 0.1 * change
+
+
+def test_the_ends_of_both_scales_stay_float32(donor: Exported, tmp_path: Path, pictures: Path) -> None:
+    for path in (donor.full, donor.full.with_suffix(".json")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    proto = onnx.load(quantize(tmp_path / donor.full.name, [pictures], crops=2))
+    made = {output for node in proto.graph.node for output in node.output}
+    integer = [node.input[1] in made for node in proto.graph.node if node.op_type == "Conv"]
+    scale = len(integer) // 2
+    assert integer == 2 * [False, *[True] * (scale - 2), False]
 
 
 def test_a_loss_on_the_suite_is_refused_and_leaves_nothing_behind(

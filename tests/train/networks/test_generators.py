@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rtdeblur.dropout import DropoutSites
 from train.networks.generators import RESIZE_CONV, DeblurGanOptions, FastGenerator, FastOptions, Generator
@@ -121,9 +122,29 @@ def test_our_generator_has_the_shapes_of_its_table_and_starts_as_the_identity() 
     assert [seen[f"downs.{i}"] for i in range(3)] == [(48, 16, 24), (96, 8, 12), (192, 4, 6)]
     assert seen["middle"] == (192, 4, 6)
     assert [seen[f"decoders.{i}"] for i in range(3)] == [(96, 8, 12), (48, 16, 24), (16, 32, 48)]
-    assert seen["head"] == (12, 32, 48)
+    assert seen["head"] == (16, 32, 48)
     x = torch.rand(1, 3, 32, 48) * 2 - 1
     assert torch.equal(generator(x), x)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (48, 16)])
+@torch.no_grad()
+def test_two_scales_are_mixed_as_the_network_is_sure_of_them(size: tuple[int, int]) -> None:
+    """At half size, a side need not be a multiple of 16."""
+    torch.manual_seed(0)
+    options = FastOptions(widths=(4, 4, 4, 4))
+    both, single = options.build(), replace(options, two_scales=False).build()
+    for parameter in both.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    single.load_state_dict({k: v[:12] if k.startswith("head") else v for k, v in both.state_dict().items()})
+    x = torch.rand(1, 3, *size) * 2 - 1
+    padded = F.pad(F.avg_pool2d(x, 2), (0, -(size[1] // 2) % 16, 0, -(size[0] // 2) % 16), mode="replicate")
+    coarse = F.interpolate(
+        single.residual(padded)[..., : size[0] // 2, : size[1] // 2], size, mode="bilinear"
+    )
+    assert not torch.allclose(both.residual(x), (single.residual(x) + coarse) / 2, atol=1e-3)
+    both.head.weight[12:], both.head.bias[12:] = 0, 0  # as sure of one as of the other
+    assert torch.allclose(both.residual(x), (single.residual(x) + coarse) / 2, atol=1e-6)
 
 
 def test_our_generators_parameter_names_are_stable() -> None:
@@ -132,7 +153,7 @@ def test_our_generators_parameter_names_are_stable() -> None:
     for name in ("stem.weight", "encoders.2.1.conv2.bias", "downs.0.weight", "middle.2.conv1.weight",
                  "ups.0.bias", "decoders.0.1.conv1.weight", "head.bias"):  # fmt: skip
         assert name in names
-    assert parameters(FastGenerator()) == 3_104_076
+    assert parameters(FastGenerator()) == 3_104_656
 
 
 def test_masks_by_sign_tables_equal_a_mask_given_outright() -> None:

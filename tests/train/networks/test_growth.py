@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from train.errors import CheckpointError
 from train.fit.checkpoint import start_from
@@ -45,6 +46,19 @@ def test_a_larger_network_starts_as_the_smaller_one(
     x = torch.rand(2, 3, 48, 32) * 2 - 1
     assert before.residual(x).abs().mean() > 0.01
     assert torch.allclose(after.residual(x), before.residual(x), atol=1e-6)
+
+
+def test_a_network_of_one_scale_grows_a_second_one(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    before = replace(SMALL, two_scales=False).build()
+    for parameter in before.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_file(dict(before.named_parameters()), tmp_path / "one.safetensors")
+    after = SMALL.build()
+    start_from(tmp_path / "one.safetensors", after)
+    x = torch.rand(1, 3, 64, 32) * 2 - 1
+    coarse = F.interpolate(before.residual(F.avg_pool2d(x, 2)), scale_factor=2, mode="bilinear")
+    assert torch.allclose(after.residual(x), (before.residual(x) + coarse) / 2, atol=1e-6)
 
 
 def test_new_weights_learn_from_the_first_steps(small: tuple[FastGenerator, Path]) -> None:
