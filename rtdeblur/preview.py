@@ -174,9 +174,9 @@ def open_for_samples(
 
 
 def _is_picture(path: Path) -> bool:
-    """True for photos and animations, except those that FFmpeg reads as well."""
+    """True for photos and animations, except those that FFmpeg reads like a video."""
     kind = kind_of(path)
-    return kind is not None and kind.name != "GIF"
+    return kind is not None and not kind.video
 
 
 def samples(path: Path, info: VideoInfo, max_pixels: int = MAX_PIXELS) -> Iterator[Sample]:

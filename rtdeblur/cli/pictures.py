@@ -88,12 +88,13 @@ def is_photo_job(job: Job) -> bool:
 def is_sequence_job(job: Job, request: DeblurRequest) -> bool:
     """True if pictures become a video: numbered ones, or an animation.
 
-    FFmpeg reads GIF, as RGB with transparency, which players hardly support: only for lossless encoders.
+    FFmpeg reads GIF as RGB with transparency, which players hardly support: only for lossless encoders, and
+    for --frames, which counts its packets.
     """
     if job.frames:
         return True
     kind = kind_of(job.input)
-    return kind is not None and (kind.name != "GIF" or not (_is_lossless(request) or request.frames))
+    return kind is not None and (not kind.video or not (_is_lossless(request) or request.frames))
 
 
 def check_picture_output(job: Job) -> None:
