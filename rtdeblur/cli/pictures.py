@@ -135,17 +135,16 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
 
     Raises:
         UsageError: there is only one.
-        InputError: none can be read.
+        InputError: none can be read, or none is in the requested part.
     """
+    from rtdeblur.media.frame_range import no_such_frame
     from rtdeblur.media.photos.sequence import SequenceReader, gaps
 
     if request.frames and not job.frames:
         raise UsageError("--frames works only for videos and numbered pictures; try --start and --duration")
+    if request.frames and request.frames[0] >= len(job.frames):
+        raise no_such_frame(job.input, len(job.frames), request.frames[0])
     pictures = job.frames[slice(*request.frames)] if request.frames else job.frames or (job.input,)
-    if not pictures:
-        raise UsageError(
-            f"{str(job.input)!r} has only {len(job.frames)} pictures; --frames is beyond the last"
-        )
     start, duration = (None, None) if request.frames else request.part(job.input)
     if missing := gaps(pictures):
         say("warning", missing)
