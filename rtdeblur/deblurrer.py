@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.backends import open_backend
-from rtdeblur.backends.base import IN_FLIGHT, EngineOptions, landed
+from rtdeblur.backends.base import IN_FLIGHT, EngineOptions, Pending, landed
 from rtdeblur.blur_gate import Gate, with_gate
 from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
@@ -248,10 +248,14 @@ class Deblurrer:
         backend = self._opened()
         backend.begin()
         batches = cast(Iterator[FrameBatch], in_batches(map(_frame, frames), batch))
-        with _python_words():
-            for restored in landed(backend, map(backend.submit, batches), IN_FLIGHT if batch > 1 else 1):
-                for index, picture in enumerate(restored.carriers):
-                    yield cast(Pictures, _picture(restored.planes, index, picture))
+
+        @_python_words()  # not around the loop: errors of `frames` and of the caller are their own
+        def submit(given: FrameBatch) -> Pending:
+            return _python_words()(backend.submit(given))
+
+        for restored in landed(backend, map(submit, batches), IN_FLIGHT if batch > 1 else 1):
+            for index, picture in enumerate(restored.carriers):
+                yield cast(Pictures, _picture(restored.planes, index, picture))
 
     def restore_file(
         self,

@@ -20,6 +20,7 @@ class PictureKind:
         icc: whether it can store a colour profile.
         xmp: whether it can store XMP.
         dpi: whether it can store a resolution.
+        video: whether FFmpeg reads an animation like a video, with its rate and length.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PictureKind:
     icc: bool = True
     xmp: bool = True
     dpi: bool = False
+    video: bool = False
 
 
 KINDS = (
@@ -38,7 +40,7 @@ KINDS = (
     PictureKind("PNG", (".png", ".apng"), depth=16, alpha=True, animated=True, dpi=True),
     PictureKind("TIFF", (".tif", ".tiff"), depth=16, alpha=True, dpi=True),
     PictureKind("WEBP", (".webp",), alpha=True, animated=True),
-    PictureKind("GIF", (".gif",), alpha=True, animated=True, exif=False, icc=False, xmp=False),
+    PictureKind("GIF", (".gif",), alpha=True, animated=True, exif=False, icc=False, xmp=False, video=True),
     PictureKind("BMP", (".bmp", ".dib"), exif=False, icc=False, xmp=False, dpi=True),
     PictureKind("AVIF", (".avif",), alpha=True, animated=True),
     PictureKind("HEIF", (".heic", ".heif", ".hif"), depth=10, alpha=True),

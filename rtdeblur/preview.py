@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend
 from rtdeblur.blur import blur_of
-from rtdeblur.errors import InputError, UsageError
+from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import MAX_PIXELS, is_seekable
 from rtdeblur.ffmpeg.formats import output_ending
 from rtdeblur.ffmpeg.sizes import packet_sizes
@@ -174,9 +174,9 @@ def open_for_samples(
 
 
 def _is_picture(path: Path) -> bool:
-    """True for photos and animations, except those that FFmpeg reads as well."""
+    """True for photos and animations, except those that FFmpeg reads like a video."""
     kind = kind_of(path)
-    return kind is not None and kind.name != "GIF"
+    return kind is not None and not kind.video
 
 
 def samples(path: Path, info: VideoInfo, max_pixels: int = MAX_PIXELS) -> Iterator[Sample]:
@@ -201,7 +201,7 @@ def sample_at(path: Path, seconds: float, max_pixels: int = MAX_PIXELS) -> Sampl
     try:
         with open_for_samples(path, start=seconds, max_pixels=max_pixels) as reader:
             frame = next((item for item in reader if isinstance(item, Frame)), None)
-    except (InputError, UsageError):  # no frame that late: lengths are not exact
+    except InputError:  # no frame that late: lengths are not exact
         return None
     return None if frame is None else Sample(seconds, frame, blur_of(frame.planes[0]))
 

@@ -187,6 +187,20 @@ def test_a_frame_too_small_for_the_model_is_reported_in_python_terms(deblurrer: 
         deblurrer.restore(np.zeros((4, 4, 3), np.uint8))
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_error_of_the_frames_comes_out_unchanged(deblurrer: Deblurrer, batch: int) -> None:
+    error = RtdeblurError("the camera is gone; try --device gpu or --start 3")
+
+    def camera() -> Iterator[NDArray[np.uint8]]:
+        yield scene()
+        raise error
+
+    with pytest.raises(RtdeblurError) as caught:
+        list(deblurrer.stream(camera(), batch=batch))
+    assert caught.value is error
+    assert str(error) == "the camera is gone; try --device gpu or --start 3"
+
+
 def test_the_model_identity_changes_nothing() -> None:
     np.testing.assert_array_equal(rtdeblur.restore(scene(), model="identity"), scene())
 

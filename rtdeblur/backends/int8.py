@@ -1,8 +1,9 @@
 """Whether a model's int8 graph is faster on this processor: measured once, and kept in the user's cache.
 
 The two graphs restore small pictures alternately, on one thread, and the medians of the processor time are
-compared: unlike wall time, it hardly depends on what else the machine is doing. A ratio per thread holds for
-all of them, since the streams of throughput mode run independently.
+compared: unlike wall time, it hardly depends on what else the machine is doing. Only the measuring thread's
+time counts, since a live session restores meanwhile. A ratio per thread holds for all of them, since the
+streams of throughput mode run independently.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FILE = "int8.json"
 _SIDE = 192
 _ROUNDS = 9
 # Windows counts processor time in ticks of 16 ms.
-_clock = time.perf_counter if sys.platform == "win32" else time.process_time
+_clock = time.perf_counter if sys.platform == "win32" else time.thread_time
 
 
 @dataclass(frozen=True)

@@ -88,12 +88,13 @@ def is_photo_job(job: Job) -> bool:
 def is_sequence_job(job: Job, request: DeblurRequest) -> bool:
     """True if pictures become a video: numbered ones, or an animation.
 
-    FFmpeg reads GIF, as RGB with transparency, which players hardly support: only for lossless encoders.
+    FFmpeg reads GIF as RGB with transparency, which players hardly support: only for lossless encoders, and
+    for --frames, which counts its packets.
     """
     if job.frames:
         return True
     kind = kind_of(job.input)
-    return kind is not None and (kind.name != "GIF" or not (_is_lossless(request) or request.frames))
+    return kind is not None and (not kind.video or not (_is_lossless(request) or request.frames))
 
 
 def check_picture_output(job: Job) -> None:
@@ -134,17 +135,16 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
 
     Raises:
         UsageError: there is only one.
-        InputError: none can be read.
+        InputError: none can be read, or none is in the requested part.
     """
+    from rtdeblur.media.frame_range import no_such_frame
     from rtdeblur.media.photos.sequence import SequenceReader, gaps
 
     if request.frames and not job.frames:
         raise UsageError("--frames works only for videos and numbered pictures; try --start and --duration")
+    if request.frames and request.frames[0] >= len(job.frames):
+        raise no_such_frame(job.input, len(job.frames), request.frames[0])
     pictures = job.frames[slice(*request.frames)] if request.frames else job.frames or (job.input,)
-    if not pictures:
-        raise UsageError(
-            f"{str(job.input)!r} has only {len(job.frames)} pictures; --frames is beyond the last"
-        )
     start, duration = (None, None) if request.frames else request.part(job.input)
     if missing := gaps(pictures):
         say("warning", missing)

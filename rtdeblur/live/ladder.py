@@ -153,6 +153,8 @@ class Governor:
         Returns:
             Index of the rung for the next picture.
         """
+        if not self._times:  # not before: the model may have been opened first
+            self._moved_at = self._clock()
         self._times.append(seconds)
         hopeless = len(self._times) >= 2 and min(self._times) > 2 * budget
         if len(self._times) < self.SAMPLES and not hopeless:
@@ -173,7 +175,6 @@ class Governor:
     def _move(self, index: int) -> None:
         self._index = index
         self._times.clear()
-        self._moved_at = self._clock()
         self._climbed = False
 
     def _fitting(self, first: int, budget: float) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from rtdeblur.backends.base import Backend
 from rtdeblur.frames import Frame, FrameBatch
@@ -19,10 +23,12 @@ AUTO = "auto"
 class LiveRestorer:
     """Runs models for one thread; others may read its attributes and call `next_choice` and `stop`.
 
+    While another model opens in the background, the one before keeps restoring.
+
     Args:
         choices: AUTO and names of models, in the order of `next_choice`; the first one is used at the start.
         candidates: models that AUTO may choose.
-        open_backend: starts the backend of a model, given its name; called in the restoring thread.
+        open_backend: starts the backend of a model, given its name; called in any thread, one at a time.
         clock: source of the time.
         strength: scale of the change, 0 to 2; see `set_strength`.
 
@@ -33,7 +39,7 @@ class LiveRestorer:
         choices: AUTO and names of models, in the order of `next_choice`.
         strength: scale of the change that a model makes; 0 leaves pictures unchanged, bit for bit.
         description: one line about its backend.
-        stopped: True once `stop` was called; polled by backends during long builds.
+        stopped: True once `stop` or `close` was called; polled by backends during long builds.
         unrestored: frames so far that stayed unchanged because a model's output was broken.
     """
 
@@ -51,9 +57,11 @@ class LiveRestorer:
         self._choice = 0
         self._governor = Governor(clock)
         self._backends: dict[str, Backend] = {}
+        self._opening: dict[str, Future[Backend]] = {}
+        self._one_opens = threading.Lock()
         self._ladder: tuple[Rung, ...] = ()
         self._index = 0
-        self._met: tuple[object, ...] = ()
+        self._met: tuple[Rung, object] | None = None
         self._scaler = Scaler()
         self.model, self.description = self.choices[0], ""
         self.working_size = (0, 0)
@@ -112,13 +120,17 @@ class LiveRestorer:
             A frame of the same layout.
         """
         choice, strength = self.choice, self.strength
-        rung = self._rung(frame, choice, budget)
+        wanted = rung = self._rung(frame, choice, budget)
+        last, self._met = self._met, None  # if this frame fails, the next one waits for its model
+        if last and last[1] == frame.layout and not self._is_open(wanted, frame):
+            rung = last[0]
         backend = self._backend(rung.model)
         began = self._clock()
         restored = self._run(backend, frame, rung.size)
         seconds = self._clock() - began
         met = (rung, frame.layout)
-        if met == self._met and choice == AUTO:  # the first frame of a size pays for compiling
+        # The first frame of a size pays for compiling; opening a model slows all frames meanwhile.
+        if met == last and rung == wanted and choice == AUTO:
             self._index = self._governor.observe(seconds, budget)
         self._met, self.model, self.working_size = met, rung.model, rung.size
         self.resolution = rung.size[0] / frame.planes[0].shape[0]
@@ -131,9 +143,14 @@ class LiveRestorer:
         self.stopped = True
 
     def close(self) -> None:
-        """Release the backends."""
+        """Release the backends; abandons those that are opening."""
+        self.stopped = True
+        for opening in self._opening.values():
+            if opening.exception() is None:
+                opening.result().close()
         for backend in self._backends.values():
             backend.close()
+        self._opening.clear()
         self._backends.clear()
 
     def _rung(self, frame: Frame, choice: str, budget: float) -> Rung:
@@ -161,6 +178,41 @@ class LiveRestorer:
         return replace(frame, planes=(y, u, v))
 
     def _backend(self, name: str) -> Backend:
+        """Return the backend of a model; wait until it is open."""
         if name not in self._backends:
-            self._backends[name] = self._open_backend(name)
+            opening = self._opening.pop(name, None)
+            self._backends[name] = opening.result() if opening else self._open(name)
         return self._backends[name]
+
+    def _is_open(self, rung: Rung, frame: Frame) -> bool:
+        """Whether a rung's model has been opened, or has failed to; if not, start opening it."""
+        if rung.model in self._backends:
+            return True
+        if rung.model not in self._opening:
+            self._opening[rung.model] = _in_background(partial(self._open_for, rung, frame))
+        return self._opening[rung.model].done()
+
+    def _open_for(self, rung: Rung, frame: Frame) -> Backend:
+        """Open a rung's model and compile it for a frame."""
+        backend = self._open(rung.model)
+        with suppress(Exception):  # `restore` meets it again
+            backend.infer(FrameBatch.stack([Scaler().down(frame, rung.size)]))
+        return backend
+
+    def _open(self, name: str) -> Backend:
+        with self._one_opens:
+            return self._open_backend(name)
+
+
+def _in_background(call: Callable[[], Backend]) -> Future[Backend]:
+    """Start a call in a thread that does not keep the process alive."""
+    future: Future[Backend] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # raised again by `result`
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="rtdeblur-open", daemon=True).start()
+    return future

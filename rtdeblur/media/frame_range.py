@@ -65,7 +65,7 @@ def part_of_frames(
                 times.append(packet.dts if packet.pts is None or single else packet.pts)
         rate = video.average_rate or video.guessed_rate
     if first >= len(times):
-        raise InputError(f"input {str(path)!r} has {len(times)} frames; there is no frame {first}")
+        raise no_such_frame(path, len(times), first)
     known = sorted(time for time in times if time is not None)
     if len(known) < len(times):  # a raw stream: readers assume a constant rate
         step = 1 / Fraction(rate or 25)
@@ -78,3 +78,8 @@ def part_of_frames(
     # Between two frames, so that rounding cannot include another one.
     end = (seconds[stop - 1] + seconds[stop]) / 2
     return (float(begin) if first else None), float(end - begin)
+
+
+def no_such_frame(path: Path, count: int, first: int) -> InputError:
+    """Return the error for a range of frames that starts after the last of `count` frames."""
+    return InputError(f"input {str(path)!r} has {count} frames; there is no frame {first}")

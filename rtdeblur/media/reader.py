@@ -203,14 +203,10 @@ class FileReader:
         frame, more = _first(self._items)
         if decoded is None or frame is None:
             length = self._container.duration  # in microseconds
-            lasts = f"; it lasts {length / 1e6:.1f} s" if length else ""
-            problem = self.damage.message or f"no frame in the requested part{lasts}"
-            hint = (
-                ""
-                if is_seekable(self._path)
-                else "; mp4 from a pipe needs its index at the front (faststart)"
-            )
-            raise InputError(f"cannot decode the video of {str(self._path)!r}: {problem}{hint}")
+            problem = self.damage.message or no_frame(length and length / 1e6)
+            of_pipes = "mp4 from a pipe needs its index at the front (faststart)"
+            hint = "" if is_seekable(self._path) else of_pipes
+            raise InputError(f"cannot decode the video of {str(self._path)!r}: {problem}", hint)
         carried = Carried(frame.carrier.frame, (*early, *more, *frame.carrier.packets))
         return _Opened(decoded, replace(frame, carrier=carried))
 
@@ -323,6 +319,12 @@ class FileReader:
         if there := device_planes(picture):
             return DeviceFrame(there, *times, colour, carried)
         return Frame(planes_of(picture), *times, colour, carried)
+
+
+def no_frame(seconds: float | None) -> str:
+    """Return the problem of a part without frames; `seconds` is the length of the whole, if known."""
+    lasts = f"; it lasts {seconds:.1f} s" if seconds else ""
+    return f"no frame in the requested part{lasts}"
 
 
 def _first(items: Iterator[Any]) -> tuple[Any, list[AnyPacket]]:

@@ -194,6 +194,8 @@ def test_bad_requests_are_one_clear_line(tmp_path: Path, fails: Fails) -> None:
         ((source, "-o", f"{out}.jpg", "--crf", "20"), "--crf applies only to videos"),
         ((source, "-o", f"{out}.jpg", "--start", "1"), "--start applies only to videos"),
         ((folder, "-o", f"{out}.png"), "3 pictures cannot become one; write them to a folder"),
+        ((folder, "-o", f"{out}.mp4", "--frames", "3:"), "has 3 frames; there is no frame 3"),
+        ((folder, "-o", f"{out}.mp4", "--start", "9"), "no frame in the requested part; it lasts 0.1 s"),
         ((folder / "none%d.png", "-o", f"{out}.mp4"), "no picture matches"),
         ((folder / "*.jpg", "-o", f"{out}.mp4"), "no picture matches"),
         ((make_cmyk(tmp_path / "print.jpg"), "-o", f"{out}.jpg"), "is CMYK (for printing)"),

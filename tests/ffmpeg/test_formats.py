@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.container import VARIANTS, name_of, open_output
 from rtdeblur.ffmpeg.formats import ending_of, format_of
+from rtdeblur.media.encoder_traits import x264_params
 
 EXACT = {"fflags": "+bitexact"}
 
@@ -30,11 +31,12 @@ def endings() -> list[str]:
 
 
 def fill(container: OutputContainer) -> None:
-    """Write three pictures in the container's own codec, or one that is quicker to open."""
-    quick = {"libx264": "mpeg4", "libsvtav1": "libvpx-vp9", "av1": "libvpx-vp9"}
-    codec = quick.get(container.default_video_codec, container.default_video_codec)
-    stream = container.add_stream(codec, 25, width=352, height=288)
+    """Write three pictures in the container's own codec, or for AV1 in VP9, which is quicker to open."""
+    codec = container.default_video_codec
+    stream = container.add_stream("libvpx-vp9" if codec == "av1" else codec, 25, width=352, height=288)
     assert isinstance(stream, VideoStream)
+    if codec == "h264":
+        stream.options = {"x264-params": x264_params()}  # else equal pictures may give different bytes
     formats = [known.name for known in stream.codec_context.codec.video_formats or ()]
     stream.pix_fmt = "yuv420p" if "yuv420p" in formats or not formats else formats[0]
     stream.codec_context.thread_count = 1

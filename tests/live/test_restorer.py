@@ -1,13 +1,18 @@
+import threading
+import time
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from rtdeblur.errors import ModelError
+from rtdeblur.errors import InterruptedRunError, ModelError
 from rtdeblur.frames import Colour, Frame
 from rtdeblur.live.image import Scaler
-from rtdeblur.live.ladder import Candidate
+from rtdeblur.live.ladder import Candidate, Governor
 from rtdeblur.live.restorer import AUTO, LiveRestorer
 
 BUDGET = 1 / 30
+FAST, BIG = Candidate("fast", 8.0, 24.0), Candidate("big", 60.0, 26.0)
 
 
 @pytest.fixture
@@ -56,12 +61,9 @@ def test_the_choices_cycle_and_each_backend_is_opened_once(fake, clock) -> None:
 
     restorer = LiveRestorer(["fast", AUTO, "identity"], [Candidate("fast", 8.0, 24.0)], open_backend, clock)
     restorer.start()
-    labels = []
-    for i in range(6):
-        restorer.restore(fake.picture(i), BUDGET)
-        labels.append(restorer.label)
+    for label in ["fast", "fast (auto)", "identity"] * 2:
+        restore_until(restorer, fake.picture(), clock, lambda label=label: restorer.label == label)
         restorer.next_choice()
-    assert labels == ["fast", "fast (auto)", "identity"] * 2
     assert [name for name, _ in opened] == ["fast", "identity"]
     restorer.close()
     assert all(backend.closed for _, backend in opened)
@@ -73,6 +75,117 @@ def test_a_missing_model_fails_at_the_start(clock) -> None:
 
     with pytest.raises(ModelError, match="no model is called 'slow'"):
         LiveRestorer(["slow"], [], refuse, clock).start()
+
+
+class Opening:
+    """Opens backends: that of `big` waits for `gate`, and is `big` or raises `error`."""
+
+    def __init__(self, fake, clock) -> None:
+        self.fast, self.big = fake.backend(), fake.backend()
+        self.fast.sleep = self.big.sleep = clock.advance
+        self.gate, self.error = threading.Event(), None
+        self.names: list[str] = []
+
+    def __call__(self, name: str):
+        self.names.append(name)
+        if name == "fast":
+            return self.fast
+        assert self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        return self.big
+
+
+def restore_until(restorer: LiveRestorer, picture: Frame, clock, done: Callable[[], bool]) -> None:
+    """Restore pictures, in real time too, until something happens."""
+    deadline = time.monotonic() + 10
+    restorer.restore(picture, BUDGET)
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+        clock.advance(BUDGET)
+        restorer.restore(picture, BUDGET)
+
+
+def test_auto_restores_with_the_model_before_while_the_next_one_opens(clock, fake) -> None:
+    opening = Opening(fake, clock)
+    restorer = LiveRestorer([AUTO], [FAST, BIG], opening, clock)
+    picture = fake.picture()
+    restorer.start()
+    restore_until(restorer, picture, clock, lambda: "big" in opening.names)
+    opening.fast.seconds = lambda shape: 3 * BUDGET  # opening takes the processor from the restoration
+    for _ in range(1000):
+        clock.advance(BUDGET)
+        assert (restorer.restore(picture, BUDGET).planes[0] == 101).all()
+        assert restorer.label == "fast (auto)"
+    opening.gate.set()
+    restore_until(restorer, picture, clock, lambda: restorer.label == "big (auto)")
+    assert len(opening.big.sizes) == 2  # compiled in the background, then used
+    used = len(opening.fast.sizes)
+    for _ in range(100):
+        clock.advance(BUDGET)
+        restorer.restore(picture, BUDGET)
+    assert restorer.label == "big (auto)"
+    assert (opening.names, len(opening.fast.sizes)) == (["fast", "big"], used)
+    restorer.close()
+    assert opening.fast.closed
+    assert opening.big.closed
+
+
+def test_a_model_that_slows_down_is_left_a_while_after_it_was_opened(clock, fake) -> None:
+    """A step up fails by the time since the model was open, however long that took."""
+    opening = Opening(fake, clock)
+    opening.big.seconds = lambda shape: 2 * BUDGET
+    restorer, picture = LiveRestorer([AUTO], [FAST, BIG], opening, clock), fake.picture()
+    restore_until(restorer, picture, clock, lambda: "big" in opening.names)
+    clock.advance(600)
+    opening.gate.set()
+    restore_until(restorer, picture, clock, lambda: restorer.label == "big (auto)")
+    restore_until(restorer, picture, clock, lambda: restorer.label == "fast (auto)")
+    began = clock()
+    restore_until(restorer, picture, clock, lambda: restorer.label == "big (auto)")
+    assert clock() - began > 1.9 * Governor.HOLD_SECONDS  # doubled, since the step up failed
+
+
+def test_a_model_that_cannot_be_opened_in_the_background_is_an_error_of_each_frame(clock, fake) -> None:
+    opening = Opening(fake, clock)
+    opening.error = ModelError("the model 'big' is damaged")
+    restorer, picture = LiveRestorer(["fast", "big"], [FAST, BIG], opening, clock), fake.picture()
+    restorer.start()
+    restorer.restore(picture, BUDGET)
+    restorer.next_choice()
+    restorer.restore(picture, BUDGET)
+    assert (restorer.choice, restorer.model) == ("big", "fast")
+    opening.gate.set()
+    with pytest.raises(ModelError, match="damaged"):
+        restore_until(restorer, picture, clock, lambda: False)
+    for _ in range(3):
+        with pytest.raises(ModelError, match="damaged"):
+            restorer.restore(picture, BUDGET)
+    opening.error = None
+    restorer.restore(picture, BUDGET)
+    assert restorer.model == "big"
+
+
+@pytest.mark.parametrize("heeds", [True, False], ids=["heeds the stop", "opens in the end"])
+def test_closing_abandons_a_model_that_is_opening(clock, fake, heeds: bool) -> None:
+    opening = Opening(fake, clock)
+
+    def open_backend(name: str):
+        while name == "big" and not restorer.stopped:
+            time.sleep(0.001)
+        if name == "big" and heeds:
+            raise InterruptedRunError
+        opening.gate.set()
+        return opening(name)
+
+    restorer = LiveRestorer(["fast", "big"], [FAST, BIG], open_backend, clock)
+    restorer.restore(fake.picture(), BUDGET)
+    restorer.next_choice()
+    restorer.restore(fake.picture(), BUDGET)
+    restorer.close()
+    assert opening.fast.closed
+    assert opening.big.closed is not heeds
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
-from rtdeblur.errors import InputError, RtdeblurError, UsageError
+from rtdeblur.errors import InputError, RtdeblurError
 from rtdeblur.ffmpeg.container import MAX_PIXELS, open_output
 from rtdeblur.ffmpeg.damage import FRAMES, Damage
 from rtdeblur.ffmpeg.packets import AnyPacket
@@ -27,7 +27,7 @@ from rtdeblur.ffmpeg.pixels import colour_of, planes_of
 from rtdeblur.frames import Colour, Frame, VideoInfo
 from rtdeblur.media.photos.reader import PictureReader
 from rtdeblur.media.photos.still import MILLISECOND, Still
-from rtdeblur.media.reader import Carried
+from rtdeblur.media.reader import Carried, no_frame
 from rtdeblur.media.source import PictureInfo, SourceInfo
 from rtdeblur.pictures import kind_of
 
@@ -111,8 +111,7 @@ class SequenceReader:
         damage: what could not be read so far.
 
     Raises:
-        InputError: none of the pictures can be read.
-        UsageError: there is no picture after `start`.
+        InputError: none of the pictures can be read, or none is in the requested part.
     """
 
     def __init__(
@@ -130,12 +129,13 @@ class SequenceReader:
         self._pictures, self._rate, self._max_pixels = list(pictures), rate or RATE, max_pixels
         self._from, self._until = start or 0.0, None if duration is None else (start or 0.0) + duration
         self.damage = Damage(source=str(path), max_pixels=max_pixels, strict=strict)
+        self._length = len(self._pictures) / self._rate
         self._times = self._read()
         first = next(self._times, None)
         if first is None:
             if self.damage.message:
                 raise InputError(self.damage.message)
-            raise UsageError(f"{str(path)!r} has no picture from {self._from} s on; try an earlier --start")
+            raise InputError(f"cannot decode the video of {str(path)!r}: {no_frame(float(self._length))}")
         self._first, self._zero, self._unit = first[0], first[1], first[2]
         self._closed, self._begun = False, False
         self._lossless = lossless
@@ -200,6 +200,7 @@ class SequenceReader:
             if self._wants(milliseconds * MILLISECOND):
                 yield still, milliseconds, MILLISECOND
             milliseconds += still.milliseconds
+        self._length = milliseconds * MILLISECOND
 
     def _wants(self, seconds: Fraction) -> bool:
         return self._from <= seconds and (self._until is None or seconds < self._until)

@@ -12,10 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from rtdeblur.errors import UsageError
+from rtdeblur.errors import NoVideoError, UsageError
 from rtdeblur.frames import FrameBatch
 from rtdeblur.media.photos.reader import PictureReader
 from rtdeblur.media.photos.writer import PictureWriter
+from rtdeblur.media.reader import FileReader
+from rtdeblur.pictures import kind_of
 
 MILLISECONDS = [100, 40, 250, 70, 100]
 ENDINGS = [".gif", ".webp", ".png", ".avif"]
@@ -93,6 +95,18 @@ def test_frames_carry_their_times(tmp_path: Path) -> None:
             [0, 0.1, 0.14, 0.39, 0.46]
         )
         assert reader.info.frame_count == 5
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_formats_that_ffmpeg_reads_like_a_video_are_known(tmp_path: Path, ending: str) -> None:
+    source, kind = animation(tmp_path / f"in{ending}"), kind_of(Path(f"in{ending}"))
+    try:
+        with FileReader(source) as reader:
+            is_video = len(list(reader)) == reader.info.frame_count == len(MILLISECONDS)
+    except NoVideoError:
+        is_video = False
+    assert kind is not None
+    assert kind.video == is_video
 
 
 def test_a_gif_that_plays_once_still_does(tmp_path: Path) -> None:

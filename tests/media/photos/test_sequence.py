@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from rtdeblur.errors import InputError, UsageError
+from rtdeblur.errors import InputError
 from rtdeblur.frames import FrameBatch
 from rtdeblur.media.photos.sequence import SequenceReader, gaps, in_order, is_pattern, matching
+from rtdeblur.media.reader import FileReader
 from rtdeblur.media.writer import FileWriter
 
 
@@ -128,8 +130,20 @@ def test_a_part_can_be_read(tmp_path: Path) -> None:
     paths = numbered(tmp_path, 10)
     reader = SequenceReader(tmp_path, paths, rate=Fraction(10), start=0.3, duration=0.4)
     assert [int(frame.planes[2][0, 0]) for frame in reader] == [40 + 20 * index for index in (3, 4, 5, 6)]
-    with pytest.raises(UsageError, match="--start"):
-        SequenceReader(tmp_path, paths, start=9)
+
+
+@pytest.mark.parametrize("source", ["numbered", "animation", "video"])
+def test_a_part_past_the_end_is_one_error_for_pictures_and_videos(tmp_path: Path, source: str) -> None:
+    paths, path = numbered(tmp_path, 10), tmp_path / f"in.{'mkv' if source == 'video' else 'webp'}"
+    encode(SequenceReader(tmp_path, paths, rate=Fraction(10)), tmp_path / "in.mkv")
+    first, *rest = map(Image.open, paths)
+    first.save(tmp_path / "in.webp", save_all=True, append_images=rest, duration=100)
+    reader = FileReader if source == "video" else partial(SequenceReader, rate=Fraction(10))
+    given = {"numbered": (path, paths), "animation": (path, [path]), "video": (path,)}[source]
+    with pytest.raises(InputError) as caught:
+        reader(*given, start=9)
+    problem = "no frame in the requested part; it lasts 1.0 s"
+    assert str(caught.value) == f"cannot decode the video of {str(path)!r}: {problem}"
 
 
 @pytest.mark.parametrize("ending", [".gif", ".webp", ".png"])
