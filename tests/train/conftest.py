@@ -65,7 +65,7 @@ def plain_data() -> Callable[[Path], DataOptions]:
     """Only real pairs, as they are."""
 
     def make(folder: Path) -> DataOptions:
-        return DataOptions(pairs=(str(folder),), real=1.0, recolour=False, min_scale=1.0)
+        return DataOptions(pairs=(str(folder),), real=1.0, recolour=False, real_scale=(1.0, 1.0))
 
     return make
 

@@ -38,7 +38,9 @@ class DataOptions:
         averaged: share made by averaging 7 to 13 frames of a clip; the rest is blurred on the fly.
         blur: kind of blur.
         text: share of sharp crops that are rendered text.
-        min_scale: crops are shrunk by a random factor down to this; 1 disables it.
+        min_scale: crops of pictures that are blurred here are shrunk by a random factor down to this.
+        real_scale: crops of real pairs are scaled by a random factor between these; enlarged blur is longer.
+        full_size: share of the crops of real pairs that keep their size, as the pictures to restore do.
         recolour: whether to shuffle channels and change brightness.
         noise: largest standard deviation of the noise on the blurred picture at mid-grey, code values of 255.
         sensor: whether every blurred picture gets a sensor's noise; else half of them get Gaussian noise.
@@ -57,6 +59,8 @@ class DataOptions:
     blur: Blur = field(default_factory=MotionBlur)
     text: float = 0.08
     min_scale: float = 0.45
+    real_scale: tuple[float, float] = (0.55, 1.3)
+    full_size: float = 0.4
     recolour: bool = True
     noise: float = 3.0
     sensor: bool = True
@@ -75,6 +79,10 @@ class DataOptions:
             )
         if not 0 <= self.real + self.averaged <= 1:
             raise ConfigError(f"real + averaged is {self.real + self.averaged}, expected 0 to 1")
+        if not 0 < self.real_scale[0] <= self.real_scale[1]:
+            raise ConfigError(
+                f"real_scale is {list(self.real_scale)}, expected two positive factors, the smaller one first"
+            )
         if not 0 <= self.jpeg + self.video <= 1:
             raise ConfigError(f"jpeg + video is {self.jpeg + self.video}, expected 0 to 1")
 
@@ -136,7 +144,8 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def _real(self, rng: np.random.Generator) -> Example:
         blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
-        crops = self._crop(rng, self.size, self.pictures[blurred], self.pictures[sharp])
+        scale = 1.0 if rng.random() < self.options.full_size else _log_uniform(rng, *self.options.real_scale)
+        crops = self._crop(rng, self.size, scale, self.pictures[blurred], self.pictures[sharp])
         values = _CODES
         if self.options.recolour:
             # GoPro's blur is a mean of code values, which commutes with an affine map of the channels.
@@ -150,7 +159,8 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         clip = self.clips[rng.integers(len(self.clips))]
         count = int(rng.choice(np.arange(_FEWEST_FRAMES, _MOST_FRAMES + 1, 2)))
         first = int(rng.integers(len(clip) - count + 1))
-        crops = self._crop(rng, self.size, *(self.pictures[path] for path in clip[first : first + count]))
+        frames = [self.pictures[path] for path in clip[first : first + count]]
+        crops = self._crop(rng, self.size, self._reduction(rng), *frames)
         light = np.stack([_mapped(crop, to_linear(_CODES)) for crop in crops]).mean(axis=0)
         return self._degrade(rng, from_linear(light)), _mapped(crops[count // 2], _CODES)
 
@@ -172,7 +182,7 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < self.options.text:
             return render_text(rng, size)
         large = self._large_pictures(size)
-        (crop,) = self._crop(rng, size, self.pictures[large[rng.integers(len(large))]])
+        (crop,) = self._crop(rng, size, self._reduction(rng), self.pictures[large[rng.integers(len(large))]])
         if not self.options.recolour:
             return _mapped(crop, _CODES)
         gamma, gain = np.exp(rng.normal(0, 0.2)), rng.uniform(0.7, 1.1)
@@ -184,18 +194,25 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
             self._large[side] = [path for path in self.sharp if self._sides[path] >= side]
         return self._large[side]
 
-    def _crop(self, rng: np.random.Generator, size: int, *pictures: Picture) -> list[Picture]:
-        """Crop the same square from each picture, possibly shrunk (smaller is sharper)."""
+    def _reduction(self, rng: np.random.Generator) -> float:
+        return min(1.0, rng.uniform(self.options.min_scale, 1.1))
+
+    def _crop(self, rng: np.random.Generator, size: int, scale: float, *pictures: Picture) -> list[Picture]:
+        """Crop the same square from each picture, scaled by a factor or by the least that fits."""
         height, width = pictures[0].shape[:2]
-        scale = min(1.0, max(rng.uniform(self.options.min_scale, 1.1), size / min(height, width)))
+        scale = max(scale, size / min(height, width))
         # Flat areas such as sky and walls teach little: of three windows, take the one with the most edges.
         side = min(round(size / scale), height, width)
         windows = [_window(rng, (height, width), side) for _ in range(3)]
         window = max(windows, key=lambda window: _edges(pictures[-1][window]))
+        how = cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC
         return [
-            np.asarray(cv2.resize(p[window], (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-            for p in pictures
+            np.asarray(cv2.resize(p[window], (size, size), interpolation=how), np.uint8) for p in pictures
         ]
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 _FEWEST_FRAMES, _MOST_FRAMES = 7, 13  # Nah et al., CVPR 2017, section 2

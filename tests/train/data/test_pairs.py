@@ -36,7 +36,7 @@ def test_pairs_are_found_in_both_layouts(gopro: Path, make_pairs: MakePairs) -> 
 
 
 def test_a_real_example_is_the_same_window_of_both(make_pairs: MakePairs) -> None:
-    data = DataOptions(pairs=(str(make_pairs()),), real=1.0, recolour=False, min_scale=1.0)
+    data = DataOptions(pairs=(str(make_pairs()),), real=1.0, recolour=False, real_scale=(1.0, 1.0))
     pairs = TrainingPairs(data, 32, seed=1)
     for index in range(8):
         blurred, sharp = pairs[index]
@@ -48,6 +48,34 @@ def test_a_real_example_is_the_same_window_of_both(make_pairs: MakePairs) -> Non
         errors = [np.abs(cv2.blur(picture, k) - blurred.permute(1, 2, 0).numpy())[4:-4, 4:-4].max()
                   for k in ((7, 1), (1, 7))]  # fmt: skip
         assert min(errors) < 2.5 / 127.5  # rounding to 8 bits, twice
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_real_crops_are_scaled_both_ways(make_pairs: MakePairs, factor: float) -> None:
+    """A box of 7 pixels along rows becomes one of 3 to 4, or of 14."""
+    data = DataOptions(
+        pairs=(str(make_pairs()),), real=1.0, recolour=False, real_scale=(factor, factor), full_size=0
+    )
+    blurred, sharp = (part.permute(1, 2, 0).numpy() for part in TrainingPairs(data, 32, seed=1)[0])
+    errors = {
+        (taps, along): np.abs(cv2.blur(sharp, (taps, 1) if along else (1, taps)) - blurred)[8:-8, 8:-8].mean()
+        for taps in (3, 7, 15)
+        for along in (True, False)
+    }
+    assert min(errors, key=errors.__getitem__)[0] == (3 if factor < 1 else 15)
+
+
+def test_a_share_of_real_crops_keeps_its_size(make_pairs: MakePairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataOptions(pairs=(str(make_pairs()),), real=1.0, real_scale=(0.5, 0.5), full_size=0.5)
+    pairs, scales = TrainingPairs(data, 32, seed=1), []
+    crop = pairs._crop
+    monkeypatch.setattr(
+        pairs, "_crop", lambda rng, size, scale, *p: scales.append(scale) or crop(rng, size, scale, *p)
+    )
+    for index in range(40):
+        pairs[index]
+    assert set(scales) == {1.0, 0.5}
+    assert 10 < scales.count(1.0) < 30
 
 
 def test_excluded_pictures_are_not_used(make_pairs: MakePairs) -> None:
@@ -134,6 +162,12 @@ def test_frames_of_a_clip_are_averaged_in_linear_light(tmp_path: Path) -> None:
 def test_a_share_of_missing_data_is_refused(share: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"is 0\.5"):
         DataOptions(sharp=("photos",), **share)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scales", [(0.0, 1.0), (1.3, 0.5)])
+def test_impossible_scales_are_refused(scales: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match=r"real_scale is .*, expected two positive factors"):
+        DataOptions(sharp=("photos",), real=0, real_scale=scales)
 
 
 class TestBadDataAreNamedBeforeTraining:
