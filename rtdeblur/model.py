@@ -47,7 +47,7 @@ _MOST_MANIFEST_BYTES = 16 << 20
 _MOST_MASKS = 1 << 16
 """Limit of sites times channels, which determine the size of the dropout tables (paper's generator: 2304)."""
 
-GATE_FEATURES = 11
+GATE_FEATURES = 21
 """Number of features of `rtdeblur.need`."""
 _MOST_WEIGHT = 1e6
 

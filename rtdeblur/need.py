@@ -1,8 +1,9 @@
 """Estimate of how much each tile of a frame needs restoration, in under a millisecond per 720p frame.
 
 Differences between samples 1, 2, 4 and 8 apart show how steep the edges of a tile are and how much detail it
-has: if they grow in proportion to the distance, all edges are soft. A logistic regression on their
-logarithms, calibrated for each model by `python -m train gate`, turns them into a probability.
+has: if they grow in proportion to the distance, all edges are soft. A soft tile may be blurred, or show
+something soft; the rest of the frame tells, since a camera that shakes blurs all of it. A logistic regression
+on all that, calibrated for each model by `python -m train gate`, turns it into a probability.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ _FINE = (1, 2)
 _PEAK_DISTANCES = (1, 4)
 _FLOOR = 0.25
 """Added to mean squares before the logarithm, code values squared: rounding has a twelfth."""
+_STEEPNESSES = 3
+"""The last features of a tile, which tell how steep its edges are."""
+_CONTEXT_FEATURES = 10
+"""Features of the whole frame, the same for all of its tiles."""
 Floats = NDArray[np.float32]
 
 
@@ -63,7 +68,21 @@ def features_of(luma: Plane, colour: Colour) -> Floats:
         steep.min(axis=0),
         steep.max(axis=0),
     ]
-    return np.stack(tiles, axis=-1)
+    own = np.stack(tiles, axis=-1)
+    context = np.broadcast_to(_context(own), (*own.shape[:2], _CONTEXT_FEATURES))
+    return np.concatenate([own, context], axis=-1)
+
+
+def _context(own: Floats) -> Floats:
+    """Summarise a frame: the mean of its tiles, by their detail, and the softest quarter.
+
+    Args:
+        own: features of its tiles alone, (rows, columns, features).
+    """
+    tiles = own.reshape(-1, own.shape[-1])
+    detail = np.exp(tiles[:, len(_DISTANCES) - 1] / 2)
+    mean = detail @ tiles[:, len(_DISTANCES) :] / detail.sum()
+    return np.concatenate([mean, np.percentile(tiles[:, -_STEEPNESSES:], 25, axis=0)]).astype(np.float32)
 
 
 def need_of(features: Floats, fit: GateFit) -> NDArray[np.float64]:

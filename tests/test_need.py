@@ -41,6 +41,15 @@ def test_blurred_tiles_need_restoration_and_sharp_ones_do_not() -> None:
     assert (need(np.full(size, 90, np.uint8)) < threshold).all()  # nothing to restore
 
 
+def test_a_soft_tile_of_a_sharp_frame_needs_less_than_one_of_a_blurred_frame() -> None:
+    """It may well be soft by itself."""
+    size = (384, 640)
+    soft, sharp, blurred = (texture(size, taps).astype(np.uint8) for taps in (4, 1, 15))
+    for frame in (sharp, blurred):
+        frame[128:256, 256:384] = soft[128:256, 256:384]
+    assert need(sharp)[1, 2] < 0.5 * need(blurred)[1, 2]
+
+
 def test_need_follows_the_picture_through_bit_depth_and_range() -> None:
     picture = texture((200, 300), 9)
     eight = need(picture.astype(np.uint8))

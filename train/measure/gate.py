@@ -1,8 +1,8 @@
 """Calibration of the blur gate: how much the restoration of a tile helps, learned from pairs.
 
 A tile needs restoration if that lowers its mean squared error visibly. A logistic regression on the
-features of `rtdeblur.need` learns to predict that from the blurred tile only. Examples are weighted by the
-cost of an error.
+features of `rtdeblur.need` learns to predict that from the blurred frame only. Examples are weighted by the
+cost of an error, and all sets alike, however many tiles they have.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from train.measure.suite import KEPT_CLIP, Suite
 
 VISIBLE = 3.0
 """Decrease of a tile's mean squared error from which restoring it is worthwhile, code values squared."""
-MOST_LOSS = 0.004
+MOST_LOSS = 0.002
 """PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
 MOST_LOSS_OF_A_SET = 0.05
 """PSNR that it may cost any one blurred set, dB."""
 _LEAST_COST, _MOST_COST = 0.2, 20.0
 """Limits of the weight of an example, so that neither easy nor extreme tiles decide."""
-_DECAY = 1e-4
+_DECAY = 1e-3
 _BLURS = {
     "long": MotionBlur(max_length=48, sharp=0),
     "short": MotionBlur(max_length=10, sharp=0),
@@ -48,6 +48,9 @@ _BLURS = {
 _STILL = (np.ones((1, 1), np.float32),)
 """Kernel of a camera that does not move."""
 _LARGEST = (768, 1024)
+_REDUCTION = 3
+"""Real pairs are shown at a fraction of their size, too, for frames of few tiles."""
+_LEAST_REDUCED = 128
 _COLOUR = Colour()
 
 Floats = NDArray[np.float64]
@@ -115,10 +118,12 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
 def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
     """Fit the regression, and choose the highest threshold within MOST_LOSS and MOST_LOSS_OF_A_SET."""
     tiles = [tile for examples in sets.values() for tile in examples]
+    counts = [sum(tile.before.size for tile in examples) for examples in sets.values()]
+    share = np.concatenate([np.full(count, np.mean(counts) / count) for count in counts])
     features = np.concatenate([_flat(tile.features) for tile in tiles])
     gain = np.concatenate([((tile.before - tile.after) / tile.samples).ravel() for tile in tiles])
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
-    weights = _regress(quadratic((features - mean) / scale), gain)
+    weights = _regress(quadratic((features - mean) / scale), gain, share)
     digits = [tuple(float(f"{value:.6g}") for value in values) for values in (mean, scale, weights)]
     best: Calibrated | None = None
     for threshold in np.linspace(0.02, 0.98, 49):
@@ -168,6 +173,14 @@ def _examples(
             blurred, sharp = map(read_picture, paths)
             yield folder.name, blurred, sharp
             yield f"{folder.name}, sharp", sharp, sharp
+            height, width = (side // _REDUCTION for side in sharp.shape[:2])
+            if min(height, width) >= _LEAST_REDUCED:
+                smaller = [
+                    np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+                    for picture in (blurred, sharp)
+                ]
+                yield f"{folder.name}, small", smaller[0], smaller[1]
+                yield f"{folder.name}, small and sharp", smaller[1], smaller[1]
     rng = np.random.default_rng(0)
     for folder in photos:
         files = list_pictures(folder)[::every]
@@ -228,9 +241,10 @@ def _flat(features: Floats) -> Floats:
     return features.reshape(-1, features.shape[-1])
 
 
-def _regress(terms: Floats, gain: Floats) -> Floats:
+def _regress(terms: Floats, gain: Floats, share: Floats) -> Floats:
+    """Fit weights to (examples, terms); `share` is what each example counts."""
     x, wanted = torch.from_numpy(terms), torch.from_numpy((gain > VISIBLE).astype(np.float64))
-    costs = torch.from_numpy(np.clip(np.abs(gain - VISIBLE), _LEAST_COST, _MOST_COST))
+    costs = torch.from_numpy(np.clip(np.abs(gain - VISIBLE), _LEAST_COST, _MOST_COST) * share)
     weights = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
 

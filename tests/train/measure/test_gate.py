@@ -40,11 +40,24 @@ def test_the_gate_learns_which_tiles_restoration_helps() -> None:
     assert (restored == (unseen.features[..., 0] > 0)).mean() > 0.9
 
 
+def test_sets_count_alike_however_many_tiles_they_have() -> None:
+    """One picture of a kind whose tiles gain where those of 40 pictures of another kind do not."""
+    pictures = [tiles(i) for i in range(42)]
+    for picture in pictures:
+        picture.features[..., 1:] = 0
+    *many, one, unseen = pictures
+    gain = np.where(one.features[..., 0] < 0, VISIBLE - 20 * one.features[..., 0], -1.0)
+    one = replace(one, after=one.before - gain * one.samples)
+    need = need_of(unseen.features.astype(np.float32), fit_gate({"many": many, "one": [one]}).fit)
+    clear = np.abs(unseen.features[..., 0]) > 1
+    assert (need[clear] > 0.5).all()  # of both: to miss one costs more than to restore one in vain
+
+
 def test_no_set_pays_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     mild = tiles(50)
     mild.features[..., 0] = np.abs(mild.features[..., 0]) * 0.03  # hard to tell, and all gain 10
     mild = replace(mild, after=mild.before - 10 * mild.samples)
-    sets = {"blurred": [tiles(i) for i in range(30)], "mild": [mild]}
+    sets = {f"blurred {i}": [tiles(i)] for i in range(30)} | {"mild": [mild]}
     limited = fit_gate(sets)
     assert limited.loss["mild"] <= MOST_LOSS_OF_A_SET
     monkeypatch.setattr("train.measure.gate.MOST_LOSS_OF_A_SET", 99.0)
