@@ -7,10 +7,11 @@ change fades out towards copied tiles, so that no seam shows.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from numbers import Real
 from typing import Literal, cast
 
@@ -28,18 +29,20 @@ Mask = NDArray[np.bool_]
 Size = tuple[int, int]
 Windows = list[tuple[Size, Mask]]
 """Corner of each window in the frame, and the tiles to take from it."""
+Place = tuple[int, Size, Mask]
+"""A frame of the batch, and a window of it."""
 Gate = Literal["auto", "off"] | float
 """Auto, off, or a threshold from 0 to 1."""
 
-SIDES = (384, 640)
-"""Sides of a window, in pixels of luma: two or four tiles and a margin on each side. The frame's own height
-and width are sides too."""
+WINDOW = 384
+"""Side of a window, in pixels of luma: two tiles and a margin on each side. A window may also be as high or
+as wide as the frame; there are no other shapes, because backends compile a graph for each."""
 _MARGIN = 64
 """Surroundings that the network sees on each side of the tiles to restore, in pixels of luma."""
 _MOST_OF_FRAME = 0.85
 """Windows of more than this share of the frame's area give way to the whole frame."""
-_NEW_SHAPE = 1.15
-"""Factor on the area of windows of a shape not used before: backends compile a graph for each."""
+_AT_A_TIME = 2
+"""Parts of a batch in flight."""
 _FADE = 16
 """Pixels of luma over which the change fades out towards a copied tile."""
 _RELEASE = 0.7
@@ -74,7 +77,6 @@ class BlurGate(BackendWrapper):
         self._model, self._fit = model, gate
         self.threshold = gate.threshold if threshold is None else threshold
         self._previous: Mask | None = None
-        self._used: set[Size] = set()
 
     @property
     def description(self) -> str:  # type: ignore[override]
@@ -124,52 +126,27 @@ class BlurGate(BackendWrapper):
         if not any(mask.any() for mask in masks):
             return lambda: batch
         size = cast(Size, batch.planes[0].shape[2:])
-        shape, windows = self._windows(masks, size, _is_divisible(batch.planes))
-        whole = [(i, (0, 0), masks[i]) for i, at in enumerate(windows) if at is None]
-        parts = [(i, *place) for i, at in enumerate(windows) for place in at or ()]
-        started = []
-        if whole:
-            started.append((whole, self._inner.submit(_select(batch, [i for i, *_ in whole]))))
-        if parts:
-            places = [(i, corner) for i, corner, _ in parts]
-            started.append((parts, self._inner.submit(_cut(batch, places, shape))))
+        whole: list[Place] = []
+        parts: dict[Size, list[Place]] = defaultdict(list)
+        for i, mask in enumerate(masks):
+            shape, windows = _cheapest_windows(mask, size) if _is_divisible(batch.planes) else (size, None)
+            if windows is None:
+                whole.append((i, (0, 0), mask))
+            else:
+                parts[shape] += [(i, *window) for window in windows]
+        jobs = [(whole, _select(batch, [i for i, *_ in whole]))] if whole else []
+        jobs += [(places, _cut(batch, places, shape)) for shape, places in parts.items() if places]
+        started = [(places, self._inner.submit(part)) for places, part in jobs[:_AT_A_TIME]]
 
         def landed() -> FrameBatch:
             planes = cast(Planes, tuple(plane.copy() for plane in batch.planes))
-            for places, pending in started:
+            later = ((places, self._inner.submit(part)) for places, part in jobs[_AT_A_TIME:])
+            for places, pending in chain(started, later):
                 for (i, corner, tiles), *new in zip(places, *pending().planes, strict=True):
                     _paste([p[i, 0] for p in planes], [p[0] for p in new], tiles, masks[i], corner, size)
             return replace(batch, planes=planes)
 
         return landed
-
-    def _windows(
-        self, masks: Sequence[Mask], size: Size, divisible: bool
-    ) -> tuple[Size, list[Windows | None]]:
-        """Choose the shape of windows that restores the least area, one for the whole batch.
-
-        Args:
-            masks: tiles to restore, by frame.
-            size: (height, width) of the frames.
-            divisible: whether windows correspond to whole samples of chroma.
-
-        Returns:
-            (height, width) of the windows, and those of each frame; None for a frame that costs less whole.
-        """
-        if not divisible:
-            return size, [None] * len(masks)
-        frame = size[0] * size[1]
-        heights, widths = ({*(s for s in SIDES if s < side), side} for side in size)
-        found = {}
-        for shape in sorted(set(product(heights, widths)) - {size}) or [size]:
-            windows = [_windows_over(mask, size, shape) for mask in masks]
-            area = sum(frame if at is None else len(at) * shape[0] * shape[1] for at in windows)
-            found[shape] = area * (1 if shape in self._used else _NEW_SHAPE), windows
-        shape = min(found, key=lambda shape: found[shape][0])
-        windows = found[shape][1]
-        if any(windows):
-            self._used.add(shape)
-        return shape, windows
 
     def _decide(self, batch: FrameBatch) -> list[Mask]:
         """Return the tiles to restore of each frame, with hysteresis over time and space."""
@@ -225,6 +202,28 @@ def checked(gate: Gate) -> Gate:
     raise UsageError(f"gate is {gate!r}, expected auto, off, or 0 (restore everything) to 1 (nothing)")
 
 
+def _cheapest_windows(mask: Mask, size: Size) -> tuple[Size, Windows | None]:
+    """Choose the shape of windows that restores the least area of a frame.
+
+    It depends on this frame alone, so that batches and resumed runs give the same bytes.
+
+    Args:
+        mask: tiles to restore.
+        size: (height, width) of the frame.
+
+    Returns:
+        (height, width) of the windows, and the windows; None if restoring the whole frame costs less.
+    """
+    best: tuple[Size, Windows | None] = size, None
+    least = size[0] * size[1]
+    heights, widths = ((min(WINDOW, side), side) for side in size)
+    for shape in product(heights, widths):
+        windows = _windows_over(mask, size, shape)
+        if windows is not None and len(windows) * shape[0] * shape[1] < least:
+            best, least = (shape, windows), len(windows) * shape[0] * shape[1]
+    return best
+
+
 def _windows_over(mask: Mask, size: Size, shape: Size) -> Windows | None:
     """Cover the tiles to restore with windows of one shape.
 
@@ -263,16 +262,16 @@ def _select(batch: FrameBatch, frames: list[int]) -> FrameBatch:
     return _batch_of(batch, planes, frames)
 
 
-def _cut(batch: FrameBatch, places: list[tuple[int, Size]], shape: Size) -> FrameBatch:
-    """Cut one window of a shape per place (frame, corner) out of a batch."""
+def _cut(batch: FrameBatch, places: Sequence[Place], shape: Size) -> FrameBatch:
+    """Cut one window of a shape per place out of a batch."""
     size = batch.planes[0].shape[2:]
     cut = []
     for plane in batch.planes:
         ratios = [side // own for side, own in zip(size, plane.shape[2:], strict=True)]
         height, width = (side // ratio for side, ratio in zip(shape, ratios, strict=True))
-        corners = [(i, y // ratios[0], x // ratios[1]) for i, (y, x) in places]
+        corners = [(i, y // ratios[0], x // ratios[1]) for i, (y, x), _ in places]
         cut.append(np.stack([plane[i, :, y : y + height, x : x + width] for i, y, x in corners]))
-    return _batch_of(batch, cast(Planes, tuple(cut)), [i for i, _ in places])
+    return _batch_of(batch, cast(Planes, tuple(cut)), [i for i, *_ in places])
 
 
 def _batch_of(batch: FrameBatch, planes: Planes, frames: list[int]) -> FrameBatch:
