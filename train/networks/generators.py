@@ -250,6 +250,7 @@ class FastGenerator(Generator):
     """
 
     stride = 16
+    doubling: Tensor
 
     def __init__(
         self,
@@ -273,6 +274,10 @@ class FastGenerator(Generator):
         self.head = nn.Conv2d(widths[0], 16 if two_scales else 12, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as the identity
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        # Between two samples, a new one is a quarter and three quarters of them; (4 channels × 4 phases, 1, 3, 3).
+        near = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
+        phases = torch.einsum("ay,bx->abyx", near, near).reshape(4, 1, 3, 3)
+        self.register_buffer("doubling", phases.repeat(4, 1, 1, 1), persistent=False)
 
     def residual(self, x: Tensor) -> Tensor:
         """Return the change to the input: (N, 3, H, W), H and W multiples of 16."""
@@ -281,11 +286,15 @@ class FastGenerator(Generator):
         height, width = x.shape[-2:]
         half = F.avg_pool2d(x, 2)
         padding = (0, -(width // 2) % self.stride, 0, -(height // 2) % self.stride)
-        coarse = self._run(F.pad(half, padding, mode="replicate"))[..., : height // 2, : width // 2]
-        coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        coarse = self._doubled(self._run(F.pad(half, padding, mode="replicate")))[..., :height, :width]
         fine = self._run(x)
         share = torch.sigmoid(fine[:, 3:] - coarse[:, 3:])
         return coarse[:, :3] + share * (fine[:, :3] - coarse[:, :3])
+
+    def _doubled(self, x: Tensor) -> Tensor:
+        """Scale up bilinearly, by a convolution: TensorRT refuses a resize by factors of a dynamic size."""
+        phases = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.doubling, groups=x.shape[1])
+        return self.shuffle(phases)  # type: ignore[no-any-return]
 
     def _run(self, x: Tensor) -> Tensor:
         """Return the head's channels at the size of `x`."""

@@ -190,8 +190,8 @@ def test_the_journal_next_to_a_checkpoint_has_hours_and_the_curve(tmp_path: Path
 
 def test_parameters_and_operations_are_counted() -> None:
     facts = architecture(FastOptions().build())
-    assert (facts["generator"], facts["parameters"]) == ("FastGenerator", 3_104_076)
-    assert facts["gflop_256"] == pytest.approx(4.14, abs=0.01)
+    assert (facts["generator"], facts["parameters"]) == ("FastGenerator", 3_104_656)
+    assert facts["gflop_256"] == pytest.approx(5.2, abs=0.02)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.toml")), ids=lambda path: path.stem)
