@@ -274,7 +274,7 @@ class FastGenerator(Generator):
         self.head = nn.Conv2d(widths[0], 16 if two_scales else 12, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as the identity
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        # Between two samples, a new one is a quarter and three quarters of them; (4 channels × 4 phases, 1, 3, 3).
+        # A new sample is three quarters of the nearest one and a quarter of the next, for 4 channels.
         near = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
         phases = torch.einsum("ay,bx->abyx", near, near).reshape(4, 1, 3, 3)
         self.register_buffer("doubling", phases.repeat(4, 1, 1, 1), persistent=False)
