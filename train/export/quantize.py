@@ -170,7 +170,7 @@ def _quantized(proto: onnx.ModelProto, feeds: list[Feed]) -> onnx.ModelProto:
         for index, node in enumerate(nodes)
         if not first < index < last
         or node.op_type not in ("Conv", "Relu")
-        or (node.op_type == "Conv" and node.input[1] in ends)
+        or (node.op_type == "Conv" and (node.input[1] in ends or _groups(node) > 1))  # grouped: scaling
     ]
     quantized: onnx.ModelProto = nncf.quantize(
         proto,
@@ -184,6 +184,10 @@ def _quantized(proto: onnx.ModelProto, feeds: list[Feed]) -> onnx.ModelProto:
     )
     onnx.checker.check_model(quantized)
     return quantized
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def _without_scaling(proto: onnx.ModelProto) -> onnx.ModelProto:
