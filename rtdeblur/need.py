@@ -29,7 +29,7 @@ _PEAK_DISTANCES = (1, 4)
 _FLOOR = 0.25
 """Added to mean squares before the logarithm, code values squared: rounding has a twelfth."""
 _STEEPNESSES = 3
-"""The last features of a tile, which tell how steep its edges are."""
+"""Number of steepness features, the last ones of a tile."""
 _CONTEXT_FEATURES = 10
 """Features of the whole frame, the same for all of its tiles."""
 Floats = NDArray[np.float32]
