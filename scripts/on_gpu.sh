@@ -34,9 +34,10 @@ PYTHON_VERSION=${PYTHON_VERSION:-3.12} # of the GPU machine
 # TRAIN: settings that override CONFIG, one KEY=VALUE per word, for train, pack-train and train-minutes
 VIDEO=${VIDEO:-}                       # a real clip for `engine` and `bench`; a generated picture without
 
-# Packages missing from an image with PyTorch and CUDA, which has NumPy, click, rich, pytest and cuda-bindings.
+# Packages missing from an image with PyTorch and CUDA, which has NumPy, Pillow, click, rich, filelock, pytest and
+# cuda-bindings.
 RTX=1.7.1.116
-WHEELS=(av==18.1.0 openvino==2026.4.0 openvino-telemetry "tensorrt-rtx-cu13-bindings==$RTX"
+WHEELS=(av==18.1.0 msgspec==0.22.0 openvino==2026.4.0 openvino-telemetry "tensorrt-rtx-cu13-bindings==$RTX"
     "tensorrt-rtx-cu13-libs==$RTX" platformdirs lightning-fabric)
 
 # Files in $STORE and $SITE are executed, so nobody else may have write access to them.

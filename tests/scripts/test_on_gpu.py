@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a shell script")
-SCRIPT = Path(__file__).parents[2] / "scripts" / "on_gpu.sh"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "on_gpu.sh"
+IN_THE_IMAGE = {"click", "filelock", "numpy", "pillow", "rich"}
+"""Requirements that an image with PyTorch and CUDA has."""
 
 
 def take(tmp_path: Path, *step: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,3 +56,11 @@ def test_a_folder_that_others_prepared_is_not_used(
     assert done.returncode == 1
     assert "is a link, or writable by others" in done.stderr
     assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_the_wheels_hold_every_requirement_that_the_image_lacks() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split("[^a-z0-9-]", line)[0] for line in project["dependencies"]}
+    packed = re.search(r"WHEELS=\((.*?)\)", SCRIPT.read_text(), re.DOTALL)
+    assert packed
+    assert required - IN_THE_IMAGE <= {word.split("==")[0] for word in packed[1].replace('"', "").split()}
