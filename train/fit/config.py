@@ -30,12 +30,22 @@ class OptimizerOptions:
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.0
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of some parameters."""
+    def build(self, parameters: Iterable[nn.Parameter], fused: bool = False) -> torch.optim.Optimizer:
+        """The optimizer of some parameters.
+
+        Args:
+            parameters: on their device.
+            fused: whether to use PyTorch's fused kernels, not available for RMSProp, with the learning rate
+                on the device. They can be captured in a CUDA graph.
+        """
         if self.kind == "rmsprop":
             return torch.optim.RMSprop(parameters, self.learning_rate, weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return kind(parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
+        if not fused:
+            return kind(parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
+        weights = list(parameters)
+        rate = torch.tensor(self.learning_rate, device=weights[0].device)
+        return kind(weights, rate, self.betas, weight_decay=self.weight_decay, fused=True, capturable=True)
 
 
 @dataclass(frozen=True)

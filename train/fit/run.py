@@ -69,9 +69,9 @@ def fit(config: Config, began: float | None = None) -> Path:
                 blurred, sharp = pool.draw(number)
             stopwatch.totals["wait"] = pool.waited
             with stopwatch.time("network"):
-                values = step(number, blurred, sharp)
+                rows = step(number, blurred, sharp)
             if record:
-                record.after_step(number + 1, values)
+                record.after_step(number + 1, rows)
         if record:
             record.finish()
     fabric.barrier()

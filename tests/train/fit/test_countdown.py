@@ -108,7 +108,7 @@ def test_a_timed_run_ends_in_time_and_is_then_left_alone(
 
     step, save = Step.__call__, record.save_checkpoint
 
-    def slow_step(self: Step, number: int, *batch: object) -> dict[str, float]:
+    def slow_step(self: Step, number: int, *batch: object) -> list[dict[str, float]]:
         clock.now += 0.4
         return step(self, number, *batch)  # type: ignore[arg-type]
 
@@ -137,7 +137,7 @@ def test_an_interrupted_timed_run_has_the_rest_of_its_minutes(
     config = replace(timed(tiny(), 0.25), save_every=1)
     whole, interrupted_at = Step.__call__, 5
 
-    def timed_step(self: Step, step: int, *batch: object) -> dict[str, float]:
+    def timed_step(self: Step, step: int, *batch: object) -> list[dict[str, float]]:
         if step == interrupted_at:
             raise KeyboardInterrupt
         clock.now += 4 if step == 3 else 0.5

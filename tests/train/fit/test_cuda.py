@@ -43,7 +43,8 @@ def losses_of(config: Config, count: int = 4) -> list[float]:
     step = Step(config, fabric)
     pairs = TrainingPairs(config.data, config.crop, config.seed)
     with ExamplePool(pairs, config.pool, config.batch, place=Place(device=fabric.device)) as pool:
-        return [step(number, *pool.draw(number))["generator"] for number in range(count)]
+        rows = [row for number in range(count) for row in step(number, *pool.draw(number))]
+    return [row["generator"] for row in [*rows, *step.read()]]
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_an_interrupted_run_continues_on_the_gpu(tiny: Tiny, monkeypatch: pytest
     config = on_gpu(tiny(LONGER), precision="bf16-mixed", channels_last=True)
     whole = Step.__call__
 
-    def until(self: Step, step: int, *batch: torch.Tensor) -> dict[str, float]:
+    def until(self: Step, step: int, *batch: torch.Tensor) -> list[dict[str, float]]:
         if step == 11:
             raise KeyboardInterrupt
         return whole(self, step, *batch)
