@@ -187,6 +187,8 @@ class RuntimeOptions:
             fastest, and also sets `channels_last` and `winograd` (see `train.fit.speed`).
         channels_last: memory layout preferred by bf16 convolutions.
         compile: whether to run the generator through torch.compile.
+        graphs: whether to capture each step of the generator as a CUDA graph, where that is possible: on one
+            GPU, in float32 or bf16, with Adam or AdamW, without an adversarial game, and without dropout.
         winograd: whether its convolutions use Winograd's algorithm (`train.networks.winograd`), for CPUs that
             are not faster in bf16.
         workers: processes that make examples, per device; "auto" is one per core. They sleep while the pool
@@ -198,6 +200,7 @@ class RuntimeOptions:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
     channels_last: bool = False
     compile: bool = False
+    graphs: bool = True
     winograd: bool = False
     workers: int | Literal["auto"] = "auto"
 

@@ -15,6 +15,7 @@ from train.fit import losses
 from train.fit.average import MovingAverage
 from train.fit.checkpoint import Parts, start_from
 from train.fit.config import AdversarialOptions, Config, RuntimeOptions
+from train.fit.graph import Graph, undone
 from train.fit.learner import Learner, memory_layout, place
 from train.fit.readings import READ_EVERY, Readings
 from train.networks.critics import Critic
@@ -49,6 +50,7 @@ class Step:
         )
         self.generator: Generator = self._learner.network
         self._residual = self.generator.residual
+        self._graph: Graph[dict[str, Tensor]] | None = None
         self._averaged = MovingAverage(self.generator, config.ema) if config.ema else None
         vgg = config.loss.build_vgg()
         self._vgg = vgg and place(vgg, runtime, fabric)
@@ -64,21 +66,46 @@ class Step:
             one line on why it runs uncompiled instead; empty if it is compiled.
         """
         compiled = torch.compile(self.generator.residual, dynamic=False)
-        buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
-        size, layout = self.config.crop, memory_layout(self.config.runtime)
-        x = torch.zeros(self.config.batch, 3, size, size, device=self.fabric.device)
         try:
-            with self.fabric.autocast():
-                change = compiled(x.contiguous(memory_format=layout))
-            torch.autograd.backward(change.float().sum())
+            with undone({"generator": self.generator}):
+                with self.fabric.autocast():
+                    change = compiled(self._zeros())
+                torch.autograd.backward(change.float().sum())
         except Exception as error:  # a compiler may raise anything
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            return _line(error)
         finally:
             self.generator.zero_grad(set_to_none=True)
-            for name, buffer in self.generator.named_buffers():
-                buffer.copy_(buffers[name])
         self._residual = compiled
         return ""
+
+    def capture(self) -> str:
+        """Capture the generator's step as a CUDA graph, where `RuntimeOptions.graphs` allows it.
+
+        Load a checkpoint and compile before: the graph keeps the addresses of all tensors.
+
+        Returns:
+            one line on why the capture failed; empty if it did not, or was not tried.
+        """
+        if not self._may_be_captured():
+            return ""
+        self.generator.train()
+        try:
+            with undone(self.parts):
+                self._graph = Graph(self._advance, self._zeros(), self._zeros())
+        except Exception as error:  # among them the compiler's
+            return _line(error.__context__ or error)  # PyTorch raises another one when it ends the capture
+        return ""
+
+    def _may_be_captured(self) -> bool:
+        # A graph cannot be seeded for each step, as dropout is, and a learner that waits would stop in it.
+        drops = any(isinstance(module, nn.Dropout) and module.p for module in self.generator.modules())
+        single = self.fabric.world_size == 1 and not self._rival
+        return self.config.runtime.graphs and single and not drops and not self._learner.waits
+
+    def _zeros(self) -> Tensor:
+        size, layout = self.config.crop, memory_layout(self.config.runtime)
+        x = torch.zeros(self.config.batch, 3, size, size, device=self.fabric.device)
+        return x.contiguous(memory_format=layout)
 
     @property
     def parts(self) -> Parts:
@@ -109,7 +136,11 @@ class Step:
             DivergedError: a loss or a gradient of one of these steps is not finite; that step did not
                 change the network.
         """
-        self._descend(step, blurred, sharp)
+        if self._graph:
+            self._learner.set_rate(step)
+            self._readings.add(step, self._learner.name, self._graph(blurred, sharp))
+        else:
+            self._descend(step, blurred, sharp)
         if self._averaged:
             self._averaged.update_parameters(self.generator)
         if (step + 1) % READ_EVERY == 0:
@@ -130,15 +161,26 @@ class Step:
         entropy = np.random.SeedSequence([self.config.seed, step, self.fabric.global_rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
         self.generator.train()
-        with self.fabric.autocast():
-            residual = self._residual(blurred)
-        restored = blurred + residual.float()
+        restored = self._restore(blurred)
         visible = restored.clamp(-1, 1)
         terms = self._content(restored, visible, sharp)
         if self._rival:
             self._rival.train(step, sharp, visible.detach(), blurred)
             terms["adversarial"] = self._rival.judge(visible, blurred)
-        self._learner.descend(step, torch.stack(list(terms.values())).sum(), terms)
+        self._learner.descend(step, _sum(terms), terms)
+
+    def _advance(self, blurred: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+        """Do the part of `_descend` that runs on the device; return the learner's scalars."""
+        restored = self._restore(blurred)
+        terms = self._content(restored, restored.clamp(-1, 1), sharp)
+        scalars = self._learner.compute_gradients(_sum(terms), terms)
+        self._learner.optimizer.step()
+        return scalars
+
+    def _restore(self, blurred: Tensor) -> Tensor:
+        with self.fabric.autocast():
+            residual = self._residual(blurred)
+        return blurred + residual.float()
 
     def _content(self, restored: Tensor, visible: Tensor, sharp: Tensor) -> dict[str, Tensor]:
         """Compute the weighted losses against the sharp picture; pixel losses use the unclipped output."""
@@ -193,3 +235,11 @@ class Rival:
         """Compute the generator's weighted loss; its backward pass does not affect the critic."""
         self.critic.requires_grad_(False)
         return self.options.weight * self.options.game.generator_loss(self.critic(restored, blurred))
+
+
+def _sum(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
