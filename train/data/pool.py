@@ -149,7 +149,7 @@ class ExamplePool:
         )
         slots = torch.from_numpy(rng.integers(self.capacity, size=self._batch))
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-        codes = self._ring[slots.to(self._place.device)]
+        codes = self._ring[_sent(slots, self._place.device)]
         codes = torch.rot90(codes.flip(-1) if mirror else codes, turns, (-2, -1))
         blurred, sharp = (to_floats(part, self._place.layout) for part in codes.unbind(1))
         return blurred, sharp
@@ -167,6 +167,13 @@ class ExamplePool:
             self._ring[slot : slot + some].copy_(self._left[:some], non_blocking=True)
             self._left = self._left[some:]
             self.made, count = self.made + some, count - some
+
+
+def _sent(slots: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device; to a GPU from pinned memory, since another copy waits for all its work."""
+    if device.type == "cuda":
+        return slots.pin_memory().to(device, non_blocking=True)
+    return slots.to(device)
 
 
 class _Codes(Dataset[Tensor | str]):

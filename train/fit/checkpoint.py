@@ -27,7 +27,7 @@ MOST_WEIGHTS = 15 * 2**20
 
 def save_checkpoint(path: Path, parts: Parts, state: dict[str, Any]) -> None:
     """Write modules, optimizers and a JSON-serializable state, atomically."""
-    _write(path, _named_tensors(parts), state)
+    _write(path, _on_host(parts), state)
 
 
 def save_weights(path: Path, generator: Generator, config: Config, state: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def save_weights(path: Path, generator: Generator, config: Config, state: dict[s
     else half precision.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = _named_tensors(_shipped(generator, config))
+    tensors = _on_host(_shipped(generator, config))
     if sum(value.nbytes for value in tensors.values()) > MOST_WEIGHTS:
         tensors = {
             key: value.half() if value.is_floating_point() else value for key, value in tensors.items()
@@ -45,12 +45,18 @@ def save_weights(path: Path, generator: Generator, config: Config, state: dict[s
     _write(path, tensors, state)
 
 
-def _named_tensors(parts: Parts) -> dict[str, Tensor]:
-    tensors = {
-        f"{name}/{key}": value for name, part in parts.items() for key, value in _tensors(part).items()
+def named_tensors(parts: Parts) -> dict[str, Tensor]:
+    """Return the tensors of modules and optimizers themselves, by their keys in a checkpoint."""
+    return {
+        f"{name}/{key}": value.detach()
+        for name, part in parts.items()
+        for key, value in _tensors(part).items()
     }
+
+
+def _on_host(parts: Parts) -> dict[str, Tensor]:
     # Safetensors writes row-major bytes, so pass contiguous tensors, not channels_last ones.
-    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    return {key: value.cpu().contiguous() for key, value in named_tensors(parts).items()}
 
 
 def _write(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:

@@ -30,12 +30,22 @@ class OptimizerOptions:
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.0
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of some parameters."""
+    def build(self, parameters: Iterable[nn.Parameter], fused: bool = False) -> torch.optim.Optimizer:
+        """The optimizer of some parameters.
+
+        Args:
+            parameters: on their device.
+            fused: whether to use PyTorch's fused kernels, not available for RMSProp, with the learning rate
+                on the device. They can be captured in a CUDA graph.
+        """
         if self.kind == "rmsprop":
             return torch.optim.RMSprop(parameters, self.learning_rate, weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return kind(parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
+        if not fused:
+            return kind(parameters, self.learning_rate, self.betas, weight_decay=self.weight_decay)
+        weights = list(parameters)
+        rate = torch.tensor(self.learning_rate, device=weights[0].device)
+        return kind(weights, rate, self.betas, weight_decay=self.weight_decay, fused=True, capturable=True)
 
 
 @dataclass(frozen=True)
@@ -177,6 +187,8 @@ class RuntimeOptions:
             fastest, and also sets `channels_last` and `winograd` (see `train.fit.speed`).
         channels_last: memory layout preferred by bf16 convolutions.
         compile: whether to run the generator through torch.compile.
+        graphs: whether to capture each step of the generator as a CUDA graph, where that is possible: on one
+            GPU, in float32 or bf16, with Adam or AdamW, without an adversarial game, and without dropout.
         winograd: whether its convolutions use Winograd's algorithm (`train.networks.winograd`), for CPUs that
             are not faster in bf16.
         workers: processes that make examples, per device; "auto" is one per core. They sleep while the pool
@@ -188,6 +200,7 @@ class RuntimeOptions:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
     channels_last: bool = False
     compile: bool = False
+    graphs: bool = True
     winograd: bool = False
     workers: int | Literal["auto"] = "auto"
 

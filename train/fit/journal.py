@@ -99,19 +99,18 @@ class Journal:
             self._progress.reset(self._task, total=1.0)
             self._restart()
 
-    def losses(self, step: int, values: dict[str, float], passed: float | None = None) -> None:
-        """Record the losses after a step.
+    def losses(self, step: int, rows: Sequence[dict[str, float]], passed: float | None = None) -> None:
+        """Record losses that have been read.
 
         Args:
             step: number of steps done.
-            values: the losses by name, `generator` among them.
+            rows: losses by name, `generator` among them, of each step that has been read; may be empty.
             passed: elapsed fraction of a timed run.
         """
-        for name, value in values.items():
-            self._sums[name] += value
-        self._count += 1
-        loss = values["generator"]
-        self._loss = loss if math.isnan(self._loss) else _SMOOTH * self._loss + (1 - _SMOOTH) * loss
+        if not rows:
+            return
+        for values in rows:
+            self._add(values)
         rate = self._count * self._crops / (time.perf_counter() - self._began)
         steps = f"step {step}" if self._total is None else f"step {step}/{self._total}"
         self._progress.update(
@@ -121,6 +120,13 @@ class Journal:
         )
         if step % self._every == 0 or time.perf_counter() - self._began > _LONGEST:
             self.flush(step)
+
+    def _add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._sums[name] += value
+        self._count += 1
+        loss = values["generator"]
+        self._loss = loss if math.isnan(self._loss) else _SMOOTH * self._loss + (1 - _SMOOTH) * loss
 
     def flush(self, step: int) -> None:
         """Record the mean losses since the last record, if there were any steps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -91,15 +91,19 @@ class Record:
         """Show how many examples the pool holds before the first step."""
         self._journal.filling(count, capacity)
 
-    def after_step(self, done: int, values: dict[str, float]) -> None:
-        """Record a step's losses; save and validate when due.
+    def after_step(self, done: int, rows: Sequence[dict[str, float]]) -> None:
+        """Record losses; save and validate when due.
 
         Args:
             done: number of steps done.
-            values: losses by name.
+            rows: losses by name of each step that has just been read.
+
+        Raises:
+            DivergedError: something is due, and a loss that had not been read is not finite; nothing is
+                written.
         """
         self._done = done
-        self._journal.losses(done, values, self._countdown.passed)
+        self._journal.losses(done, rows, self._countdown.passed)
         if done % self._config.save_every == 0:
             self._save()
         if self._config.weights and time.perf_counter() > self._weights_due:
@@ -108,7 +112,12 @@ class Record:
             self._score()
 
     def finish(self) -> None:
-        """Save and validate after the last step, unless already done."""
+        """Save and validate after the last step, unless already done.
+
+        Raises:
+            DivergedError: see `after_step`.
+        """
+        self._read()
         self._journal.flush(self._done)
         timed = bool(self._config.schedule.minutes)
         if timed or self._saved != self._done:
@@ -118,13 +127,21 @@ class Record:
         if self._scored != self._done:
             self._score()
 
+    def _read(self) -> None:
+        """Read all losses, since nothing may be kept of a run that has diverged."""
+        with self._stopwatch.time("network"):
+            rows = self._step.read()
+        self._journal.losses(self._done, rows, self._countdown.passed)
+
     def _save(self, finished: bool = False) -> None:
+        self._read()
         state = self._state() | {"machine": machine(), "runtime": asdict(self._choice.config.runtime)}
         with self._stopwatch.time("save"):
             save_checkpoint(self._last, self._step.parts, state | ({"finished": True} if finished else {}))
         self._saved = self._done
 
     def _write_weights(self) -> None:
+        self._read()
         with self._stopwatch.time("save"):
             save_weights(Path(self._config.weights), self._step.restorer, self._config, self._state())
         self._weights_due = time.perf_counter() + WEIGHTS_SECONDS
@@ -142,6 +159,7 @@ class Record:
     def _score(self) -> None:
         if self._validate is None:
             return
+        self._read()
         with self._stopwatch.time("validation"), all_cores():
             scores, picture = self._validate(self._step.restorer)
         self._journal.scores(self._done, scores, picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -63,15 +64,15 @@ def fit(config: Config, began: float | None = None) -> Path:
         if fabric.is_global_zero:
             last.parent.mkdir(parents=True, exist_ok=True)
             record = stack.enter_context(Record(last, config, choice, step, countdown, stopwatch, state))
-        fill(pool, step, record)
+        prepare(pool, step, record)
         for number in countdown.steps(state["step"]):
             with stopwatch.time("draw"):
                 blurred, sharp = pool.draw(number)
             stopwatch.totals["wait"] = pool.waited
             with stopwatch.time("network"):
-                values = step(number, blurred, sharp)
+                rows = step(number, blurred, sharp)
             if record:
-                record.after_step(number + 1, values)
+                record.after_step(number + 1, rows)
         if record:
             record.finish()
     fabric.barrier()
@@ -109,15 +110,18 @@ def open_pool(config: Config, fabric: Fabric, first: int) -> ExamplePool:
     return ExamplePool(pairs, config.pool, config.batch, first, workers, place)
 
 
-def fill(pool: ExamplePool, step: Step, record: Record | None) -> None:
-    """Fill the pool; if the network is to be compiled, do that meanwhile."""
-    progress = record.filling if record else lambda count, capacity: None
-    if not step.config.runtime.compile:
-        pool.fill(progress)
-        return
-    with ThreadPoolExecutor(1) as executor:
-        filling = executor.submit(pool.fill, progress)
-        problem = step.compile()
-        filling.result()
+def prepare(pool: ExamplePool, step: Step, record: Record | None) -> None:
+    """Fill the pool, meanwhile compile the network if it is to be compiled, then capture its step."""
+    fill = functools.partial(pool.fill, record.filling) if record else pool.fill
+    if step.config.runtime.compile:
+        with ThreadPoolExecutor(1) as executor:
+            filling = executor.submit(fill)
+            problem = step.compile()
+            filling.result()
+        if problem and record:
+            record.note(f"the generator runs uncompiled: {problem}")
+    else:
+        fill()
+    problem = step.capture()
     if problem and record:
-        record.note(f"the generator runs uncompiled: {problem}")
+        record.note(f"steps are taken without a CUDA graph: {problem}")

@@ -79,7 +79,8 @@ def settle(config: Config, state: dict[str, Any]) -> Choice:
     if _HANDED_DOWN in os.environ:
         return _choice(config, RuntimeOptions(**json.loads(os.environ[_HANDED_DOWN])))
     if state.get("machine") == machine() and "runtime" in state:
-        known = replace(RuntimeOptions(**state["runtime"]), workers=runtime.workers, compile=runtime.compile)
+        kept = {name: getattr(runtime, name) for name in ("workers", "compile", "graphs")}
+        known = replace(RuntimeOptions(**state["runtime"]), **kept)
         return _choice(config, known, f"as chosen on this machine before: {_words(known)}")
     if runtime.accelerator != "cpu" and torch.cuda.is_available():
         half = "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

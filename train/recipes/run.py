@@ -21,6 +21,7 @@ from train.fit.config import AdversarialOptions, OptimizerOptions, RuntimeOption
 from train.fit.countdown import Countdown
 from train.fit.journal import Journal
 from train.fit.learner import Learner
+from train.fit.readings import Readings
 from train.fit.run import LAST, launch
 from train.fit.step import Rate, Rival
 from train.fit.stopwatch import Stopwatch
@@ -135,9 +136,12 @@ class RecipeStep:
         generator, runtime = recipe.build_generator(), RUNTIME
         recipe.start(generator)
         optimizer = _optimizer(recipe.loss, recipe.rate)
-        self._learner = Learner("generator", generator, optimizer, runtime, fabric, rate)
+        self._readings = Readings()
+        self._learner = Learner("generator", generator, optimizer, runtime, fabric, rate, self._readings)
         game = recipe.adversarial
-        self._rival = Rival(game, recipe.build_critic(), runtime, fabric, rate) if game else None
+        self._rival = (
+            Rival(game, recipe.build_critic(), runtime, fabric, rate, self._readings) if game else None
+        )
 
     @property
     def parts(self) -> Parts:
@@ -163,11 +167,13 @@ class RecipeStep:
         real, condition = (self._fabric.to_device(part) for part in drawn)
         generator = self._learner.network.train()
         fake = self._recipe.generate(generator, condition)
-        values, terms = {}, self._examples.content(fake, real)
+        terms = self._examples.content(fake, real)
         if self._rival:
-            values["critic"] = self._rival.train(step, real, fake.detach(), condition)
+            self._rival.train(step, real, fake.detach(), condition)
             terms["adversarial"] = self._rival.judge(fake, condition)
-        values |= self._learner.descend(step, torch.stack(list(terms.values())).sum(), terms)
+        self._learner.descend(step, torch.stack(list(terms.values())).sum(), terms)
+        self._readings.read()
+        (values,) = self._readings.take()
         gradients = [p.grad for p in generator.parameters() if p.grad is not None]
         return values | {"gradient": float(torch.nn.utils.get_total_norm(gradients))}
 
@@ -226,7 +232,7 @@ def train(recipe: Recipe, folder: Path, began: float | None = None) -> Path:
             with stopwatch.time("network"):
                 values = step(number)
             done = number + 1
-            journal.losses(done, values, countdown.passed)
+            journal.losses(done, [values], countdown.passed)
             if done % recipe.every == 0:
                 save()
                 score()

@@ -31,7 +31,7 @@ class Seen:
         self.rates: dict[int, float] = {}
         whole = Step.__call__
 
-        def watched(step: Step, number: int, blurred: Tensor, sharp: Tensor) -> dict[str, float]:
+        def watched(step: Step, number: int, blurred: Tensor, sharp: Tensor) -> list[dict[str, float]]:
             if number == stop:
                 raise KeyboardInterrupt
             self.batches[number] = torch.cat([blurred, sharp])

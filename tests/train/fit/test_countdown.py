@@ -12,6 +12,7 @@ from train.fit.checkpoint import load_checkpoint
 from train.fit.config import Config, ScheduleOptions
 from train.fit.countdown import Countdown
 from train.fit.processes import open_fabric
+from train.fit.readings import READ_EVERY
 from train.fit.run import fit
 from train.fit.stopwatch import Stopwatch
 
@@ -51,6 +52,20 @@ def test_a_timed_run_decays_over_its_last_fifth_at_any_speed(clock: Clock, secon
     assert fall[len(fall) // 2] == pytest.approx(0.5, abs=0.08)
     assert 0 < fall[-1] < max(0.05, 8 * seconds / 60)
     assert 300 - 4 * seconds - 1 < countdown.seconds <= 300 - seconds
+
+
+def test_a_timed_run_ends_in_time_while_the_host_runs_ahead(clock: Clock) -> None:
+    stopwatch = Stopwatch()
+    countdown = Countdown(ScheduleOptions(minutes=5), open_fabric("cpu", 1), stopwatch, began=100.0)
+    pending = 0.0  # work of the device that no read has waited for
+    for number in countdown.steps(0):
+        pending += 0.4
+        with stopwatch.time("network"):
+            clock.now += 0.001
+            if (number + 1) % READ_EVERY == 0:
+                clock.now += pending
+                pending = 0.0
+    assert 300 - 2 * 4.0 < countdown.seconds + pending < 300
 
 
 def test_a_timed_run_reserves_time_for_its_last_checkpoint_and_validation(clock: Clock) -> None:
@@ -108,7 +123,7 @@ def test_a_timed_run_ends_in_time_and_is_then_left_alone(
 
     step, save = Step.__call__, record.save_checkpoint
 
-    def slow_step(self: Step, number: int, *batch: object) -> dict[str, float]:
+    def slow_step(self: Step, number: int, *batch: object) -> list[dict[str, float]]:
         clock.now += 0.4
         return step(self, number, *batch)  # type: ignore[arg-type]
 
@@ -137,7 +152,7 @@ def test_an_interrupted_timed_run_has_the_rest_of_its_minutes(
     config = replace(timed(tiny(), 0.25), save_every=1)
     whole, interrupted_at = Step.__call__, 5
 
-    def timed_step(self: Step, step: int, *batch: object) -> dict[str, float]:
+    def timed_step(self: Step, step: int, *batch: object) -> list[dict[str, float]]:
         if step == interrupted_at:
             raise KeyboardInterrupt
         clock.now += 4 if step == 3 else 0.5

@@ -17,9 +17,11 @@ from training_tables import GAN
 
 from train.data.pairs import TrainingPairs
 from train.data.pool import ExamplePool, Place
-from train.errors import ConfigError
+from train.errors import ConfigError, DivergedError
+from train.fit import losses
 from train.fit.checkpoint import load_checkpoint
 from train.fit.config import Config
+from train.fit.graph import Graph
 from train.fit.run import fit, launch
 from train.fit.speed import settle
 from train.fit.step import Step
@@ -38,18 +40,34 @@ def on_gpu(config: Config, **options: object) -> Config:
 
 
 def losses_of(config: Config, count: int = 4) -> list[float]:
-    """Losses of the first steps."""
+    """Losses of the first steps, captured as a graph where that is possible."""
     fabric = launch(config.runtime)
     step = Step(config, fabric)
+    assert step.capture() == ""
     pairs = TrainingPairs(config.data, config.crop, config.seed)
     with ExamplePool(pairs, config.pool, config.batch, place=Place(device=fabric.device)) as pool:
-        return [step(number, *pool.draw(number))["generator"] for number in range(count)]
+        rows = [row for number in range(count) for row in step(number, *pool.draw(number))]
+    return [row["generator"] for row in [*rows, *step.read()]]
 
 
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Convolutions in float32, not TF32."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[Graph[object]]:
+    """A graph for each of its replays."""
+    seen: list[Graph[object]] = []
+    whole = Graph.__call__
+
+    def counted(self: Graph[object], *inputs: torch.Tensor) -> object:
+        seen.append(self)
+        return whole(self, *inputs)
+
+    monkeypatch.setattr(Graph, "__call__", counted)
+    return seen
 
 
 @pytest.mark.usefixtures("exact")
@@ -78,6 +96,51 @@ def test_half_precision_stays_near_float32(tiny: Tiny) -> None:
     assert half == pytest.approx(plain, rel=0.02)  # bf16 has 8 bits
 
 
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_a_graph_takes_the_steps_without(tiny: Tiny, replays: list[object], kind: str) -> None:
+    config = on_gpu(tiny(f'[optimizer]\nkind = "{kind}"\nlearning_rate = 1e-3\n'))
+    eager = losses_of(on_gpu(config, graphs=False), 12)
+    assert not replays
+    assert losses_of(config, 12) == pytest.approx(eager, rel=1e-3)
+    assert len(replays) == 12
+
+
+def test_a_capture_that_fails_leaves_a_run_without_graph(
+    tiny: Tiny, replays: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = losses.charbonnier
+
+    def waiting(restored: torch.Tensor, sharp: torch.Tensor) -> torch.Tensor:
+        restored.sum().item()  # waits for the GPU, which no capture permits
+        return whole(restored, sharp)
+
+    monkeypatch.setattr(losses, "charbonnier", waiting)
+    last = fit(on_gpu(tiny(LONGER)))
+    assert "steps are taken without a CUDA graph: " in capsys.readouterr().err
+    assert not replays
+    assert load_checkpoint(last, {})["step"] == 20
+    assert losses_in(last.parent)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_nan_loss_on_the_gpu_stops_the_run_and_changes_no_weight(
+    tiny: Tiny, replays: list[object], graphs: bool
+) -> None:
+    config = on_gpu(tiny(LONGER), graphs=graphs)
+    step = Step(config, launch(config.runtime))
+    assert step.capture() == ""
+    x = torch.rand(config.batch, 3, config.crop, config.crop, device=DEVICE)
+    step(0, x, -x)
+    before = [weight.clone() for weight in step.generator.parameters()]
+    step(1, x * float("nan"), -x)
+    assert all(torch.equal(a, b) for a, b in zip(before, step.generator.parameters(), strict=True))
+    step(2, x, -x)
+    with pytest.raises(DivergedError, match="the generator's loss is nan at step 1"):
+        step.read()
+    assert len(replays) == 3 * graphs
+
+
 @pytest.mark.filterwarnings("default")  # the compiler's own
 def test_a_compiled_run_stays_near_the_plain_one(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     from torch._inductor import config as inductor
@@ -90,7 +153,9 @@ def test_a_compiled_run_stays_near_the_plain_one(tiny: Tiny, capsys: pytest.Capt
         with mock.patch.dict(os.environ), inductor.patch(compile_threads=1):
             last = fit(replace(config, runtime=runtime, output=f"{config.output}-{compiles}"))
         found.append(losses_in(last.parent))
-    assert "uncompiled" not in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "uncompiled" not in printed
+    assert "without a CUDA graph" not in printed
     assert found[0]
     assert found[1] == pytest.approx(found[0], rel=0.05)  # fused operations round differently, for 20 steps
 
@@ -124,11 +189,14 @@ def test_a_pool_larger_than_the_gpu_s_memory_is_one_line(tiny: Tiny) -> None:
         ExamplePool(pairs, huge, 4, place=Place(device=torch.device(DEVICE)))
 
 
-def test_an_interrupted_run_continues_on_the_gpu(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = on_gpu(tiny(LONGER), precision="bf16-mixed", channels_last=True)
+@pytest.mark.parametrize("graphs", [False, True])
+def test_an_interrupted_run_continues_on_the_gpu(
+    tiny: Tiny, replays: list[object], monkeypatch: pytest.MonkeyPatch, graphs: bool
+) -> None:
+    config = on_gpu(tiny(LONGER), precision="bf16-mixed", channels_last=True, graphs=graphs)
     whole = Step.__call__
 
-    def until(self: Step, step: int, *batch: torch.Tensor) -> dict[str, float]:
+    def until(self: Step, step: int, *batch: torch.Tensor) -> list[dict[str, float]]:
         if step == 11:
             raise KeyboardInterrupt
         return whole(self, step, *batch)
@@ -147,6 +215,7 @@ def test_an_interrupted_run_continues_on_the_gpu(tiny: Tiny, monkeypatch: pytest
         assert state["exp_avg"].stride() == weight.stride()
     fit(config)
     assert load_checkpoint(last, {})["step"] == 20
+    assert len(replays) == (11 + 10) * graphs
 
 
 def test_a_run_validates_on_the_gpu(tiny: Tiny, tmp_path: Path) -> None:

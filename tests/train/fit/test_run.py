@@ -89,7 +89,7 @@ def test_a_resumed_run_is_the_straight_run_bit_for_bit(
 def interrupted_at(config: Config, number: int) -> None:
     whole = Step.__call__
 
-    def until(self: Step, step: int, *batch: torch.Tensor) -> dict[str, float]:
+    def until(self: Step, step: int, *batch: torch.Tensor) -> list[dict[str, float]]:
         if step == number:
             raise KeyboardInterrupt
         return whole(self, step, *batch)
@@ -108,7 +108,7 @@ def test_a_nan_loss_stops_the_run_and_reports_the_step(tiny: Tiny) -> None:
     config = tiny()
     whole = Step.__call__
 
-    def poisoned(self: Step, step: int, *batch: torch.Tensor) -> dict[str, float]:
+    def poisoned(self: Step, step: int, *batch: torch.Tensor) -> list[dict[str, float]]:
         return whole(self, step, *(b * float("nan") if step == 3 else b for b in batch))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -150,7 +150,7 @@ def test_the_critic_takes_several_steps_per_generator_step(tiny: Tiny) -> None:
     config = replace(tiny(GAN.replace("critic_steps = 2", "critic_steps = 5")))
     step = Step(config, launch(config.runtime))
     x = torch.rand(2, 3, 32, 32)
-    values = step(0, x, -x)
+    (values,) = step(0, x, -x)
     counts = {
         name: {int(s["step"]) for s in part.state_dict()["state"].values()}
         for name, part in step.parts.items()

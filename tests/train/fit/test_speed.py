@@ -91,6 +91,8 @@ def test_a_resumed_run_keeps_this_machines_choice(
     choice = settle(config, state)
     assert choice.config.runtime.precision == "bf16-mixed"
     assert choice.reason == "as chosen on this machine before: bf16-mixed, devices 1"
+    without = replace(config, runtime=replace(config.runtime, graphs=False))
+    assert not settle(without, state).config.runtime.graphs
     assert settle(config, state | {"machine": "another"}).config.runtime.precision == "32-true"
 
 
