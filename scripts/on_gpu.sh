@@ -122,7 +122,7 @@ step_pack-train() {
     local options=()
     mapfile -t options < <(settings "${TRAIN-}")
     python3 -m train pack "${CONFIG:-train/configs/gpu.toml}" "${options[@]}" -o "${PACK:-gpu-train}" \
-        --start "${START:-rtdeblur/models/fast.onnx}" --mib "${PACK_MIB:-60}" --python "$PYTHON_VERSION"
+        --start "${START:-rtdeblur/models/fine-fp16.onnx}" --mib "${PACK_MIB:-60}" --python "$PYTHON_VERSION"
 }
 
 # Bash counts SECONDS from the script's start, so the minutes include unpacking.
