@@ -13,7 +13,7 @@ import click
 
 from rtdeblur import system
 from rtdeblur.cli import prediction, speeds
-from rtdeblur.cli.build import ENGINE_DIR
+from rtdeblur.cli.build import ENGINE_DIR, checked_size
 from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, backend_option
 from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.request import Request
@@ -234,7 +234,7 @@ command = click.Command(
         backend_option("Runtime of the model; all measures each one on each device.", ALL),
         *(option for option in SHARED if option is not BACKEND),
         click.Option(
-            ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
+            ["--size", "sizes"], type=checked_size, multiple=True, metavar="WxH|NAME",
             help="For example 1280x720 or 720p; repeat for more rows.  [default: 720p]",
         ),
         click.Option(

@@ -23,9 +23,21 @@ if TYPE_CHECKING:
     from rtdeblur.backends.tensorrt.profiles import BuildProfile
     from rtdeblur.backends.tensorrt.spec import EngineSpec, ShapeProfile, Target
 
+
+def checked_size(text: str) -> str:
+    """Refuse a size that is neither a name nor WIDTHxHEIGHT."""
+    from rtdeblur.backends.tensorrt.profiles import parse_size
+
+    try:
+        parse_size(text)
+    except EngineError as error:
+        raise click.BadParameter(f"{error}.") from None
+    return text
+
+
 ENGINE_DIR = click.Option(
-    ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder of engines.  [default: $RTDEBLUR_ENGINE_DIR, or the user's cache]",
+    ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+    help="Folder of TensorRT engines.  [default: $RTDEBLUR_ENGINE_DIR, or the user's cache]",
 )  # fmt: skip
 
 _PARAMS: list[click.Parameter] = [
@@ -40,7 +52,7 @@ _PARAMS: list[click.Parameter] = [
         help="rtx builds without a GPU, tensorrt for this machine's GPU.  [default: auto]",
     ),
     click.Option(
-        ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
+        ["--size", "sizes"], type=checked_size, multiple=True, metavar="WxH|NAME",
         help="For example 1280x720, 720p or 720p-portrait; repeat for more.  [default: 720p]",
     ),
     click.Option(
