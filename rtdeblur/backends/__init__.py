@@ -164,8 +164,10 @@ class _Start:
 
 
 def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout | None:
-    from rtdeblur.dropout import Dropout
+    from rtdeblur.dropout import Dropout, Policy
 
+    if policy not in (None, *get_args(Policy)):
+        raise UsageError(f"dropout is {policy!r}, expected {' or '.join(get_args(Policy))}")
     sites = model.manifest.sites
     if sites is None:
         if policy == "paper":
