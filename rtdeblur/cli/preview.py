@@ -116,9 +116,9 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
 
 
 def _summary(worst: float, gain: float, model: str) -> str:
-    verdict = f"At worst, the video is {in_words(worst)}"
     if worst < _WORDS[0][0]:
-        return f"{verdict}: there is little to improve."
+        return "The video is sharp: there is little to improve."
+    verdict = f"At its worst, the video is {in_words(worst)}"
     more = f" --model {BEST_MODEL} removes more blur." if model == DEFAULT_MODEL else ""
     if gain < 0.01:
         return f"{verdict}, and the model hardly sharpens its most blurred moments.{more}"
