@@ -263,7 +263,8 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
         container: OutputContainer = av.open(file, "w", format=format_name)  # opens no file yet
     except ValueError:
         return None
-    holds_video = not container.format.no_file and container.default_video_codec != "none"
+    # Audio files hold cover art at most, for which FFmpeg's default is PNG.
+    holds_video = not container.format.no_file and container.default_video_codec not in ("none", "png")
     return _VARIANT_ENDINGS.get(Path(file).suffix.lower(), container.format.name) if holds_video else None
 
 
