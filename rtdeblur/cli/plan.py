@@ -44,6 +44,11 @@ class Job:
     found: bool = False
     frames: tuple[Path, ...] = ()
 
+    @property
+    def output_name(self) -> str:
+        """Name of the output in messages."""
+        return "standard output" if self.output == STANDARD else str(self.output)
+
 
 @dataclass(frozen=True)
 class Plan:

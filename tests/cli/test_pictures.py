@@ -82,6 +82,23 @@ def test_a_folder_of_photos_becomes_a_folder_of_photos(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_folder_of_photos_is_continued(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    photo(folder / "a.jpg")
+    assert restore(folder, "-o", f"{out}/") == 0
+    photo(folder / "b.jpg")
+    assert restore(folder, "-o", f"{out}/") == 1
+    assert "skip such files with --resume" in capfd.readouterr().err
+    first = (out / "a.jpg").stat().st_mtime_ns
+    (out / "b.jpg").unlink()
+    assert restore(folder, "-o", f"{out}/", "--resume") == 0
+    assert (out / "a.jpg").stat().st_mtime_ns == first
+    assert (out / "b.jpg").is_file()
+    assert restore(folder, "-o", f"{folder}/", "--resume") == 1
+    assert "is the input itself" in capfd.readouterr().err
+
+
 def test_one_bad_photo_does_not_stop_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = numbered(tmp_path / "in", 3)
     (folder / "frame2.png").write_bytes(b"no picture")
