@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -459,6 +460,15 @@ def test_config_shows_the_file_and_its_settings(configured: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["deblur"] == {"quality": "high"}
 
 
+@pytest.mark.parametrize("words", [("text.mp4",), ("video.mkv", "--model", "bogus")])
+def test_nothing_is_announced_that_fails_at_once(
+    here: Path, words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("text.mp4").write_text("no video")
+    assert main([*words]) == 1
+    assert "info: writing" not in capfd.readouterr().err
+
+
 # -- help, completion, messages
 
 
@@ -476,6 +486,22 @@ def test_help_fits_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"Usage: rtdeblur {command}" in capsys.readouterr().out
+
+
+def test_help_on_completion_has_a_line_for_each_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.partition(":")[0] for line in lines if "rtdeblur completion " in line][1:] == [
+        "bash",
+        "zsh",
+        "fish",
+    ]
+
+
+def test_no_summary_in_help_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help-all"], ["models", "--help"]):
+        assert main(words) == 0
+        assert not re.search(r"[a-z]\.\.\.", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -72,6 +72,21 @@ def test_wrong_usage_is_one_line_and_exits_with_two(
     assert "--help" in line
 
 
+@pytest.mark.parametrize(
+    ("args", "end"),
+    [
+        (["clip.mp4", "--bogus"], "Try 'rtdeblur --help'."),
+        (["live", "--bogus"], " Try 'rtdeblur live --help'."),
+        (["batch", "clip.mp4"], "add -o FOLDER/. Try 'rtdeblur batch --help'."),
+        (["models", "bogus"], " Try 'rtdeblur models --help'."),
+        (["models", "add"], "'MODEL.onnx'. Try 'rtdeblur models add --help'."),
+        (["completion"], "Choose from: bash, zsh, fish. Try 'rtdeblur completion --help'."),
+    ],
+)
+def test_wrong_usage_names_the_help_of_its_command(args: list[str], end: str, fails: Fails) -> None:
+    assert fails(*args, exit_code=2).endswith(f"{end}\n")
+
+
 def test_a_path_distinguishes_a_file_from_a_command(fails: Fails) -> None:
     assert "input 'models' does not exist" in fails("./models")
     assert "-o" in fails("models", "-o", "out.mp4", exit_code=2)
