@@ -119,6 +119,15 @@ def test_numbered_pictures_become_one_video_in_the_order_of_their_numbers(tmp_pa
     assert rate_of(output) == 30
 
 
+def test_earlier_outputs_are_not_part_of_the_video(tmp_path: Path) -> None:
+    folder = numbered(tmp_path / "in", 3)
+    assert restore(folder / "frame%d.png") == 0
+    assert len(list(folder.iterdir())) == 6
+    for number, named in enumerate([folder, folder / "*.png"]):
+        assert restore(named, "-o", tmp_path / f"out{number}.mkv") == 0
+        assert len(levels(tmp_path / f"out{number}.mkv")) == 3
+
+
 def test_pictures_listed_by_the_shell_become_one_video(tmp_path: Path) -> None:
     paths = sorted(numbered(tmp_path / "in").iterdir())  # as a shell does: frame1, frame10, frame11 …
     assert restore(*paths, "-o", tmp_path / "out.mkv") == 0
