@@ -70,7 +70,7 @@ class LiveSummary:
             yield f"no picture in {self.seconds:.1f} s"
             return
         height, width = self.working_size
-        share = f"{100 * self.resolution:.0f} % of full resolution"
+        share = f"{100 * self.resolution:.0f}% of full resolution"
         preview = "" if self.resolution >= 1 else f" (preview quality, {share})"
         yield (
             f"{_pictures(self.shown)} in {self.seconds:.1f} s, {self.fps:.1f} fps "

@@ -267,12 +267,12 @@ def test_an_invalid_part_is_refused(
 def test_pace_estimates_speed_and_remaining_time() -> None:
     pace = RunPace(expected=100)
     pace.update(4, 10.0)  # after starting, which took 10 s
-    assert (pace.share, pace.speed) == ("4 %, 4 of 100 frames", "")
+    assert (pace.share, pace.speed) == ("4%, 4 of 100 frames", "")
     pace.update(24, 12.0)
-    assert pace.share == "24 %, 24 of 100 frames"
+    assert pace.share == "24%, 24 of 100 frames"
     assert pace.speed == "10.0 fps, 0:08 left"
     pace.update(120, 20.0)
-    assert pace.share == "100 %, 120 of 120 frames"
+    assert pace.share == "100%, 120 of 120 frames"
 
 
 def test_pace_of_a_resumed_run_excludes_finished_frames() -> None:
