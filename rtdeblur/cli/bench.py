@@ -251,7 +251,7 @@ command = click.Command(
         ),
         click.Option(
             ["--predict"], is_flag=True,
-            help="Measure on one core and on two, and predict 4, 8 and 16.  [default batch: 4]",
+            help="Measure on one core and on two, and predict the speed of 4, 8 and 16.  [default batch: 4]",
         ),
         ENGINE_DIR,
         QUIET,

@@ -71,7 +71,7 @@ _PARAMS: list[click.Parameter] = [
     click.Option(
         ["--compute-capability", "compute_capabilities"], multiple=True, metavar="X.Y",
         help="Target of an RTX engine, such as 8.9; repeat for more.  "
-        "[default: this GPU; without one 8.0, 8.6, 8.9, 12.0 and maybe later]",
+        "[default: this GPU; without one, 8.0, 8.6, 8.9, 12.0 and possibly newer]",
     ),
     click.Option(
         ["--optimization-level"], type=click.IntRange(0, 5), metavar="N",

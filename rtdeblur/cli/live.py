@@ -227,7 +227,7 @@ _PARAMS: list[click.Parameter] = [
     ),
     click.Option(
         ["--transport"], type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True,
-        help="Protocol that carries RTSP pictures.",
+        help="Transport protocol for RTSP.",
     ),
     click.Option(["--wait"], is_flag=True, help="Wait for the source if it is not available yet."),
     click.Option(

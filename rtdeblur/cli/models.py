@@ -88,7 +88,7 @@ def _measured(model: Model) -> dict[str, tuple[float, float]]:
 def command(ctx: click.Context, as_json: bool) -> None:
     """List the bundled models and your own, add one, or remove one.
 
-    --model finds all of them by name. `python -m train import` makes a model of a public checkpoint.
+    --model finds all of them by name. `python -m train import` turns a public checkpoint into a model.
     """
     if ctx.invoked_subcommand is None:
         _list(as_json)

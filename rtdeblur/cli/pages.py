@@ -22,7 +22,7 @@ OUTPUT = click.Option(
     ["-o", "--output"], type=click.Path(path_type=Path), metavar="PAGE.html",
     help="Write the page here.  [default: a temporary file, opened in the browser]",
 )  # fmt: skip
-OVERWRITE = click.Option(["-y", "--overwrite"], is_flag=True, help="Replace the page or video if it exists.")
+OVERWRITE = click.Option(["-y", "--overwrite"], is_flag=True, help="Replace the output if it exists.")
 OPEN = click.Option(
     ["--open/--no-open"], default=None, help="Open the page in the browser.  [default: only without -o]"
 )
