@@ -22,7 +22,7 @@ import click
 from rtdeblur.cli.batch_progress import Watch, shown
 from rtdeblur.cli.cluster import Cluster, connected
 from rtdeblur.cli.deblur import skipped_line, tell
-from rtdeblur.cli.options import PARAMS
+from rtdeblur.cli.options import PARAMS, WholeNumber
 from rtdeblur.cli.pictures import expanded, is_photo_job
 from rtdeblur.cli.plan import STANDARD, Job, Plan, is_folder, plan
 from rtdeblur.cli.report import clock, configure, echo, say, table
@@ -212,7 +212,7 @@ _OWN = [
         "[default: start Ray on this machine only]",
     ),
     click.Option(
-        ["--split"], type=click.IntRange(0), metavar="FRAMES", default=3000, show_default=True,
+        ["--split"], type=WholeNumber(0), metavar="FRAMES", default=3000, show_default=True,
         help="Split longer files among several workers; 0: never.",
     ),
     click.Option(["--dry-run"], is_flag=True, help="Show nodes and tasks without restoring anything."),

@@ -14,7 +14,7 @@ import click
 from rtdeblur import system
 from rtdeblur.cli import prediction, speeds
 from rtdeblur.cli.build import ENGINE_DIR, checked_size
-from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, backend_option
+from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, Number, WholeNumber, backend_option
 from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.request import Request
 
@@ -238,15 +238,15 @@ command = click.Command(
             help="For example 1280x720 or 720p; repeat for more rows.  [default: 720p]",
         ),
         click.Option(
-            ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
+            ["--batch", "batches"], type=WholeNumber(1, 64), multiple=True, metavar="N",
             help="Frames per inference call; repeat for more rows.  [default: 1]",
         ),
         click.Option(
-            ["--frames"], metavar="N", type=click.IntRange(0), default=60, show_default=True,
+            ["--frames"], metavar="N", type=WholeNumber(0), default=60, show_default=True,
             help="Length of the generated clip; 0 measures inference only.",
         ),
         click.Option(
-            ["--seconds"], metavar="S", type=click.FloatRange(0), default=3.0, show_default=True,
+            ["--seconds"], metavar="S", type=Number(0), default=3.0, show_default=True,
             help="Minimum time to measure inference for.",
         ),
         click.Option(

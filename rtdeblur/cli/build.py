@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from rtdeblur import system
+from rtdeblur.cli.options import WholeNumber
 from rtdeblur.cli.report import at_times, echo, plain, say
 from rtdeblur.errors import EngineError
 from rtdeblur.model import DEFAULT_MODEL, EnginePrecision, Model
@@ -56,12 +57,12 @@ _PARAMS: list[click.Parameter] = [
         help="For example 1280x720, 720p or 720p-portrait; repeat for more.  [default: 720p]",
     ),
     click.Option(
-        ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
+        ["--batch", "batches"], type=WholeNumber(1, 64), multiple=True, metavar="N",
         help="Frames per inference call; repeat for more.  [default: 1 (live) and 4 (files)]",
     ),
     click.Option(["--chroma"], type=click.Choice(["420", "422", "444", "gray"]), help="[default: 420]"),
     click.Option(
-        ["--depth"], metavar="BITS", type=click.IntRange(8, 16), default=8, show_default=True,
+        ["--depth"], metavar="BITS", type=WholeNumber(8, 16), default=8, show_default=True,
         help="Bits per sample.",
     ),
     click.Option(
@@ -74,11 +75,11 @@ _PARAMS: list[click.Parameter] = [
         "[default: this GPU; without one, 8.0, 8.6, 8.9, 12.0 and possibly newer]",
     ),
     click.Option(
-        ["--optimization-level"], type=click.IntRange(0, 5), metavar="N",
+        ["--optimization-level"], type=WholeNumber(0, 5), metavar="N",
         help="0 is the fastest build, 5 the fastest engine.  [default: TensorRT's, 3]",
     ),
     click.Option(
-        ["--workspace", "workspace_mib"], type=click.IntRange(1), metavar="MIB",
+        ["--workspace", "workspace_mib"], type=WholeNumber(1), metavar="MIB",
         help="Maximum scratch memory per layer.  [default: TensorRT's, all]",
     ),
     ENGINE_DIR,

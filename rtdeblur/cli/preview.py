@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, as_path
+from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, WholeNumber, as_path
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
 from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.request import Request
@@ -208,7 +208,7 @@ command = click.Command(
         *SHARED,
         ENGINE_DIR,
         click.Option(
-            ["--max-pixels"], type=click.IntRange(1), metavar="N", default=8192 * 8192, show_default=True,
+            ["--max-pixels"], type=WholeNumber(1), metavar="N", default=8192 * 8192, show_default=True,
             help="Refuse pictures with more pixels.",
         ),
         QUIET,

@@ -29,6 +29,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import GpuDecodingError, InputError, NoVideoError
+from rtdeblur.pictures import kind_of
 
 MAX_PIXELS = 8192 * 8192
 """Default for the largest picture accepted, in pixels: enough for 8K, and 360° video of 8192x8192."""
@@ -150,9 +151,8 @@ def _photo(path: Path) -> str:
         start = file.read(64)
     if start[8:12] == b"WEBP" and b"ANIM" in start:
         return f"input {str(path)!r} is an animated WebP, which FFmpeg cannot read; convert it to GIF or APNG"
-    return (
-        f"input {str(path)!r} is a photo, expected a video; a photo needs its extension, such as .jpg or .png"
-    )
+    hint = "" if kind_of(path) else "; a photo needs its extension, such as .jpg or .png"
+    return f"input {str(path)!r} is a photo, expected a video{hint}"
 
 
 @cache
