@@ -193,6 +193,8 @@ def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
     what = "files" if any(kind_of(job.input) for job in plan.jobs) else "videos"
     total = len(plan.jobs) - len(skipped)
+    if not total:
+        return f"nothing to restore{rest}"
     return f"{len(restored)} of {total} {what if total != 1 else what[:-1]} restored{rest}"
 
 

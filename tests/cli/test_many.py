@@ -107,7 +107,10 @@ def test_existing_outputs_can_be_skipped_or_replaced(
     assert main(words) == 1
     assert "skip such files with --resume, or overwrite them with -y" in capfd.readouterr().err
     assert main([*words, "--resume"]) == 0
-    assert "nothing to resume; skipped" in capfd.readouterr().err
+    assert (
+        "nothing to resume; skipped\nrtdeblur: info: nothing to restore, 1 skipped\n"
+        in capfd.readouterr().err
+    )
     assert main([*words, "-y"]) == 0
 
 

@@ -226,9 +226,9 @@ def test_a_change_of_size_is_scaled_with_a_warning(
 @pytest.mark.parametrize(
     ("output", "options", "error", "said"),
     [
-        ("out.xyz", {}, UsageError, "names no video container"),
-        ("out", {}, UsageError, "names no video container"),
-        ("out.png", {}, UsageError, "names no video container"),
+        ("out.xyz", {}, UsageError, "is not a video container"),
+        ("out", {}, UsageError, "has no extension; add .mp4"),
+        ("out.png", {}, UsageError, "is not a video container"),
         ("out.mp4", {"codec": "nope"}, UsageError, "no video encoder called 'nope'"),
         ("out.mp4", {"codec": "aac"}, UsageError, "no video encoder called 'aac'"),
         ("out.mkv", {"codec": "ffv1", "crf": 3}, UsageError, "'ffv1' has no crf"),
