@@ -188,7 +188,7 @@ class Model:
         """Load a model by name or path.
 
         Args:
-            name: IDENTITY, a bundled model, one of the user's own, or the path of an `.onnx` or `.json`.
+            name: IDENTITY, a bundled model, one of the user's own, or the path of a `.onnx` or `.json`.
 
         Raises:
             ModelError: it is unknown, incomplete, damaged or of a newer format.
@@ -348,7 +348,7 @@ def _locate(name: str) -> Path:
     path = Path(name)
     if path.suffix not in (".onnx", ".json"):
         known = ", ".join([*bundled_models(), *user_models(), IDENTITY])
-        raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of an .onnx file")
+        raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of a .onnx file")
     if not path.with_suffix(".onnx").is_file():
         raise ModelError(
             f"no model file {path.with_suffix('.onnx')}; expected .onnx and .json next to each other"

@@ -81,6 +81,16 @@ def has_nvidia_card() -> bool:
     return False
 
 
+def why_no_gpu() -> str:
+    """Return why CUDA has no GPU here; '' if it probably has one."""
+    gpus = None
+    with suppress(OSError, AttributeError):  # driver missing or not working
+        gpus = nvidia_gpus()
+    if gpus is None and has_nvidia_card():
+        return "the NVIDIA GPU has no driver"
+    return "" if gpus else "no NVIDIA GPU"
+
+
 def nvidia_driver() -> str | None:
     """Return the version of NVIDIA's driver, such as 580.95.05; None if its management library is missing."""
     text = ctypes.create_string_buffer(96)

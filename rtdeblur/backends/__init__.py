@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
 from rtdeblur import system
-from rtdeblur.errors import BackendError, DependencyError, RtdeblurError, UsageError
+from rtdeblur.errors import BackendError, CudaError, DependencyError, RtdeblurError, UsageError
 from rtdeblur.model import Model, Precision
 
 if TYPE_CHECKING:  # NumPy, which the command line's help does without
@@ -153,19 +153,26 @@ class _Start:
                 f"tensorrt runs on the first GPU that CUDA shows, not on {self.device}",
                 "set CUDA_VISIBLE_DEVICES to choose one",
             )
-        return TensorRTBackend.open(
-            self.model,
-            precision=self.precision,
-            slots=SLOTS if self.mode == "throughput" else 1,
-            dropout=self.dropout,
-            options=self.engines,
-            listed_only=listed_only,
-        )
+        try:
+            return TensorRTBackend.open(
+                self.model,
+                precision=self.precision,
+                slots=SLOTS if self.mode == "throughput" else 1,
+                dropout=self.dropout,
+                options=self.engines,
+                listed_only=listed_only,
+            )
+        except DependencyError as error:
+            if reason := system.why_no_gpu():  # no package would help
+                raise CudaError(reason, "see `rtdeblur doctor`") from error
+            raise
 
 
 def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout | None:
-    from rtdeblur.dropout import Dropout
+    from rtdeblur.dropout import Dropout, Policy
 
+    if policy not in (None, *get_args(Policy)):
+        raise UsageError(f"dropout is {policy!r}, expected {' or '.join(get_args(Policy))}")
     sites = model.manifest.sites
     if sites is None:
         if policy == "paper":

@@ -236,8 +236,8 @@ def device_name(core: ov.Core, device: Device) -> str:
     elif device.kind.upper() in known:
         return device.kind.upper()
     raise BackendError(
-        f"openvino finds no {device} here, only {', '.join(name.lower() for name in known)}; "
-        "install the driver of the device, or try --device cpu"
+        f"openvino finds no {device} here, only {', '.join(name.lower() for name in known)}",
+        "install the driver of the device, or try --device cpu",
     )
 
 

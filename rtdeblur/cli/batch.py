@@ -22,7 +22,7 @@ import click
 from rtdeblur.cli.batch_progress import Watch, shown
 from rtdeblur.cli.cluster import Cluster, connected
 from rtdeblur.cli.deblur import skipped_line, tell
-from rtdeblur.cli.options import PARAMS
+from rtdeblur.cli.options import PARAMS, WholeNumber
 from rtdeblur.cli.pictures import expanded, is_photo_job
 from rtdeblur.cli.plan import STANDARD, Job, Plan, is_folder, plan
 from rtdeblur.cli.report import clock, configure, echo, say, table
@@ -198,25 +198,27 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 _LOCAL = "local"
-_HELP = """Restore many files, or long ones, on several machines by Ray.
+_HELP = """Restore many files, or long ones, on several machines with Ray.
 
-    All nodes have the same rtdeblur; those that would restore differently are left out. INPUT and FOLDER/ are
-    on storage that nodes see under the same paths; others receive and return files through Ray. Outputs are
-    byte for byte those of a single machine. Interrupted, the same command continues: outputs that exist are
-    skipped, unless -y is given.
+    All nodes must run the same version; those that would restore differently are left out. INPUT and FOLDER/
+    should be on storage that nodes see under the same paths; other nodes exchange files through Ray. Outputs
+    are byte for byte those of a single machine. After an interruption, run the same command to continue:
+    existing outputs are skipped, unless -y is given.
     """
 _OWN = [
     click.Option(
         ["--ray"], is_flag=False, flag_value=_LOCAL, default=_LOCAL, metavar="[HOST:PORT|auto]",
-        help="Ray cluster; auto finds that of this machine.  [default: start Ray on this machine only]",
+        help="Address of a Ray cluster; auto finds the one on this machine.  "
+        "[default: start Ray on this machine only]",
     ),
     click.Option(
-        ["--split"], type=click.IntRange(0), metavar="FRAMES", default=3000, show_default=True,
-        help="Divide longer files among several workers; 0 never does.",
+        ["--split"], type=WholeNumber(0), metavar="FRAMES", default=3000, show_default=True,
+        help="Split longer files among several workers; 0: never.",
     ),
-    click.Option(["--dry-run"], is_flag=True, help="Show nodes and tasks, and restore nothing."),
+    click.Option(["--dry-run"], is_flag=True, help="Show nodes and tasks without restoring anything."),
+    click.Option(["-o", "--output"], metavar="FOLDER/", is_eager=True, help="Folder for the outputs."),
 ]  # fmt: skip
-_NOT_HERE = ("resume", "rate")
+_NOT_HERE = ("resume", "rate", "output", "version")
 _COMMON = [param for param in PARAMS if param.name not in _NOT_HERE]
 
 

@@ -13,8 +13,8 @@ import click
 
 from rtdeblur import system
 from rtdeblur.cli import prediction, speeds
-from rtdeblur.cli.build import ENGINE_DIR
-from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, backend_option
+from rtdeblur.cli.build import ENGINE_DIR, checked_size
+from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, Number, WholeNumber, backend_option
 from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.request import Request
 
@@ -234,24 +234,24 @@ command = click.Command(
         backend_option("Runtime of the model; all measures each one on each device.", ALL),
         *(option for option in SHARED if option is not BACKEND),
         click.Option(
-            ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
+            ["--size", "sizes"], type=checked_size, multiple=True, metavar="WxH|NAME",
             help="For example 1280x720 or 720p; repeat for more rows.  [default: 720p]",
         ),
         click.Option(
-            ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
+            ["--batch", "batches"], type=WholeNumber(1, 64), multiple=True, metavar="N",
             help="Frames per inference call; repeat for more rows.  [default: 1]",
         ),
         click.Option(
-            ["--frames"], metavar="N", type=click.IntRange(0), default=60, show_default=True,
+            ["--frames"], metavar="N", type=WholeNumber(0), default=60, show_default=True,
             help="Length of the generated clip; 0 measures inference only.",
         ),
         click.Option(
-            ["--seconds"], metavar="S", type=click.FloatRange(0), default=3.0, show_default=True,
+            ["--seconds"], metavar="S", type=Number(0), default=3.0, show_default=True,
             help="Minimum time to measure inference for.",
         ),
         click.Option(
             ["--predict"], is_flag=True,
-            help="Measure on one core and on two, and predict 4, 8 and 16.  [default batch: 4]",
+            help="Measure on one core and on two, and predict the speed of 4, 8 and 16.  [default batch: 4]",
         ),
         ENGINE_DIR,
         QUIET,

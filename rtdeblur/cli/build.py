@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from rtdeblur import system
+from rtdeblur.cli.options import WholeNumber
 from rtdeblur.cli.report import at_times, echo, plain, say
 from rtdeblur.errors import EngineError
 from rtdeblur.model import DEFAULT_MODEL, EnginePrecision, Model
@@ -23,9 +24,21 @@ if TYPE_CHECKING:
     from rtdeblur.backends.tensorrt.profiles import BuildProfile
     from rtdeblur.backends.tensorrt.spec import EngineSpec, ShapeProfile, Target
 
+
+def checked_size(text: str) -> str:
+    """Refuse a size that is neither a name nor WIDTHxHEIGHT."""
+    from rtdeblur.backends.tensorrt.profiles import parse_size
+
+    try:
+        parse_size(text)
+    except EngineError as error:
+        raise click.BadParameter(f"{error}.") from None
+    return text
+
+
 ENGINE_DIR = click.Option(
-    ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder of engines.  [default: $RTDEBLUR_ENGINE_DIR, or the user's cache]",
+    ["--engine-dir", "-o", "--output"], type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+    help="Folder of TensorRT engines.  [default: $RTDEBLUR_ENGINE_DIR, or the user's cache]",
 )  # fmt: skip
 
 _PARAMS: list[click.Parameter] = [
@@ -40,16 +53,16 @@ _PARAMS: list[click.Parameter] = [
         help="rtx builds without a GPU, tensorrt for this machine's GPU.  [default: auto]",
     ),
     click.Option(
-        ["--size", "sizes"], multiple=True, metavar="WxH|NAME",
+        ["--size", "sizes"], type=checked_size, multiple=True, metavar="WxH|NAME",
         help="For example 1280x720, 720p or 720p-portrait; repeat for more.  [default: 720p]",
     ),
     click.Option(
-        ["--batch", "batches"], type=click.IntRange(1, 64), multiple=True, metavar="N",
+        ["--batch", "batches"], type=WholeNumber(1, 64), multiple=True, metavar="N",
         help="Frames per inference call; repeat for more.  [default: 1 (live) and 4 (files)]",
     ),
     click.Option(["--chroma"], type=click.Choice(["420", "422", "444", "gray"]), help="[default: 420]"),
     click.Option(
-        ["--depth"], metavar="BITS", type=click.IntRange(8, 16), default=8, show_default=True,
+        ["--depth"], metavar="BITS", type=WholeNumber(8, 16), default=8, show_default=True,
         help="Bits per sample.",
     ),
     click.Option(
@@ -59,14 +72,14 @@ _PARAMS: list[click.Parameter] = [
     click.Option(
         ["--compute-capability", "compute_capabilities"], multiple=True, metavar="X.Y",
         help="Target of an RTX engine, such as 8.9; repeat for more.  "
-        "[default: this GPU; without one 8.0, 8.6, 8.9, 12.0 and maybe later]",
+        "[default: this GPU; without one, 8.0, 8.6, 8.9, 12.0 and possibly newer]",
     ),
     click.Option(
-        ["--optimization-level"], type=click.IntRange(0, 5), metavar="N",
+        ["--optimization-level"], type=WholeNumber(0, 5), metavar="N",
         help="0 is the fastest build, 5 the fastest engine.  [default: TensorRT's, 3]",
     ),
     click.Option(
-        ["--workspace", "workspace_mib"], type=click.IntRange(1), metavar="MIB",
+        ["--workspace", "workspace_mib"], type=WholeNumber(1), metavar="MIB",
         help="Maximum scratch memory per layer.  [default: TensorRT's, all]",
     ),
     ENGINE_DIR,

@@ -12,25 +12,33 @@ from rtdeblur.cli.guesses import check_words
 from rtdeblur.cli.help import COMMANDS, Bare
 from rtdeblur.cli.options import PARAMS
 from rtdeblur.cli.pictures import expanded, sequence_of
-from rtdeblur.cli.plan import STANDARD, Plan, plan
+from rtdeblur.cli.plan import STANDARD, Job, Plan, plan
 from rtdeblur.cli.report import configure, echo, say, show_traceback
 from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.restoring import FileRestorer
 from rtdeblur.cli.results import Failure, Interrupted, Outcome, Skipped, as_json, as_line
 from rtdeblur.cli.signals import Stopped, abandoning
-from rtdeblur.errors import BackendError, DependencyError, FinishedError, ModelError, NoVideoError
+from rtdeblur.errors import (
+    BackendError,
+    DependencyError,
+    FinishedError,
+    ModelError,
+    NoVideoError,
+    OutputError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
+def _outcomes(restorer: FileRestorer, planned: Plan, request: DeblurRequest) -> Iterator[Outcome]:
     """Restore every file; one that fails does not stop the others."""
     for number, job in enumerate(planned.jobs, 1):
         title = f"[{number}/{len(planned.jobs)}] {job.input.name}: " if planned.many else ""
         try:
             if planned.many:
-                job.output.parent.mkdir(parents=True, exist_ok=True)
+                _prepare(job, request)
             yield restorer.restore(job, title)
         except Stopped:
             yield Interrupted(job, restorer.kept)
@@ -45,6 +53,26 @@ def _outcomes(restorer: FileRestorer, planned: Plan) -> Iterator[Outcome]:
             show_traceback(error)
             skip = job.found and isinstance(error, NoVideoError)
             yield Skipped(job, error) if skip else Failure(job, error)
+
+
+def _prepare(job: Job, request: DeblurRequest) -> None:
+    """Create the folder of one output of several, and refuse to replace an output.
+
+    Raises:
+        OutputError: the folder cannot be created.
+        UsageError: the output exists.
+    """
+    output = job.output
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot create folder {str(output.parent)!r}: {error.strerror}; try another folder"
+        ) from error
+    if output.is_file() and not (request.overwrite or request.resume or output.samefile(job.input)):
+        raise UsageError(
+            f"output {str(output)!r} already exists; skip such files with --resume, or overwrite them with -y"
+        )
 
 
 def tell(outcome: Outcome) -> None:
@@ -71,11 +99,6 @@ def skipped_line(paths: tuple[Path, ...]) -> str:
     return f"skipped: {names}{more}{hint}"
 
 
-def _is_free(output: Path, request: DeblurRequest) -> bool:
-    """True unless an existing output will be refused."""
-    return request.overwrite or not output.exists()
-
-
 def _command(**words: Any) -> None:
     request = DeblurRequest.of(**words)
     configure(quiet=request.quiet, verbose=request.verbose, log_file=request.log_file)
@@ -87,8 +110,8 @@ def _command(**words: Any) -> None:
     )
     if planned.skipped:
         say("info", skipped_line(planned.skipped))
-    if request.output is None and len(planned.jobs) == 1 and _is_free(planned.jobs[0].output, request):
-        say("info", f"writing {planned.jobs[0].output}")
+    guessed = request.output is None and len(planned.jobs) == 1
+    notice = f"writing {planned.jobs[0].output}" if guessed else ""
     outcomes: list[Outcome] = []
 
     def summarise() -> None:
@@ -103,9 +126,9 @@ def _command(**words: Any) -> None:
             tell(outcomes[-1])
         summarise()
 
-    with closing(FileRestorer(request)) as restorer, abandoning(abandon):
+    with closing(FileRestorer(request, notice)) as restorer, abandoning(abandon):
         try:
-            for outcome in _outcomes(restorer, planned):
+            for outcome in _outcomes(restorer, planned, request):
                 outcomes.append(outcome)
                 tell(outcome)
         finally:

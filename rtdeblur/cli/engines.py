@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtdeblur.cli.build import ENGINE_DIR
+from rtdeblur.cli.options import Number
 from rtdeblur.cli.report import echo, say, table
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def _command(
             stale=lambda spec: bool(_stale(spec)), unused_days=unused_days, most_mib=most_mib
         )
         freed = sum(entry.size for entry in removed) / 1e6
-        say("info", f"removed {len(removed)} engines, {freed:.1f} MB, from {cache.folder}")
+        what = "1 engine" if len(removed) == 1 else f"{len(removed)} engines"
+        say("info", f"removed {what}, {freed:.1f} MB, from {cache.folder}")
     entries = list(cache.entries(verify=verify))
     _show(entries, cache.folder, as_json)
     return 1 if verify and any(entry.problem for entry in entries) else 0
@@ -106,11 +108,11 @@ command = click.Command(
         click.Option(["--verify"], is_flag=True, help="Check every engine against its checksum."),
         click.Option(["--prune"], is_flag=True, help="Remove damaged and stale engines."),
         click.Option(
-            ["--unused", "unused_days"], type=click.FloatRange(0), metavar="DAYS",
+            ["--unused", "unused_days"], type=Number(0), metavar="DAYS",
             help="With --prune: also remove engines unused for this long.",
         ),
         click.Option(
-            ["--most", "most_mib"], type=click.FloatRange(0), metavar="MIB",
+            ["--most", "most_mib"], type=Number(0), metavar="MIB",
             help="With --prune: also remove the least recently used beyond this total size.",
         ),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the list as JSON."),

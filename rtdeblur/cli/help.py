@@ -25,8 +25,8 @@ _EXAMPLES = (
 )
 _INPUTS = """
 INPUT is a file, a folder of videos, or - for standard input. Without -o, video.mp4 becomes
-video.deblurred.mp4, and clips/ becomes clips.deblurred/. Write ./models for a file named like a command. Put
-settings for every run into a file: see `rtdeblur config`.
+video.deblurred.mp4, and clips/ becomes clips.deblurred/. To restore a file named like a command, write
+./models. Default settings can be kept in a file: see `rtdeblur config`.
 """
 
 

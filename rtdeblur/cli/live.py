@@ -168,7 +168,7 @@ def _address(text: str) -> tuple[str, int]:
     """Parse `[HOST:]PORT`."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        raise click.BadParameter(
+        raise click.UsageError(
             f"--web is {text!r}, expected PORT or HOST:PORT, such as 8765 or 0.0.0.0:8765."
         )
     return host.strip("[]") or "127.0.0.1", int(port)
@@ -227,7 +227,7 @@ _PARAMS: list[click.Parameter] = [
     ),
     click.Option(
         ["--transport"], type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True,
-        help="Protocol that carries RTSP pictures.",
+        help="Transport protocol for RTSP.",
     ),
     click.Option(["--wait"], is_flag=True, help="Wait for the source if it is not available yet."),
     click.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -21,13 +20,7 @@ def place(backend: Backend) -> str:
 @cache
 def why_no_gpu() -> str:
     """Return why the model cannot run on a GPU here; '' if it probably can."""
-    gpus = None
-    with suppress(OSError, AttributeError):  # driver missing or not working
-        gpus = system.nvidia_gpus()
-    if gpus is None:
-        return "the NVIDIA GPU has no driver" if system.has_nvidia_card() else "no NVIDIA GPU"
-    if not gpus:
-        return "no NVIDIA GPU"
-    if not any(find_spec(module) for module in ("tensorrt_rtx", "tensorrt")):
-        return f"TensorRT for the {gpus[0].name} is not installed"
-    return ""
+    reason = system.why_no_gpu()
+    if not (reason or any(find_spec(module) for module in ("tensorrt_rtx", "tensorrt"))):
+        return f"TensorRT for the {system.nvidia_gpus()[0].name} is not installed"
+    return reason

@@ -88,7 +88,7 @@ def _measured(model: Model) -> dict[str, tuple[float, float]]:
 def command(ctx: click.Context, as_json: bool) -> None:
     """List the bundled models and your own, add one, or remove one.
 
-    --model finds all of them by name. `python -m train import` makes a model of a public checkpoint.
+    --model finds all of them by name. `python -m train import` turns a public checkpoint into a model.
     """
     if ctx.invoked_subcommand is None:
         _list(as_json)
@@ -124,12 +124,12 @@ def _loaded(names: list[str]) -> Iterator[tuple[str, Model | ModelError]]:
             yield name, error
 
 
-@command.command()
+@command.command(short_help="Copy a model into your folder.")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
 @click.option("--name", metavar="NAME", help="Name for --model.  [default: the file's]")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace your own model of that name.")
 def add(model: Path, name: str | None, overwrite: bool) -> None:
-    """Copy a model's .onnx and .json, and its other precisions if they lie next to them, into your folder."""
+    """Copy a model's .onnx and .json, and its other precisions next to them, into your folder."""
     from rtdeblur.model import Model, files_of, new_name, user_folder
 
     loaded = Model.load(str(model))
@@ -169,7 +169,7 @@ def remove(name: str) -> None:
         raise ModelError(f"{name!r} is bundled with rtdeblur and cannot be removed")
     if name not in user_models():
         known = ", ".join(user_models()) or "none"
-        raise ModelError(f"you have no model {name!r}, only: {known}")
+        raise ModelError(f"you have no model {name!r}; your own models: {known}")
     try:
         for path in files_of(user_folder(), name):
             path.unlink()

@@ -259,7 +259,7 @@ def gate_option(default: str) -> click.Option:
     """The option --gate."""
     return click.Option(
         ["--gate"], type=_GateType(), metavar="auto|off|0..1", default=default, show_default=True,
-        help="Copy tiles that need no restoration; a number is the need from which a tile is restored.",
+        help="Copy tiles that need no restoration; a number sets the threshold (0 restores all).",
     )  # fmt: skip
 
 
@@ -307,7 +307,7 @@ SECTIONS: dict[str, list[click.Option]] = {
     "Input": [
         click.Option(
             ["-i", "--input"], type=FILE, multiple=True, metavar="INPUT", expose_value=False, is_eager=True,
-            callback=_note_named, help="Same as INPUT, for those used to FFmpeg.",
+            callback=_note_named, help="Same as INPUT, as in FFmpeg.",
         ),
         _flag("-r", "--recursive", help="Include subfolders and keep their structure."),
         _START,
@@ -368,7 +368,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         PRECISION,
         click.Option(
             ["--batch"], type=WholeNumber(1, 64), metavar="N",
-            help="Frames per inference call; fewer use less memory.  "
+            help="Frames per inference call; smaller batches use less memory.  "
             "[default: 4; on the CPU one per core, 4 to 16]",
         ),
         _choice("--decoder", ("auto", "cpu", "cuda"), "auto: cuda if frames can stay on the GPU."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ OUTPUT = click.Option(
     ["-o", "--output"], type=click.Path(path_type=Path), metavar="PAGE.html",
     help="Write the page here.  [default: a temporary file, opened in the browser]",
 )  # fmt: skip
-OVERWRITE = click.Option(["-y", "--overwrite"], is_flag=True, help="Replace the page or video if it exists.")
+OVERWRITE = click.Option(["-y", "--overwrite"], is_flag=True, help="Replace the output if it exists.")
 OPEN = click.Option(
     ["--open/--no-open"], default=None, help="Open the page in the browser.  [default: only without -o]"
 )
@@ -35,11 +37,17 @@ def check_output(path: Path | None, overwrite: bool) -> None:
 
     Raises:
         UsageError: it is not .html, or it exists and `overwrite` is False.
+        OutputError: its folder is missing or not writable.
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"output {str(path)!r} must be a web page, such as page.html")
     if path is not None and path.exists() and not overwrite:
         raise UsageError(f"output {str(path)!r} already exists; try another name, or overwrite it with -y")
+    if path is not None and not os.access(path.parent, os.W_OK):
+        from rtdeblur.ffmpeg.targets import unwritable
+
+        number = errno.EACCES if path.parent.is_dir() else errno.ENOENT
+        raise unwritable(path.parent, OSError(number, os.strerror(number)))
 
 
 def length_of(info: VideoInfo) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtdeblur.cli.plan import Job, is_folder
+from rtdeblur.cli.plan import Job, has_original, is_folder
 from rtdeblur.cli.report import say
 from rtdeblur.errors import UsageError
 from rtdeblur.pictures import kind_of
@@ -70,14 +70,19 @@ def sequence_of(named: tuple[Path, ...], inputs: tuple[Path, ...], output: str |
 
 
 def _pictures(inputs: tuple[Path, ...]) -> list[Path]:
-    """Return the given pictures, or those of the given folder, in order; empty if there is anything else."""
+    """Return the given pictures, or those of the given folder, in order, without outputs of earlier runs.
+
+    Empty if there is anything else.
+    """
     from rtdeblur.media.photos.sequence import in_order
 
     if len(inputs) == 1 and inputs[0].is_dir():
         files = [path for path in inputs[0].iterdir() if path.is_file() and not path.name.startswith(".")]
-        pictures = [path for path in files if kind_of(path)]
-        return in_order(pictures) if len(pictures) == len(files) else []
-    return in_order(inputs) if all(kind_of(path) and path.is_file() for path in inputs) else []
+    else:
+        files = list(inputs)
+    if not all(kind_of(path) and path.is_file() for path in files):
+        return []
+    return in_order([path for path in files if not has_original(path)])
 
 
 def is_photo_job(job: Job) -> bool:

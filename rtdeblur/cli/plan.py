@@ -44,6 +44,11 @@ class Job:
     found: bool = False
     frames: tuple[Path, ...] = ()
 
+    @property
+    def output_name(self) -> str:
+        """Name of the output in messages."""
+        return "standard output" if self.output == STANDARD else str(self.output)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -134,7 +139,7 @@ def _is_earlier_output(named: Path, inputs: tuple[Path, ...]) -> bool:
     return any(other.stem == stem and other.parent == named.parent for other in inputs)
 
 
-def _has_original(path: Path) -> bool:
+def has_original(path: Path) -> bool:
     """True for the output of an earlier run next to its input, in a folder."""
     stem = path.stem.removesuffix(_MARK)
     return stem != path.stem and path.with_name(f"{stem}{path.suffix}").is_file()
@@ -147,7 +152,7 @@ def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> I
         return
     for path in _walk(named, output, recursive):
         is_media = path.suffix.lower() in _ENDINGS or kind_of(path)
-        if is_media and path.is_file() and not _has_original(path):
+        if is_media and path.is_file() and not has_original(path):
             yield path, path.relative_to(named)
         else:
             skipped.append(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, as_path
+from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, WholeNumber, as_path
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
 from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.request import Request
@@ -116,9 +116,9 @@ def page_of(request: PreviewRequest, preview: Preview, model: str, device: str) 
 
 
 def _summary(worst: float, gain: float, model: str) -> str:
-    verdict = f"At worst, the video is {in_words(worst)}"
     if worst < _WORDS[0][0]:
-        return f"{verdict}: there is little to improve."
+        return "The video is sharp: there is little to improve."
+    verdict = f"At its worst, the video is {in_words(worst)}"
     more = f" --model {BEST_MODEL} removes more blur." if model == DEFAULT_MODEL else ""
     if gain < 0.01:
         return f"{verdict}, and the model hardly sharpens its most blurred moments.{more}"
@@ -208,7 +208,7 @@ command = click.Command(
         *SHARED,
         ENGINE_DIR,
         click.Option(
-            ["--max-pixels"], type=click.IntRange(1), metavar="N", default=8192 * 8192, show_default=True,
+            ["--max-pixels"], type=WholeNumber(1), metavar="N", default=8192 * 8192, show_default=True,
             help="Refuse pictures with more pixels.",
         ),
         QUIET,

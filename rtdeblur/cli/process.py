@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from rtdeblur.cli.environment import FOR_LIBRARIES, setting, unset
+from rtdeblur.cli.help import Bare
 from rtdeblur.cli.report import line_of, mute, reporting, say, show_traceback
 from rtdeblur.cli.root import root
 from rtdeblur.cli.signals import Stopped, deadline, handling, silent_if_dropped
@@ -92,9 +93,7 @@ def _fail(error: Exception) -> int:
         return _SIGPIPE  # as if ended by the signal, without a message
     # 2 is for usage errors only; any job that fails is 1.
     if isinstance(error, click.ClickException):
-        message = error.format_message()
-        stop = "" if message.endswith((".", "?", "!")) else "."
-        say("error", f"{message}{stop} Try 'rtdeblur --help'.")
+        say("error", f"{_sentence(error)} Try '{_asked(error)} --help'.")
         return error.exit_code
     say("error", line_of(error))
     with suppress(OSError):
@@ -102,3 +101,17 @@ def _fail(error: Exception) -> int:
         return 1
     mute(sys.stdout)
     return 1
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Return click's message on one line, with a final punctuation mark."""
+    message = " ".join(line.strip() for line in error.format_message().splitlines())
+    return message if message.endswith((".", "?", "!", ")")) else f"{message}."
+
+
+def _asked(error: click.ClickException) -> str:
+    """Return the command that was asked for, such as `rtdeblur live`; the main command has no name."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if ctx is not None and isinstance(ctx.command, Bare):
+        ctx = ctx.parent
+    return ctx.command_path if ctx else "rtdeblur"

@@ -68,10 +68,10 @@ class RunPace:
 
     @property
     def share(self) -> str:
-        """Text such as `37 %, 120 of 324 frames`, or only the frames."""
+        """Text such as `37%, 120 of 324 frames`, or only the frames."""
         if not self.total:
             return f"{self.frames} frames"
-        return f"{100 * self.frames // self.total} %, {self.frames} of {self.total} frames"
+        return f"{100 * self.frames // self.total}%, {self.frames} of {self.total} frames"
 
     @property
     def speed(self) -> str:

@@ -28,7 +28,7 @@ from rtdeblur.cli.report import say
 from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Result, kept_line
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
-from rtdeblur.errors import DependencyError, InputError, RtdeblurError
+from rtdeblur.errors import DependencyError, FinishedError, InputError, RtdeblurError
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
@@ -60,13 +60,17 @@ _RUNTIMES = {
 class FileRestorer:
     """Restores files one after another; the model is loaded and compiled once for all of them.
 
+    Args:
+        request: options.
+        notice: message to print once nothing prevents the first file from being restored.
+
     Attributes:
         backend: the backend; None until the first file needs it.
         kept: finished frames that a stopped run keeps for --resume.
     """
 
-    def __init__(self, request: DeblurRequest) -> None:
-        self._request = request
+    def __init__(self, request: DeblurRequest, notice: str = "") -> None:
+        self._request, self._notice = request, notice
         self._model: Model | None = None
         self._stop = threading.Event()
         self._told: set[str] = set()
@@ -142,7 +146,7 @@ class FileRestorer:
             finally:
                 writer.close()
                 if writer.kept and not self.kept:
-                    say("warning", f"{job.output}: {kept_line(writer.kept)}")
+                    say("warning", f"{job.output_name}: {kept_line(writer.kept)}")
 
     def survey(self, job: Job) -> tuple[dict[str, str], Survey] | None:
         """Decode a video once; return its job's identity and its frames, or None if it cannot be divided."""
@@ -216,6 +220,9 @@ class FileRestorer:
 
         request = self._request
         check_photo_options(request, job)
+        is_resumed = request.resume and not request.overwrite
+        if is_resumed and job.output.is_file() and not job.output.samefile(job.input):
+            raise FinishedError(f"output {str(job.output)!r} exists, with nothing to resume")
         with ExitStack() as stack:
             model = self._load_model()
             try:
@@ -251,7 +258,7 @@ class FileRestorer:
         assert self.backend is not None
         done = writer.begin(_restoration(self._request, self._model, self.backend, way))
         if done:
-            say("info", f"{job.output}: {done} frames already done")
+            say("info", f"{job.output_name}: {done} frames already done")
         return done
 
     def _run(self, pipeline: Pipeline, keep: Callable[[], None] = lambda: None) -> PipelineStats:
@@ -309,6 +316,9 @@ class FileRestorer:
             chosen = self._request.backend == self._request.device == "auto"
             if backend.device == "CPU" and chosen and machine.why_no_gpu():
                 where += f" ({machine.why_no_gpu()})"
+        if self._notice:
+            say("info", self._notice)
+            self._notice = ""
         say("info", f"model {name} {where}; encoder {encoder}")
         say("detail", details)
 

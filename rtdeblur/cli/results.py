@@ -51,13 +51,13 @@ class Result:
         """Format one line for people: output, time taken, and size before and after."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
         if frames == 1 and not self.stats.media_seconds:
-            return f"{self.job.output}: done in {wall_seconds:.1f} s{self._sizes()}"
+            return f"{self.job.output_name}: done in {wall_seconds:.1f} s{self._sizes()}"
         if self.resumed:
             pace = f"{self.resumed} of them from an earlier run, in {wall_seconds:.1f} s"
         else:
             pace = f"in {wall_seconds:.1f} s, {speed(frames, self.stats.media_seconds, wall_seconds)}"
         separator = ", " if self.resumed else " "
-        return f"{self.job.output}: {frames} frames{separator}{pace}{self._tiles()}{self._sizes()}"
+        return f"{self.job.output_name}: {frames} frames{separator}{pace}{self._tiles()}{self._sizes()}"
 
     def _tiles(self) -> str:
         share = self.stats.restored_share
@@ -146,8 +146,8 @@ class Interrupted:
     def as_line(self) -> str:
         """Format one line for people."""
         if not self.kept:
-            return f"{self.job.output}: stopped; nothing was kept"
-        return f"{self.job.output}: stopped; {kept_line(self.kept, self.advice)}"
+            return f"{self.job.output_name}: stopped; nothing was kept"
+        return f"{self.job.output_name}: stopped; {kept_line(self.kept, self.advice)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON object for programs."""
@@ -192,7 +192,10 @@ def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     }
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
     what = "files" if any(kind_of(job.input) for job in plan.jobs) else "videos"
-    return f"{len(restored)} of {len(plan.jobs) - len(skipped)} {what} restored{rest}"
+    total = len(plan.jobs) - len(skipped)
+    if not total:
+        return f"nothing to restore{rest}"
+    return f"{len(restored)} of {total} {what if total != 1 else what[:-1]} restored{rest}"
 
 
 def _not_begun(plan: Plan, outcomes: Sequence[Outcome]) -> list[Job]:

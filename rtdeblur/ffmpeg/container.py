@@ -29,6 +29,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import GpuDecodingError, InputError, NoVideoError
+from rtdeblur.pictures import kind_of
 
 MAX_PIXELS = 8192 * 8192
 """Default for the largest picture accepted, in pixels: enough for 8K, and 360° video of 8192x8192."""
@@ -114,8 +115,14 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
             raise NoVideoError(_photo(path)) from error
         if "whitelist" in said:
             why = "it is a playlist or similar, which refers to other files"
-        raise InputError(f"cannot read input {name!r}: {why}; expected a video file") from error
+        whole = "complete " if "moov atom not found" in said else ""  # mp4: written when a recording ends
+        raise InputError(f"cannot read {described(path)}: {why}; expected a {whole}video file") from error
     return container
+
+
+def described(path: Path) -> str:
+    """Return what messages call an input: `standard input`, or `input` and its name."""
+    return "standard input" if path == Path("-") else f"input {str(path)!r}"
 
 
 def _nvdec() -> HWAccel:
@@ -144,9 +151,8 @@ def _photo(path: Path) -> str:
         start = file.read(64)
     if start[8:12] == b"WEBP" and b"ANIM" in start:
         return f"input {str(path)!r} is an animated WebP, which FFmpeg cannot read; convert it to GIF or APNG"
-    return (
-        f"input {str(path)!r} is a photo, expected a video; a photo needs its extension, such as .jpg or .png"
-    )
+    hint = "" if kind_of(path) else "; a photo needs its extension, such as .jpg or .png"
+    return f"input {str(path)!r} is a photo, expected a video{hint}"
 
 
 @cache
@@ -171,16 +177,14 @@ def main_video(container: InputContainer, path: Path, max_pixels: int = MAX_PIXE
     videos = [s for s in container.streams.video if not s.disposition & _NOT_THE_PICTURE]
     if not videos:
         held = ", ".join("cover art" if s.type == "video" else s.type for s in container.streams)
-        raise NoVideoError(
-            f"input {str(path)!r} contains no video, only {held or 'nothing'}; expected a video"
-        )
+        raise NoVideoError(f"{described(path)} contains no video, only {held or 'nothing'}; expected a video")
     chosen = next((s for s in videos if s.disposition & Disposition.default), videos[0])
     if chosen.codec_context is None:
-        raise InputError(f"input {str(path)!r}: this build of FFmpeg cannot decode its video")
+        raise InputError(f"{described(path)}: this build of FFmpeg cannot decode its video")
     size = (chosen.codec_context.width, chosen.codec_context.height)
     if size[0] * size[1] > max_pixels:
         raise InputError(
-            f"input {str(path)!r} has pictures of {size[0]}x{size[1]}, more than {max_pixels} pixels; "
+            f"{described(path)} has pictures of {size[0]}x{size[1]}, more than {max_pixels} pixels; "
             "if you trust it, raise --max-pixels"
         )
     brand = container.metadata.get("major_brand", "")

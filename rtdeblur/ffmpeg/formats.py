@@ -220,7 +220,7 @@ def format_of(path: Path, name: str | None = None) -> str:
     if name is not None:
         found = _video_muxer("x", name) or _video_muxer(f"x.{name}")
         if found is None:
-            raise UsageError(f"format {name!r} names no video container; try mp4, mkv, mov or webm")
+            raise UsageError(f"format {name!r} is not a video container; try mp4, mkv, mov or webm")
         return found
     if found := _video_muxer(f"x{path.suffix}"):
         return found
@@ -228,10 +228,10 @@ def format_of(path: Path, name: str | None = None) -> str:
         return "matroska"
     if not path.suffix:
         raise UsageError(
-            f"output {str(path)!r} has no extension, so it names no video container; "
+            f"output {str(path)!r} has no extension; "
             f"add .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}"
         )
-    message = f"output {str(path)!r} ends in {path.suffix!r}, which names no video container"
+    message = f"output {str(path)!r} ends in {path.suffix!r}, which is not a video container"
     raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}")
 
 
@@ -263,7 +263,8 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
         container: OutputContainer = av.open(file, "w", format=format_name)  # opens no file yet
     except ValueError:
         return None
-    holds_video = not container.format.no_file and container.default_video_codec != "none"
+    # Audio files hold cover art at most, for which FFmpeg's default is PNG.
+    holds_video = not container.format.no_file and container.default_video_codec not in ("none", "png")
     return _VARIANT_ENDINGS.get(Path(file).suffix.lower(), container.format.name) if holds_video else None
 
 

@@ -70,10 +70,10 @@ class LiveSummary:
             yield f"no picture in {self.seconds:.1f} s"
             return
         height, width = self.working_size
-        share = f"{100 * self.resolution:.0f} % of full resolution"
+        share = f"{100 * self.resolution:.0f}% of full resolution"
         preview = "" if self.resolution >= 1 else f" (preview quality, {share})"
         yield (
-            f"{self.shown} pictures in {self.seconds:.1f} s, {self.fps:.1f} fps "
+            f"{_pictures(self.shown)} in {self.seconds:.1f} s, {self.fps:.1f} fps "
             f"(source {self.source_fps:.1f}), {self.dropped} dropped; "
             f"model {self.model} at {width}x{height}{preview}"
         )
@@ -90,7 +90,11 @@ class LiveSummary:
         if self.unrestored:
             yield f"pictures shown unrestored: {self.unrestored}"
         for output in self.outputs:
-            yield f"{output.name}: {output.frames} pictures, {output.dropped} dropped"
+            yield f"{output.name}: {_pictures(output.frames)}, {output.dropped} dropped"
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def _times(count: int) -> str:

@@ -174,16 +174,17 @@ def _is_read_back(encoding: Encoding, format_name: str, source: SourceInfo) -> b
         return False
 
 
-def losses(encoding: Encoding, source: SourceInfo) -> list[str]:
-    """Return one line per property of the pictures that encoder and pixel format cannot keep."""
+def losses(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str]:
+    """Return one line per property of the pictures that an encoding cannot keep in a container."""
     pix_fmt, picture, codec = source.info.pix_fmt, source.picture, encoding.codec
     traits = traits_of(codec)
     lost = _lost_hdr(codec, picture)
-    lost += [
-        f"{what} of {pix_fmt} is not kept: {codec} encodes {encoding.pix_fmt}; ffv1 in .mkv keeps it"
-        for loss, what in _LOSS_NAMES.items()
-        if encoding.lost & loss
-    ]
+    for loss, what in _LOSS_NAMES.items():
+        if encoding.lost & loss:
+            keeper = "prores" if loss == PixFmtLoss.ALPHA and format_name == "mov" else "ffv1 in .mkv"
+            lost.append(
+                f"{what} of {pix_fmt} is not kept: {codec} encodes {encoding.pix_fmt}; {keeper} keeps it"
+            )
     if picture.format.is_rgb and encoding.colour.matrix != "rgb":
         what = f"the colours of {pix_fmt} are encoded as {encoding.pix_fmt}, rounded to code values"
         lost.append(f"{what}; ffv1 in .mkv keeps them")

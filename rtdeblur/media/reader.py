@@ -25,6 +25,7 @@ from rtdeblur.errors import InputError, UsageError
 from rtdeblur.ffmpeg.container import (
     MAX_PIXELS,
     Device,
+    described,
     frame_rate,
     is_cut_off,
     is_seekable,
@@ -203,10 +204,12 @@ class FileReader:
         frame, more = _first(self._items)
         if decoded is None or frame is None:
             length = self._container.duration  # in microseconds
-            problem = self.damage.message or no_frame(length and length / 1e6)
-            of_pipes = "mp4 from a pipe needs its index at the front (faststart)"
+            name = described(self._path)
+            if not self.damage.message:
+                raise InputError(f"{name} has {no_frame(length and length / 1e6)}")
+            of_pipes = "mp4 from a pipe needs its index at the front (-movflags +faststart)"
             hint = "" if is_seekable(self._path) else of_pipes
-            raise InputError(f"cannot decode the video of {str(self._path)!r}: {problem}", hint)
+            raise InputError(f"cannot decode {name}: {self.damage.message}", hint)
         carried = Carried(frame.carrier.frame, (*early, *more, *frame.carrier.packets))
         return _Opened(decoded, replace(frame, carrier=carried))
 

@@ -309,7 +309,7 @@ class FileWriter:
                 self.warnings.append(
                     f"the rotation is not kept: {name_of(container)} cannot store it; .mp4 can"
                 )
-        self.warnings += losses(self.encoding, source)
+        self.warnings += losses(self.encoding, source, name_of(container))
         return video, encoder
 
     def stamp(self, frame: VideoFrame, seconds: Fraction) -> int:

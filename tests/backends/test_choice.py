@@ -55,12 +55,25 @@ class TestChoice:
         def refuse(name: str) -> None:
             raise error
 
+        monkeypatch.setattr("rtdeblur.system.why_no_gpu", lambda: "")
         monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", refuse)
         backend = open_backend("auto", model)
         assert backend.name == "openvino"
         assert f"not tensorrt: {str(error).partition(';')[0]}" in backend.description
         with pytest.raises(type(error)):
             open_backend("tensorrt", model)
+
+    def test_no_package_is_recommended_without_a_gpu(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(name: str) -> None:
+            raise DependencyError("cuda-bindings", "rtx", "running on an NVIDIA GPU")
+
+        monkeypatch.setattr("rtdeblur.backends.tensorrt.open_driver", refuse)
+        monkeypatch.setattr("rtdeblur.system.why_no_gpu", lambda: "no NVIDIA GPU")
+        with pytest.raises(CudaError, match="no NVIDIA GPU; see `rtdeblur doctor`"):
+            open_backend("tensorrt", model)
+        assert "not tensorrt: no NVIDIA GPU" in open_backend("auto", model).description
 
     def test_half_precision_needs_tensorrt(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(BackendError, match=r"runs bf16, fp32 or int8, not fp16; try --precision auto"):

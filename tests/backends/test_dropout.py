@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -114,6 +115,11 @@ def test_the_description_names_the_mask(models: dict[str, Model]) -> None:
     assert "dropout seed 7" in open_backend("openvino", models["paper"], seed=7).description
     assert "dropout off" in open_backend("openvino", models["off"]).description
     assert "dropout" not in open_backend("openvino", models["none"]).description
+
+
+def test_an_unknown_policy_is_refused(models: dict[str, Model]) -> None:
+    with pytest.raises(UsageError, match="dropout is 'on', expected paper or off"):
+        open_backend("openvino", next(iter(models.values())), dropout=cast(Any, "on"))
 
 
 def test_dropout_is_refused_for_a_model_without_it(models: dict[str, Model]) -> None:

@@ -72,6 +72,11 @@ def test_a_video_and_a_size_exclude_each_other(
     assert "already has a size" in fails("bench", clip, "--size", "720p", exit_code=2)
 
 
+@pytest.mark.parametrize("command", ["bench", "build"])
+def test_a_bad_size_is_wrong_usage(command: str, fails: Callable[..., str]) -> None:
+    assert "'100x'; try WIDTHxHEIGHT" in fails(command, "--size", "100x", exit_code=2)
+
+
 class Slow(Backend):
     """Takes long to compile, then returns at once; counts the batches in flight together."""
 

@@ -116,7 +116,7 @@ def test_the_gpu_of_this_machine_is_the_default_target(
 @pytest.mark.parametrize(
     ("words", "message", "exit_code"),
     [
-        (["--size", "big"], "size is 'big'; try WIDTHxHEIGHT", 1),
+        (["--size", "big"], "size is 'big'; try WIDTHxHEIGHT", 2),
         (["--model", "identity"], "model 'identity' has no graph to run", 1),
         (["--size", "8x8"], "8×8 is too small for 'fast-fp16', which needs at least 16×16", 1),
         (["--dynamic", "--batch", "1"], "--dynamic needs at least two sizes or batches", 2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -266,12 +267,12 @@ def test_an_invalid_part_is_refused(
 def test_pace_estimates_speed_and_remaining_time() -> None:
     pace = RunPace(expected=100)
     pace.update(4, 10.0)  # after starting, which took 10 s
-    assert (pace.share, pace.speed) == ("4 %, 4 of 100 frames", "")
+    assert (pace.share, pace.speed) == ("4%, 4 of 100 frames", "")
     pace.update(24, 12.0)
-    assert pace.share == "24 %, 24 of 100 frames"
+    assert pace.share == "24%, 24 of 100 frames"
     assert pace.speed == "10.0 fps, 0:08 left"
     pace.update(120, 20.0)
-    assert pace.share == "100 %, 120 of 120 frames"
+    assert pace.share == "100%, 120 of 120 frames"
 
 
 def test_pace_of_a_resumed_run_excludes_finished_frames() -> None:
@@ -459,6 +460,15 @@ def test_config_shows_the_file_and_its_settings(configured: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["deblur"] == {"quality": "high"}
 
 
+@pytest.mark.parametrize("words", [("text.mp4",), ("video.mkv", "--model", "bogus")])
+def test_nothing_is_announced_that_fails_at_once(
+    here: Path, words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("text.mp4").write_text("no video")
+    assert main([*words]) == 1
+    assert "info: writing" not in capfd.readouterr().err
+
+
 # -- help, completion, messages
 
 
@@ -476,6 +486,22 @@ def test_help_fits_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"Usage: rtdeblur {command}" in capsys.readouterr().out
+
+
+def test_help_on_completion_has_a_line_for_each_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.partition(":")[0] for line in lines if "rtdeblur completion " in line][1:] == [
+        "bash",
+        "zsh",
+        "fish",
+    ]
+
+
+def test_no_summary_in_help_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help-all"], ["models", "--help"]):
+        assert main(words) == 0
+        assert not re.search(r"[a-z]\.\.\.", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -60,10 +60,10 @@ def test_no_camera_is_one_line(fails: Callable[..., str], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", [["--no-window"], ["--size", "wide"], ["--deadline-ms", "0"], ["--fps", "0"]]
+    "words", [["--no-window"], ["--size", "wide"], ["--deadline-ms", "0"], ["--fps", "0"], ["--web", "80000"]]
 )
 def test_wrong_usage_exits_with_two(words: list[str], clip: Path, fails: Callable[..., str]) -> None:
-    assert "Try 'rtdeblur --help'" in fails("live", clip, *words, exit_code=2)
+    assert "Try 'rtdeblur live --help'" in fails("live", clip, *words, exit_code=2)
 
 
 @pytest.mark.needs_posix

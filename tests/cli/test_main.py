@@ -72,6 +72,35 @@ def test_wrong_usage_is_one_line_and_exits_with_two(
     assert "--help" in line
 
 
+@pytest.mark.parametrize(
+    ("args", "end"),
+    [
+        (["clip.mp4", "--bogus"], "Try 'rtdeblur --help'."),
+        (["live", "--bogus"], " Try 'rtdeblur live --help'."),
+        (["batch", "clip.mp4"], "add -o FOLDER/. Try 'rtdeblur batch --help'."),
+        (["models", "bogus"], " Try 'rtdeblur models --help'."),
+        (["models", "add"], "'MODEL.onnx'. Try 'rtdeblur models add --help'."),
+        (["completion"], "Choose from: bash, zsh, fish. Try 'rtdeblur completion --help'."),
+    ],
+)
+def test_wrong_usage_names_the_help_of_its_command(args: list[str], end: str, fails: Fails) -> None:
+    assert fails(*args, exit_code=2).endswith(f"{end}\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["engines", "--unused", "x"], "'x' is not a valid number."),
+        (["bench", "--seconds", "x"], "'x' is not a valid number."),
+        (["build", "--depth", "x"], "'x' is not a valid whole number."),
+        (["preview", "clip.mp4", "--max-pixels", "x"], "'x' is not a valid whole number."),
+        (["batch", "clip.mp4", "--split", "x"], "'x' is not a valid whole number."),
+    ],
+)
+def test_a_number_is_called_a_number(args: list[str], says: str, fails: Fails) -> None:
+    assert says in fails(*args, exit_code=2)
+
+
 def test_a_path_distinguishes_a_file_from_a_command(fails: Fails) -> None:
     assert "input 'models' does not exist" in fails("./models")
     assert "-o" in fails("models", "-o", "out.mp4", exit_code=2)

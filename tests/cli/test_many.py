@@ -99,7 +99,30 @@ def test_an_unwritable_container_becomes_mkv(tmp_path: Path) -> None:
     assert plan((tmp_path,), f"{tmp_path}/out/", None, False).jobs[0].output == tmp_path / "out" / "old.mkv"
 
 
-@pytest.mark.parametrize("name", ["nonsense", "wav", "image2", "null"])
+def test_existing_outputs_can_be_skipped_or_replaced(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(clip), "-o", f"{tmp_path}/out/", *IDENTITY]
+    assert main(words) == 0
+    assert main(words) == 1
+    assert "skip such files with --resume, or overwrite them with -y" in capfd.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    assert (
+        "nothing to resume; skipped\nrtdeblur: info: nothing to restore, 1 skipped\n"
+        in capfd.readouterr().err
+    )
+    assert main([*words, "-y"]) == 0
+
+
+def test_a_folder_that_cannot_be_created_is_named(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([str(clip), "-o", f"{tmp_path}/file/out/", *IDENTITY]) == 1
+    assert f"cannot create folder '{tmp_path}/file/out': Not a directory" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nonsense", "wav", "image2", "null", "mp3", "flac", "aiff"])
 def test_a_format_without_video_is_refused(name: str, clip: Path, tmp_path: Path, fails: Fails) -> None:
     assert repr(name) in fails(clip, "-o", tmp_path / "x.mkv", "--format", name, *IDENTITY)
 
@@ -165,6 +188,15 @@ def test_a_pipe_is_restored_to_a_pipe(clip: Path, tmp_path: Path, program: Progr
         file.write(process.stdout.buffer.read())
     assert process.returncode == 0
     assert count_frames(path) == 10
+
+
+def test_messages_call_pipes_by_their_names(clip: Path, program: Program) -> None:
+    with program("-", "-o", "-", *IDENTITY, stdin=subprocess.PIPE, text=False) as process:
+        _, said = process.communicate(clip.read_bytes(), timeout=60)
+    assert b"info: standard output: 10 frames in" in said
+    with program("-", "-o", "-", *IDENTITY, stdin=subprocess.PIPE, text=False) as process:
+        _, said = process.communicate(b"no video", timeout=60)
+    assert b"error: cannot read standard input: " in said
 
 
 def test_a_redirected_file_is_seekable(

@@ -128,7 +128,7 @@ def test_a_model_is_added_found_and_removed(
     assert main(["models", "remove", "odd"]) == 0
     assert list(own.iterdir()) == []
     capfd.readouterr()
-    assert "you have no model 'odd', only: none" in fails("models", "remove", "odd")
+    assert "you have no model 'odd'; your own models: none" in fails("models", "remove", "odd")
     assert "no model is called 'odd'" in fails("bench", "--model", "odd")
 
 

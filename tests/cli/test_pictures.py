@@ -82,6 +82,23 @@ def test_a_folder_of_photos_becomes_a_folder_of_photos(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_folder_of_photos_is_continued(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    photo(folder / "a.jpg")
+    assert restore(folder, "-o", f"{out}/") == 0
+    photo(folder / "b.jpg")
+    assert restore(folder, "-o", f"{out}/") == 1
+    assert "skip such files with --resume" in capfd.readouterr().err
+    first = (out / "a.jpg").stat().st_mtime_ns
+    (out / "b.jpg").unlink()
+    assert restore(folder, "-o", f"{out}/", "--resume") == 0
+    assert (out / "a.jpg").stat().st_mtime_ns == first
+    assert (out / "b.jpg").is_file()
+    assert restore(folder, "-o", f"{folder}/", "--resume") == 1
+    assert "is the input itself" in capfd.readouterr().err
+
+
 def test_one_bad_photo_does_not_stop_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = numbered(tmp_path / "in", 3)
     (folder / "frame2.png").write_bytes(b"no picture")
@@ -100,6 +117,15 @@ def test_numbered_pictures_become_one_video_in_the_order_of_their_numbers(tmp_pa
     assert restore(folder / name if name else folder, "-o", output, "--rate", "30") == 0
     assert levels(output) == list(range(1, 13))
     assert rate_of(output) == 30
+
+
+def test_earlier_outputs_are_not_part_of_the_video(tmp_path: Path) -> None:
+    folder = numbered(tmp_path / "in", 3)
+    assert restore(folder / "frame%d.png") == 0
+    assert len(list(folder.iterdir())) == 6
+    for number, named in enumerate([folder, folder / "*.png"]):
+        assert restore(named, "-o", tmp_path / f"out{number}.mkv") == 0
+        assert len(levels(tmp_path / f"out{number}.mkv")) == 3
 
 
 def test_pictures_listed_by_the_shell_become_one_video(tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ def test_bad_requests_are_one_clear_line(source: Path, tmp_path: Path, fails: Fa
         (("preview", tmp_path / "missing.mp4"), "does not exist"),
         (("preview", tmp_path / "no.mp4"), "no.mp4"),
         (("preview", source, "-o", tmp_path / "page.mp4"), "must be a web page"),
+        (("preview", source, "-o", tmp_path / "no" / "page.html"), "cannot write into folder"),
         (("preview", source, "-o", page, "--model", "identity", "-q"), "exists"),
         (("compare", source, tmp_path / "missing.mp4"), "does not exist"),
         (("compare", source, source, "-o", page, "-q"), "exists"),

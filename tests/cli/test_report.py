@@ -174,7 +174,7 @@ def test_names_are_not_read_as_markup(
     (tmp_path / name.replace("/", "⁄")).mkdir()
     said = on_a_terminal(folder, "-o", f"{tmp_path}/out/", "--model", "identity").decode()
     assert f"{name.replace('/', '⁄')}.mkv" in said
-    assert "1 of 1 videos restored" in said
+    assert "1 of 1 video restored" in said
 
 
 SHELL = ("bash", "-c", 'exec "$@"{}', "-")

@@ -78,6 +78,14 @@ def test_a_terminal_shows_a_table(clip: Path, restored: Path, program: Program) 
     assert "frame times" in shown
 
 
+def test_photos_are_not_compared(
+    clip: Path, tmp_path: Path, ffmpeg: Callable[..., bytes], fails: Fails
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    ffmpeg("-i", clip, "-frames:v", 1, photo)
+    assert fails("verify", photo, photo).endswith("is a photo, expected a video\n")
+
+
 def test_files_that_cannot_be_compared_are_one_line(clip: Path, tmp_path: Path, fails: Fails) -> None:
     assert "missing.mkv" in fails("verify", clip, tmp_path / "missing.mkv")
     assert "pipe" in fails("verify", clip, "-", exit_code=2)

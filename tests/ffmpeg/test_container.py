@@ -51,6 +51,13 @@ def test_a_refusal_states_its_reason(tmp_path: Path) -> None:
         open_input(tmp_path / "x.ffconcat")
 
 
+def test_an_mp4_without_its_index_is_called_incomplete(make_clip: MakeClip, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(make_clip(".mp4", sound=False).read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"moov atom not found.*; expected a complete video file"):
+        open_input(cut)
+
+
 def test_a_percent_sign_is_not_a_pattern(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", tmp_path / "x%03d.png")
     for text in ("does not exist; patterns are not supported here", "is a photo"):

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,6 +50,8 @@ def test_every_picture_of_a_slow_source_is_shown_in_order(fake, make) -> None:
     assert source.closed
     assert summary.source_fps == pytest.approx(30)
     assert summary.latency_ms is not None
+    assert next(summary.lines()).startswith(f"{summary.shown} pictures in ")
+    assert next(replace(summary, shown=1).lines()).startswith("1 picture in ")
 
 
 def test_a_slow_model_gets_the_newest_picture_and_the_rest_is_counted(fake, make) -> None:

@@ -168,6 +168,10 @@ def test_a_warning_names_what_the_encoder_cannot_keep(make_clip: MakeClip, rewri
     assert rewrite(alpha, "alpha.mp4").warnings == [
         "the transparency of yuva420p is not kept: libx264 encodes yuv420p; ffv1 in .mkv keeps it"
     ]
+    assert rewrite(alpha, "alpha.mov").warnings == [
+        "the transparency of yuva420p is not kept: libx264 encodes yuv420p; prores keeps it"
+    ]
+    assert rewrite(alpha, "kept.mov", codec="prores").warnings == []
     deep = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", "yuv444p16le", frames=2)
     warnings = rewrite(deep, "deep.mp4").warnings
     assert [warning.split(":")[0] for warning in warnings] == ["the bit depth of yuv444p16le is not kept"]
@@ -222,9 +226,9 @@ def test_a_change_of_size_is_scaled_with_a_warning(
 @pytest.mark.parametrize(
     ("output", "options", "error", "said"),
     [
-        ("out.xyz", {}, UsageError, "names no video container"),
-        ("out", {}, UsageError, "names no video container"),
-        ("out.png", {}, UsageError, "names no video container"),
+        ("out.xyz", {}, UsageError, "is not a video container"),
+        ("out", {}, UsageError, "has no extension; add .mp4"),
+        ("out.png", {}, UsageError, "is not a video container"),
         ("out.mp4", {"codec": "nope"}, UsageError, "no video encoder called 'nope'"),
         ("out.mp4", {"codec": "aac"}, UsageError, "no video encoder called 'aac'"),
         ("out.mkv", {"codec": "ffv1", "crf": 3}, UsageError, "'ffv1' has no crf"),

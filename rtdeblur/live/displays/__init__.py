@@ -109,7 +109,7 @@ class LiveStatus:
             return ""
         if self.resolution >= 1:
             return "full resolution"
-        return f"preview quality, {100 * self.resolution:.0f} % of full resolution"
+        return f"preview quality, {100 * self.resolution:.0f}% of full resolution"
 
 
 class Display(Protocol):

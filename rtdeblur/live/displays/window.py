@@ -259,7 +259,7 @@ def _display() -> Iterator[None]:
     """
     if not cv2.currentUIFramework():
         raise OutputError(
-            "this OpenCV has no windows (opencv-python-headless); try --web, or: pip uninstall -y "
+            "this OpenCV has no windows (opencv-python-headless); try --web 8765, or: pip uninstall -y "
             "opencv-python-headless && pip install --force-reinstall opencv-python"
         )
     if not sys.platform.startswith("linux"):
@@ -271,12 +271,12 @@ def _display() -> Iterator[None]:
         raise OutputError("OpenCV must be loaded before PyAV: import rtdeblur.live.displays.window first")
     name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if not name:
-        raise OutputError("there is no screen to open a window on (DISPLAY is not set); try --web")
+        raise OutputError("there is no screen to open a window on (DISPLAY is not set); try --web 8765")
     quiet = subprocess.DEVNULL
     os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # about missing fonts
     command = [sys.executable, "-c", _PROBE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet) as probe:
         assert probe.stdout is not None
         if not probe.stdout.readline():
-            raise OutputError(f"cannot open a window on display {name!r}; try --web")
+            raise OutputError(f"cannot open a window on display {name!r}; try --web 8765")
         yield

@@ -80,11 +80,11 @@ def gaps(paths: Sequence[Path]) -> str | None:
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
     if not missing or len(missing) > 10 * len(numbers):  # dates and the like are not consecutive
         return None
-    what = f"number {missing[0]} is" if len(missing) == 1 else f"{len(missing)} numbers are"
-    first = "" if len(missing) == 1 else f", the first {missing[0]}"
-    return (
-        f"from {paths[0].name} to {paths[-1].name}, {what} missing{first}; the video continues without them"
-    )
+    if len(missing) == 1:
+        what, them = f"number {missing[0]} is missing", "it"
+    else:
+        what, them = f"{len(missing)} numbers are missing, the first {missing[0]}", "them"
+    return f"from {paths[0].name} to {paths[-1].name}, {what}; the video continues without {them}"
 
 
 def _files(folder: Path) -> list[Path]:
@@ -135,7 +135,7 @@ class SequenceReader:
         if first is None:
             if self.damage.message:
                 raise InputError(self.damage.message)
-            raise InputError(f"cannot decode the video of {str(path)!r}: {no_frame(float(self._length))}")
+            raise InputError(f"input {str(path)!r} has {no_frame(float(self._length))}")
         self._first, self._zero, self._unit = first[0], first[1], first[2]
         self._closed, self._begun = False, False
         self._lossless = lossless

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -154,6 +155,8 @@ class _Comparison:
             if name in ("colour range", "colour matrix") and before.get("rgb") and not after.get("rgb"):
                 same = y != "untagged"  # RGB has neither; Y'CbCr must state both
             held = (lambda best: bool(best.picture.get("rotation"))) if name == "rotation" else None
+            if name == "rotation":
+                x, y = _turn(x), _turn(y)
             yield self._check(name, x, y, same, held)
 
     def _tracks(self, kind: str) -> Iterator[Check]:
@@ -427,6 +430,16 @@ def _span(times: list[Fraction]) -> str:
 
 def _ms(seconds: Fraction) -> str:
     return f"{float(seconds) * 1000:.2f} ms"
+
+
+def _turn(matrix: tuple[int, ...] | None) -> str:
+    """Describe a display matrix: its angle, counter-clockwise as in ffprobe, or its numbers if it mirrors."""
+    if matrix is None:
+        return ""
+    a, b, _, c, d, *rest = matrix
+    if (a, b) != (d, -c) or rest[:3] != [0, 0, 0]:
+        return " ".join(map(str, matrix))
+    return f"{-math.degrees(math.atan2(b, a)):g}°"
 
 
 def _text(value: Any) -> str:

@@ -50,7 +50,7 @@ def test_the_status_line_has_every_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resolution", "words"), [(1.0, ""), (0.1875, " (preview quality, 19 % of full resolution)")]
+    ("resolution", "words"), [(1.0, ""), (0.1875, " (preview quality, 19% of full resolution)")]
 )
 def test_the_status_line_names_preview_quality(resolution: float, words: str) -> None:
     assert status_line(replace(STATUS, resolution=resolution)).startswith(f"fast 640x368{words}   ")

@@ -135,7 +135,7 @@ def test_the_page_works_in_a_browser(session: Session, browser: Any) -> None:
     browser.execute_script("document.activeElement.blur()")
     webdriver.ActionChains(browser).send_keys("-").perform()
     until(lambda: session.asked[-1] == SetStrength(0.9))  # a step from what the session says, 1
-    assert "preview quality, 19 % of full resolution" in find("status").text
+    assert "preview quality, 19% of full resolution" in find("status").text
     find("beside").click()
     assert browser.execute_script("return canvas.width") == 2 * 160 + 4
     find("open-help").click()

@@ -44,7 +44,7 @@ def test_a_missing_screen_is_reported(display: str | None) -> None:
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert line.startswith("rtdeblur.errors.OutputError:")
-    assert line.endswith("try --web") if HAS_WINDOWS else "--web" in line
+    assert line.endswith("try --web 8765") if HAS_WINDOWS else "--web" in line
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not HAS_WINDOWS, reason="of Qt's windows")

@@ -143,7 +143,7 @@ def test_a_part_past_the_end_is_one_error_for_pictures_and_videos(tmp_path: Path
     with pytest.raises(InputError) as caught:
         reader(*given, start=9)
     problem = "no frame in the requested part; it lasts 1.0 s"
-    assert str(caught.value) == f"cannot decode the video of {str(path)!r}: {problem}"
+    assert str(caught.value) == f"input {str(path)!r} has {problem}"
 
 
 @pytest.mark.parametrize("ending", [".gif", ".webp", ".png"])
@@ -196,8 +196,8 @@ def test_a_file_named_like_a_pattern_is_a_file(tmp_path: Path) -> None:
     ("names", "says"),
     [
         (["f1.png", "f2.png", "f3.png"], None),
-        (["f1.png", "f4.png"], "2 numbers are missing, the first 2"),
-        (["f1.png", "f3.png"], "number 2 is missing;"),
+        (["f1.png", "f4.png"], "2 numbers are missing, the first 2; the video continues without them"),
+        (["f1.png", "f3.png"], "number 2 is missing; the video continues without it"),
         (["2024-01-01.png", "2024-12-31.png"], None),
         (["a.png", "b.png"], None),
         (["IMG_20240101.png", "IMG_20250101.png"], None),

@@ -70,9 +70,12 @@ def rich(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Path:
     return folder / "rich.mkv"
 
 
+def checks(before: Path, after: Path) -> list[Check]:
+    return compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
+
+
 def differences(before: Path, after: Path, status: str = "different") -> set[str]:
-    checks = compare(read_contents(before), read_contents(after), lambda: plain_copy(before, after))
-    return {check.name for check in checks if check.status == status}
+    return {check.name for check in checks(before, after) if check.status == status}
 
 
 ENCODED = ("-c:v", "libx264", "-preset", "ultrafast", "-fps_mode", "passthrough", "-enc_time_base", "-1")
@@ -165,6 +168,8 @@ def test_lost_rotation_is_reported(make_clip: MakeClip, tmp_path: Path) -> None:
     assert differences(turned, upright) == {"rotation"}
     assert differences(upright, turned) == {"rotation"}
     assert differences(turned, turned) == set()
+    check = next(check for check in checks(turned, upright) if check.name == "rotation")
+    assert (check.before, check.after) == ("-90°", "")
 
 
 def test_a_limit_of_the_container_is_not_a_loss(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:

@@ -45,7 +45,7 @@ function place() {
   divider.style.top = `${box.top}px`;
   divider.style.height = `${box.height}px`;
   divider.setAttribute("aria-valuenow", Math.round(100 * position));
-  divider.setAttribute("aria-valuetext", `${Math.round(100 * position)} % blurred`);
+  divider.setAttribute("aria-valuetext", `${Math.round(100 * position)}% blurred`);
   const [blurred, restored] = [$("blurred"), $("restored")];
   blurred.style.left = `${box.left + 12}px`;
   restored.style.right = `${box.left + 12}px`;

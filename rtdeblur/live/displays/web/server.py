@@ -26,7 +26,8 @@ try:
     from rtdeblur.live.displays.web.guard import Guard, Handler
     from rtdeblur.live.displays.web.listener import Listener
 except ImportError as error:
-    raise DependencyError(error.name or "aiohttp", "live", "the web page") from error
+    package = "opencv-python" if error.name == "cv2" else error.name or "aiohttp"
+    raise DependencyError(package, "live", "the web page") from error
 
 _FILES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
 _EVERYWHERE = ("0.0.0.0", "::")
