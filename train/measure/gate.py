@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,16 @@ from rtdeblur.frames import Colour
 from rtdeblur.model import GateFit, base_name, files_of
 from rtdeblur.need import features_of, need_of, quadratic, tile_edges
 from train.data.blur import MotionBlur
+from train.data.degrade import degrade
 from train.data.pictures import Picture, find_pairs, list_pictures, read_picture
+from train.data.text import render_text
 from train.errors import DataError
 from train.measure.evaluate import psnr
 from train.measure.suite import KEPT_CLIP, Suite
 
 VISIBLE = 3.0
 """Decrease of a tile's mean squared error from which restoring it is worthwhile, code values squared."""
-MOST_LOSS = 0.002
+MOST_LOSS = 0.007
 """PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
 MOST_LOSS_OF_A_SET = 0.05
 """PSNR that it may cost any one blurred set, dB."""
@@ -48,12 +51,25 @@ _BLURS = {
 _STILL = (np.ones((1, 1), np.float32),)
 """Kernel of a camera that does not move."""
 _LARGEST = (768, 1024)
-_REDUCTION = 3
-"""Real pairs are shown at a fraction of their size, too, for frames of few tiles."""
+"""Height and width of the largest photographs."""
+_SIZES = (0.3, 1.0)
+"""Photographs are shown at a random fraction of that: a frame counts in the estimate of each of its tiles, so
+many small frames teach more than few large ones.
+"""
+_TEXTS = 60
+"""Pages of rendered text, for screens and signs."""
+_REDUCTIONS = (1.4, 4.0)
+"""Real pairs are shown reduced by a random factor between these, too."""
 _LEAST_REDUCED = 128
+_NOISE, _JPEG, _H264 = 2.0, 0.25, 0.45
+"""Degradation (see `train.data.degrade`): most frames of users come out of a video encoder."""
 _COLOUR = Colour()
 
 Floats = NDArray[np.float64]
+Values = NDArray[np.float32]
+"""Code values of a picture in [0, 1], (H, W, 3)."""
+Size = tuple[int, int]
+"""Height and width."""
 Restore = Callable[[Picture], Picture]
 
 
@@ -103,7 +119,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
     """
     sets: dict[str, list[Tiles]] = defaultdict(list)
     with rtdeblur.Deblurrer(model=model, precision="fp32", gate="off") as deblurrer:
-        for name, blurred, sharp in _examples(pairs, photos, every):
+        for name, blurred, sharp in examples(pairs, photos, every):
             sets[name].append(measured(blurred, sharp, deblurrer.restore))
     if not sets:
         raise DataError("nothing to calibrate on; add --pairs or --photos")
@@ -164,50 +180,78 @@ def check(model: Path, suite: Path) -> Iterator[tuple[str, float, float, float]]
             yield name, float(without), float(with_gate), share
 
 
-def _examples(
-    pairs: Iterable[Path], photos: Iterable[Path], every: int
+def examples(
+    pairs: Sequence[Path], photos: Sequence[Path], every: int = 1
 ) -> Iterator[tuple[str, Picture, Picture]]:
+    """Yield the pictures of a calibration: name of the set, blurred and sharp, both (H, W, 3) uint8 RGB.
+
+    Args:
+        pairs: see `calibrate`.
+        photos: see `calibrate`; pages of text come with them.
+        every: see `calibrate`.
+    """
+    rng = np.random.default_rng(0)
     for folder in pairs:
         found = [pair for pair in find_pairs(folder) if not pair[0].name.startswith(KEPT_CLIP)]
         for paths in found[::every]:
-            blurred, sharp = map(read_picture, paths)
-            yield folder.name, blurred, sharp
-            yield f"{folder.name}, sharp", sharp, sharp
-            height, width = (side // _REDUCTION for side in sharp.shape[:2])
+            blurred, sharp = (_whole(read_picture(path)) for path in paths)
+            yield folder.name, _coded(blurred, rng), sharp
+            yield f"{folder.name}, sharp", _coded(sharp, rng), sharp
+            height, width = _even(sharp.shape[:2], 1 / rng.uniform(*_REDUCTIONS))
             if min(height, width) >= _LEAST_REDUCED:
                 smaller = [
                     np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
                     for picture in (blurred, sharp)
                 ]
-                yield f"{folder.name}, small", smaller[0], smaller[1]
-                yield f"{folder.name}, small and sharp", smaller[1], smaller[1]
-    rng = np.random.default_rng(0)
+                yield f"{folder.name}, small", _coded(smaller[0], rng), smaller[1]
+                yield f"{folder.name}, small and sharp", _coded(smaller[1], rng), smaller[1]
     for folder in photos:
         files = list_pictures(folder)[::every]
-
-        def other(files: list[Path] = files) -> NDArray[np.float32]:
-            return _read(files[int(rng.integers(len(files)))])
-
-        for path in files:
-            for name, blur in _BLURS.items():
-                motion = blur.draw(rng)
-                if name == "objects":  # fast, in front of a sharp background
-                    motion = replace(motion, kernels=_STILL)
-                soft, truth = motion.blur(_read(path), rng, other)
-                noise = rng.normal(0, rng.uniform(0, 2) / 255, soft.shape) if name != "sharp" else 0
-                codes = _codes(soft + noise)
-                if rng.random() < 0.6:
-                    codes = _compressed(codes, int(rng.integers(60, 96)))
-                yield f"{folder.name}, {name}", codes, _codes(truth)
+        yield from _blurred(folder.name, len(files), partial(_photo, files), rng)
+    if photos:
+        yield from _blurred("text", -(-_TEXTS // every), partial(_text, rng), rng)
 
 
-def _read(path: Path) -> NDArray[np.float32]:
-    """Read a photograph, scaled up if it is smaller than `_LARGEST`, else cut to it."""
-    picture = read_picture(path).astype(np.float32) / 255
-    height, width = _LARGEST
-    scale = max(height / picture.shape[0], width / picture.shape[1])
-    scaled = cv2.resize(picture, None, fx=scale, fy=scale) if scale > 1 else picture
-    return np.asarray(scaled, np.float32)[:height, :width].clip(0, 1)
+def _blurred(
+    name: str, count: int, draw: Callable[[int, Size], Values], rng: np.random.Generator
+) -> Iterator[tuple[str, Picture, Picture]]:
+    """Blur `count` sharp pictures in every way; `draw` makes one of a number and a size."""
+    for number in range(count):
+        for kind, blur in _BLURS.items():
+            motion, size = blur.draw(rng), _even(_LARGEST, rng.uniform(*_SIZES))
+            if kind == "objects":  # fast, in front of a sharp background
+                motion = replace(motion, kernels=_STILL)
+            other = partial(draw, int(rng.integers(count)), size)
+            soft, truth = motion.blur(draw(number, size), rng, other)
+            noise = 0.0 if kind == "sharp" else _NOISE
+            degraded = degrade(rng, soft, noise, _JPEG, _H264, sensor=True)
+            yield f"{name}, {kind}", _codes(degraded), _codes(truth)
+
+
+def _even(size: tuple[int, ...], factor: float) -> Size:
+    """Scale (height, width) to even numbers, as video has."""
+    height, width = (2 * round(length * factor / 2) for length in size)
+    return height, width
+
+
+def _whole(picture: Picture) -> Picture:
+    """Cut a picture to even sides."""
+    return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+
+
+def _photo(files: Sequence[Path], number: int, size: Size) -> Values:
+    """Read a photograph as (height, width) of `size`, cut to its aspect ratio."""
+    picture = read_picture(files[number]).astype(np.float32) / 255
+    (height, width), (rows, columns) = size, picture.shape[:2]
+    scale = max(height / rows, width / columns)
+    whole = max(width, round(columns * scale)), max(height, round(rows * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, whole, interpolation=how), np.float32)[:height, :width].clip(0, 1)
+
+
+def _text(rng: np.random.Generator, number: int, size: Size) -> Values:
+    """Render another page of text, whatever its number."""
+    return render_text(rng, max(size))[: size[0], : size[1]]
 
 
 def _codes(values: NDArray[np.floating[Any]]) -> Picture:
@@ -215,9 +259,9 @@ def _codes(values: NDArray[np.floating[Any]]) -> Picture:
     return codes
 
 
-def _compressed(picture: Picture, quality: int) -> Picture:
-    data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
+def _coded(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Compress some pictures, whose sides are even."""
+    return _codes(degrade(rng, np.asarray(picture / 255, np.float32), 0, _JPEG, _H264, sensor=True))
 
 
 def measured(blurred: Picture, sharp: Picture, restore: Restore) -> Tiles:

@@ -15,7 +15,15 @@ from brighten import brighten
 from rtdeblur.model import GATE_FEATURES, Model
 from rtdeblur.need import need_of
 from train.errors import DataError
-from train.measure.gate import MOST_LOSS, MOST_LOSS_OF_A_SET, VISIBLE, Tiles, calibrate, fit_gate
+from train.measure.gate import (
+    MOST_LOSS,
+    MOST_LOSS_OF_A_SET,
+    VISIBLE,
+    Tiles,
+    calibrate,
+    examples,
+    fit_gate,
+)
 
 
 def tiles(seed: int, *, sharp: bool = False) -> Tiles:
@@ -91,3 +99,18 @@ def test_a_calibration_needs_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no pictures in"):
         calibrate(Model.load("fast").path, [], [tmp_path / "empty"])
+
+
+def test_a_calibration_shows_frames_of_many_sizes_and_text_as_a_video_encoder_leaves_them(
+    make_pairs: Callable[..., Path],
+) -> None:
+    pairs = make_pairs(1)
+    found = list(examples([pairs], [pairs / "sharp"], every=10))
+    names = {name for name, _, _ in found}
+    kinds = ("long", "short", "objects", "sharp")
+    assert {f"{what}, {kind}" for what in ("sharp", "text") for kind in kinds} <= names
+    assert len({truth.shape for name, _, truth in found if name.startswith("text")}) > 10
+    assert all(blurred.shape == truth.shape for _, blurred, truth in found)
+    # Compressed sharp pictures are no longer their own truth, and some are left as they are.
+    same = [np.array_equal(blurred, truth) for name, blurred, truth in found if name == "text, sharp"]
+    assert 0 < sum(same) < len(same)
