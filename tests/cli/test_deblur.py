@@ -164,7 +164,7 @@ def test_a_terminal_shows_a_progress_bar_unless_quiet(
     os.close(ours)
     assert process.returncode == 0
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-    assert bool(re.search(r"\d+ %, \d+ of 10 frames .*", plain)) is not quiet
+    assert bool(re.search(r"\d+%, \d+ of 10 frames .*", plain)) is not quiet
     assert bool(shown) is not quiet
 
 
