@@ -30,6 +30,8 @@ _SERVING = {
     "cpu": ("openvino",),
 }
 """Backends that `auto` tries, by kind of device: the first that starts runs."""
+_CPU_ONLY = ("bf16", "int8")
+"""Precisions that only openvino runs, so its refusal is the one to report."""
 
 _LEAST_ROOM_MIB = 300
 _ROOM_PER_THREAD_MIB = 72
@@ -98,7 +100,7 @@ def open_backend(
             backend.description += "".join(f"; not {who}: {error.problem}" for who, error in refusals)
             return backend
     if where.kind == "auto":
-        raise refusals[0][1]
+        raise refusals[-1 if precision in _CPU_ONLY else 0][1]
     reasons = "; ".join(f"{who}: {error.problem}" for who, error in refusals)
     raise BackendError(f"nothing runs on {where} here: {reasons}", "try --device auto")
 

@@ -33,6 +33,13 @@ class TestChoice:
         )
         backend.close()
 
+    def test_a_precision_of_the_cpu_is_refused_for_the_cpu_s_reason(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rtdeblur.backends.openvino._has_bf16", lambda core: False)
+        with pytest.raises(BackendError, match="this processor has no bfloat16 arithmetic"):
+            open_backend("auto", model, precision="bf16")
+
     def test_a_gpu_that_is_not_listed_falls_back_to_the_cpu(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
