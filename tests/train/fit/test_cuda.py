@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
+from interrupted_run import interrupted_at
 from safetensors import safe_open
 from torch import nn
 from training_tables import GAN
@@ -190,21 +191,9 @@ def test_a_pool_larger_than_the_gpu_s_memory_is_one_line(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("graphs", [False, True])
-def test_an_interrupted_run_continues_on_the_gpu(
-    tiny: Tiny, replays: list[object], monkeypatch: pytest.MonkeyPatch, graphs: bool
-) -> None:
+def test_an_interrupted_run_continues_on_the_gpu(tiny: Tiny, replays: list[object], graphs: bool) -> None:
     config = on_gpu(tiny(LONGER), precision="bf16-mixed", channels_last=True, graphs=graphs)
-    whole = Step.__call__
-
-    def until(self: Step, step: int, *batch: torch.Tensor) -> list[dict[str, float]]:
-        if step == 11:
-            raise KeyboardInterrupt
-        return whole(self, step, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Step, "__call__", until)
-        with pytest.raises(KeyboardInterrupt):
-            fit(config)
+    interrupted_at(config, 11)
     last = Path(config.output, "last.safetensors")
     step = Step(config, launch(config.runtime))
     assert load_checkpoint(last, step.parts)["step"] == 10

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from interrupted_run import interrupted_at
 from safetensors.torch import load_file
 from training_tables import GAN
 
@@ -90,22 +91,10 @@ def test_replayed_steps_keep_the_losses_of_each(tiny: Tiny, graphs: list[Again])
     assert replayed == losses(without(tiny(ADAMW)))
 
 
-def test_a_resumed_run_of_replayed_steps_is_the_straight_run(
-    tiny: Tiny, graphs: list[Again], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_of_replayed_steps_is_the_straight_run(tiny: Tiny, graphs: list[Again]) -> None:
     config = tiny(ADAMW)
     straight = load_file(fit(replace(config, output=f"{config.output}-straight")))
-    whole = Step.__call__
-
-    def until(self: Step, step: int, *batch: torch.Tensor) -> list[dict[str, float]]:
-        if step == 5:
-            raise KeyboardInterrupt
-        return whole(self, step, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Step, "__call__", until)
-        with pytest.raises(KeyboardInterrupt):
-            fit(config)
+    interrupted_at(config, 5)
     resumed = load_file(fit(config))
     assert [graph.replays for graph in graphs] == [6, 5, 2]
     for name, tensor in straight.items():
