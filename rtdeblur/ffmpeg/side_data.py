@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -74,3 +75,11 @@ def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """Return the display matrix, which rotates or mirrors pictures (libavutil/display.h); None if not set."""
     data = side_data(frame, Type.DISPLAYMATRIX)
     return None if data is None else _MATRIX.unpack(data)
+
+
+def angle_of(matrix: tuple[int, ...]) -> str:
+    """Describe a display matrix: its angle, counter-clockwise as in ffprobe, or its numbers if it mirrors."""
+    a, b, _, c, d, *rest = matrix
+    if (a, b) != (d, -c) or rest[:3] != [0, 0, 0]:
+        return " ".join(map(str, matrix))
+    return f"{-math.degrees(math.atan2(b, a)):g}°"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from rtdeblur.ffmpeg.formats import traits_of
+from rtdeblur.ffmpeg.side_data import angle_of
 from rtdeblur.media.verify.contents import UNTAGGED, Contents, StreamContents
 from rtdeblur.media.verify.thumbnails import misplaced
 
@@ -154,9 +154,10 @@ class _Comparison:
                 same = same or y in _guessed(self._before)  # VP8 always states it
             if name in ("colour range", "colour matrix") and before.get("rgb") and not after.get("rgb"):
                 same = y != "untagged"  # RGB has neither; Y'CbCr must state both
-            held = (lambda best: bool(best.picture.get("rotation"))) if name == "rotation" else None
+            held: Held | None = None
             if name == "rotation":
-                x, y = _turn(x), _turn(y)
+                held = _is_rotated
+                x, y = (matrix and angle_of(matrix) for matrix in (x, y))
             yield self._check(name, x, y, same, held)
 
     def _tracks(self, kind: str) -> Iterator[Check]:
@@ -432,14 +433,8 @@ def _ms(seconds: Fraction) -> str:
     return f"{float(seconds) * 1000:.2f} ms"
 
 
-def _turn(matrix: tuple[int, ...] | None) -> str:
-    """Describe a display matrix: its angle, counter-clockwise as in ffprobe, or its numbers if it mirrors."""
-    if matrix is None:
-        return ""
-    a, b, _, c, d, *rest = matrix
-    if (a, b) != (d, -c) or rest[:3] != [0, 0, 0]:
-        return " ".join(map(str, matrix))
-    return f"{-math.degrees(math.atan2(b, a)):g}°"
+def _is_rotated(contents: Contents) -> bool:
+    return bool(contents.picture.get("rotation"))
 
 
 def _text(value: Any) -> str:
