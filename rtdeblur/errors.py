@@ -20,6 +20,14 @@ RtdeblurError
 A message is one line: what failed and its value, what was expected, what to try.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
 
 class RtdeblurError(Exception):
     """Root of the tree; the command line prints it as one line and exits with 1.
@@ -43,6 +51,11 @@ class UsageError(RtdeblurError):
 
 class FinishedError(UsageError):
     """The run to resume has already finished."""
+
+    @classmethod
+    def of(cls, output: Path) -> Self:
+        """Make the error of an output that is complete."""
+        return cls(f"output {str(output)!r} exists, with nothing to resume")
 
 
 class LockedError(UsageError):

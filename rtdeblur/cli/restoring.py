@@ -222,7 +222,7 @@ class FileRestorer:
         check_photo_options(request, job)
         is_resumed = request.resume and not request.overwrite
         if is_resumed and job.output.is_file() and not job.output.samefile(job.input):
-            raise FinishedError(f"output {str(job.output)!r} exists, with nothing to resume")
+            raise FinishedError.of(job.output)
         with ExitStack() as stack:
             model = self._load_model()
             try:

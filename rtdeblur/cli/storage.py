@@ -51,7 +51,7 @@ class Storage:
         from rtdeblur.media.resume.job_folder import folder_of, is_finished
 
         if not self._overwrite and is_finished(job.output):
-            raise FinishedError(f"output {str(job.output)!r} exists, with nothing to resume")
+            raise FinishedError.of(job.output)
         facts, found = job.input.stat(), folder_of(job.output)
         kept = [path for path in found.glob("*") if path.suffix in (".segment", ".json")]
         return facts.st_size, facts.st_mtime_ns, {path.name: path.stat().st_size for path in kept}

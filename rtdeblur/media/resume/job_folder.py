@@ -68,7 +68,7 @@ def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> Jo
     if resume and not overwrite and is_finished(target) and not target.samefile(source):
         if folder_of(target).exists():  # killed during cleanup
             JobFolder(target).discard()
-        raise FinishedError(f"output {str(target)!r} exists, with nothing to resume")
+        raise FinishedError.of(target)
     folder = JobFolder(target)
     if (done := folder.unfinished) and not (resume or overwrite):
         folder.close(keep=True)
