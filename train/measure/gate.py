@@ -119,7 +119,7 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
     """
     sets: dict[str, list[Tiles]] = defaultdict(list)
     with rtdeblur.Deblurrer(model=model, precision="fp32", gate="off") as deblurrer:
-        for name, blurred, sharp in examples(pairs, photos, every):
+        for name, blurred, sharp in calibration_pictures(pairs, photos, every):
             sets[name].append(measured(blurred, sharp, deblurrer.restore))
     if not sets:
         raise DataError("nothing to calibrate on; add --pairs or --photos")
@@ -180,7 +180,7 @@ def check(model: Path, suite: Path) -> Iterator[tuple[str, float, float, float]]
             yield name, float(without), float(with_gate), share
 
 
-def examples(
+def calibration_pictures(
     pairs: Sequence[Path], photos: Sequence[Path], every: int = 1
 ) -> Iterator[tuple[str, Picture, Picture]]:
     """Yield the pictures of a calibration: name of the set, blurred and sharp, both (H, W, 3) uint8 RGB.

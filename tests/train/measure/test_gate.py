@@ -21,7 +21,7 @@ from train.measure.gate import (
     VISIBLE,
     Tiles,
     calibrate,
-    examples,
+    calibration_pictures,
     fit_gate,
 )
 
@@ -105,7 +105,7 @@ def test_a_calibration_shows_frames_of_many_sizes_and_text_as_a_video_encoder_le
     make_pairs: Callable[..., Path],
 ) -> None:
     pairs = make_pairs(1)
-    found = list(examples([pairs], [pairs / "sharp"], every=10))
+    found = list(calibration_pictures([pairs], [pairs / "sharp"], every=10))
     names = {name for name, _, _ in found}
     kinds = ("long", "short", "objects", "sharp")
     assert {f"{what}, {kind}" for what in ("sharp", "text") for kind in kinds} <= names
