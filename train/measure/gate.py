@@ -27,6 +27,7 @@ from rtdeblur.model import GateFit, base_name, files_of
 from rtdeblur.need import features_of, need_of, quadratic, tile_edges
 from train.data.blur import MotionBlur
 from train.data.degrade import degrade
+from train.data.leaves import draw_leaves
 from train.data.pictures import Picture, find_pairs, list_pictures, read_picture
 from train.data.text import render_text
 from train.errors import DataError
@@ -46,6 +47,7 @@ _BLURS = {
     "long": MotionBlur(max_length=48, sharp=0),
     "short": MotionBlur(max_length=10, sharp=0),
     "objects": MotionBlur(sharp=0, layered=1),
+    "part": MotionBlur(max_length=24, sharp=0),
     "sharp": MotionBlur(sharp=1),
 }
 _STILL = (np.ones((1, 1), np.float32),)
@@ -56,8 +58,8 @@ _SIZES = (0.3, 1.0)
 """Photographs are shown at a random fraction of that: a frame counts in the estimate of each of its tiles, so
 many small frames teach more than few large ones.
 """
-_TEXTS = 60
-"""Pages of rendered text, for screens and signs."""
+_PAGES = 60
+"""Pages of rendered text, for screens and signs, and as many drawn scenes."""
 _REDUCTIONS = (1.4, 4.0)
 """Real pairs are shown reduced by a random factor between these, too."""
 _LEAST_REDUCED = 128
@@ -187,7 +189,7 @@ def calibration_pictures(
 
     Args:
         pairs: see `calibrate`.
-        photos: see `calibrate`; pages of text come with them.
+        photos: see `calibrate`; pages of text and drawn scenes come with them.
         every: see `calibrate`.
     """
     rng = np.random.default_rng(0)
@@ -209,7 +211,8 @@ def calibration_pictures(
         files = list_pictures(folder)[::every]
         yield from _blurred(folder.name, len(files), partial(_photo, files), rng)
     if photos:
-        yield from _blurred("text", -(-_TEXTS // every), partial(_text, rng), rng)
+        for name, draw in (("text", _text), ("drawn", _drawn)):
+            yield from _blurred(name, -(-_PAGES // every), partial(draw, rng), rng)
 
 
 def _blurred(
@@ -224,9 +227,19 @@ def _blurred(
                 motion = replace(motion, kernels=_STILL)
             other = partial(draw, int(rng.integers(count)), size)
             soft, truth = motion.blur(draw(number, size), rng, other)
+            if kind == "part":
+                soft = np.where(_half_plane(rng, size), soft, truth)
             noise = 0.0 if kind == "sharp" else _NOISE
             degraded = degrade(rng, soft, noise, _JPEG, _H264, sensor=True)
             yield f"{name}, {kind}", _codes(degraded), _codes(truth)
+
+
+def _half_plane(rng: np.random.Generator, size: Size) -> NDArray[np.bool_]:
+    """Draw a side of a line through a frame: (height, width, 1)."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = (np.arange(length) - rng.uniform(0.25, 0.75) * length for length in size)
+    side: NDArray[np.bool_] = np.sin(angle) * y[:, None, None] + np.cos(angle) * x[:, None] > 0
+    return side
 
 
 def _even(size: tuple[int, ...], factor: float) -> Size:
@@ -253,6 +266,11 @@ def _photo(files: Sequence[Path], number: int, size: Size) -> Values:
 def _text(rng: np.random.Generator, number: int, size: Size) -> Values:
     """Render another page of text, whatever its number."""
     return render_text(rng, max(size))[: size[0], : size[1]]
+
+
+def _drawn(rng: np.random.Generator, number: int, size: Size) -> Values:
+    """Draw another scene, whatever its number."""
+    return draw_leaves(rng, *size)
 
 
 def _codes(values: NDArray[np.floating[Any]]) -> Picture:

@@ -107,8 +107,8 @@ def test_a_calibration_shows_frames_of_many_sizes_and_text_as_a_video_encoder_le
     pairs = make_pairs(1)
     found = list(calibration_pictures([pairs], [pairs / "sharp"], every=10))
     names = {name for name, _, _ in found}
-    kinds = ("long", "short", "objects", "sharp")
-    assert {f"{what}, {kind}" for what in ("sharp", "text") for kind in kinds} <= names
+    kinds = ("long", "short", "objects", "part", "sharp")
+    assert {f"{what}, {kind}" for what in ("sharp", "text", "drawn") for kind in kinds} <= names
     assert len({truth.shape for name, _, truth in found if name.startswith("text")}) > 3
     assert all(blurred.shape == truth.shape for _, blurred, truth in found)
     # Compressed sharp pictures are no longer their own truth, and some are left as they are.
