@@ -126,10 +126,11 @@ class BlurGate(BackendWrapper):
         if not any(mask.any() for mask in masks):
             return lambda: batch
         size = cast(Size, batch.planes[0].shape[2:])
+        is_divisible = _is_divisible(batch.planes)
         whole: list[Place] = []
         parts: dict[Size, list[Place]] = defaultdict(list)
         for i, mask in enumerate(masks):
-            shape, windows = _cheapest_windows(mask, size) if _is_divisible(batch.planes) else (size, None)
+            shape, windows = _cheapest_windows(mask, size) if is_divisible else (size, None)
             if windows is None:
                 whole.append((i, (0, 0), mask))
             else:
