@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import plain, say
 from rtdeblur.cli.results import Outcome, Result
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job
@@ -49,7 +50,7 @@ class Watch:
         self.pace.update(self._done + sum(self.running.values()), time.monotonic())
 
     def __str__(self) -> str:
-        return f"{self.files} of {self.total} files; {self.pace.share}" + (
+        return f"{self.files} of {counted(self.total, 'file')}; {self.pace.share}" + (
             f", {self.pace.speed}" if self.pace.speed else ""
         )
 
@@ -71,7 +72,7 @@ def shown(watch: Watch, *, quiet: bool) -> Iterator[Any]:
                 last = time.monotonic()
                 say("info", str(watch))
                 for name, frames, expected in watch.lines():
-                    say("detail", f"{name}: {frames} of {expected} frames")
+                    say("detail", f"{name}: {frames} of {counted(expected, 'frame')}")
 
         yield line
         return

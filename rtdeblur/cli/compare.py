@@ -16,6 +16,7 @@ from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import echo, say, size
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.frames import VideoInfo
@@ -122,7 +123,7 @@ def _command(
         if as_json:
             echo(json.dumps({"video": str(video), "frames": frames}, indent=2))
         elif not quiet:
-            say("info", f"{video}: {frames} frames, {size(video.stat().st_size)}")
+            say("info", f"{video}: {counted(frames, 'frame')}, {size(video.stat().st_size)}")
         if output is None:
             return
     found, infos = _moments(first, second, moments)

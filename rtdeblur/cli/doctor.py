@@ -17,6 +17,7 @@ import click
 from rtdeblur import system
 from rtdeblur.cli.report import echo, line_of, plain
 from rtdeblur.errors import BackendError, DependencyError, EngineError, ModelError
+from rtdeblur.plurals import counted
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
 _FEATURES = {
@@ -208,8 +209,10 @@ def _engine_folder() -> Finding:
     entries = list(cache.entries())
     if bad := [entry for entry in entries if entry.problem]:
         advice = "rtdeblur engines --prune"
-        return Finding("engine folder", False, f"{len(bad)} damaged engines in {cache.folder}", advice)
-    return Finding("engine folder", True, f"{cache.folder}, {len(entries)} engines")
+        return Finding(
+            "engine folder", False, f"{counted(len(bad), 'damaged engine')} in {cache.folder}", advice
+        )
+    return Finding("engine folder", True, f"{cache.folder}, {counted(len(entries), 'engine')}")
 
 
 def _backends() -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Result, kept_line
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import DependencyError, FinishedError, InputError, RtdeblurError
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
@@ -258,7 +259,7 @@ class FileRestorer:
         assert self.backend is not None
         done = writer.begin(_restoration(self._request, self._model, self.backend, way))
         if done:
-            say("info", f"{job.output_name}: {done} frames already done")
+            say("info", f"{job.output_name}: {counted(done, 'frame')} already done")
         return done
 
     def _run(self, pipeline: Pipeline, keep: Callable[[], None] = lambda: None) -> PipelineStats:
@@ -380,6 +381,6 @@ def _batch(request: DeblurRequest, backend: Backend) -> int:
 def _unrestored(stats: PipelineStats) -> Iterator[str]:
     if stats.unrestored:
         yield (
-            f"{stats.unrestored} of {stats.frames} frames came back broken from the model and were "
-            "left unrestored; try --precision fp32"
+            f"{stats.unrestored} of {counted(stats.frames, 'frame')} came back broken from the model and "
+            "could not be restored; try --precision fp32"
         )

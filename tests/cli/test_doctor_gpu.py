@@ -236,7 +236,7 @@ def test_a_damaged_engine_is_reported(packages: Any, tmp_path: Path) -> None:
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / "x.engine").touch()
     (finding,) = wrong(doctor._tensorrt())
-    assert "1 damaged engines" in finding.value
+    assert "1 damaged engine in" in finding.value
     assert finding.advice == "rtdeblur engines --prune"
 
 

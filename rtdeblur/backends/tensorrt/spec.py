@@ -14,6 +14,7 @@ from rtdeblur.backends.tensorrt.flavours import PORTABLE, Flavour
 from rtdeblur.decode import converted
 from rtdeblur.errors import EngineError
 from rtdeblur.model import Model
+from rtdeblur.plurals import counted
 
 PlaneType = Literal["uint8", "uint16", "nv12"]
 _PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16", "nv12")
@@ -36,8 +37,8 @@ class Shape:
         sides = (self.height, self.width, self.chroma_height, self.chroma_width)
         if not 1 <= self.batch <= 64 or not all(1 <= side <= _MOST_SIDE for side in sides):
             raise EngineError(
-                f"an engine for {self.batch} frames of {self.width}×{self.height} is out of range; "
-                f"expected 1 to 64 frames and sides of 1 to {_MOST_SIDE}"
+                f"an engine for {counted(self.batch, 'frame')} of {self.width}×{self.height} is out of "
+                f"range; expected 1 to 64 frames and sides of 1 to {_MOST_SIDE}"
             )
 
     @classmethod

@@ -22,6 +22,7 @@ from rtdeblur.frames import Frame, VideoInfo
 from rtdeblur.media.photos import deep
 from rtdeblur.media.photos.still import Still
 from rtdeblur.pictures import PictureKind, kind_named, kind_of, names
+from rtdeblur.plurals import counted
 
 _CONVERTED = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB",
@@ -197,7 +198,7 @@ class PictureReader:
         if self.kind.animated or count == 1:
             return count
         if self._image.format != "MPO":  # further pictures in a phone's JPEG are depth maps and the like
-            pages = f"{count - 1} further page{'s' * (count > 2)}"
+            pages = counted(count - 1, "further page")
             self.warnings.append(f"{str(self.path)!r}: only the first page is restored; {pages} left out")
         return 1
 

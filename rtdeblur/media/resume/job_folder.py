@@ -32,6 +32,7 @@ from rtdeblur.errors import FinishedError, LockedError, OutputError, UsageError
 from rtdeblur.ffmpeg.targets import destination, is_stream, sync_folder, unwritable
 from rtdeblur.files import PrivateFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
+from rtdeblur.plurals import counted
 
 _VERSION = 2
 """Version of the job description; raised when its fields change. Version 1 was the bare fields."""
@@ -73,7 +74,7 @@ def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> Jo
     if (done := folder.unfinished) and not (resume or overwrite):
         folder.close(keep=True)
         raise UsageError(
-            f"unfinished work for {str(target)!r} exists ({done} frames done); "
+            f"unfinished work for {str(target)!r} exists ({counted(done, 'frame')} done); "
             "continue with --resume, or start over with -y"
         )
     return folder
