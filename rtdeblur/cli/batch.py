@@ -36,10 +36,10 @@ from rtdeblur.plurals import counted
 def _look(jobs: tuple[Job, ...], request: DeblurRequest, split: int, slots: int) -> list[Planned]:
     """Decide what to do with each file, from its header."""
     from rtdeblur.media.frame_range import estimated_frames
-    from rtdeblur.media.resume.job_folder import is_finished
+    from rtdeblur.media.resume.job_folder import may_skip
 
     def look(job: Job) -> Planned:
-        if not request.overwrite and is_finished(job.output):
+        if may_skip(job.output, job.input, resume=request.resume, overwrite=request.overwrite):
             return Planned(job, None, "done")
         if is_photo_job(job):
             return Planned(job, 1, "whole")

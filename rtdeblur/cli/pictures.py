@@ -21,7 +21,7 @@ _LOSSLESS = {
 """Encoders that keep RGB as RGB."""
 _OF_VIDEOS = {
     "codec": "auto", "quality": None, "crf": None, "preset": None, "format": None, "start": None, "end": None,
-    "duration": None, "frames": None, "deinterlace": None, "resume": False,
+    "duration": None, "frames": None, "deinterlace": None,
 }  # fmt: skip
 """Options that do not apply to photos, and their defaults."""
 

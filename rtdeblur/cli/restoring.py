@@ -217,12 +217,12 @@ class FileRestorer:
         from rtdeblur.ffmpeg.damage import Damage
         from rtdeblur.media.photos.reader import PictureReader
         from rtdeblur.media.photos.writer import PictureWriter
+        from rtdeblur.media.resume.job_folder import may_skip
         from rtdeblur.pipeline import Pipeline
 
         request = self._request
         check_photo_options(request, job)
-        is_resumed = request.resume and not request.overwrite
-        if is_resumed and job.output.is_file() and not job.output.samefile(job.input):
+        if may_skip(job.output, job.input, resume=request.resume, overwrite=request.overwrite):
             raise FinishedError.of(job.output)
         with ExitStack() as stack:
             model = self._load_model()

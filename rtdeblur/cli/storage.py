@@ -48,9 +48,9 @@ class Storage:
         Raises:
             FinishedError: the output is complete.
         """
-        from rtdeblur.media.resume.job_folder import folder_of, is_finished
+        from rtdeblur.media.resume.job_folder import folder_of, may_skip
 
-        if not self._overwrite and is_finished(job.output):
+        if may_skip(job.output, job.input, resume=True, overwrite=self._overwrite):
             raise FinishedError.of(job.output)
         facts, found = job.input.stat(), folder_of(job.output)
         kept = [path for path in found.glob("*") if path.suffix in (".segment", ".json")]
