@@ -181,15 +181,18 @@ def with_gate(backend: Backend, model: Model, gate: Gate) -> Backend:
             that a decision takes.
 
     Raises:
-        UsageError: the threshold is out of range, or the model has no calibrated gate.
+        UsageError: the threshold is out of range, or the model has no calibrated gate; the backend is closed.
     """
-    checked(gate)
-    if gate == "off":
-        return backend
-    if gate == "auto":
-        useful = model.manifest.gate is not None and backend.device == "CPU"
-        return BlurGate(backend, model) if useful else backend
-    return BlurGate(backend, model, gate)
+    try:
+        if checked(gate) == "off":
+            return backend
+        if gate == "auto":
+            useful = model.manifest.gate is not None and backend.device == "CPU"
+            return BlurGate(backend, model) if useful else backend
+        return BlurGate(backend, model, cast(float, gate))
+    except UsageError:
+        backend.close()
+        raise
 
 
 def checked(gate: Gate) -> Gate:

@@ -22,7 +22,7 @@ from rtdeblur.cli.pictures import (
     is_sequence_job,
     open_sequence,
 )
-from rtdeblur.cli.plan import STANDARD, Job
+from rtdeblur.cli.plan import STANDARD, Job, check_ending
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
 from rtdeblur.cli.request import DeblurRequest
@@ -130,6 +130,8 @@ class FileRestorer:
 
     @contextmanager
     def _open_writer(self, job: Job, reader: FileReader | SequenceReader) -> Iterator[FileWriter]:
+        if self._request.format is None:
+            check_ending(job.output)
         writer = self._writer(job.output, reader, resume=self._request.resume)
 
         def abandon() -> None:

@@ -149,9 +149,7 @@ class PartFile:
             if source not in (None, Path("-")) and source.exists() and target.samefile(source):
                 raise UsageError(f"output {str(target)!r} is the input itself; try another name")
             if not overwrite:
-                raise UsageError(
-                    f"output {str(target)!r} already exists; try another name, or overwrite it with -y"
-                )
+                raise UsageError(f"output {str(target)!r} already exists; overwrite it, or try another name")
         self._target = destination(target)
         self._overwrite = overwrite
         stem = target.stem[:40]  # a name of maximum length leaves no room for a suffix
