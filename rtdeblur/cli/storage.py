@@ -87,8 +87,18 @@ class Storage:
             raise
 
     def end(self, token: str) -> None:
-        """Flush it to disk and rename it into place."""
-        self._arriving.pop(token).commit()
+        """Flush it to disk and rename it into place; if that fails, remove it.
+
+        Raises:
+            OutputError: another program wrote the output meanwhile.
+            OSError: the disk is full.
+        """
+        arrived = self._arriving.pop(token)
+        try:
+            arrived.commit()
+        except BaseException:
+            arrived.abandon()  # its lock, too: another node may try again
+            raise
 
     def close(self) -> None:
         """Remove what has arrived only in part."""

@@ -135,6 +135,21 @@ def test_a_finished_output_is_not_made_again(job: Job, asked: list[str]) -> None
     assert job.output.read_bytes() == b"again"
 
 
+def test_an_output_that_cannot_be_placed_is_released(job: Job) -> None:
+    there = Storage(overwrite=False)
+    token = there.begin(job, None)
+    there.write(token, b"restored")
+    job.output.write_bytes(b"by another program")
+    with pytest.raises(OutputError, match="another program wrote it meanwhile"):
+        there.end(token)
+    job.output.unlink()
+    token = there.begin(job, None)
+    there.write(token, b"restored")
+    there.end(token)
+    assert job.output.read_bytes() == b"restored"
+    assert names(job.output.parent) == ["clip.mp4"]
+
+
 def test_an_output_that_is_the_input_does_not_count_as_finished(job: Job) -> None:
     size, _, kept = Storage(overwrite=False).look(replace(job, output=job.input))
     assert (size, kept) == (job.input.stat().st_size, {})
