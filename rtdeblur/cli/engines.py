@@ -28,9 +28,8 @@ def _row(entry: Entry, stale: str) -> tuple[str, ...]:
     if entry.spec is None:
         return (entry.path.name, "?", "?", "?", "?", size, used, state)
     spec, target = entry.spec, entry.spec.target
-    shapes = str(spec.profile) + ("" if spec.planes == "uint8" else "-u16")
     return (
-        f"{spec.model} {spec.model_sha256[:8]}", spec.precision, shapes,
+        f"{spec.model} {spec.model_sha256[:8]}", spec.precision, spec.shapes,
         f"{target.flavour} {target.version}", target.device, size, used, state,
     )  # fmt: skip
 
