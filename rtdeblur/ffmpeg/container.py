@@ -300,7 +300,7 @@ def open_video(
     try:
         stream = main_video(container, path, max_pixels)
         return container, stream, decoder(stream, device)
-    except InputError:
+    except BaseException:
         container.close()
         raise
 
