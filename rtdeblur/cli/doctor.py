@@ -184,18 +184,11 @@ def _tensorrt() -> Iterator[Finding]:
 
 
 def _cuda_from_python() -> Finding:
-    from rtdeblur.cuda import DRIVERS
+    from rtdeblur.cuda import DRIVERS, installed
 
-    found = [name for name, module in DRIVERS.items() if _is_there(module)]
+    found = [name for name, module in DRIVERS.items() if installed(module)]
     install = "pip install 'cuda-bindings>=13.0'"
     return Finding("CUDA from Python", bool(found), ", ".join(found) or "not installed", install)
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent package is missing
-        return False
 
 
 def _engine_folder() -> Finding:
@@ -227,7 +220,7 @@ def _onnxruntime() -> Finding:
     from rtdeblur.backends.onnxruntime import accelerators
 
     install = "pip install 'rtdeblur[directml]' on Windows, 'rtdeblur[cuda]' for NVIDIA, else [onnxruntime]"
-    if not _is_there("onnxruntime") or not _is_there("onnx"):
+    if not (find_spec("onnxruntime") and find_spec("onnx")):
         return Finding("onnxruntime", False, "not installed", install)
     try:
         found = accelerators()
