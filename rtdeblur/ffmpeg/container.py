@@ -146,7 +146,7 @@ def _advice(name: str) -> str:
 
 
 def _photo(path: Path) -> str:
-    """Return the error for a file with a single picture."""
+    """Return the message for a file with a single picture."""
     with path.open("rb") as file:
         start = file.read(64)
     if start[8:12] == b"WEBP" and b"ANIM" in start:
