@@ -336,7 +336,7 @@ def name_of(container: Container) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return FFmpeg's error message in one line."""
+    """Return the message of a library's error in one line: the system's text if it has one."""
     if isinstance(error, FFmpegError | OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from rtdeblur.errors import DependencyError, InputError
-from rtdeblur.ffmpeg.container import MAX_PIXELS
+from rtdeblur.ffmpeg.container import MAX_PIXELS, reason
 from rtdeblur.frames import Frame, VideoInfo
 from rtdeblur.media.photos import deep
 from rtdeblur.media.photos.still import Still
@@ -240,7 +240,7 @@ class PictureReader:
         except MemoryError:
             raise InputError(f"picture {str(self.path)!r} does not fit into memory") from None
         except UNREADABLE as error:
-            raise InputError(f"cannot read picture {str(self.path)!r}: {_reason(error)}") from error
+            raise InputError(f"cannot read picture {str(self.path)!r}: {reason(error)}") from error
 
 
 @contextmanager
@@ -284,12 +284,6 @@ def register_heif() -> bool:
         return False
     pillow_heif.register_heif_opener()
     return True
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _depth(image: Image.Image, data: bytes) -> int:
