@@ -126,10 +126,11 @@ class BlurGate(BackendWrapper):
         if not any(mask.any() for mask in masks):
             return lambda: batch
         size = cast(Size, batch.planes[0].shape[2:])
+        is_divisible = _is_divisible(batch.planes)
         whole: list[Place] = []
         parts: dict[Size, list[Place]] = defaultdict(list)
         for i, mask in enumerate(masks):
-            shape, windows = _cheapest_windows(mask, size) if _is_divisible(batch.planes) else (size, None)
+            shape, windows = _cheapest_windows(mask, size) if is_divisible else (size, None)
             if windows is None:
                 whole.append((i, (0, 0), mask))
             else:
@@ -180,15 +181,18 @@ def with_gate(backend: Backend, model: Model, gate: Gate) -> Backend:
             that a decision takes.
 
     Raises:
-        UsageError: the threshold is out of range, or the model has no calibrated gate.
+        UsageError: the threshold is out of range, or the model has no calibrated gate; the backend is closed.
     """
-    checked(gate)
-    if gate == "off":
-        return backend
-    if gate == "auto":
-        useful = model.manifest.gate is not None and backend.device == "CPU"
-        return BlurGate(backend, model) if useful else backend
-    return BlurGate(backend, model, gate)
+    try:
+        if checked(gate) == "off":
+            return backend
+        if gate == "auto":
+            useful = model.manifest.gate is not None and backend.device == "CPU"
+            return BlurGate(backend, model) if useful else backend
+        return BlurGate(backend, model, cast(float, gate))
+    except UsageError:
+        backend.close()
+        raise
 
 
 def checked(gate: Gate) -> Gate:

@@ -61,6 +61,7 @@ class ModelOptions(TypedDict, total=False):
     precision: Precision
     dropout: Policy | None
     seed: int
+    gate: Gate
     engine_dir: str | Path | None
 
 
@@ -393,17 +394,15 @@ def _picture(planes: Planes, index: int, given: NDArray[Any]) -> NDArray[Any]:
 
 
 _OPTION = re.compile(
-    r"--(model|backend|device|precision|dropout) (\w+)"
-    r"|--(model|backend|device|precision|dropout|seed|strength|engine-dir|codec|crf|preset|start|duration|max-pixels)\b"
-    r"|(?<!\S)-y\b|(?<=\()-y\b"
+    r"--(model|backend|device|precision|dropout|gate) (\w+)"
+    r"|--(model|backend|device|precision|dropout|gate|seed|strength|engine-dir|codec|crf|preset|start|duration|"
+    r"max-pixels)\b"
 )
 
 
 def _in_python(option: re.Match[str]) -> str:
     name, value, bare = option.groups()
-    if name:
-        return f"{name}={value!r}"
-    return bare.replace("-", "_") if bare else "overwrite=True"
+    return f"{name}={value!r}" if name else bare.replace("-", "_")
 
 
 @contextmanager

@@ -118,6 +118,9 @@ class DependencyError(RtdeblurError):
 class InterruptedRunError(RtdeblurError):
     """A run was stopped before its end; it leaves nothing behind."""
 
+    def __init__(self, problem: str = "the run was interrupted; nothing was written") -> None:
+        super().__init__(problem)
+
 
 def first_line(error: BaseException) -> str:
     """Return the first line of a library's error, without a final period; the error's type if it has none."""

@@ -24,10 +24,10 @@ class HostReason(Enum):
     """Reason why frames are in host memory; the value is the text for the user, `{}` for a name."""
 
     BACKEND = "required by {}"
-    DEVICE = "required by --device {}"
+    DEVICE = "required by device {}"
     ENCODER = "{} encodes on the CPU"
     ENCODER_INPUT = "required by encoder {}"
-    QUALITY = "--crf and --preset select a CPU encoder"
+    QUALITY = "crf and preset select a CPU encoder"
     DEINTERLACING = "deinterlacing runs on the CPU"
     NO_ENCODER = "no GPU encoder available"
     PIPE = "a pipe can be opened only once"

@@ -162,7 +162,7 @@ class Pipeline:
             self._encode()
             self._sink.commit()
         except _StoppedError:
-            raise InterruptedRunError("the run was interrupted; nothing was written") from None
+            raise InterruptedRunError from None
         finally:
             self._stop.set()
             if infer.ident is not None:

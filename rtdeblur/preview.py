@@ -118,7 +118,7 @@ class Preview:
         info: size, rate and length.
         blurs: blur of the samples, over the whole file.
         moments: the most blurred samples and their restorations, in order of time.
-        estimate: cost of the whole file; None if its length is unknown.
+        estimate: cost of the whole file; None if its length is unknown, or far from that of its video.
     """
 
     info: VideoInfo
@@ -155,7 +155,8 @@ def look(
     tell("restoring the most blurred moments")
     restored = tuple(Moment(sample, _restored(sample, backend)) for sample in chosen)
     tell("measuring the speed of this machine")
-    return Preview(info, tuple(sample.blur for sample in taken), restored, _estimate(path, info, backend))
+    estimate = _estimate(path, info, backend, max_pixels)
+    return Preview(info, tuple(sample.blur for sample in taken), restored, estimate)
 
 
 def open_for_samples(
@@ -240,7 +241,7 @@ def _restored(sample: Sample, backend: Backend) -> Sample:
     return replace(sample, frame=replace(sample.frame, planes=(y, u, v)), blur=blur_of(y))
 
 
-def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
+def _estimate(path: Path, info: VideoInfo, backend: Backend, max_pixels: int) -> Estimate | None:
     """Restore a few frames from several places, including decoding and encoding."""
     length, rate = info.duration_seconds, info.frame_rate
     if not length or not rate or not is_seekable(path) or _is_picture(path):
@@ -258,7 +259,11 @@ def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
             span = count / float(rate)
             output = Path(folder, f"{place}{output_ending(path)}")
             start = min(place * length, max(0.0, length - span))
-            reader, obstacle = open_reader(path, Wanted(backend=backend.name), start=start, duration=span)
+            part = {"start": start, "duration": span, "max_pixels": max_pixels}
+            try:
+                reader, obstacle = open_reader(path, Wanted(backend=backend.name), **part)
+            except InputError:  # no frame that late: the sound may be longer than the video
+                continue
             with reader, FileWriter(reader, output) as writer:
                 connect(reader, backend, writer, obstacle)
                 stats = Pipeline(reader, backend, writer, batch_size=None).run()
@@ -267,6 +272,8 @@ def _estimate(path: Path, info: VideoInfo, backend: Backend) -> Estimate | None:
             keys += sizes.key_frames
             others += sizes.other_frames
             rest += sizes.rest
+    if not done:
+        return None
     key_frames = -(-frames // _KEY_FRAMES)
     size = key_frames * np.mean(keys) + (frames - key_frames) * np.mean(others or keys)
     return Estimate(frames, done / wall_seconds, round(size + rest * frames / done))

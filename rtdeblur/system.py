@@ -37,9 +37,8 @@ def nvidia_gpus() -> list[Gpu]:
     cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
     def number(function: str, *args: object) -> int:
-        value = ctypes.c_size_t(
-            0
-        )  # wide enough for all of these calls; the upper half stays zero for 32-bit results
+        # Wide enough for all of these calls; the upper half stays zero for 32-bit results.
+        value = ctypes.c_size_t(0)
         code = getattr(cuda, function)(ctypes.byref(value), *args)
         if code:
             raise OSError(f"the CUDA driver's {function} failed with code {code}")

@@ -270,6 +270,15 @@ def test_a_threshold_needs_a_calibrated_model_and_a_sensible_value() -> None:
             with_gate(Lighter(), model_with(), gate)  # type: ignore[arg-type]
 
 
+def test_a_backend_is_closed_if_it_cannot_have_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[object] = []
+    monkeypatch.setattr(Lighter, "close", lambda backend: closed.append(backend))
+    inner = Lighter()
+    with pytest.raises(UsageError):
+        with_gate(inner, model_with(None), 0.5)
+    assert closed == [inner]
+
+
 def test_another_threshold_is_another_job() -> None:
     one, other = (BlurGate(Lighter(), model_with(), threshold) for threshold in (0.3, 0.4))
     assert one.fingerprint != other.fingerprint

@@ -154,7 +154,7 @@ def test_damage_is_counted_and_the_rest_restored(
         (Wanted("cpu"), {}, "decoded on the CPU"),
         (Wanted(backend="openvino"), {}, "required by openvino"),
         (Wanted(codec="ffv1"), {}, "ffv1 encodes on the CPU"),
-        (Wanted(quality=True), {}, "--crf and --preset select a CPU encoder"),
+        (Wanted(quality=True), {}, "crf and preset select a CPU encoder"),
         (Wanted(deinterlace=True), {"deinterlace": "frame"}, "deinterlacing runs on the CPU"),
         (Wanted("cuda", deinterlace=True), {"deinterlace": "frame"}, "deinterlaced on the CPU"),
         (Wanted("cuda", codec="ffv1"), {}, "required by encoder ffv1"),

@@ -25,7 +25,7 @@ LAYERS = [
     {"media", "backends", "need"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device", "blur", "cache"},
-    {"frames", "dropout", "errors", "pictures", "page", "files", "decode", "parity"},
+    {"frames", "dropout", "errors", "pictures", "page", "files", "decode", "parity", "plurals"},
 ]
 """From the top down: a part imports only from lower layers."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from rtdeblur import preview
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.cli import main
 from rtdeblur.errors import InputError
+from rtdeblur.gpu_path import Wanted, open_reader
 from rtdeblur.media.reader import FileReader
 from rtdeblur.preview import SAMPLES, Sample, look, most_blurred, samples
 
@@ -93,6 +95,31 @@ def test_the_estimate_is_close_to_a_real_run(tmp_path: Path, make_clip: Callable
     assert seen.estimate.frames == 200
     assert seen.estimate.size_bytes == pytest.approx(output.stat().st_size, rel=0.4)
     assert seen.estimate.seconds == pytest.approx(200 / seen.estimate.fps)
+
+
+def test_sound_longer_than_the_video_leaves_only_the_estimate_out(
+    tmp_path: Path, ffmpeg: Callable[..., bytes]
+) -> None:
+    source = tmp_path / "in.mkv"
+    video, sound = "testsrc2=s=64x48:r=25:d=1", "sine=d=20"
+    ffmpeg("-f", "lavfi", "-i", video, "-f", "lavfi", "-i", sound, "-c:a", "flac", source)
+    seen = look(source, IdentityBackend())
+    assert seen.moments
+    assert seen.estimate is None
+
+
+def test_every_part_of_the_file_is_opened_with_the_same_limit(
+    tmp_path: Path, make_clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, Any]] = []
+
+    def noted(path: Path, wanted: Wanted, **options: Any) -> Any:
+        opened.append(options)
+        return open_reader(path, wanted, **options)
+
+    monkeypatch.setattr(preview, "open_reader", noted)
+    look(make_clip(".mp4"), IdentityBackend(), max_pixels=99_999)
+    assert {options["max_pixels"] for options in opened} == {99_999}
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7])

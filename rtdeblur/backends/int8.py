@@ -122,7 +122,7 @@ def measure(
         for _ in range(_ROUNDS):
             for graph, times in zip(graphs, seconds, strict=True):
                 if stopped():
-                    raise InterruptedRunError("the run was interrupted; nothing was written")
+                    raise InterruptedRunError
                 began = _clock()
                 graph.restore()
                 times.append(_clock() - began)

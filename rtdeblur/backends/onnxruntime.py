@@ -168,7 +168,7 @@ class OnnxRuntimeBackend(Backend):
                     with suppress(TimeoutError):
                         return running.result(_POLL_SECONDS)
                     if self._stopped():
-                        raise InterruptedRunError("the run was interrupted; nothing was written")
+                        raise InterruptedRunError
             except BaseException as error:
                 options.terminate = True
                 if isinstance(error, InterruptedRunError) or not isinstance(error, Exception):

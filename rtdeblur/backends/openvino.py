@@ -21,6 +21,7 @@ from rtdeblur.dropout import Dropout
 from rtdeblur.errors import BackendError, last_line
 from rtdeblur.frames import FrameBatch
 from rtdeblur.model import INPUTS, OUTPUTS, Model, Precision
+from rtdeblur.plurals import counted
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], str]
 
@@ -95,7 +96,7 @@ class OpenVINOBackend(Backend):
         )
         self.description = (
             f"openvino {runs_in}{why}, {mode}, {full_name} "
-            f"({f'{threads} threads' if on_cpu else self._device})"
+            f"({counted(threads, 'thread') if on_cpu else self._device})"
             f"{', ' + str(dropout) if dropout else ''}"
         )
 

@@ -115,7 +115,7 @@ class InferQueue:
     def _wait(self, request: ov.InferRequest) -> None:
         while not request.wait_for(_POLL_MS):
             if self._stopped():
-                raise InterruptedRunError("the run was interrupted; nothing was written")
+                raise InterruptedRunError
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

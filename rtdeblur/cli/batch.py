@@ -30,15 +30,16 @@ from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Failure, Interrupted, Outcome, Result, as_dict, as_line
 from rtdeblur.cli.schedule import ADVICE, Planned, Schedule
 from rtdeblur.errors import LockedError, OutputError, RtdeblurError
+from rtdeblur.plurals import counted
 
 
 def _look(jobs: tuple[Job, ...], request: DeblurRequest, split: int, slots: int) -> list[Planned]:
     """Decide what to do with each file, from its header."""
     from rtdeblur.media.frame_range import estimated_frames
-    from rtdeblur.media.resume.job_folder import is_finished
+    from rtdeblur.media.resume.job_folder import may_skip
 
     def look(job: Job) -> Planned:
-        if not request.overwrite and is_finished(job.output):
+        if may_skip(job.output, job.input, resume=request.resume, overwrite=request.overwrite):
             return Planned(job, None, "done")
         if is_photo_job(job):
             return Planned(job, 1, "whole")
@@ -76,7 +77,7 @@ def _plan_as_text(looked: list[Planned], planned: Plan, cluster: Cluster, as_jso
     rows = [("input", "output", "frames", "how")]
     rows += [(str(f["input"]), str(f["output"]), str(f["frames"] or "?"), str(f["how"])) for f in files]
     frames = sum(each.frames or 0 for each in looked if each.how != "done")
-    return f"{table(rows)}\n\n{len(looked)} files, about {frames} frames"
+    return f"{table(rows)}\n\n{counted(len(looked), 'file')}, about {counted(frames, 'frame')}"
 
 
 def _tell_nodes(cluster: Cluster) -> None:
@@ -87,11 +88,7 @@ def _tell_nodes(cluster: Cluster) -> None:
             say("info", f"node {node.address} does not see {node.unseen!r}: Ray sends it the files")
     nodes, slots = len(cluster.nodes), cluster.slots
     per = " (one per GPU)" if cluster.nodes[0].gpus else ""
-    say("info", f"{_plural(nodes, 'node')}, {_plural(slots, 'task')} at a time{per}")
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
+    say("info", f"{counted(nodes, 'node')}, {counted(slots, 'task')} at a time{per}")
 
 
 def _summary(planned: Plan, outcomes: list[Outcome], cluster: Cluster, seconds: float) -> dict[str, Any]:
@@ -141,8 +138,8 @@ def _command(ray: str | None, split: int, dry_run: bool, **words: Any) -> None:
             if request.json:
                 with redirect_stdout(stdout):
                     echo(json.dumps(report, indent=2))
-            pace = f"{report['frames']} frames in {clock(report['seconds'])}, {report['fps']:.1f} fps"
-            say("info", f"{as_line(planned, outcomes)}; {pace}")
+            frames, pace = counted(report["frames"], "frame"), f"{report['fps']:.1f} fps"
+            say("info", f"{as_line(planned, outcomes)}; {frames} in {clock(report['seconds'])}, {pace}")
     if any(type(outcome) is Failure for outcome in outcomes):
         click.get_current_context().exit(1)
 

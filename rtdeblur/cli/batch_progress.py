@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rtdeblur.cli.progress import RunPace
 from rtdeblur.cli.report import plain, say
 from rtdeblur.cli.results import Outcome, Result
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job
@@ -49,14 +50,14 @@ class Watch:
         self.pace.update(self._done + sum(self.running.values()), time.monotonic())
 
     def __str__(self) -> str:
-        return f"{self.files} of {self.total} files; {self.pace.share}" + (
+        return f"{self.files} of {counted(self.total, 'file')}; {self.pace.share}" + (
             f", {self.pace.speed}" if self.pace.speed else ""
         )
 
-    def lines(self) -> Iterator[tuple[str, int, int]]:
-        """Yield name, frames done and frames expected of each unfinished file."""
+    def lines(self) -> Iterator[tuple[Job, int, int]]:
+        """Yield each unfinished file, with its frames done and expected."""
         for job, frames in sorted(self.running.items(), key=lambda each: str(each[0].input)):
-            yield job.input.name, frames, max(frames, self._frames.get(job, 0))
+            yield job, frames, max(frames, self._frames.get(job, 0))
 
 
 @contextmanager
@@ -70,8 +71,8 @@ def shown(watch: Watch, *, quiet: bool) -> Iterator[Any]:
             if watch.pace.fps and time.monotonic() - last >= _LINE_SECONDS:
                 last = time.monotonic()
                 say("info", str(watch))
-                for name, frames, expected in watch.lines():
-                    say("detail", f"{name}: {frames} of {expected} frames")
+                for job, frames, expected in watch.lines():
+                    say("detail", f"{job.input}: {frames} of {counted(expected, 'frame')}")
 
         yield line
         return
@@ -81,17 +82,17 @@ def shown(watch: Watch, *, quiet: bool) -> Iterator[Any]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         total = bars.add_task("starting", total=watch.pace.total)
-        files: dict[str, Any] = {}
+        files: dict[Job, Any] = {}
 
         def bar() -> None:
             bars.update(total, completed=watch.pace.frames, total=watch.pace.total, description=str(watch))
-            shown = {name: (frames, expected) for name, frames, expected in watch.lines()}
-            for name in files.keys() - shown.keys():
-                bars.remove_task(files.pop(name))
-            for name, (frames, expected) in shown.items():
-                if name not in files:
-                    files[name] = bars.add_task(plain(f"  {name}"), total=expected)
-                bars.update(files[name], completed=frames, total=expected)
+            lines = list(watch.lines())
+            for job in files.keys() - {job for job, *_ in lines}:
+                bars.remove_task(files.pop(job))
+            for job, frames, expected in lines:
+                if job not in files:
+                    files[job] = bars.add_task(plain(f"  {job.input.name}"), total=expected)
+                bars.update(files[job], completed=frames, total=expected)
 
         yield bar
 

@@ -17,6 +17,7 @@ from rtdeblur.cli.build import ENGINE_DIR, checked_size
 from rtdeblur.cli.options import BACKEND, MODEL, QUIET, SHARED, Number, WholeNumber, backend_option
 from rtdeblur.cli.report import echo, say, table
 from rtdeblur.cli.request import Request
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
@@ -195,7 +196,8 @@ def _measure_all(request: BenchRequest, model: Model) -> tuple[dict[str, Any], l
     with request.open_backend(model, mode="throughput") as backend:
         machine = _machine(backend, name)
         if not request.json:
-            echo(f"{name} on {backend.description}; {machine['processor']}, {machine['cores']} cores")
+            processor = f"{machine['processor']}, {counted(machine['cores'], 'core')}"
+            echo(f"{name} on {backend.description}; {processor}")
             if machine["driver"]:
                 echo(f"driver {machine['driver']}")
         batches = request.batches or (1,)

@@ -255,7 +255,7 @@ class Cluster:
 
     def restore(self, job: Job) -> Any:
         """Start the restoration of a file; return Ray's reference of its outcome, or of a `Differs`."""
-        return self._start(restore, f"{job.input.name}", job)
+        return self._start(restore, job.input.name, job)
 
     def survey(self, job: Job) -> Any:
         """Start a survey; return the reference of a `Surveyed`, a `Failure`, a `Differs`, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import echo, say, size
 from rtdeblur.cli.signals import Stopped, stopping
 from rtdeblur.errors import InputError, RtdeblurError
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.frames import VideoInfo
@@ -117,25 +118,25 @@ def _command(
     with a moving line between them. Its sound is A's.
     """
     check_output(output, overwrite)
+    report: dict[str, Any] = {}
     if video is not None:
         frames = _write_video(first, second, video, layout, overwrite, quiet)
-        if as_json:
-            echo(json.dumps({"video": str(video), "frames": frames}, indent=2))
-        elif not quiet:
-            say("info", f"{video}: {frames} frames, {size(video.stat().st_size)}")
-        if output is None:
-            return
-    found, infos = _moments(first, second, moments)
-    page = _page(first, second, found, infos)
-    path = publish(page, output, first, overwrite=overwrite, shown=open)
-    if as_json:
+        report |= {"video": str(video), "frames": frames}
+        if not (as_json or quiet):
+            say("info", f"{video}: {counted(frames, 'frame')}, {size(video.stat().st_size)}")
+    if video is None or output is not None:
+        found, infos = _moments(first, second, moments)
+        page = _page(first, second, found, infos)
+        path = publish(page, output, first, overwrite=overwrite, shown=open)
         figures = [
             {"seconds": round(a.seconds, 3), "blur_a": round(a.blur, 4), "blur_b": round(b.blur, 4)}
             for a, b in found
         ]
-        echo(json.dumps({"page": str(path), "moments": figures}, indent=2))
-    elif not quiet:
-        say("info", f"{page.summary} The page: {path}")
+        report |= {"page": str(path), "moments": figures}
+        if not (as_json or quiet):
+            say("info", f"{page.summary} The page: {path}")
+    if as_json:
+        echo(json.dumps(report, indent=2))
 
 
 command = click.Command(

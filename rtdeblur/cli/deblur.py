@@ -38,7 +38,8 @@ def _outcomes(restorer: FileRestorer, planned: Plan, request: DeblurRequest) -> 
         title = f"[{number}/{len(planned.jobs)}] {job.input.name}: " if planned.many else ""
         try:
             if planned.many:
-                _prepare(job, request)
+                _make_folder(job.output.parent)
+            _refuse_existing(job, request, many=planned.many)
             yield restorer.restore(job, title)
         except Stopped:
             yield Interrupted(job, restorer.kept)
@@ -55,24 +56,33 @@ def _outcomes(restorer: FileRestorer, planned: Plan, request: DeblurRequest) -> 
             yield Skipped(job, error) if skip else Failure(job, error)
 
 
-def _prepare(job: Job, request: DeblurRequest) -> None:
-    """Create the folder of one output of several, and refuse to replace an output.
+def _make_folder(folder: Path) -> None:
+    """Create the folder of one output of several.
 
     Raises:
-        OutputError: the folder cannot be created.
-        UsageError: the output exists.
+        OutputError: it cannot be created.
     """
-    output = job.output
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot create folder {str(output.parent)!r}: {error.strerror}; try another folder"
+            f"cannot create folder {str(folder)!r}: {error.strerror}; try another folder"
         ) from error
-    if output.is_file() and not (request.overwrite or request.resume or output.samefile(job.input)):
-        raise UsageError(
-            f"output {str(output)!r} already exists; skip such files with --resume, or overwrite them with -y"
-        )
+
+
+def _refuse_existing(job: Job, request: DeblurRequest, *, many: bool) -> None:
+    """Refuse to replace an output, and name the options for it.
+
+    Raises:
+        UsageError: the output exists, and is not the input itself, which has an error of its own.
+    """
+    output = job.output
+    if request.overwrite or request.resume or not output.is_file():
+        return
+    if not (job.input.exists() and output.samefile(job.input)):
+        one = "overwrite it with -y, or try another name"
+        hint = "skip such files with --resume, or overwrite them with -y" if many else one
+        raise UsageError(f"output {str(output)!r} already exists", hint)
 
 
 def tell(outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ import click
 from rtdeblur import system
 from rtdeblur.cli.report import echo, line_of, plain
 from rtdeblur.errors import BackendError, DependencyError, EngineError, ModelError
+from rtdeblur.plurals import counted
 
 _REINSTALL = "pip install --force-reinstall rtdeblur"
 _FEATURES = {
@@ -183,18 +184,11 @@ def _tensorrt() -> Iterator[Finding]:
 
 
 def _cuda_from_python() -> Finding:
-    from rtdeblur.cuda import DRIVERS
+    from rtdeblur.cuda import DRIVERS, installed
 
-    found = [name for name, module in DRIVERS.items() if _is_there(module)]
+    found = [name for name, module in DRIVERS.items() if installed(module)]
     install = "pip install 'cuda-bindings>=13.0'"
     return Finding("CUDA from Python", bool(found), ", ".join(found) or "not installed", install)
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent package is missing
-        return False
 
 
 def _engine_folder() -> Finding:
@@ -208,8 +202,10 @@ def _engine_folder() -> Finding:
     entries = list(cache.entries())
     if bad := [entry for entry in entries if entry.problem]:
         advice = "rtdeblur engines --prune"
-        return Finding("engine folder", False, f"{len(bad)} damaged engines in {cache.folder}", advice)
-    return Finding("engine folder", True, f"{cache.folder}, {len(entries)} engines")
+        return Finding(
+            "engine folder", False, f"{counted(len(bad), 'damaged engine')} in {cache.folder}", advice
+        )
+    return Finding("engine folder", True, f"{cache.folder}, {counted(len(entries), 'engine')}")
 
 
 def _backends() -> Iterator[Finding]:
@@ -224,7 +220,7 @@ def _onnxruntime() -> Finding:
     from rtdeblur.backends.onnxruntime import accelerators
 
     install = "pip install 'rtdeblur[directml]' on Windows, 'rtdeblur[cuda]' for NVIDIA, else [onnxruntime]"
-    if not _is_there("onnxruntime") or not _is_there("onnx"):
+    if not (find_spec("onnxruntime") and find_spec("onnx")):
         return Finding("onnxruntime", False, "not installed", install)
     try:
         found = accelerators()

@@ -12,6 +12,7 @@ import click
 from rtdeblur.cli.build import ENGINE_DIR
 from rtdeblur.cli.options import Number
 from rtdeblur.cli.report import echo, say, table
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.backends.tensorrt.cache import Entry
@@ -22,14 +23,13 @@ _HEADERS = ("model", "precision", "shapes", "flavour", "for", "size", "used", "s
 
 def _row(entry: Entry, stale: str) -> tuple[str, ...]:
     used_days = max(0.0, time.time() - entry.used_at) / 86400
-    used = "today" if used_days < 1 else f"{used_days:.0f} days ago"
+    used = "today" if used_days < 1 else f"{counted(round(used_days), 'day')} ago"
     size, state = f"{entry.size / 1e6:.1f} MB", entry.problem or stale or "good"
     if entry.spec is None:
         return (entry.path.name, "?", "?", "?", "?", size, used, state)
     spec, target = entry.spec, entry.spec.target
-    shapes = str(spec.profile) + ("" if spec.planes == "uint8" else "-u16")
     return (
-        f"{spec.model} {spec.model_sha256[:8]}", spec.precision, shapes,
+        f"{spec.model} {spec.model_sha256[:8]}", spec.precision, spec.shapes,
         f"{target.flavour} {target.version}", target.device, size, used, state,
     )  # fmt: skip
 
@@ -94,8 +94,7 @@ def _command(
             stale=lambda spec: bool(_stale(spec)), unused_days=unused_days, most_mib=most_mib
         )
         freed = sum(entry.size for entry in removed) / 1e6
-        what = "1 engine" if len(removed) == 1 else f"{len(removed)} engines"
-        say("info", f"removed {what}, {freed:.1f} MB, from {cache.folder}")
+        say("info", f"removed {counted(len(removed), 'engine')}, {freed:.1f} MB, from {cache.folder}")
     entries = list(cache.entries(verify=verify))
     _show(entries, cache.folder, as_json)
     return 1 if verify and any(entry.problem for entry in entries) else 0

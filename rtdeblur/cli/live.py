@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
     from rtdeblur.blur_gate import Gate
     from rtdeblur.live.displays import Display
-    from rtdeblur.live.outputs import LiveOutput
+    from rtdeblur.live.displays.web.server import WebPage
     from rtdeblur.live.restorer import LiveRestorer
+    from rtdeblur.live.sinks import OpenSink
+    from rtdeblur.live.sources.base import LiveSource
     from rtdeblur.live.summary import LiveSummary
 
 _FILE = click.Path(path_type=Path)
@@ -59,6 +61,7 @@ def live(request: LiveRequest) -> LiveSummary:
     if not request.no_window:
         import rtdeblur.live.displays.window  # noqa: F401 - before PyAV, or OpenCV's windows hang
     from rtdeblur.live.capture import LiveCapture
+    from rtdeblur.live.outputs import LiveOutput
     from rtdeblur.live.session import LiveSession, LiveSettings
     from rtdeblur.live.sources import open_source
     from rtdeblur.live.sources.base import SourceOptions
@@ -71,11 +74,28 @@ def live(request: LiveRequest) -> LiveSummary:
 
     warn = partial(tell, "warning")
     options = SourceOptions(request.size, request.fps, request.transport)
+    # First what may refuse the request: nothing would close the displays.
+    sinks, restorer = _sinks(request), _restorer(request)
+    displays, page = _displays(request, tell)
+    unannounced = [page] if page else []
+
+    def announce() -> None:
+        if unannounced:
+            _announce(unannounced.pop())
+
+    def open_announced() -> LiveSource:
+        source = open_source(request.source, options)
+        announce()  # not before: a source that fails prints only its error
+        return source
+
+    if request.wait:
+        announce()  # the source may come much later
     session = LiveSession(
-        LiveCapture(lambda: open_source(request.source, options), warn, patient=request.wait),
-        _restorer(request),
-        _displays(request, tell),
-        _outputs(request, warn),
+        LiveCapture(open_announced, warn, patient=request.wait),
+        restorer,
+        displays,
+        # A short queue: receivers want the newest picture, as displays do.
+        [LiveOutput(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in sinks],
         tell,
         LiveSettings(
             request.duration,
@@ -97,12 +117,10 @@ def _check(request: LiveRequest) -> None:
     for folder in (request.record_dir, request.output.parent if request.output else request.record_dir):
         if not folder.is_dir():
             raise UsageError(f"no folder {str(folder)!r} to record to; create it or choose another")
-    if request.no_window and not (request.web or request.output or request.send or _camera(request)):
+    if request.no_window and not (
+        request.web or request.output or request.send or request.virtual_camera is not None
+    ):
         raise click.UsageError("--no-window leaves nothing to do; add --web, --output or --send.")
-
-
-def _camera(request: LiveRequest) -> bool:
-    return request.virtual_camera is not None
 
 
 def _restorer(request: LiveRequest) -> LiveRestorer:
@@ -121,16 +139,18 @@ def _restorer(request: LiveRequest) -> LiveRestorer:
     return restorer
 
 
-def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Display]:
-    """Open the web page and the window; only the page if both are requested and no window can be opened."""
+def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> tuple[list[Display], WebPage | None]:
+    """Open the web page and the window; only the page if both are requested and no window can be opened.
+
+    Returns:
+        All displays, and the page among them.
+    """
     displays: list[Display] = []
+    page = None
     if request.web:
         from rtdeblur.live.displays.web.server import WebPage
 
         page = WebPage(*_address(request.web))
-        say("info", f"web page: {page.url}")  # even with --quiet, since it may hold a token
-        if page.is_shared and sys.stderr.isatty():
-            _show_qr(page.url)
         displays.append(page)
     if not request.no_window:
         from rtdeblur.live.displays.window import Window
@@ -138,10 +158,17 @@ def _displays(request: LiveRequest, tell: Callable[[str, str], None]) -> list[Di
         try:
             displays.append(Window())
         except OutputError as error:
-            if not displays:
+            if page is None:
                 raise
             tell("warning", f"no window: {error}")
-    return displays
+    return displays, page
+
+
+def _announce(page: WebPage) -> None:
+    """Print the page's address, even with --quiet, since it may hold a token."""
+    say("info", f"web page: {page.url}")
+    if page.is_shared and sys.stderr.isatty():
+        _show_qr(page.url)
 
 
 def _show_qr(url: str) -> None:
@@ -174,20 +201,18 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _outputs(request: LiveRequest, warn: Callable[[str], None]) -> list[LiveOutput]:
+def _sinks(request: LiveRequest) -> list[tuple[str, OpenSink]]:
+    """Return the requested receivers, each with its name in messages; nothing is opened yet."""
     from rtdeblur.live.address import without_secrets
-    from rtdeblur.live.outputs import LiveOutput
     from rtdeblur.live.sinks.encoded import send_to
     from rtdeblur.live.sinks.virtual_camera import virtual_camera
 
-    outputs = []
-    # A short queue: receivers want the newest picture, as displays do.
+    sinks = []
     if request.send:
-        name = f"sending to {without_secrets(request.send)}"
-        outputs.append((name, send_to(request.send)))
-    if _camera(request):
-        outputs.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
-    return [LiveOutput(name, sink, warn, depth=2, persistent=True, required=True) for name, sink in outputs]
+        sinks.append((f"sending to {without_secrets(request.send)}", send_to(request.send)))
+    if request.virtual_camera is not None:
+        sinks.append(("virtual camera", virtual_camera(request.virtual_camera or None)))
+    return sinks
 
 
 def _size(text: str) -> tuple[int, int]:

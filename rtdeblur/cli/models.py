@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -143,17 +142,16 @@ def add(model: Path, name: str | None, overwrite: bool) -> None:
     for onnx in (path for path in sources if path.suffix == ".onnx"):
         Model.load(str(onnx))  # nothing is copied unless all of it is whole
     try:
+        contents = {path: path.read_bytes() for path in sources}  # first: they may be the files replaced
         folder.mkdir(parents=True, exist_ok=True)
         for path in taken:
             path.unlink()
-        for path in sources:
+        for path, data in contents.items():
             precision = path.stem.removeprefix(base)
-            copy = folder / f"{name}{precision}{path.suffix}"
             if path.suffix == ".json":
-                manifest = json.loads(path.read_bytes()) | {"name": f"{name}{precision}"}
-                copy.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-            else:
-                shutil.copyfile(path, copy)
+                manifest = json.loads(data) | {"name": f"{name}{precision}"}
+                data = json.dumps(manifest, indent=2).encode() + b"\n"
+            (folder / f"{name}{precision}{path.suffix}").write_bytes(data)
     except OSError as error:
         raise OutputError(f"cannot write to {str(folder)!r}: {error.strerror or error}") from error
     say("info", f"added {name}; use it with --model {name}")

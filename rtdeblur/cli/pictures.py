@@ -9,6 +9,7 @@ from rtdeblur.cli.plan import Job, has_original, is_folder
 from rtdeblur.cli.report import say
 from rtdeblur.errors import UsageError
 from rtdeblur.pictures import kind_of
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.cli.request import DeblurRequest
@@ -20,7 +21,7 @@ _LOSSLESS = {
 """Encoders that keep RGB as RGB."""
 _OF_VIDEOS = {
     "codec": "auto", "quality": None, "crf": None, "preset": None, "format": None, "start": None, "end": None,
-    "duration": None, "frames": None, "deinterlace": None, "resume": False,
+    "duration": None, "frames": None, "deinterlace": None,
 }  # fmt: skip
 """Options that do not apply to photos, and their defaults."""
 
@@ -169,5 +170,5 @@ def open_sequence(request: DeblurRequest, job: Job) -> SequenceReader:
             f"{str(job.input)!r} is a single picture; write it to a picture, such as -o out{job.input.suffix}"
         )
     if job.frames and request.rate is None:
-        say("info", f"{len(pictures)} pictures at 25 per second; change that with --rate")
+        say("info", f"{counted(len(pictures), 'picture')} at 25 per second; change that with --rate")
     return reader

@@ -121,6 +121,20 @@ def is_folder(output: str, several: bool) -> bool:
     return several and output != "-" and not Path(output).suffix and not Path(output).exists()
 
 
+def check_ending(output: Path) -> None:
+    """Refuse an output whose extension is not a video container's; a folder may have been meant.
+
+    Raises:
+        UsageError: it is not.
+    """
+    from rtdeblur.ffmpeg.formats import format_of
+
+    try:
+        format_of(output)
+    except UsageError as error:
+        raise UsageError(f"{error}; a folder ends in {os.sep!r}") from None
+
+
 def _place(named: Path) -> Path:
     """Return the default output folder: that of a file, or one next to a folder."""
     if not named.is_dir():

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # and the sharp frames of the same scenes 0.32 to 0.49.
 _WORDS = ((0.40, "sharp"), (0.48, "slightly blurred"), (0.58, "blurred"), (2.0, "strongly blurred"))
 
+_MAX_PIXELS = 8192 * 8192  # as `rtdeblur.ffmpeg.container.MAX_PIXELS`, which would load PyAV for --help
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewRequest(Request):
@@ -140,8 +142,13 @@ def command_for(request: PreviewRequest) -> str:
         ("--strength", f"{request.strength:g}", "1"),
         ("--gate", str(request.gate), "auto"),
         ("--backend", request.backend, "auto"),
+        ("--device", request.device, "auto"),
         ("--precision", request.precision, "auto"),
         ("--dropout", request.dropout, None),
+        ("--seed", request.seed, 0),
+        ("--flavour", request.flavour, "auto"),
+        ("--engine-dir", request.engine_dir, None),
+        ("--max-pixels", request.max_pixels, _MAX_PIXELS),
     ):
         if given != default:
             words += [name, str(given)]
@@ -208,7 +215,7 @@ command = click.Command(
         *SHARED,
         ENGINE_DIR,
         click.Option(
-            ["--max-pixels"], type=WholeNumber(1), metavar="N", default=8192 * 8192, show_default=True,
+            ["--max-pixels"], type=WholeNumber(1), metavar="N", default=_MAX_PIXELS, show_default=True,
             help="Refuse pictures with more pixels.",
         ),
         QUIET,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rtdeblur.cli.report import clock, plain, say
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.frames import VideoInfo
@@ -70,8 +71,8 @@ class RunPace:
     def share(self) -> str:
         """Text such as `37%, 120 of 324 frames`, or only the frames."""
         if not self.total:
-            return f"{self.frames} frames"
-        return f"{100 * self.frames // self.total}%, {self.frames} of {self.total} frames"
+            return counted(self.frames, "frame")
+        return f"{100 * self.frames // self.total}%, {self.frames} of {counted(self.total, 'frame')}"
 
     @property
     def speed(self) -> str:

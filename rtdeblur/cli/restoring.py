@@ -22,13 +22,14 @@ from rtdeblur.cli.pictures import (
     is_sequence_job,
     open_sequence,
 )
-from rtdeblur.cli.plan import STANDARD, Job
+from rtdeblur.cli.plan import STANDARD, Job, check_ending
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
 from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Result, kept_line
 from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
 from rtdeblur.errors import DependencyError, FinishedError, InputError, RtdeblurError
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.backends.base import Backend
@@ -129,6 +130,8 @@ class FileRestorer:
 
     @contextmanager
     def _open_writer(self, job: Job, reader: FileReader | SequenceReader) -> Iterator[FileWriter]:
+        if self._request.format is None:
+            check_ending(job.output)
         writer = self._writer(job.output, reader, resume=self._request.resume)
 
         def abandon() -> None:
@@ -216,12 +219,12 @@ class FileRestorer:
         from rtdeblur.ffmpeg.damage import Damage
         from rtdeblur.media.photos.reader import PictureReader
         from rtdeblur.media.photos.writer import PictureWriter
+        from rtdeblur.media.resume.job_folder import may_skip
         from rtdeblur.pipeline import Pipeline
 
         request = self._request
         check_photo_options(request, job)
-        is_resumed = request.resume and not request.overwrite
-        if is_resumed and job.output.is_file() and not job.output.samefile(job.input):
+        if may_skip(job.output, job.input, resume=request.resume, overwrite=request.overwrite):
             raise FinishedError.of(job.output)
         with ExitStack() as stack:
             model = self._load_model()
@@ -258,7 +261,7 @@ class FileRestorer:
         assert self.backend is not None
         done = writer.begin(_restoration(self._request, self._model, self.backend, way))
         if done:
-            say("info", f"{job.output_name}: {done} frames already done")
+            say("info", f"{job.output_name}: {counted(done, 'frame')} already done")
         return done
 
     def _run(self, pipeline: Pipeline, keep: Callable[[], None] = lambda: None) -> PipelineStats:
@@ -380,6 +383,6 @@ def _batch(request: DeblurRequest, backend: Backend) -> int:
 def _unrestored(stats: PipelineStats) -> Iterator[str]:
     if stats.unrestored:
         yield (
-            f"{stats.unrestored} of {stats.frames} frames came back broken from the model and were "
-            "left unrestored; try --precision fp32"
+            f"{stats.unrestored} of {counted(stats.frames, 'frame')} came back broken from the model and "
+            "could not be restored; try --precision fp32"
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtdeblur.cli.report import line_of, size, speed
 from rtdeblur.pictures import kind_of
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.cli.plan import Job, Plan
@@ -57,7 +58,8 @@ class Result:
         else:
             pace = f"in {wall_seconds:.1f} s, {speed(frames, self.stats.media_seconds, wall_seconds)}"
         separator = ", " if self.resumed else " "
-        return f"{self.job.output_name}: {frames} frames{separator}{pace}{self._tiles()}{self._sizes()}"
+        done = f"{counted(frames, 'frame')}{separator}{pace}"
+        return f"{self.job.output_name}: {done}{self._tiles()}{self._sizes()}"
 
     def _tiles(self) -> str:
         share = self.stats.restored_share
@@ -160,7 +162,7 @@ Outcome = Result | Failure | Interrupted
 
 def kept_line(frames: int, advice: str = "continue with --resume") -> str:
     """Say how to continue an unfinished run."""
-    return f"{frames} frames are done and kept; {advice}, or start over with -y"
+    return f"{counted(frames, 'frame')} done and kept; {advice}, or start over with -y"
 
 
 def as_json(plan: Plan, outcomes: Sequence[Outcome]) -> str:
@@ -191,11 +193,11 @@ def as_line(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         "not started": len(_not_begun(plan, outcomes)),
     }
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
-    what = "files" if any(kind_of(job.input) for job in plan.jobs) else "videos"
+    what = "file" if any(kind_of(job.input) for job in plan.jobs) else "video"
     total = len(plan.jobs) - len(skipped)
     if not total:
         return f"nothing to restore{rest}"
-    return f"{len(restored)} of {total} {what if total != 1 else what[:-1]} restored{rest}"
+    return f"{len(restored)} of {counted(total, what)} restored{rest}"
 
 
 def _not_begun(plan: Plan, outcomes: Sequence[Outcome]) -> list[Job]:

@@ -15,6 +15,7 @@ from rtdeblur.cli.node_tasks import Differs, Surveyed
 from rtdeblur.cli.report import say
 from rtdeblur.cli.results import Failure, Outcome, Result, kept_line
 from rtdeblur.errors import RtdeblurError, first_line, last_line
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
     from rtdeblur.cli.cluster import Cluster
@@ -260,5 +261,7 @@ def _with_ranges(result: Result, long: _LongFile | None) -> Result:
     )
     warnings = result.warnings
     if unrestored:
-        warnings += (f"{unrestored} frames came back broken from the model and were left unrestored",)
+        warnings += (
+            f"{counted(unrestored, 'frame')} came back broken from the model and could not be restored",
+        )
     return replace(result, stats=stats, resumed=long.kept, warnings=warnings)

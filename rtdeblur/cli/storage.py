@@ -48,9 +48,9 @@ class Storage:
         Raises:
             FinishedError: the output is complete.
         """
-        from rtdeblur.media.resume.job_folder import folder_of, is_finished
+        from rtdeblur.media.resume.job_folder import folder_of, may_skip
 
-        if not self._overwrite and is_finished(job.output):
+        if may_skip(job.output, job.input, resume=True, overwrite=self._overwrite):
             raise FinishedError.of(job.output)
         facts, found = job.input.stat(), folder_of(job.output)
         kept = [path for path in found.glob("*") if path.suffix in (".segment", ".json")]
@@ -87,8 +87,18 @@ class Storage:
             raise
 
     def end(self, token: str) -> None:
-        """Flush it to disk and rename it into place."""
-        self._arriving.pop(token).commit()
+        """Flush it to disk and rename it into place; if that fails, remove it.
+
+        Raises:
+            OutputError: another program wrote the output meanwhile.
+            OSError: the disk is full.
+        """
+        arrived = self._arriving.pop(token)
+        try:
+            arrived.commit()
+        except BaseException:
+            arrived.abandon()  # its lock, too: another node may try again
+            raise
 
     def close(self) -> None:
         """Remove what has arrived only in part."""

@@ -146,7 +146,7 @@ def _advice(name: str) -> str:
 
 
 def _photo(path: Path) -> str:
-    """Return the error for a file with a single picture."""
+    """Return the message for a file with a single picture."""
     with path.open("rb") as file:
         start = file.read(64)
     if start[8:12] == b"WEBP" and b"ANIM" in start:
@@ -300,7 +300,7 @@ def open_video(
     try:
         stream = main_video(container, path, max_pixels)
         return container, stream, decoder(stream, device)
-    except InputError:
+    except BaseException:
         container.close()
         raise
 
@@ -336,7 +336,7 @@ def name_of(container: Container) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return FFmpeg's error message in one line."""
+    """Return the message of a library's error in one line: the system's text if it has one."""
     if isinstance(error, FFmpegError | OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

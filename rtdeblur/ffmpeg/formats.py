@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -227,12 +226,11 @@ def format_of(path: Path, name: str | None = None) -> str:
     if is_stream(path):
         return "matroska"
     if not path.suffix:
-        raise UsageError(
-            f"output {str(path)!r} has no extension; "
-            f"add .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}"
-        )
-    message = f"output {str(path)!r} ends in {path.suffix!r}, which is not a video container"
-    raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}")
+        raise UsageError(f"output {str(path)!r} has no extension; add .mp4, .mkv, .mov or .webm")
+    raise UsageError(
+        f"output {str(path)!r} ends in {path.suffix!r}, which is not a video container; "
+        "try .mp4, .mkv, .mov or .webm"
+    )
 
 
 def output_ending(path: Path) -> str:

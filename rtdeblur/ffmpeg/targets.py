@@ -75,17 +75,17 @@ class StreamTarget:
     """
 
     def __init__(self, path: Path) -> None:
-        name = "standard output" if path == Path("-") else repr(str(path))
+        self._name = "standard output" if path == Path("-") else repr(str(path))
         if path != Path("-") and path.is_block_device():
-            raise OutputError(f"output {name} is a disk, expected a file name")
+            raise OutputError(f"output {self._name} is a disk, expected a file name")
         try:
             self._fd: int | None = os.dup(1) if path == Path("-") else os.open(path, os.O_WRONLY)
         except OSError as error:
-            raise OutputError(f"cannot write to {name}: {error.strerror}; try a file") from error
+            raise OutputError(f"cannot write to {self._name}: {error.strerror}; try a file") from error
         if os.isatty(self._fd):
             self.discard()
             raise UsageError(
-                f"{name} is a terminal, which cannot show video; name a file, or pipe to a program"
+                f"{self._name} is a terminal, which cannot show video; name a file, or pipe to a program"
             )
         if sys.platform == "win32":
             import msvcrt
@@ -104,7 +104,7 @@ class StreamTarget:
             try:
                 os.close(fd)
             except OSError as error:
-                raise OutputError(f"cannot write to {self.url}: {error.strerror}") from error
+                raise OutputError(f"cannot write to {self._name}: {error.strerror}") from error
 
     def discard(self) -> None:
         """Close it with the output incomplete; does nothing after `commit` or when called again."""
@@ -149,9 +149,7 @@ class PartFile:
             if source not in (None, Path("-")) and source.exists() and target.samefile(source):
                 raise UsageError(f"output {str(target)!r} is the input itself; try another name")
             if not overwrite:
-                raise UsageError(
-                    f"output {str(target)!r} already exists; try another name, or overwrite it with -y"
-                )
+                raise UsageError(f"output {str(target)!r} already exists; overwrite it, or try another name")
         self._target = destination(target)
         self._overwrite = overwrite
         stem = target.stem[:40]  # a name of maximum length leaves no room for a suffix

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rtdeblur.plurals import counted
+
 
 @dataclass(frozen=True)
 class OutputSummary:
@@ -73,7 +75,7 @@ class LiveSummary:
         share = f"{100 * self.resolution:.0f}% of full resolution"
         preview = "" if self.resolution >= 1 else f" (preview quality, {share})"
         yield (
-            f"{_pictures(self.shown)} in {self.seconds:.1f} s, {self.fps:.1f} fps "
+            f"{counted(self.shown, 'picture')} in {self.seconds:.1f} s, {self.fps:.1f} fps "
             f"(source {self.source_fps:.1f}), {self.dropped} dropped; "
             f"model {self.model} at {width}x{height}{preview}"
         )
@@ -90,12 +92,8 @@ class LiveSummary:
         if self.unrestored:
             yield f"pictures shown unrestored: {self.unrestored}"
         for output in self.outputs:
-            yield f"{output.name}: {_pictures(output.frames)}, {output.dropped} dropped"
-
-
-def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
+            yield f"{output.name}: {counted(output.frames, 'picture')}, {output.dropped} dropped"
 
 
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+    return "once" if count == 1 else counted(count, "time")

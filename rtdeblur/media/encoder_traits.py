@@ -103,11 +103,8 @@ _RAW_FORMATS = (
     "bgra", "argb", "rgb48le", "rgb48be",
 )  # fmt: skip
 NVENC = "h264_nvenc"
-_NVENC_OPTIONS = {
-    "preset": "p4",
-    "rc": "vbr",
-    "b": "0",
-}  # without b=0, FFmpeg's default bit rate would cap it
+# Without b=0, FFmpeg's default bit rate would cap it.
+_NVENC_OPTIONS = {"preset": "p4", "rc": "vbr", "b": "0"}
 _LOSSLESS_NVENC = {"tune": "lossless", "rc": "constqp", "qp": "0"}
 
 

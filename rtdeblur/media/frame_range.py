@@ -12,6 +12,7 @@ from rtdeblur.ffmpeg.container import MAX_PIXELS, is_seekable, main_video, open_
 from rtdeblur.ffmpeg.damage import Damage
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.media.demux import Demuxer
+from rtdeblur.plurals import counted
 
 
 def estimated_frames(path: Path, *, max_pixels: int = MAX_PIXELS) -> int | None:
@@ -82,4 +83,4 @@ def part_of_frames(
 
 def no_such_frame(path: Path, count: int, first: int) -> InputError:
     """Return the error for a range of frames that starts after the last of `count` frames."""
-    return InputError(f"input {str(path)!r} has {count} frames; there is no frame {first}")
+    return InputError(f"input {str(path)!r} has {counted(count, 'frame')}; there is no frame {first}")

@@ -126,7 +126,7 @@ class FileReader:
         self._lock, self._closed, self.keeps = threading.Lock(), False, False
         try:
             opened = self._open()
-        except InputError:
+        except BaseException:
             self.close()
             raise
         if begin is None:  # FFmpeg's start_time ignores a video that ends before the audio starts

@@ -67,7 +67,7 @@ class Track:
         return traits_of(name_of(self.stream.container))
 
     def convert(self, packet: AnyPacket, zero: Fraction) -> list[AnyPacket]:
-        """Yield the packets to mux for a packet of the input.
+        """Return the packets to mux for a packet of the input.
 
         Args:
             packet: the packet; modified.
@@ -116,9 +116,8 @@ class Track:
             packet.dts = None if packet.dts is None else packet.dts - shift
         if packet.dts is not None:
             if not packet.duration and self.last_dts is not None and isinstance(self.stream, AudioStream):
-                packet.duration = (
-                    packet.dts - self.last_dts
-                )  # else the last packet of an mp4 track would not be played
+                # Else the last packet of an mp4 track would not be played.
+                packet.duration = packet.dts - self.last_dts
             step = 0 if Flags.ts_nonstrict in Flags(self.stream.container.format.flags) else 1
             if self.last_dts is not None and packet.dts < self.last_dts + step:
                 packet.dts = self.last_dts + step
@@ -253,7 +252,7 @@ def _not_kept(stream: Stream, format_name: str) -> NotKept:
 
 
 def _attach(container: OutputContainer, stream: Stream, source: SourceInfo) -> Complete | NotKept:
-    """Return the name by which Matroska players recognise cover art attachments (matroska.org, cover art)."""
+    """Attach cover art under the name by which Matroska players recognise it (matroska.org, cover art)."""
     kind = _IMAGES.get(_codec(stream))
     picture = source.covers.get(stream.index)
     if kind is None or picture is None:

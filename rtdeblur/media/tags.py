@@ -13,6 +13,7 @@ from av.stream import Stream
 from rtdeblur.ffmpeg.container import name_of
 from rtdeblur.ffmpeg.formats import ContainerTraits, traits_of
 from rtdeblur.media.source import SourceInfo
+from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:  # exists only in PyAV's stubs
     from av.container.core import Chapter
@@ -114,7 +115,7 @@ def copy_tags(container: OutputContainer, source: SourceInfo) -> list[str]:
         warnings.append(f"the timecode {timecode} is not kept: {why}")
     chapters = _chapters(source)
     if chapters and not traits.chapters:
-        warnings.append(f"{len(chapters)} chapters are not kept: {name} cannot store them; .mkv can")
+        warnings.append(f"{counted(len(chapters), 'chapter')} cannot be kept by {name}; .mkv can")
     else:
         container.set_chapters(chapters)
     return warnings

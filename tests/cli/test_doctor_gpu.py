@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rtdeblur import system
+from rtdeblur import cuda, system
 from rtdeblur.backends.tensorrt import flavours
 from rtdeblur.backends.tensorrt.flavours import Flavour
 from rtdeblur.cli import doctor, main
@@ -172,6 +172,7 @@ def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
         monkeypatch.setattr(flavours, "find_spec", find)
         monkeypatch.setattr(doctor, "find_spec", find)
+        monkeypatch.setattr(cuda, "find_spec", find)
         monkeypatch.setattr(Flavour, "load", load)
 
     return install
@@ -236,7 +237,7 @@ def test_a_damaged_engine_is_reported(packages: Any, tmp_path: Path) -> None:
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / "x.engine").touch()
     (finding,) = wrong(doctor._tensorrt())
-    assert "1 damaged engines" in finding.value
+    assert "1 damaged engine in" in finding.value
     assert finding.advice == "rtdeblur engines --prune"
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rtdeblur import system
-from rtdeblur.cli import main
+from rtdeblur.backends.tensorrt.cache import Entry
+from rtdeblur.backends.tensorrt.spec import EngineSpec, Shape, ShapeProfile, Target
+from rtdeblur.cli import engines, main
 from rtdeblur.system import Gpu
 
 SMALL = ["--size", "96x64", "--batch", "1"]
@@ -131,6 +134,16 @@ def test_bad_requests_are_one_line(
 ) -> None:
     assert message in fails("build", *words, "-o", folder, exit_code=exit_code)
     assert not list(folder.glob("*.engine"))
+
+
+def test_the_type_of_planes_is_listed(tmp_path: Path) -> None:
+    shape = ShapeProfile.static(Shape.of(1, 64, 96))
+    spec = EngineSpec("fast", "0" * 64, "fp16", 4, shape, Target("rtx", "1.7"))
+    shown = [
+        engines._row(Entry(tmp_path, replace(spec, planes=planes), 0, 0.0, None, ""), "")[2]
+        for planes in ("uint8", "uint16", "nv12")
+    ]
+    assert shown == ["1x64x96-420", "1x64x96-420-u16", "1x64x96-420-nv12"]
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,11 @@ def test_ffmpeg_style_arguments_work(words: tuple[str, ...], here: Path) -> None
         (["video.mkv", "-map", "0"], 2, "stay as they are"),
         (["video.mkv", "-r", "30"], 2, "'30' is a number, expected a file; -r means --recursive"),
         (["video.mkv", "--strength", "high"], 2, "'high' is not a valid number"),
-        (["video.mkv", "-o", "out", "-q"], 1, "'out' has no extension"),
+        (
+            ["video.mkv", "-o", "out", "-q"],
+            1,
+            "'out' has no extension; add .mp4, .mkv, .mov or .webm; a folder ends in",
+        ),
         (["video.mkv", "-o", "no/out.mkv", "-q"], 1, "No such file or directory; create it first"),
         (
             ["video.mkv", "-o", "no/out.mkv", "-q", "--resume"],
@@ -163,7 +167,7 @@ def test_a_leading_dash_is_explained(here: Path, fails: Callable[..., str]) -> N
 
 def test_an_existing_output_is_not_announced(here: Path, fails: Callable[..., str]) -> None:
     Path("video.deblurred.mkv").touch()
-    assert "already exists" in fails("video.mkv", *IDENTITY)
+    assert "already exists; overwrite it with -y" in fails("video.mkv", *IDENTITY)
 
 
 def test_a_folder_does_not_restore_outputs_of_an_earlier_run(

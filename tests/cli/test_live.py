@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,29 @@ def test_the_page_address_is_printed_even_with_quiet(clip: Path, capfd: pytest.C
     pytest.importorskip("aiohttp")
     assert main(["live", str(clip), "--no-window", "--web", "0.0.0.0:0", "-q"]) == 0
     assert "?token=" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nosuch.mp4"], "no source 'nosuch.mp4'"),
+        (["clip", "--send", "http://x"], "cannot send to 'http://x'"),
+    ],
+)
+def test_a_session_that_cannot_start_prints_no_address_and_leaves_no_page(
+    words: list[str], message: str, clip: Path, fails: Callable[..., str]
+) -> None:
+    pytest.importorskip("aiohttp")
+    words = [str(clip) if word == "clip" else word for word in words]
+    assert message in fails("live", *words, "--no-window", "--web", "0")
+    assert "rtdeblur-web" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_session_that_waits_for_its_source_prints_the_address(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("aiohttp")
+    words = ["--wait", "--duration", "0.5", "--no-window", "--web", "0", "--model", "identity"]
+    assert main(["live", "nosuch.mp4", *words]) == 0
+    assert "web page: http://127.0.0.1:" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,12 @@ def test_a_model_is_added_found_and_removed(
     assert "no model is called 'odd'" in fails("bench", "--model", "odd")
 
 
+def test_a_model_replaced_by_itself_stays(own: Path, good: Path) -> None:
+    assert main(["models", "add", str(good)]) == 0
+    assert main(["models", "add", "-y", str(own / "odd.onnx")]) == 0
+    assert rtdeblur.model.Model.load("odd").onnx == b"no graph"
+
+
 def test_all_precisions_are_added_under_a_new_name(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = rtdeblur.model.Model.load("fast").path
     assert main(["models", "add", str(source.with_suffix(".json")), "--name", "mine"]) == 0

@@ -99,6 +99,15 @@ def test_a_folder_of_photos_is_continued(tmp_path: Path, capfd: pytest.CaptureFi
     assert "is the input itself" in capfd.readouterr().err
 
 
+def test_photos_given_by_name_are_continued(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first, second = photo(tmp_path / "a.jpg"), photo(tmp_path / "b.jpg")
+    out = tmp_path / "out"
+    assert restore(first, "-o", f"{out}/") == 0
+    assert main([str(first), str(second), "-o", f"{out}/", "--resume", "--model", "identity"]) == 0
+    assert f"output {str(out / 'a.jpg')!r} exists, with nothing to resume; skipped" in capfd.readouterr().err
+    assert (out / "b.jpg").is_file()
+
+
 def test_one_bad_photo_does_not_stop_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = numbered(tmp_path / "in", 3)
     (folder / "frame2.png").write_bytes(b"no picture")
@@ -220,6 +229,7 @@ def test_bad_requests_are_one_clear_line(tmp_path: Path, fails: Fails) -> None:
         ((source, "-o", f"{out}.jpg", "--crf", "20"), "--crf applies only to videos"),
         ((source, "-o", f"{out}.jpg", "--start", "1"), "--start applies only to videos"),
         ((folder, "-o", f"{out}.png"), "3 pictures cannot become one; write them to a folder"),
+        ((folder, "-o", f"{out}.mp4", "--resume"), "cannot be resumed, nor numbered pictures"),
         ((folder, "-o", f"{out}.mp4", "--frames", "3:"), "has 3 frames; there is no frame 3"),
         ((folder, "-o", f"{out}.mp4", "--start", "9"), "no frame in the requested part; it lasts 0.1 s"),
         ((folder / "none%d.png", "-o", f"{out}.mp4"), "no picture matches"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from rtdeblur.cli import main
+from rtdeblur.cli import main, preview
 from rtdeblur.cli.preview import in_words, moment_of
 from rtdeblur.cli.report import clock
 
@@ -84,9 +85,6 @@ def test_json_has_the_figures(source: Path, tmp_path: Path, capfd: pytest.Captur
 def test_the_command_on_the_page_works(
     source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import shlex
-    import shutil
-
     video = tmp_path / "my holiday.mp4"
     shutil.copy(source, video)
     assert main(["preview", str(video), "--model", "identity", "-o", str(tmp_path / "page.html")]) == 0
@@ -95,6 +93,13 @@ def test_the_command_on_the_page_works(
     assert program == "rtdeblur"
     assert main([*words, "-q"]) == 0
     assert (tmp_path / "my holiday.deblurred.mp4").exists()
+
+
+def test_the_command_on_the_page_has_every_option_given() -> None:
+    given = ["--device", "cpu", "--seed", "7", "--max-pixels", "99999"]
+    params = preview.command.make_context("preview", ["in.mp4", *given]).params
+    words = shlex.split(preview.command_for(preview.PreviewRequest.of(**params)))
+    assert words == ["rtdeblur", "in.mp4", "-o", "in.deblurred.mp4", *given]
 
 
 def test_compare_shows_two_files(
@@ -123,6 +128,17 @@ def test_compare_writes_a_video(
         assert len(container.streams.audio) == 1
     assert shown == []
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_compare_prints_one_json_object(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video, page = tmp_path / "both.mp4", tmp_path / "page.html"
+    words = ["--video", str(video), "-o", str(page), "--json", "--moments", "1"]
+    assert main(["compare", str(source), str(source), *words]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert [report["video"], report["frames"], report["page"]] == [str(video), 40, str(page)]
+    assert len(report["moments"]) == 1
 
 
 def test_photos_are_previewed_and_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

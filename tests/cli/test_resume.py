@@ -148,7 +148,7 @@ def test_ctrl_c_keeps_what_is_done(
     words = ("--model", "identity", "-q", "--preset", "slow", *(["--resume"] if resume else []))
     done = interrupted(tmp_path, long_clip, "-o", tmp_path / "out.mkv", *words)
     assert done.returncode == 130
-    assert "frames are done and kept; continue with --resume" in done.stderr
+    assert "frames done and kept; continue with --resume" in done.stderr
     assert list(tmp_path.glob("*/*.segment"))
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +133,26 @@ def test_a_finished_output_is_not_made_again(job: Job, asked: list[str]) -> None
     errand.here.output.write_bytes(b"again")
     errand.send()
     assert job.output.read_bytes() == b"again"
+
+
+def test_an_output_that_cannot_be_placed_is_released(job: Job) -> None:
+    there = Storage(overwrite=False)
+    token = there.begin(job, None)
+    there.write(token, b"restored")
+    job.output.write_bytes(b"by another program")
+    with pytest.raises(OutputError, match="another program wrote it meanwhile"):
+        there.end(token)
+    job.output.unlink()
+    token = there.begin(job, None)
+    there.write(token, b"restored")
+    there.end(token)
+    assert job.output.read_bytes() == b"restored"
+    assert names(job.output.parent) == ["clip.mp4"]
+
+
+def test_an_output_that_is_the_input_does_not_count_as_finished(job: Job) -> None:
+    size, _, kept = Storage(overwrite=False).look(replace(job, output=job.input))
+    assert (size, kept) == (job.input.stat().st_size, {})
 
 
 def test_an_output_of_a_node_that_died_is_started_again(job: Job) -> None:

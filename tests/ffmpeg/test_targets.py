@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from links import hard, symbolic
 
 from rtdeblur import files
 from rtdeblur.errors import OutputError, UsageError
-from rtdeblur.ffmpeg.targets import PartFile
+from rtdeblur.ffmpeg.targets import PartFile, StreamTarget
 
 
 def test_the_target_appears_only_when_complete(tmp_path: Path) -> None:
@@ -62,6 +63,25 @@ def test_an_existing_target_needs_overwrite(tmp_path: Path) -> None:
 def test_an_unwritable_target_is_an_error(tmp_path: Path, target: str, said: str) -> None:
     with pytest.raises(OutputError, match=said):
         PartFile(tmp_path / target, source=None, overwrite=False)
+
+
+@pytest.mark.needs_posix
+def test_an_error_at_the_end_of_a_pipe_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe.mkv"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    target = StreamTarget(pipe)
+
+    def fail(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    close = os.close
+    monkeypatch.setattr(os, "close", fail)
+    with pytest.raises(OutputError, match=r"cannot write to '.*pipe\.mkv': No space left on device"):
+        target.commit()
+    monkeypatch.undo()
+    os.close(reader)
 
 
 def test_writing_to_a_link_keeps_the_link(tmp_path: Path) -> None:

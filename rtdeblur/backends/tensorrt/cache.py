@@ -323,7 +323,7 @@ def _cached(spec: EngineSpec, data: bytes, path: Path | None, seconds: float, *,
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    """Remove the sidecar first: without it the engine is no longer used."""
+    """Files of an engine; the sidecar first, since without it the engine is no longer used."""
     return *(path.with_suffix(s) for s in (".json", ".engine", ".runtime", ".parity")), lock_file(path)
 
 

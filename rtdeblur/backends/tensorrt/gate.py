@@ -52,7 +52,7 @@ def parity(
 
 
 def refusal(spec: EngineSpec, layout: Layout, parity: float) -> str:
-    """Return the error for a failed engine, with what to try instead."""
+    """Return the message for a failed engine, with what to try instead."""
     height, width = layout[0]
     advice = "try --precision fp32"
     if spec.precision != "fp16":

@@ -23,6 +23,7 @@ from rtdeblur.errors import BackendError, EngineError, GpuMemoryError, Interrupt
 from rtdeblur.frames import Colour
 from rtdeblur.model import Model
 from rtdeblur.parity import LEAST_PSNR
+from rtdeblur.plurals import counted
 
 Send = Callable[[Slot, slice, Arrays], Ticket]
 """Starts a slice of a batch in a slot, given the inputs that depend only on layout and colour."""
@@ -173,7 +174,8 @@ class EnginePool:
         free, total = (n >> 20 for n in self._driver.memory())
         height, width = layout[0]
         tried = (
-            f"{size} frames of {width}×{height} in {self.slots} slots do not fit ({free} of {total} MiB free)"
+            f"no room for {counted(size, 'frame')} of {width}×{height} in {counted(self.slots, 'slot')} "
+            f"({free} of {total} MiB free)"
         )
         if self._sessions:
             while self._sessions:

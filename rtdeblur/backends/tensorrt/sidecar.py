@@ -51,7 +51,7 @@ class _Version:
 
 @dataclass(frozen=True)
 class _Content:
-    """Parse the file."""
+    """The file, as far as it is read."""
 
     sha256: Sha256
     bytes: Bytes
@@ -82,7 +82,7 @@ def read_sidecar(path: Path) -> Sidecar:
         raise EngineError(f"the engine {path} ({size} bytes) has no sidecar") from None
     except OSError as error:
         raise EngineError(f"the sidecar of {path} cannot be read: {error.strerror}") from None
-    except (DecodeError, EngineError) as error:  # OverflowError: impossible sizes
+    except (DecodeError, EngineError) as error:  # EngineError: impossible sizes
         raise EngineError(f"the engine {path} has an unreadable sidecar: {error}") from None
     return Sidecar(content.spec, content.sha256, content.bytes, content.build_seconds)
 

@@ -14,9 +14,10 @@ from rtdeblur.backends.tensorrt.flavours import PORTABLE, Flavour
 from rtdeblur.decode import converted
 from rtdeblur.errors import EngineError
 from rtdeblur.model import Model
+from rtdeblur.plurals import counted
 
 PlaneType = Literal["uint8", "uint16", "nv12"]
-_PLANE_TYPES: tuple[PlaneType, ...] = ("uint8", "uint16", "nv12")
+_PLANE_SUFFIXES: dict[PlaneType, str] = {"uint8": "", "uint16": "-u16", "nv12": "-nv12"}
 CHROMA = {"420": (2, 2), "422": (1, 2), "444": (1, 1), "gray": None}
 """Luma samples per chroma sample, (rows, columns); gray has one neutral sample per plane."""
 _MOST_SIDE = 16384
@@ -36,8 +37,8 @@ class Shape:
         sides = (self.height, self.width, self.chroma_height, self.chroma_width)
         if not 1 <= self.batch <= 64 or not all(1 <= side <= _MOST_SIDE for side in sides):
             raise EngineError(
-                f"an engine for {self.batch} frames of {self.width}×{self.height} is out of range; "
-                f"expected 1 to 64 frames and sides of 1 to {_MOST_SIDE}"
+                f"an engine for {counted(self.batch, 'frame')} of {self.width}×{self.height} is out of "
+                f"range; expected 1 to 64 frames and sides of 1 to {_MOST_SIDE}"
             )
 
     @classmethod
@@ -197,8 +198,8 @@ class EngineSpec:
     workspace_mib: int | None = None
 
     def __post_init__(self) -> None:
-        if self.planes not in _PLANE_TYPES:
-            raise EngineError(f"plane type is {self.planes!r}; try one of {', '.join(_PLANE_TYPES)}")
+        if self.planes not in _PLANE_SUFFIXES:
+            raise EngineError(f"plane type is {self.planes!r}; try one of {', '.join(_PLANE_SUFFIXES)}")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise EngineError(f"optimization level is {self.optimization_level}; expected 0 to 5")
         if self.workspace_mib is not None and self.workspace_mib < 1:
@@ -244,14 +245,18 @@ class EngineSpec:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
+    def shapes(self) -> str:
+        """Range of shapes and type of planes, for people: 1x720x1280-420-nv12."""
+        return f"{self.profile}{_PLANE_SUFFIXES[self.planes]}"
+
+    @property
     def stem(self) -> str:
         """File name without extension: the main properties for people, then the key."""
         target = self.target
         model = self.model if self.precision in self.model else f"{self.model}-{self.precision}"
-        depth = {"uint8": "", "uint16": "-u16", "nv12": "-nv12"}[self.planes]
         parts = (
             f"{_word(model)}-{self.model_sha256[:8]}",
-            f"{self.profile}{depth}",
+            self.shapes,
             f"{target.flavour}-{target.version}",
             target.device,
             self.key,

@@ -35,7 +35,8 @@ def save_snapshot(picture: LivePicture, folder: Path) -> tuple[Path, Path]:
     Raises:
         OutputError: the folder is missing or full.
     """
-    blurred, restored = stamped(folder, "-blurred.png"), stamped(folder, "-restored.png")
+    both = stamped(folder, "")  # once, so that the names show which belong together
+    blurred, restored = (both.with_name(f"{both.name}-{side}.png") for side in ("blurred", "restored"))
     for path, frame in ((blurred, picture.blurred), (restored, picture.restored)):
         still_to(path)(frame, 0.0).write(frame, 0.0)
     return blurred, restored

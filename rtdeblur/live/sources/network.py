@@ -156,7 +156,7 @@ class NetworkStream:
                 self._backlog.before(float(packet.dts * packet.time_base))
             try:
                 decoded = packet.decode()
-            except _NONSENSE:
+            except FFmpegError:  # whatever is wrong with this packet, the next one may be good
                 self.damaged += self._pictured  # before the first key frame, failures are normal
                 decoded = []
             for frame in decoded:

@@ -17,11 +17,12 @@ import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from rtdeblur.errors import DependencyError, InputError
-from rtdeblur.ffmpeg.container import MAX_PIXELS
+from rtdeblur.ffmpeg.container import MAX_PIXELS, reason
 from rtdeblur.frames import Frame, VideoInfo
 from rtdeblur.media.photos import deep
 from rtdeblur.media.photos.still import Still
 from rtdeblur.pictures import PictureKind, kind_named, kind_of, names
+from rtdeblur.plurals import counted
 
 _CONVERTED = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB",
@@ -197,7 +198,7 @@ class PictureReader:
         if self.kind.animated or count == 1:
             return count
         if self._image.format != "MPO":  # further pictures in a phone's JPEG are depth maps and the like
-            pages = f"{count - 1} further page{'s' * (count > 2)}"
+            pages = counted(count - 1, "further page")
             self.warnings.append(f"{str(self.path)!r}: only the first page is restored; {pages} left out")
         return 1
 
@@ -239,7 +240,7 @@ class PictureReader:
         except MemoryError:
             raise InputError(f"picture {str(self.path)!r} does not fit into memory") from None
         except UNREADABLE as error:
-            raise InputError(f"cannot read picture {str(self.path)!r}: {_reason(error)}") from error
+            raise InputError(f"cannot read picture {str(self.path)!r}: {reason(error)}") from error
 
 
 @contextmanager
@@ -283,12 +284,6 @@ def register_heif() -> bool:
         return False
     pillow_heif.register_heif_opener()
     return True
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _depth(image: Image.Image, data: bytes) -> int:

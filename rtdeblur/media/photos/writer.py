@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from rtdeblur.device import DeviceBatch
 from rtdeblur.errors import DependencyError, OutputError, UsageError
+from rtdeblur.ffmpeg.container import reason
 from rtdeblur.ffmpeg.targets import PartFile
 from rtdeblur.frames import FrameBatch, Interlude
 from rtdeblur.media.photos import deep
@@ -104,9 +105,8 @@ class PictureWriter:
             except MemoryError:
                 raise OutputError(f"cannot write {str(self._path)!r}: out of memory") from None
             except UNREADABLE as error:
-                reason = getattr(error, "strerror", None) or error
                 raise OutputError(
-                    f"cannot write {str(self._path)!r} as {self.kind.name}: {reason}"
+                    f"cannot write {str(self._path)!r} as {self.kind.name}: {reason(error)}"
                 ) from error
             self._file.commit()
 

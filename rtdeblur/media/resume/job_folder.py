@@ -32,6 +32,7 @@ from rtdeblur.errors import FinishedError, LockedError, OutputError, UsageError
 from rtdeblur.ffmpeg.targets import destination, is_stream, sync_folder, unwritable
 from rtdeblur.files import PrivateFolder
 from rtdeblur.media.resume.segment_file import Segment, SegmentWriter, examine, glance
+from rtdeblur.plurals import counted
 
 _VERSION = 2
 """Version of the job description; raised when its fields change. Version 1 was the bare fields."""
@@ -53,19 +54,19 @@ def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> Jo
         overwrite: discard unfinished work that is not to be resumed, and start over.
 
     Returns:
-        The folder; None for pipes, which cannot be resumed.
+        The folder; None for pipes and numbered pictures, which cannot be resumed.
 
     Raises:
         UsageError: there is unfinished work, but neither `resume` nor `overwrite` is set; `resume` is set for
-            a pipe; another process is writing the output.
+            a pipe or numbered pictures; another process is writing the output.
         FinishedError: there is nothing to resume, since the output is complete.
         OutputError: the folder cannot be created.
     """
     if is_stream(target) or not source.is_file():
         if resume:
-            raise UsageError("a pipe cannot be resumed; leave out --resume")
+            raise UsageError("a pipe cannot be resumed, nor numbered pictures; leave out --resume")
         return None
-    if resume and not overwrite and is_finished(target) and not target.samefile(source):
+    if may_skip(target, source, resume=resume, overwrite=overwrite):
         if folder_of(target).exists():  # killed during cleanup
             JobFolder(target).discard()
         raise FinishedError.of(target)
@@ -73,7 +74,7 @@ def open_job(target: Path, source: Path, *, resume: bool, overwrite: bool) -> Jo
     if (done := folder.unfinished) and not (resume or overwrite):
         folder.close(keep=True)
         raise UsageError(
-            f"unfinished work for {str(target)!r} exists ({done} frames done); "
+            f"unfinished work for {str(target)!r} exists ({counted(done, 'frame')} done); "
             "continue with --resume, or start over with -y"
         )
     return folder
@@ -318,7 +319,20 @@ def folder_of(target: Path) -> Path:
     return target.with_name(f".{name}.rtdeblur")
 
 
-def is_finished(target: Path) -> bool:
+def may_skip(target: Path, source: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Whether a run may skip an output, because an earlier run has completed it.
+
+    Args:
+        target: the output.
+        source: the input; an output that is the input itself is never skipped, but refused when it is opened.
+        resume: whether the run continues an earlier one.
+        overwrite: whether it replaces what is complete.
+    """
+    is_input = source.exists() and target.exists() and target.samefile(source)
+    return resume and not overwrite and not is_input and _is_complete(target)
+
+
+def _is_complete(target: Path) -> bool:
     """True if an output is complete and only the cleanup may have been interrupted."""
     folder = folder_of(target)
     if not target.is_file():

@@ -13,6 +13,7 @@ from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.side_data import angle_of
 from rtdeblur.media.verify.contents import UNTAGGED, Contents, StreamContents
 from rtdeblur.media.verify.thumbnails import misplaced
+from rtdeblur.plurals import counted
 
 Status = Literal["same", "different", "not held"]
 Held = Callable[[Contents], bool]
@@ -186,7 +187,7 @@ class _Comparison:
         self, name: str, before: StreamContents, after: StreamContents, number: int
     ) -> Iterator[Check]:
         start = _start(before, after)
-        counts = [f"{len(track.hashes)} packets" for track in (before, after)]
+        counts = [counted(len(track.hashes), "packet") for track in (before, after)]
         if start is None:
             counts[1] += ", " + _difference(before, after)
         same = start is not None or before.whole.digest() == after.whole.digest()
@@ -202,7 +203,9 @@ class _Comparison:
         hidden = _hidden(before)
         if start and start == hidden:
             # Containers that play priming packets should also start with them.
-            whole, rest = (f"{count} packets" for count in (len(before.hashes), len(before.hashes) - start))
+            whole, rest = (
+                counted(count, "packet") for count in (len(before.hashes), len(before.hashes) - start)
+            )
             primed = before.hashes[hidden - 1]
             yield self._check(
                 f"{name} priming",

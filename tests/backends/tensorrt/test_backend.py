@@ -234,7 +234,9 @@ def test_short_memory_at_one_frame_gives_up_overlap_then_fails(
     assert backend.slots == 1
     assert "continuing without overlap" in gpu.notices[-1]
     gpu.trt.scratch = 200
-    with pytest.raises(BackendError, match=r"memory is low: 1 frames of 64×48.*try --backend openvino"):
+    with pytest.raises(
+        BackendError, match=r"memory is low: no room for 1 frame of 64×48 in 1 slot .*try --backend openvino"
+    ):
         backend.infer(batch_of(1, (48, 64)))
     backend.close()
     assert not gpu.driver.alive

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def test_both_pictures_are_saved(tmp_path: Path) -> None:
         assert (container.format.name, picture.width, picture.height) == ("png_pipe", 64, 49)
         means.append(picture.to_ndarray(format="gray").mean())
     assert means == pytest.approx([(60 - 16) * 255 / 219, (180 - 16) * 255 / 219], abs=2)
+
+
+def test_both_names_have_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = itertools.count()
+    monkeypatch.setattr(snapshot, "stamped", lambda folder, ending: folder / f"at-{next(times)}{ending}")
+    files = save_snapshot(LivePicture(frame(60), frame(180), 0.0), tmp_path)
+    assert [path.name for path in files] == ["at-0-blurred.png", "at-0-restored.png"]
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,18 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import av
 import numpy as np
 import pytest
+from av.error import PatchWelcomeError
 from stream_servers import file_server, free_port, http_server, transport_stream
 
 from rtdeblur.errors import InputError, UsageError
@@ -78,6 +82,24 @@ def test_garbage_loses_pictures_but_not_the_stream() -> None:
     assert 20 <= len(frames) <= 60  # the second half is whole
     assert source.damaged > 0
     assert [int(f.planes[0].mean()) for f in frames[-10:]] == pytest.approx(range(85, 135, 5), abs=2)
+
+
+def test_a_packet_that_the_decoder_refuses_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = PatchWelcomeError(-1, "not yet implemented")
+    packets = NetworkStream._packets
+
+    def with_one_more(self: NetworkStream) -> Iterator[Any]:
+        for index, packet in enumerate(packets(self)):
+            if index == 5:
+                yield SimpleNamespace(is_corrupt=False, dts=None, decode=Mock(side_effect=refusal))
+            yield packet
+
+    monkeypatch.setattr(NetworkStream, "_packets", with_one_more)
+    with http_server(transport_stream([(160, 96)])) as url:
+        source = open_source(url, QUICK)
+        frames = read_all(source)
+        source.close()
+    assert (len(frames), source.damaged) == (15, 1)
 
 
 def test_pure_noise_is_an_error() -> None:

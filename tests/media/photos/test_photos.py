@@ -480,7 +480,7 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         writer.write(FrameBatch.stack(list(reader)))
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
     rewrite(source, tmp_path / "out.png")
-    with pytest.raises(UsageError, match=r"exists.*overwrite it with -y"):
+    with pytest.raises(UsageError, match=r"already exists; overwrite it, or try another name"):
         rewrite(source, tmp_path / "out.png")
     with pytest.raises(UsageError, match="is the input itself"):
         rewrite(source, source)
