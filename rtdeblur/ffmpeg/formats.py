@@ -170,8 +170,8 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
     **dict.fromkeys(("amv", "dv", "gxf", "film_cpk", "roq", "yuv4mpegpipe"), _EVEN),
     "swf": replace(_EVEN, unreadable=frozenset({"png"})),
-    # Codecs that need a header of their own, which wtv loses.
-    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib"})),
+    # Codecs that need a header of their own, which wtv loses; and one that it does not name.
+    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib", "mjpeg"})),
     **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
     **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
