@@ -221,9 +221,9 @@ def format_of(path: Path, name: str | None = None) -> str:
         found = _video_muxer("x", name) or _video_muxer(f"x.{name}")
         if found is None:
             raise UsageError(f"format {name!r} is not a video container; try mp4, mkv, mov or webm")
-        return found
+        return _with_header(found, f"format {name!r}")
     if found := _video_muxer(f"x{path.suffix}"):
-        return found
+        return _with_header(found, f"output {str(path)!r}")
     if is_stream(path):
         return "matroska"
     if not path.suffix:
@@ -233,6 +233,15 @@ def format_of(path: Path, name: str | None = None) -> str:
         )
     message = f"output {str(path)!r} ends in {path.suffix!r}, which is not a video container"
     raise UsageError(f"{message}; try .mp4, .mkv, .mov or .webm; a folder ends in {os.sep!r}")
+
+
+def _with_header(found: str, what: str) -> str:
+    if found == "rawvideo":  # FFmpeg would write any codec to it, and nothing could read it
+        raise UsageError(
+            f"{what} would have no header, so that readers would not know its size; "
+            "try y4m, or nut with --codec rawvideo"
+        )
+    return found
 
 
 def output_ending(path: Path) -> str:
