@@ -61,6 +61,8 @@ class Result:
 
     def _tiles(self) -> str:
         share = self.stats.restored_share
+        if share == 0:
+            return "; it is sharp, and was left as it is (--gate off restores everything)"
         return "" if share is None else f"; {share:.0%} of tiles restored"
 
     def _sizes(self) -> str:
