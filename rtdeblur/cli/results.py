@@ -51,7 +51,7 @@ class Result:
         """Format one line for people: output, time taken, and size before and after."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
         if frames == 1 and not self.stats.media_seconds:
-            return f"{self.job.output_name}: done in {wall_seconds:.1f} s{self._sizes()}"
+            return f"{self.job.output_name}: done in {wall_seconds:.1f} s{self._tiles()}{self._sizes()}"
         if self.resumed:
             pace = f"{self.resumed} of them from an earlier run, in {wall_seconds:.1f} s"
         else:
