@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -27,7 +28,7 @@ from rtdeblur.backends.base import IN_FLIGHT, EngineOptions, Pending, landed
 from rtdeblur.blur_gate import Gate, with_gate
 from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
-from rtdeblur.errors import RtdeblurError
+from rtdeblur.errors import RtdeblurError, UsageError
 from rtdeblur.frames import Colour, Frame, FrameBatch, Planes
 from rtdeblur.model import DEFAULT_MODEL, Model, Precision
 from rtdeblur.pictures import kind_of
@@ -135,7 +136,8 @@ def restore_file(
 class Deblurrer:
     """A loaded model that restores arrays, streams and files, until it is closed.
 
-    Use it in a `with` statement, and from one thread at a time.
+    Use it in a `with` statement. Threads take turns with `restore` and `restore_file`. A stream ends with an
+    error if another call of the same `Deblurrer` begins: use one `Deblurrer` per stream.
 
     Args:
         model: a bundled model's name, the path of a bundle's .onnx or .json, or a loaded model; "identity"
@@ -187,6 +189,8 @@ class Deblurrer:
             )
             gated = with_gate(opened, loaded, gate)
         self._backend: StrengthBackend | None = StrengthBackend(gated, strength)
+        self._turn = threading.RLock()
+        self._running: object = None  # identifies the call that the backend works for
         log.info("model %s; %s", loaded.name, self.description)
 
     def __enter__(self) -> Deblurrer:
@@ -225,8 +229,9 @@ class Deblurrer:
         _check(pictures, "(H, W, 3) or (N, H, W, 3)", (3, 4))
         restored: NDArray[Any] = np.empty(pictures.shape, pictures.dtype)
         stack, into = (a if a.ndim == 4 else a[None] for a in (pictures, restored))
-        for index, picture in enumerate(self.stream(stack)):
-            into[index] = picture
+        with self._turn:
+            for index, picture in enumerate(self.stream(stack)):
+                into[index] = picture
         return cast(Pictures, restored)
 
     def stream(self, frames: Iterable[Pictures], *, batch: int = BATCH) -> Iterator[Pictures]:
@@ -237,26 +242,50 @@ class Deblurrer:
             batch: frames per inference call. 4 is faster; 1 has less latency for live video.
 
         Yields:
-            Each frame restored, in order: a new array of its shape and dtype.
+            Each frame restored, in order: a new array of its shape and dtype. An error of `frames`, or a
+            frame of a wrong dtype or shape, is raised after the frames before it.
 
         Raises:
             TypeError: another dtype.
             ValueError: another shape, or floating values outside 0 to 1.
             BackendError: a frame is too small for the model, or the backend failed.
+            UsageError: another call of this `Deblurrer` began before this stream ended.
         """
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected 1 or more")
-        backend = self._opened()
-        backend.begin()
-        batches = cast(Iterator[FrameBatch], in_batches(map(_frame, frames), batch))
+        running = object()
+        failure: list[Exception] = []
+
+        def taken() -> Iterator[Frame]:
+            try:
+                yield from map(_frame, frames)
+            except Exception as error:
+                failure.append(error)
+
+        batches = cast(Iterator[FrameBatch], in_batches(taken(), batch))
 
         @_python_words()  # not around the loop: errors of `frames` and of the caller are their own
         def submit(given: FrameBatch) -> Pending:
             return _python_words()(backend.submit(given))
 
-        for restored in landed(backend, map(submit, batches), IN_FLIGHT if batch > 1 else 1):
+        with self._turn:
+            backend = self._begin(running)
+        started = landed(backend, map(submit, batches), IN_FLIGHT if batch > 1 else 1)
+        while True:
+            with self._turn:
+                self._opened()
+                if self._running is not running:
+                    raise UsageError(
+                        "the stream ended early: another call of the same Deblurrer began; "
+                        "use one Deblurrer per stream"
+                    )
+                restored = next(started, None)
+            if restored is None:
+                break
             for index, picture in enumerate(restored.carriers):
                 yield cast(Pictures, _picture(restored.planes, index, picture))
+        if failure:
+            raise failure[0]
 
     def restore_file(
         self,
@@ -297,7 +326,7 @@ class Deblurrer:
                     if progress is not None:
                         progress(frames, reader.info.frame_count)
 
-                stats = Pipeline(reader, backend, writer, batch_size=None, on_progress=on_progress).run()
+                stats = self._run(Pipeline(reader, backend, writer, batch_size=None, on_progress=on_progress))
         damage = reader.damage + writer.damage
         for warning in writer.warnings:
             log.warning("%s: %s", output, warning)
@@ -323,7 +352,7 @@ class Deblurrer:
                 if progress is not None:
                     progress(pictures, reader.count)
 
-            stats = Pipeline(reader, self._opened(), writer, on_progress=on_progress).run()
+            stats = self._run(Pipeline(reader, self._opened(), writer, on_progress=on_progress))
         for warning in (*reader.warnings, *writer.warnings):
             log.warning("%s", warning)
         return stats
@@ -333,6 +362,18 @@ class Deblurrer:
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
+
+    def _run(self, pipeline: Pipeline) -> PipelineStats:
+        with self._turn:
+            self._running = pipeline
+            return pipeline.run()
+
+    def _begin(self, running: object) -> StrengthBackend:
+        """Give the backend to another call, which ends the one before."""
+        backend = self._opened()
+        self._running = running
+        backend.begin()
+        return backend
 
     def _opened(self) -> StrengthBackend:
         if self._backend is None:
@@ -348,8 +389,12 @@ def _check(pictures: NDArray[Any], shapes: str, dimensions: tuple[int, ...]) -> 
             hint = "; open a file with restore_file, or read it into an array"
         elif pictures.ndim in (3, 4) and pictures.shape[-3] == 3:
             hint = "; put the channels last with np.moveaxis(array, -3, -1)"
+        elif pictures.ndim == 2 and pictures.shape[-1] == 3 and dimensions == (3,):
+            hint = "; put a single picture in a list"
+        elif pictures.ndim > 2 and pictures.shape[-1] == 1:
+            hint = "; make grey RGB with np.repeat(array, 3, axis=-1)"
         elif pictures.ndim in (2, 3) and pictures.shape[-1] != 4:
-            hint = "; make grey RGB with np.repeat(grey[..., None], 3, axis=-1)"
+            hint = "; make grey RGB with np.repeat(array[..., None], 3, axis=-1)"
         elif pictures.shape[-1:] == (4,):
             hint = "; restore array[..., :3] and keep the alpha channel"
         raise ValueError(f"the array has shape {pictures.shape}, expected {shapes}{hint}")

@@ -285,7 +285,6 @@ def in_batches(
     for frame in frames:
         if waiting and (
             isinstance(frame, Interlude)
-            or len(waiting) == most
             or frame.layout != waiting[0].layout
             or frame.time_base != waiting[0].time_base
         ):
@@ -293,8 +292,11 @@ def in_batches(
             waiting, most = [], size
         if isinstance(frame, Interlude):
             yield frame
-        else:
-            waiting.append(frame)
+            continue
+        waiting.append(frame)
+        if len(waiting) == most:  # now, not at the next frame, which a camera has yet to take
+            yield _batch_of(waiting)
+            waiting, most = [], size
     if waiting:
         yield _batch_of(waiting)
 

@@ -52,7 +52,7 @@ class Result:
         """Format one line for people: output, time taken, and size before and after."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
         if frames == 1 and not self.stats.media_seconds:
-            return f"{self.job.output_name}: done in {wall_seconds:.1f} s{self._sizes()}"
+            return f"{self.job.output_name}: done in {wall_seconds:.1f} s{self._tiles()}{self._sizes()}"
         if self.resumed:
             pace = f"{self.resumed} of them from an earlier run, in {wall_seconds:.1f} s"
         else:
@@ -63,6 +63,8 @@ class Result:
 
     def _tiles(self) -> str:
         share = self.stats.restored_share
+        if share == 0:
+            return "; it is sharp, and was left as it is (--gate off restores everything)"
         return "" if share is None else f"; {share:.0%} of tiles restored"
 
     def _sizes(self) -> str:

@@ -116,7 +116,11 @@ def open_input(path: Path, max_pixels: int = MAX_PIXELS, device: Device = "cpu")
         if "whitelist" in said:
             why = "it is a playlist or similar, which refers to other files"
         whole = "complete " if "moov atom not found" in said else ""  # mp4: written when a recording ends
-        raise InputError(f"cannot read {described(path)}: {why}; expected a {whole}video file") from error
+        # FFmpeg says the same about nothing as about frames without a header.
+        hint = ", not nothing; raw frames need a container such as y4m or nut" if name == "-" else ""
+        raise InputError(
+            f"cannot read {described(path)}: {why}; expected a {whole}video file{hint}"
+        ) from error
     return container
 
 

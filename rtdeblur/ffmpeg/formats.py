@@ -169,8 +169,8 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
     **dict.fromkeys(("amv", "dv", "gxf", "film_cpk", "roq", "yuv4mpegpipe"), _EVEN),
     "swf": replace(_EVEN, unreadable=frozenset({"png"})),
-    # Codecs that need a header of their own, which wtv loses.
-    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib"})),
+    # Codecs that need a header of their own, which wtv loses; and one that it does not name.
+    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib", "mjpeg"})),
     **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
     **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
@@ -220,9 +220,9 @@ def format_of(path: Path, name: str | None = None) -> str:
         found = _video_muxer("x", name) or _video_muxer(f"x.{name}")
         if found is None:
             raise UsageError(f"format {name!r} is not a video container; try mp4, mkv, mov or webm")
-        return found
+        return _with_header(found, f"format {name!r}")
     if found := _video_muxer(f"x{path.suffix}"):
-        return found
+        return _with_header(found, f"output {str(path)!r}")
     if is_stream(path):
         return "matroska"
     if not path.suffix:
@@ -231,6 +231,15 @@ def format_of(path: Path, name: str | None = None) -> str:
         f"output {str(path)!r} ends in {path.suffix!r}, which is not a video container; "
         "try .mp4, .mkv, .mov or .webm"
     )
+
+
+def _with_header(found: str, what: str) -> str:
+    if found == "rawvideo":  # FFmpeg would write any codec to it, and nothing could read it
+        raise UsageError(
+            f"{what} would have no header, so that readers would not know its size; "
+            "try y4m, or nut with --codec rawvideo"
+        )
+    return found
 
 
 def output_ending(path: Path) -> str:

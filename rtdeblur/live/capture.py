@@ -60,7 +60,8 @@ class LiveCapture:
         self._problem = "opening the source"
         self._said = False  # whether the user knows that the source is lost
         self._last_at = time.monotonic()
-        self._stop = threading.Event()
+        self._stop, self._go = threading.Event(), threading.Event()
+        self._go.set()
         self._thread = threading.Thread(target=self._run, name="rtdeblur-capture", daemon=True)
 
     @property
@@ -73,9 +74,18 @@ class LiveCapture:
         """Start reading."""
         self._thread.start()
 
+    def hold(self) -> None:
+        """Keep a finite source at its first frame until `release`; else it plays while the model opens."""
+        self._go.clear()
+
+    def release(self) -> None:
+        """Let a finite source play."""
+        self._go.set()
+
     def stop(self) -> None:
         """Stop reading; a silent source is left to its timeout."""
         self._stop.set()
+        self._go.set()
         if self._thread.ident is not None:
             self._thread.join(_CLOSE_SECONDS)
 
@@ -102,6 +112,8 @@ class LiveCapture:
                             return False
                         raise InputError("the sender ended the stream")
                     self._take(frame)
+                    if source.finite:
+                        self._go.wait()
             finally:
                 self.damaged += source.damaged
                 source.close()

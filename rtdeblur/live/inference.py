@@ -60,7 +60,8 @@ class Inference:
         self._thread = threading.Thread(target=self._run, name="rtdeblur-infer", daemon=True)
 
     def start(self) -> None:
-        """Start restoring."""
+        """Start restoring; a finite source waits for its first frame to be restored."""
+        self._capture.hold()
         self._thread.start()
 
     def stop(self) -> None:
@@ -76,6 +77,7 @@ class Inference:
             self._restorer.start()
             while not self._stop.is_set() and (captured := self._capture.slot.take()) is not None:
                 picture = LivePicture(captured.frame, self._restore(captured.frame), captured.at)
+                self._capture.release()
                 self._deliver(picture)
                 self.slot.put(picture)
         except InterruptedRunError as error:
@@ -83,6 +85,7 @@ class Inference:
         except BaseException as error:  # raised again by the session
             self.error = error
         finally:
+            self._capture.release()
             self._restorer.close()
             self.slot.close()
 

@@ -107,8 +107,8 @@ class LiveSession:
         try:
             if self._settings.record:
                 self._record(self._settings.record, overwrite=self._settings.overwrite, required=True)
-            self._capture.start()
             self._inference.start()
+            self._capture.start()
             while not self._stop.is_set() and not self._inference.slot.closed:
                 self._step()
         finally:

@@ -137,7 +137,7 @@ def _accepted(
             pix_fmt,
             options,
             lost,
-            _colour(picture, pix_fmt),
+            _colour(picture, pix_fmt, traits),
             tag=traits.tags.get(format_name),
             size=traits.sizes.get(rate),
         )
@@ -195,6 +195,9 @@ def losses(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str
     ):
         size = f"{picture.width}x{picture.height}"
         lost.append(f"{size} is encoded as {encoding.pix_fmt}: {codec} cannot halve odd sizes")
+    if traits.is_jpeg and not picture.format.is_rgb and encoding.colour != picture.colour:
+        was, becomes = picture.colour.name, encoding.colour.name
+        lost.append(f"the colour, {was}, is converted to {becomes}, the only one of {codec}")
     if encoding.size is not None:
         sizes = f"{picture.width}x{picture.height} is scaled to {encoding.size[0]}x{encoding.size[1]}"
         lost.append(f"{sizes}: {codec} supports no other size; .mkv keeps it")
@@ -218,8 +221,10 @@ def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
     return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
 
 
-def _colour(picture: PictureInfo, pix_fmt: str) -> Colour:
+def _colour(picture: PictureInfo, pix_fmt: str, traits: EncoderTraits) -> Colour:
     colour = picture.colour
+    if traits.is_jpeg:
+        return replace(colour, matrix="bt601", full_range=True)
     is_rgb = VideoFormat(pix_fmt).is_rgb
     if colour.matrix == "rgb" and not is_rgb:
         return replace(colour, matrix="bt709", full_range=True)  # full range keeps every level

@@ -21,6 +21,7 @@ from rtdeblur.ffmpeg.container import Device, name_of, open_output
 from rtdeblur.ffmpeg.formats import numbers_frames, traits_of
 from rtdeblur.ffmpeg.pixels import COLORSPACES, colour_of, plane_views
 from rtdeblur.frames import Colour, Plane
+from rtdeblur.media import encoder_traits
 from rtdeblur.media.source import SourceInfo
 
 # Some containers report their clock (90000) as the frame rate, which encoders refuse.
@@ -79,7 +80,7 @@ class Encoding:
         context.sample_aspect_ratio = (source.video.sample_aspect_ratio or Fraction(stretch != 1)) * stretch
         context.color_primaries, context.color_trc = picture.primaries, picture.transfer
         context.colorspace, context.color_range = picture.matrix, picture.range
-        if picture.format.is_rgb and self.colour.matrix != "rgb":
+        if self.colour.matrix not in (picture.colour.matrix, "rgb"):
             context.colorspace = COLORSPACES[self.colour.matrix]
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the pixel format may have implied it
@@ -152,7 +153,11 @@ def fit(
     if resized and encoding.size is None:
         size = f"{context.width}x{context.height}"
         warn(f"picture size changes to {frame.width}x{frame.height}: scaled to {size}")
-    if changed and "rgb" not in (source.matrix, target.matrix):
+    if (
+        changed
+        and "rgb" not in (source.matrix, target.matrix)
+        and not encoder_traits.traits_of(encoding.codec).is_jpeg
+    ):
         warn(f"colour changes to {source.name}: converted to {target.name}")
     fitted = frame.reformat(
         context.width,

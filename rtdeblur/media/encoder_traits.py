@@ -81,6 +81,7 @@ class EncoderTraits:
         sizes: the only supported size, (width, height), per frame rate; empty if any.
         formats: pixel formats to try after the source's, for an encoder that takes any and writes no header,
             so that a container must know the format; empty for other encoders.
+        is_jpeg: whether readers take its pictures for full-range BT.601 (JFIF), whatever their tags.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class EncoderTraits:
     aliases: tuple[str, ...] = ()
     sizes: Mapping[Fraction, tuple[int, int]] = field(default_factory=dict)
     formats: tuple[str, ...] = ()
+    is_jpeg: bool = False
 
 
 _RAW_FORMATS = (
@@ -189,6 +191,9 @@ ENCODERS: dict[str, EncoderTraits] = {
         aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
     ),
     "rawvideo": EncoderTraits(formats=_RAW_FORMATS),
+    "mjpeg": EncoderTraits(
+        options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)}, is_jpeg=True
+    ),
     "ffv1": EncoderTraits(
         options={"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
         writes_aspect_ratio=False,

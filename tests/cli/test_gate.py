@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rtdeblur.cli import main
 from rtdeblur.frames import Frame
@@ -40,7 +41,18 @@ def test_tiles_are_counted_and_reported(
     assert (luma(tmp_path / "out.mkv") == luma(source)).all() == (gate == "1")
     assert main([*words, "-y"]) == 0
     line = capfd.readouterr().err
-    assert f"{restored / tiles:.0%} of tiles restored" in line
+    assert (
+        "100% of tiles restored" if restored else "it is sharp, and was left as it is (--gate off"
+    ) in line
+
+
+def test_the_line_of_a_photo_says_what_the_gate_did(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)).save(photo)
+    assert main([str(photo), "-o", str(tmp_path / "out.png"), "--precision", "fp32", "--gate", "1"]) == 0
+    assert "it is sharp, and was left as it is" in capfd.readouterr().err
 
 
 def test_unfinished_work_of_another_threshold_is_refused(

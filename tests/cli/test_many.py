@@ -197,6 +197,7 @@ def test_messages_call_pipes_by_their_names(clip: Path, program: Program) -> Non
     with program("-", "-o", "-", *IDENTITY, stdin=subprocess.PIPE, text=False) as process:
         _, said = process.communicate(b"no video", timeout=60)
     assert b"error: cannot read standard input: " in said
+    assert b"raw frames need a container such as y4m or nut" in said
 
 
 def test_a_redirected_file_is_seekable(

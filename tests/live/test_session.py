@@ -1,5 +1,6 @@
 """The whole session with doubles at its ends."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +53,15 @@ def test_every_picture_of_a_slow_source_is_shown_in_order(fake, make) -> None:
     assert summary.latency_ms is not None
     assert next(summary.lines()).startswith(f"{summary.shown} pictures in ")
     assert next(replace(summary, shown=1).lines()).startswith("1 picture in ")
+
+
+def test_a_file_starts_when_its_first_picture_is_restored(fake, make) -> None:
+    source = fake.source([fake.picture(i) for i in range(10)], finite=True, pace=0.05)
+    seconds = itertools.chain([0.5], itertools.repeat(0.0))  # the first picture compiles the model
+    display = fake.display()
+    summary = make(source, backend=fake.backend(lambda shape: next(seconds)), displays=[display]).run()
+    assert summary.dropped <= 3  # a loaded machine may drop some
+    assert [p.blurred.pts for p in display.pictures][:1] == [0]
 
 
 def test_a_slow_model_gets_the_newest_picture_and_the_rest_is_counted(fake, make) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from rtdeblur.errors import OutputError
@@ -101,6 +102,32 @@ def test_a_rate_that_dv_lacks_is_refused(make_clip: MakeClip, rewrite: Rewrite) 
         rewrite(source, "out.dv")
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        ("-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709", "-color_range", "tv"),
+        ("-vf", "scale=out_color_matrix=bt709:out_range=full", "-colorspace", "bt709", "-color_range", "pc"),
+        ("-c:v", "libx264rgb", "-qp", "0"),
+        ("-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p"),
+    ],
+    ids=["limited", "full", "rgb", "jpeg"],
+)
+@pytest.mark.parametrize("ending", [".avi", ".mov", ".mjpeg"])
+def test_motion_jpeg_has_the_colours_of_its_source(
+    made: tuple[str, ...], ending: str, make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    source = make_clip(".mkv", *made, frames=3, sound=False)
+    writer = rewrite(source, f"out{ending}", codec="mjpeg", quality="high")
+    assert not [w for w in writer.warnings if "changes to" in w]
+    before, after = (
+        np.stack([f.to_ndarray(format="rgb24") for f in av.open(str(path)).decode(video=0)]).astype(int)
+        for path in (source, tmp_path / f"out{ending}")
+    )
+    # JPEG at scale 2, chroma of half size. A wrong matrix or range moves means by 5 and more.
+    assert np.abs(before.mean((0, 1, 2)) - after.mean((0, 1, 2))).max() < 2
+    assert np.abs(before - after).mean() < 6
+
+
 OTHERS = ["ffv1", "prores_ks", "libvpx-vp9", "mpeg4", "mjpeg", "png", "utvideo", "flv"]
 
 
@@ -122,7 +149,7 @@ def test_a_codec_that_readers_cannot_decode_in_a_container_is_refused(
             assert stream.codec_context.codec.canonical_name == av.Codec(codec, "w").canonical_name
             assert sum(1 for _ in container.decode(stream)) == 5
     assert written == {
-        ".ts": {"mpeg4"}, ".m2ts": {"mpeg4"}, ".mpg": {"mpeg4"}, ".vob": {"mpeg4"}, ".swf": {"flv"},
+        ".ts": {"mpeg4"}, ".m2ts": {"mpeg4"}, ".mpg": {"mpeg4"}, ".vob": {"mpeg4"}, ".swf": {"flv", "mjpeg"},
     }.get(ending, written)  # fmt: skip
     assert written
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import time
 from collections.abc import Callable, Generator
 from fractions import Fraction
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
-from av.error import ArgumentError, ExitError, FFmpegError, InvalidDataError, ProtocolNotFoundError
+from av.error import (
+    ArgumentError,
+    ExitError,
+    FFmpegError,
+    HTTPForbiddenError,
+    HTTPUnauthorizedError,
+    InvalidDataError,
+    ProtocolNotFoundError,
+)
 from av.format import Flags
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -81,8 +92,9 @@ class NetworkStream:
             self._container = self._open(url, scheme, words)
         except FFmpegError as error:
             hint = advice(url) or self._hint(error)
+            why = self._reason(error, scheme, urlsplit(url).hostname)
             # Not `from error`, whose traceback shows the whole address.
-            raise InputError(f"cannot open {self._name!r}: {self._reason(error, scheme)}; {hint}") from None
+            raise InputError(f"cannot open {self._name!r}: {why}; {hint}") from None
         videos = [s for s in self._container.streams.video if s.codec_context is not None]
         if not videos:
             held = ", ".join(s.type for s in self._container.streams)
@@ -186,17 +198,30 @@ class NetworkStream:
                 raise InputError(f"{self._name!r} was lost: {reason(error)}") from None
         raise InputError(f"{self._name!r} sends only unreadable data")
 
-    def _reason(self, error: FFmpegError, scheme: str) -> str:
+    def _reason(self, error: FFmpegError, scheme: str, host: str | None) -> str:
         if isinstance(error, ExitError):
             return f"no answer within {self._timeout:g} s"
         if isinstance(error, ProtocolNotFoundError):
             return f"this build of PyAV has no {scheme}"
+        if error.errno == errno.EIO and host and not _is_known(host):
+            return f"no host is called {host!r}"
         return reason(error)
 
     def _hint(self, error: FFmpegError) -> str:
         if isinstance(error, ProtocolNotFoundError):
             return "try udp, rtsp or rtmp"
+        if isinstance(error, HTTPUnauthorizedError | HTTPForbiddenError):
+            return "check user and password: scheme://user:password@host/…"
         return "check the address and the sender"
+
+
+def _is_known(host: str) -> bool:
+    """Whether a name can be resolved; FFmpeg reports only an input/output error."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
 
 
 class Backlog:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,6 +154,31 @@ def test_a_silent_udp_port_is_an_error() -> None:
 def test_a_missing_server_is_an_error(scheme: str) -> None:
     with pytest.raises(InputError, match="Connection refused; check the address"):
         open_source(f"{scheme}://127.0.0.1:{free_port()}/x", QUICK)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtmp", "http", "tcp"])
+def test_an_unknown_host_is_named(scheme: str) -> None:
+    with pytest.raises(InputError, match=r"no host is called 'camera\.invalid'; check the address"):
+        open_source(f"{scheme}://me:secret@camera.invalid:1/x", QUICK)
+
+
+def test_a_wrong_password_is_named() -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            with pytest.raises(InputError, match=r"401 Unauthorized.*check user and password"):
+                open_source(f"http://me:wrong@127.0.0.1:{server.server_port}/x", QUICK)
+        finally:
+            server.shutdown()
 
 
 def test_an_unknown_scheme_is_an_error() -> None:
