@@ -54,14 +54,14 @@ _STILL = (np.ones((1, 1), np.float32),)
 """Kernel of a camera that does not move."""
 _LARGEST = (768, 1024)
 """Height and width of the largest photographs."""
-_SIZES = (0.3, 1.0)
-"""Photographs are shown at a random fraction of that: a frame counts in the estimate of each of its tiles, so
-many small frames teach more than few large ones.
+_SIZES = (0.3, 0.36, 0.43, 0.52, 0.62, 0.75, 0.87, 1.0)
+"""Photographs are shown at one of these fractions of that: a frame counts in the estimate of each of its tiles,
+so many small frames teach more than few large ones. Few sizes, since the network is compiled for each.
 """
 _PAGES = 60
 """Pages of rendered text, for screens and signs, and as many drawn scenes."""
-_REDUCTIONS = (1.4, 4.0)
-"""Real pairs are shown reduced by a random factor between these, too."""
+_REDUCTIONS = (1.4, 2.0, 2.8, 4.0)
+"""Real pairs are shown reduced by one of these factors, too."""
 _LEAST_REDUCED = 128
 _NOISE, _JPEG, _H264 = 2.0, 0.25, 0.45
 """Degradation (see `train.data.degrade`): most frames of users come out of a video encoder."""
@@ -199,7 +199,7 @@ def calibration_pictures(
             blurred, sharp = (_whole(read_picture(path)) for path in paths)
             yield folder.name, _coded(blurred, rng), sharp
             yield f"{folder.name}, sharp", _coded(sharp, rng), sharp
-            height, width = _even(sharp.shape[:2], 1 / rng.uniform(*_REDUCTIONS))
+            height, width = _even(sharp.shape[:2], 1 / rng.choice(_REDUCTIONS))
             if min(height, width) >= _LEAST_REDUCED:
                 smaller = [
                     np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -220,8 +220,8 @@ def _blurred(
 ) -> Iterator[tuple[str, Picture, Picture]]:
     """Blur `count` sharp pictures in every way; `draw` makes one of a number and a size."""
     for number in range(count):
-        size = _even(_LARGEST, rng.uniform(*_SIZES))  # one for all: the network is compiled for each size
         for kind, blur in _BLURS.items():
+            size = _even(_LARGEST, rng.choice(_SIZES))
             motion = blur.draw(rng)
             if kind == "objects":  # fast, in front of a sharp background
                 motion = replace(motion, kernels=_STILL)
