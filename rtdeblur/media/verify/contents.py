@@ -43,7 +43,8 @@ _MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number
 _SAME_TAGS = {"name": "title"}  # mov's name
 _TEXT = ("mov_text", "subrip", "text", "webvtt")
 # Bits of the NAL unit type, and types without picture data: ITU-T H.264, table 7-1; H.265, table 7-1.
-_UNITS = {"h264": (0, 31, {7, 8, 9, 10, 11, 12}), "hevc": (1, 63, {32, 33, 34, 35, 36, 37, 38})}
+# The header of HEVC may include its prefix SEI (39), which is then in the first packet in other containers.
+_UNITS = {"h264": (0, 31, {7, 8, 9, 10, 11, 12}), "hevc": (1, 63, {32, 33, 34, 35, 36, 37, 38, 39})}
 # ITU-T H.273, table 4
 _MATRICES = {
     0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
