@@ -36,6 +36,7 @@ class ContainerTraits:
 
     Attributes:
         chapters: whether it stores chapters.
+        default_video: whether it stores which of several videos is the default; else players show the first.
         timecode: whether it stores the timecode of the first frame.
         rotation: whether it stores a display matrix.
         cover: where cover art goes: a stream of its own, an attachment, or nowhere.
@@ -50,6 +51,8 @@ class ContainerTraits:
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs that readers recognise, if the muxer accepts others too; None leaves it to the muxer.
         unreadable: codecs that the muxer accepts, but that readers cannot decode.
+        start_codes: whether its H.264 and HEVC need start codes instead of lengths, and the muxer does not
+            convert them.
         finite_durations: whether the muxer refuses packets that last until the next one.
         layout_codecs: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process.
             Streams from the same container have one.
@@ -68,6 +71,7 @@ class ContainerTraits:
     """
 
     chapters: bool = False
+    default_video: bool = False
     timecode: bool = False
     rotation: bool = False
     cover: Literal["stream", "attachment"] | None = None
@@ -80,6 +84,7 @@ class ContainerTraits:
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
     unreadable: frozenset[str] = frozenset()
+    start_codes: bool = False
     finite_durations: bool = False
     layout_codecs: frozenset[str] = frozenset()
     first_ids: Mapping[str, int] = field(default_factory=dict)
@@ -135,6 +140,7 @@ _MPEG_CODECS = frozenset({
 })  # fmt: skip
 _MOV = ContainerTraits(
     chapters=True,
+    default_video=True,
     timecode=True,
     rotation=True,
     options={"movie_timescale": "90000"},  # else start offsets are rounded to a millisecond
@@ -147,9 +153,11 @@ _MOV = ContainerTraits(
     suggested_ending=".mov",
 )
 _IPOD = replace(_MOV, cover="stream", suggested_ending="")
-_WEBM = ContainerTraits(chapters=True, timecode=True, rotation=True, counts_from_zero=True)
+_WEBM = ContainerTraits(
+    chapters=True, default_video=True, timecode=True, rotation=True, counts_from_zero=True
+)
 _EVEN = ContainerTraits(numbers_frames=True, begins_together=True)
-_MPEG = ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048)
+_MPEG = ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048, start_codes=True)
 CONTAINERS: dict[str, ContainerTraits] = {
     "matroska": replace(_WEBM, cover="attachment", attachments=True, suggested_ending=".mkv"),
     "webm": _WEBM,
@@ -158,7 +166,7 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "ipod": _IPOD,
     "3gp": _IPOD,
     "3g2": _IPOD,
-    "nut": ContainerTraits(chapters=True),
+    "nut": ContainerTraits(chapters=True, default_video=True),
     "ogg": ContainerTraits(chapters=True, numbers_frames=True),
     "ogv": ContainerTraits(chapters=True, numbers_frames=True),
     "asf": ContainerTraits(chapters=True, single_times=True),
@@ -167,11 +175,11 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "flv": ContainerTraits(layout_codecs=_FLV_CODECS),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "m2ts": ContainerTraits(codecs=_M2TS_CODECS, first_ids=_M2TS_IDS),
-    "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
+    "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True, start_codes=True),
     **dict.fromkeys(("amv", "dv", "gxf", "film_cpk", "roq", "yuv4mpegpipe"), _EVEN),
     "swf": replace(_EVEN, unreadable=frozenset({"png"})),
     # Codecs that need a header of their own, which wtv loses.
-    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib"})),
+    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib"}), start_codes=True),
     **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
     **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
