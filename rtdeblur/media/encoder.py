@@ -27,6 +27,7 @@ from rtdeblur.media.source import SourceInfo
 _MAX_RATE = 1000
 # Highest frame rate for containers that number frames: anything above is a clock, not a rate.
 _MAX_NUMBERS = 240
+_RGB = 0  # ITU-T H.273, table 4: also the tag of some gray pictures
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
@@ -79,7 +80,7 @@ class Encoding:
         context.sample_aspect_ratio = (source.video.sample_aspect_ratio or Fraction(stretch != 1)) * stretch
         context.color_primaries, context.color_trc = picture.primaries, picture.transfer
         context.colorspace, context.color_range = picture.matrix, picture.range
-        if picture.format.is_rgb and self.colour.matrix != "rgb":
+        if (picture.format.is_rgb or picture.matrix == _RGB) and self.colour.matrix != "rgb":
             context.colorspace = COLORSPACES[self.colour.matrix]
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the pixel format may have implied it
@@ -153,7 +154,7 @@ def fit(
         size = f"{context.width}x{context.height}"
         warn(f"picture size changes to {frame.width}x{frame.height}: scaled to {size}")
     if changed and "rgb" not in (source.matrix, target.matrix):
-        warn(f"colour changes to {source.name}: converted to {target.name}")
+        warn(f"colour is converted from {source.name} to {target.name}")
     fitted = frame.reformat(
         context.width,
         context.height,

@@ -95,6 +95,23 @@ def test_dv_is_scaled_with_a_warning(make_clip: MakeClip, tmp_path: Path, rewrit
     ]
 
 
+def test_dv_of_its_own_size_has_no_warning(make_clip: MakeClip, rewrite: Rewrite) -> None:
+    source = make_clip(".mp4", "-pix_fmt", "yuv420p", size="720x576", frames=2, sound=False)
+    assert rewrite(source, "out.dv").warnings == []
+
+
+def test_mjpeg_gets_the_full_range_with_a_warning(
+    make_clip: MakeClip, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    flat = "geq=lum=235:cb=128:cr=128"
+    source = make_clip(".mp4", "-pix_fmt", "yuv420p", filters=flat, frames=3, sound=False)
+    writer = rewrite(source, "out.avi", codec="mjpeg")
+    assert writer.warnings == ["colour is converted from bt601 limited range to bt601 full range"]
+    with av.open(str(tmp_path / "out.avi")) as container:
+        frames = list(container.decode(video=0))
+    assert {round(frame.to_ndarray(format="gray").mean()) for frame in frames} == {255}
+
+
 def test_a_rate_that_dv_lacks_is_refused(make_clip: MakeClip, rewrite: Rewrite) -> None:
     source = make_clip(".mp4", "-r", 24, size="96x64", frames=25)
     with pytest.raises(OutputError, match=r"dvvideo supports only 25 or 29\.97 frames per second, got 24"):

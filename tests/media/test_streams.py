@@ -335,6 +335,40 @@ def test_rotation_aspect_ratio_and_timecode_are_kept(
     ]
 
 
+@pytest.mark.parametrize(
+    ("ending", "codec", "is_kept"),
+    [
+        (".webm", "auto", False),
+        (".mkv", "prores_ks", False),
+        (".mp4", "libvpx-vp9", True),
+        (".avi", "mpeg4", True),
+    ],
+)
+def test_an_aspect_ratio_is_kept_or_reported(
+    ending: str, codec: str, is_kept: bool, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    source, output = make_clip(".mp4", filters="setsar=4/3", sound=False), tmp_path / f"out{ending}"
+    warnings = rewrite(source, output, codec=codec).warnings
+    assert [w for w in warnings if w.startswith("the aspect ratio 4/3 is not kept")] == warnings[-1:] * (
+        not is_kept
+    )
+    ratio = probe(output, "-show_entries", "stream=sample_aspect_ratio")
+    assert (ratio == ["4:3"]) is is_kept
+
+
+def test_a_gray_picture_tagged_as_rgb_gets_a_matrix_of_its_own(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    source = make_clip(".nut", "-c:v", "png", "-pix_fmt", "gray", sound=False)
+    with av.open(str(source)) as container:
+        assert next(container.decode(video=0)).colorspace == 0  # RGB
+    rewrite(source, "out.mkv")
+    assert probe(tmp_path / "out.mkv", "-show_entries", "stream=pix_fmt,color_space") == [
+        "yuvj420p",
+        "bt470bg",
+    ]
+
+
 @pytest.mark.parametrize("ending", [".avi", ".mpg", ".wtv", ".ts"])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_a_second_video_from_mp4_can_be_decoded(
