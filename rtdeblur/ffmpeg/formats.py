@@ -26,6 +26,11 @@ from rtdeblur.ffmpeg.container import name_of, open_output, reason
 from rtdeblur.ffmpeg.targets import is_stream
 
 _VARIANT_ENDINGS = {".m2ts": "m2ts", ".mts": "m2ts"}  # FFmpeg itself knows only the first
+# Not files that readers recognise as video: checksums, times, and raw data without a header.
+_NOT_VIDEO = frozenset({
+    "crc", "framecrc", "framehash", "framemd5", "hash", "image2pipe", "md5", "mkvtimestamp_v2", "rawvideo",
+    "rtp_mpegts", "streamhash", "uncodedframecrc",
+})  # fmt: skip
 _IDS_PER_KIND = 256
 _PACKET_BYTES = 1024  # of a trial packet
 
@@ -178,8 +183,10 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True, start_codes=True),
     **dict.fromkeys(("amv", "dv", "gxf", "film_cpk", "roq", "yuv4mpegpipe"), _EVEN),
     "swf": replace(_EVEN, unreadable=frozenset({"png"})),
-    # Codecs that need a header of their own, which wtv loses.
-    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib"}), start_codes=True),
+    # Codecs that need a header of their own, which wtv loses; readers take MJPEG in it for cover art.
+    "wtv": ContainerTraits(
+        unreadable=frozenset({"ffv1", "ffvhuff", "mjpeg", "utvideo", "zlib"}), start_codes=True
+    ),
     **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
     **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
@@ -271,8 +278,10 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
         container: OutputContainer = av.open(file, "w", format=format_name)  # opens no file yet
     except ValueError:
         return None
+    if container.format.no_file or container.format.name in _NOT_VIDEO:
+        return None
     # Audio files hold cover art at most, for which FFmpeg's default is PNG.
-    holds_video = not container.format.no_file and container.default_video_codec not in ("none", "png")
+    holds_video = container.default_video_codec not in ("none", "png")
     return _VARIANT_ENDINGS.get(Path(file).suffix.lower(), container.format.name) if holds_video else None
 
 

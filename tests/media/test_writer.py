@@ -227,6 +227,8 @@ def test_a_change_of_size_is_scaled_with_a_warning(
     ("output", "options", "error", "said"),
     [
         ("out.xyz", {}, UsageError, "is not a video container"),
+        ("out.yuv", {}, UsageError, "is not a video container"),
+        ("out.mkv", {"format_name": "md5"}, UsageError, "'md5' is not a video container"),
         ("out", {}, UsageError, "has no extension; add .mp4"),
         ("out.png", {}, UsageError, "is not a video container"),
         ("out.mp4", {"codec": "nope"}, UsageError, "no video encoder called 'nope'"),
