@@ -64,6 +64,13 @@ def test_an_unwritable_target_is_an_error(tmp_path: Path, target: str, said: str
         PartFile(tmp_path / target, source=None, overwrite=False)
 
 
+def test_a_link_to_itself_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").symlink_to("out.mp4")
+    with pytest.raises(OutputError, match=r"out\.mp4' is a link that leads back to itself"):
+        PartFile(tmp_path / "out.mp4", source=None, overwrite=True)
+    assert (tmp_path / "out.mp4").is_symlink()
+
+
 def test_writing_to_a_link_keeps_the_link(tmp_path: Path) -> None:
     real, link = tmp_path / "disk" / "real.mp4", tmp_path / "link.mp4"
     real.parent.mkdir()
