@@ -136,7 +136,8 @@ class _Comparison:
 
     def _order(self) -> Check:
         """Check that each frame shows the same as the source's, by their thumbnails."""
-        wrong = misplaced(self._before.thumbnails, self._after.thumbnails)
+        found = misplaced(self._before.thumbnails, self._after.thumbnails)
+        wrong = [pair for pair in found if pair[0] not in self._before.concealed]
         told = _IN_ORDER
         if wrong:
             index, shown = wrong[0]
