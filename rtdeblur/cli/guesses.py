@@ -107,7 +107,7 @@ def _check_kind(word: str) -> None:
 def _advice(path: Path) -> str:
     """Return a hint about the name of a missing file."""
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        names = [entry.name for entry in path.parent.iterdir() if entry.exists()]
     except OSError:
         if path.parts[0].startswith("~"):
             return "the shell expands ~ only at the start of a word without quotes"

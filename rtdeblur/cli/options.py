@@ -50,6 +50,13 @@ class Number(click.FloatRange):
 
     name = "number"
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert an argument; fail for NaN, which click finds in every range."""
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{number} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
 
 class WholeNumber(click.IntRange):
     """A whole number in a range."""

@@ -175,7 +175,7 @@ def _files(named: Path, output: Path, recursive: bool, skipped: list[Path]) -> I
 def _walk(folder: Path, output: Path, recursive: bool) -> Iterable[Path]:
     """Yield the contents of a folder in order, except hidden files and the outputs."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.resolve() == output.resolve():
+        if path.name.startswith(".") or os.path.realpath(path) == os.path.realpath(output):
             continue
         if recursive and path.is_dir() and not path.is_symlink():  # a link may be circular
             yield from _walk(path, output, recursive)

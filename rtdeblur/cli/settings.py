@@ -52,7 +52,7 @@ def read(file: Path) -> dict[str, Any]:
     from rtdeblur.decode import DecodeError, from_toml
 
     try:
-        return from_toml(dict[str, Any], files.read_own(file.resolve(), _MOST_BYTES))
+        return from_toml(dict[str, Any], files.read_own(Path(os.path.realpath(file)), _MOST_BYTES))
     except FileNotFoundError:
         return {}
     except (OSError, DecodeError) as error:

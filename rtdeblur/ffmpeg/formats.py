@@ -25,6 +25,11 @@ from rtdeblur.ffmpeg.container import name_of, open_output, reason
 from rtdeblur.ffmpeg.targets import is_stream
 
 _VARIANT_ENDINGS = {".m2ts": "m2ts", ".mts": "m2ts"}  # FFmpeg itself knows only the first
+# Not files that readers recognise as video: checksums, times, and data without a header.
+_NOT_VIDEO = frozenset({
+    "crc", "framecrc", "framehash", "framemd5", "hash", "image2pipe", "md5", "mkvtimestamp_v2",
+    "rtp_mpegts", "streamhash", "uncodedframecrc",
+})  # fmt: skip
 _IDS_PER_KIND = 256
 _PACKET_BYTES = 1024  # of a trial packet
 
@@ -35,6 +40,7 @@ class ContainerTraits:
 
     Attributes:
         chapters: whether it stores chapters.
+        default_video: whether it stores which of several videos is the default; else players show the first.
         timecode: whether it stores the timecode of the first frame.
         rotation: whether it stores a display matrix.
         cover: where cover art goes: a stream of its own, an attachment, or nowhere.
@@ -49,6 +55,8 @@ class ContainerTraits:
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs that readers recognise, if the muxer accepts others too; None leaves it to the muxer.
         unreadable: codecs that the muxer accepts, but that readers cannot decode.
+        start_codes: whether its H.264 and HEVC need start codes instead of lengths, and the muxer does not
+            convert them.
         finite_durations: whether the muxer refuses packets that last until the next one.
         layout_codecs: codecs that need a channel layout: without one, FFmpeg 8.1's muxer aborts the process.
             Streams from the same container have one.
@@ -67,6 +75,7 @@ class ContainerTraits:
     """
 
     chapters: bool = False
+    default_video: bool = False
     timecode: bool = False
     rotation: bool = False
     cover: Literal["stream", "attachment"] | None = None
@@ -79,6 +88,7 @@ class ContainerTraits:
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
     unreadable: frozenset[str] = frozenset()
+    start_codes: bool = False
     finite_durations: bool = False
     layout_codecs: frozenset[str] = frozenset()
     first_ids: Mapping[str, int] = field(default_factory=dict)
@@ -134,6 +144,7 @@ _MPEG_CODECS = frozenset({
 })  # fmt: skip
 _MOV = ContainerTraits(
     chapters=True,
+    default_video=True,
     timecode=True,
     rotation=True,
     options={"movie_timescale": "90000"},  # else start offsets are rounded to a millisecond
@@ -146,9 +157,11 @@ _MOV = ContainerTraits(
     suggested_ending=".mov",
 )
 _IPOD = replace(_MOV, cover="stream", suggested_ending="")
-_WEBM = ContainerTraits(chapters=True, timecode=True, rotation=True, counts_from_zero=True)
+_WEBM = ContainerTraits(
+    chapters=True, default_video=True, timecode=True, rotation=True, counts_from_zero=True
+)
 _EVEN = ContainerTraits(numbers_frames=True, begins_together=True)
-_MPEG = ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048)
+_MPEG = ContainerTraits(codecs=_MPEG_CODECS, least_picture=2048, start_codes=True)
 CONTAINERS: dict[str, ContainerTraits] = {
     "matroska": replace(_WEBM, cover="attachment", attachments=True, suggested_ending=".mkv"),
     "webm": _WEBM,
@@ -157,7 +170,7 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "ipod": _IPOD,
     "3gp": _IPOD,
     "3g2": _IPOD,
-    "nut": ContainerTraits(chapters=True),
+    "nut": ContainerTraits(chapters=True, default_video=True),
     "ogg": ContainerTraits(chapters=True, numbers_frames=True),
     "ogv": ContainerTraits(chapters=True, numbers_frames=True),
     "asf": ContainerTraits(chapters=True, single_times=True),
@@ -166,11 +179,13 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "flv": ContainerTraits(layout_codecs=_FLV_CODECS),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "m2ts": ContainerTraits(codecs=_M2TS_CODECS, first_ids=_M2TS_IDS),
-    "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True),
+    "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True, start_codes=True),
     **dict.fromkeys(("amv", "dv", "gxf", "film_cpk", "roq", "yuv4mpegpipe"), _EVEN),
     "swf": replace(_EVEN, unreadable=frozenset({"png"})),
-    # Codecs that need a header of their own, which wtv loses; and one that it does not name.
-    "wtv": ContainerTraits(unreadable=frozenset({"ffv1", "ffvhuff", "utvideo", "zlib", "mjpeg"})),
+    # Codecs that need a header of their own, which wtv loses; readers take MJPEG in it for cover art.
+    "wtv": ContainerTraits(
+        unreadable=frozenset({"ffv1", "ffvhuff", "mjpeg", "utvideo", "zlib"}), start_codes=True
+    ),
     **dict.fromkeys(("mpeg", "vob", "dvd"), _MPEG),
     **dict.fromkeys(("svcd", "vcd"), replace(_MPEG, least_picture=2324)),
 }
@@ -270,8 +285,10 @@ def _video_muxer(file: str, format_name: str | None = None) -> str | None:
         container: OutputContainer = av.open(file, "w", format=format_name)  # opens no file yet
     except ValueError:
         return None
+    if container.format.no_file or container.format.name in _NOT_VIDEO:
+        return None
     # Audio files hold cover art at most, for which FFmpeg's default is PNG.
-    holds_video = not container.format.no_file and container.default_video_codec not in ("none", "png")
+    holds_video = container.default_video_codec not in ("none", "png")
     return _VARIANT_ENDINGS.get(Path(file).suffix.lower(), container.format.name) if holds_video else None
 
 

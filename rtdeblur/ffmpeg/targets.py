@@ -49,7 +49,8 @@ def destination(target: Path) -> Path:
     """Return the path that is actually written, following links.
 
     Raises:
-        OutputError: it is a link made by another user, who may have pointed it at a file of this user.
+        OutputError: it is a link made by another user, who may have pointed it at a file of this user, or a
+            link that leads back to itself.
     """
     with suppress(OSError):
         facts = os.lstat(target)
@@ -57,7 +58,10 @@ def destination(target: Path) -> Path:
             raise OutputError(
                 f"output {str(target)!r} is another user's link (uid {facts.st_uid}); try another name"
             )
-    return target.resolve()
+    resolved = Path(os.path.realpath(target))  # Path.resolve raises errors of different kinds for loops
+    if resolved.is_symlink():
+        raise OutputError(f"output {str(target)!r} is a link that leads back to itself; try another name")
+    return resolved
 
 
 class StreamTarget:

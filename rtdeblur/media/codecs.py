@@ -147,7 +147,11 @@ def _accepted(
         encodings.insert(0, replace(encodings[0], pix_fmt="nv12", device="cuda"))
     for encoding in encodings:
         refused = refusal(format_name, partial(encoding.add_to, source=source))
-        if refused is None and traits.formats and not _is_read_back(encoding, format_name, source):
+        if (
+            refused is None
+            and traits.formats
+            and _read_back(encoding, format_name, source)[0] != encoding.pix_fmt
+        ):
             refused = f"readers do not recognise {encoding.pix_fmt} in it"
         if refused is None:
             return encoding
@@ -158,8 +162,14 @@ def _accepted(
     raise OutputError(f"cannot encode {what}: {problem or 'no pixel format fits'}; {hint}")
 
 
-def _is_read_back(encoding: Encoding, format_name: str, source: SourceInfo) -> bool:
-    """Whether readers of a container find out the pixel format of an encoding without a header."""
+def _read_back(
+    encoding: Encoding, format_name: str, source: SourceInfo
+) -> tuple[str | None, Fraction | None]:
+    """Write one frame, and return what readers find out.
+
+    Returns:
+        The pixel format and the aspect ratio of the pixels; None if unknown.
+    """
     file = BytesIO()
     try:
         with open_output(file, format_name) as container:
@@ -169,9 +179,11 @@ def _is_read_back(encoding: Encoding, format_name: str, source: SourceInfo) -> b
             container.mux([*stream.encode(frame), *stream.encode()])
         file.seek(0)
         with av.open(file, "r") as written:
-            return next(written.decode(video=0)).format.name == encoding.pix_fmt
+            video = written.streams.video[0]
+            pix_fmt = next(written.decode(video)).format.name
+            return pix_fmt, video.sample_aspect_ratio
     except (FFmpegError, ValueError, StopIteration, IndexError):
-        return False
+        return None, None
 
 
 def losses(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str]:
@@ -198,16 +210,24 @@ def losses(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str
     if traits.is_jpeg and not picture.format.is_rgb and encoding.colour != picture.colour:
         was, becomes = picture.colour.name, encoding.colour.name
         lost.append(f"the colour, {was}, is converted to {becomes}, the only one of {codec}")
-    if encoding.size is not None:
+    if encoding.size not in (None, (picture.width, picture.height)):
         sizes = f"{picture.width}x{picture.height} is scaled to {encoding.size[0]}x{encoding.size[1]}"
         lost.append(f"{sizes}: {codec} supports no other size; .mkv keeps it")
     if CAPTIONS not in encoding.options and Type.A53_CC in picture.side_data:
         lost.append(f"closed captions are not kept by {codec}; libx264 and libx265 keep them")
     if picture.is_interlaced and not traits.writes_fields:
         lost.append(f"the field order is not kept by {codec}; libx264 keeps it")
-    if not traits.writes_aspect_ratio and (source.video.sample_aspect_ratio or 1) != 1:
+    aspect_ratio = source.video.sample_aspect_ratio or 1
+    if aspect_ratio == 1 or encoding.size is not None or encoding.device == "cuda":
+        pass
+    elif not traits.writes_aspect_ratio:
         lost.append(
             f"{codec} stores the aspect ratio only in the frames; libx264 also stores it in the container"
+        )
+    elif _read_back(encoding, format_name, source)[1] != aspect_ratio:
+        lost.append(
+            f"the aspect ratio {aspect_ratio} is not kept: {codec} in {format_name} cannot store it; "
+            "libx264 in .mkv can"
         )
     return lost
 

@@ -28,6 +28,7 @@ from rtdeblur.media.source import SourceInfo
 _MAX_RATE = 1000
 # Highest frame rate for containers that number frames: anything above is a clock, not a rate.
 _MAX_NUMBERS = 240
+_RGB = 0  # ITU-T H.273, table 4: also the tag of some gray pictures
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 
 
@@ -80,7 +81,8 @@ class Encoding:
         context.sample_aspect_ratio = (source.video.sample_aspect_ratio or Fraction(stretch != 1)) * stretch
         context.color_primaries, context.color_trc = picture.primaries, picture.transfer
         context.colorspace, context.color_range = picture.matrix, picture.range
-        if self.colour.matrix not in (picture.colour.matrix, "rgb"):
+        retagged = picture.matrix == _RGB or self.colour.matrix != picture.colour.matrix
+        if retagged and self.colour.matrix != "rgb":
             context.colorspace = COLORSPACES[self.colour.matrix]
         if self.colour.full_range:
             context.color_range = ColorRange.JPEG  # the pixel format may have implied it
@@ -158,7 +160,7 @@ def fit(
         and "rgb" not in (source.matrix, target.matrix)
         and not encoder_traits.traits_of(encoding.codec).is_jpeg
     ):
-        warn(f"colour changes to {source.name}: converted to {target.name}")
+        warn(f"colour is converted from {source.name} to {target.name}")
     fitted = frame.reformat(
         context.width,
         context.height,

@@ -31,6 +31,7 @@ _TEXT_FILTERS = {
     "text": ("mov_text", "text2movsub"),
     "mov_text": ("subrip", "mov2textsub"),
 }
+_START_CODE_FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 _IMAGES = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif", "webp": "webp", "tiff": "tiff"}
 _LONGEST_REORDERING_SECONDS = 3600
 # FFmpeg gives subtitles that stay until the next one a duration of 2**32 - 1 ms.
@@ -175,10 +176,20 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
         track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
     else:
         copy = way(container, stream)
-        track = Track(copy, from_zero=traits.starts_in_header)
+        track = Track(copy, _start_codes(stream, copy, traits), from_zero=traits.starts_in_header)
     copy.metadata.update(track_tags(stream))
     copy.disposition = stream.disposition
     return track
+
+
+def _start_codes(stream: Stream, copy: Stream, traits: ContainerTraits) -> BitStreamFilterContext | None:
+    """Return a filter that replaces lengths by start codes in H.264 and HEVC; None if none is needed."""
+    name = _START_CODE_FILTERS.get(_codec(stream))
+    if name is None or not traits.start_codes or not isinstance(stream, VideoStream):
+        return None
+    if (stream.codec_context.extradata or b"")[:1] != b"\1":  # version of an avcC or hvcC: ISO 14496-15
+        return None
+    return BitStreamFilterContext(name, stream, copy)
 
 
 def _codec(stream: Stream) -> str:

@@ -283,9 +283,14 @@ class FileWriter:
     def _add_streams(self, container: OutputContainer) -> tuple[VideoStream, VideoCodecContext]:
         source = self._source
         self.warnings += copy_tags(container, source)
+        traits = traits_of(name_of(container))
         streams = source.streams
-        if traits_of(name_of(container)).edit_units:
+        if traits.edit_units:
             streams = (source.video, *(s for s in streams if s.index != source.video.index))
+        elif not traits.default_video:
+            videos = (s for s in streams if s.type == "video")
+            mainly = iter(sorted(videos, key=lambda s: s.index != source.video.index))
+            streams = tuple(next(mainly) if s.type == "video" else s for s in streams)
         for stream in streams:
             if stream.index == source.video.index:
                 video = self._add_video(container)

@@ -81,6 +81,12 @@ def test_a_folder_argument_writes_to_a_folder_next_to_it(here: Path) -> None:
     assert names(here) == ["clips.deblurred/sub/video.mkv", "clips/sub/video.mkv"]
 
 
+def test_a_link_to_itself_is_no_suggestion(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "2019.mp4").symlink_to("2019.mp4")
+    assert main(["2019.mp4", "-o", "out.mkv"]) == 1
+    assert "'2019.mp4' does not exist; check the name" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("words", [("-i", "video.mkv"), ("--input", "video.mkv"), ("deblur", "video.mkv")])
 def test_ffmpeg_style_arguments_work(words: tuple[str, ...], here: Path) -> None:
     assert main([*words, "-o", "out.mkv", "-q", *IDENTITY]) == 0

@@ -48,6 +48,13 @@ def count_frames(path: Path) -> int:
     return int(subprocess.run(words, capture_output=True, check=True, text=True).stdout.strip(",\n"))
 
 
+def test_a_link_to_itself_is_skipped(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.mkv").unlink()
+    (folder / "loop.mkv").symlink_to("loop.mkv")
+    assert main([str(folder), "-o", f"{tmp_path}/out/", *IDENTITY]) == 0
+    assert names(tmp_path / "out") == ["whole.mkv"]
+
+
 def test_a_failed_file_does_not_stop_the_others(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

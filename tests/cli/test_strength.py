@@ -62,5 +62,5 @@ def _full(writer: object) -> None:
 
 @pytest.mark.parametrize("strength", ["-0.1", "2.1", "much", "nan"])
 def test_a_strength_out_of_range_is_refused(source: Path, tmp_path: Path, strength: str) -> None:
-    assert main([str(source), "-o", str(tmp_path / "out.mkv"), "--strength", strength]) in (1, 2)
+    assert main([str(source), "-o", str(tmp_path / "out.mkv"), "--strength", strength]) == 2
     assert not list(tmp_path.iterdir())

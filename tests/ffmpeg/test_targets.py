@@ -84,6 +84,13 @@ def test_an_error_at_the_end_of_a_pipe_has_its_name(tmp_path: Path, monkeypatch:
     os.close(reader)
 
 
+def test_a_link_to_itself_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").symlink_to("out.mp4")
+    with pytest.raises(OutputError, match=r"out\.mp4' is a link that leads back to itself"):
+        PartFile(tmp_path / "out.mp4", source=None, overwrite=True)
+    assert (tmp_path / "out.mp4").is_symlink()
+
+
 def test_writing_to_a_link_keeps_the_link(tmp_path: Path) -> None:
     real, link = tmp_path / "disk" / "real.mp4", tmp_path / "link.mp4"
     real.parent.mkdir()

@@ -96,6 +96,11 @@ def test_dv_is_scaled_with_a_warning(make_clip: MakeClip, tmp_path: Path, rewrit
     ]
 
 
+def test_dv_of_its_own_size_has_no_warning(make_clip: MakeClip, rewrite: Rewrite) -> None:
+    source = make_clip(".mp4", "-pix_fmt", "yuv420p", size="720x576", frames=2, sound=False)
+    assert rewrite(source, "out.dv").warnings == []
+
+
 def test_a_rate_that_dv_lacks_is_refused(make_clip: MakeClip, rewrite: Rewrite) -> None:
     source = make_clip(".mp4", "-r", 24, size="96x64", frames=25)
     with pytest.raises(OutputError, match=r"dvvideo supports only 25 or 29\.97 frames per second, got 24"):

@@ -335,6 +335,72 @@ def test_rotation_aspect_ratio_and_timecode_are_kept(
     ]
 
 
+@pytest.mark.parametrize(
+    ("ending", "codec", "is_kept"),
+    [
+        (".webm", "auto", False),
+        (".mkv", "prores_ks", False),
+        (".mp4", "libvpx-vp9", True),
+        (".avi", "mpeg4", True),
+    ],
+)
+def test_an_aspect_ratio_is_kept_or_reported(
+    ending: str, codec: str, is_kept: bool, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    source, output = make_clip(".mp4", filters="setsar=4/3", sound=False), tmp_path / f"out{ending}"
+    warnings = rewrite(source, output, codec=codec).warnings
+    assert [w for w in warnings if w.startswith("the aspect ratio 4/3 is not kept")] == warnings[-1:] * (
+        not is_kept
+    )
+    ratio = probe(output, "-show_entries", "stream=sample_aspect_ratio")
+    assert (ratio == ["4:3"]) is is_kept
+
+
+def test_a_gray_picture_tagged_as_rgb_gets_a_matrix_of_its_own(
+    make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    source = make_clip(".nut", "-c:v", "png", "-pix_fmt", "gray", sound=False)
+    with av.open(str(source)) as container:
+        assert next(container.decode(video=0)).colorspace == 0  # RGB
+    rewrite(source, "out.mkv")
+    assert probe(tmp_path / "out.mkv", "-show_entries", "stream=pix_fmt,color_space") == [
+        "yuvj420p",
+        "bt470bg",
+    ]
+
+
+@pytest.mark.parametrize("ending", [".avi", ".mpg", ".wtv", ".ts"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_second_video_from_mp4_can_be_decoded(
+    ending: str, codec: str, make_clip: MakeClip, rewrite: Rewrite, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    words = ("-c:v", codec, "-pix_fmt", "yuv420p", "-x265-params", "log-level=none")
+    first, second = make_clip(".mp4", sound=False), make_clip(".mp4", *words, size="64x64", sound=False)
+    both, output = tmp_path / "both.mp4", tmp_path / f"out{ending}"
+    ffmpeg("-i", first, "-i", second, "-map", 0, "-map", 1, "-c", "copy", both)
+    warnings = rewrite(both, output).warnings
+    with av.open(str(output)) as container:
+        videos = container.streams.video
+        assert len(videos) == 2 - any("video stream #1 (hevc) is not kept" in w for w in warnings)
+        for video in videos:
+            container.seek(0)
+            assert len(list(container.decode(video))) == 12
+
+
+@pytest.mark.parametrize(("ending", "place"), [(".ts", 0), (".avi", 0), (".mkv", 1), (".mp4", 1)])
+def test_the_default_video_comes_first_if_the_container_cannot_mark_it(
+    ending: str, place: int, make_clip: MakeClip, rewrite: Rewrite, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.mp4"
+    dispositions = ("-disposition:v:0", 0, "-disposition:v:1", "default")
+    inputs = ("-i", make_clip(".mp4"), "-i", make_clip(".mp4", size="64x64", sound=False))
+    ffmpeg(*inputs, "-map", "0:a", "-map", "0:v", "-map", 1, "-c", "copy", *dispositions, both)
+    rewrite(both, f"out{ending}")
+    with av.open(str(tmp_path / f"out{ending}")) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video", "video"]
+        assert [video.width for video in container.streams.video].index(64) == place
+
+
 def test_interlacing_is_kept(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
     source = make_clip(
         ".mp4",

@@ -205,7 +205,7 @@ def test_a_change_of_colour_is_converted_with_a_warning(
     parts = [make_clip(".ts", *tag, frames=4, filters=flat, sound=False).read_bytes() for tag in tags]
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     writer = rewrite(tmp_path / "both.ts", "out.mkv", codec="ffv1")
-    assert writer.warnings == ["colour changes to bt709 full range: converted to bt709 limited range"]
+    assert writer.warnings == ["colour is converted from bt709 full range to bt709 limited range"]
     levels = [round(frame.planes[0].mean()) for frame in FileReader(tmp_path / "out.mkv")]
     assert levels == [235] * 4 + [16 + round(235 * 219 / 255)] * 4
 
@@ -228,6 +228,7 @@ def test_a_change_of_size_is_scaled_with_a_warning(
     [
         ("out.xyz", {}, UsageError, "is not a video container"),
         ("out.yuv", {}, UsageError, "no header, so that readers would not know its size; try y4m"),
+        ("out.mkv", {"format_name": "md5"}, UsageError, "'md5' is not a video container"),
         ("out", {}, UsageError, "has no extension; add .mp4"),
         ("out.png", {}, UsageError, "is not a video container"),
         ("out.mp4", {"codec": "nope"}, UsageError, "no video encoder called 'nope'"),

@@ -1,4 +1,4 @@
-"""Drawn scenes: edges as steep as they can be beside areas with no detail at all, as in animations and games."""
+"""Drawn scenes: steep edges next to areas without any detail, as in animations and games."""
 
 from __future__ import annotations
 
@@ -47,10 +47,13 @@ def _outline(rng: np.random.Generator, radius: float) -> NDArray[np.int32]:
     points = radius * np.stack([np.cos(angles), rng.uniform(0.3, 1) * np.sin(angles)], axis=1)
     turn = rng.uniform(0, np.pi)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return np.rint(points @ rotation.T).astype(np.int32)
+    outline: NDArray[np.int32] = np.rint(points @ rotation.T).astype(np.int32)
+    return outline
 
 
-def _word(rng: np.random.Generator, canvas: NDArray[np.uint8], centre: tuple[int, int], radius: float) -> None:
+def _word(
+    rng: np.random.Generator, canvas: NDArray[np.uint8], centre: tuple[int, int], radius: float
+) -> None:
     """Write a word whose letters are as tall as a shape of this radius."""
     word = "".join(rng.choice(_LETTERS, int(rng.integers(1, 8))))
     size = radius / 12  # letters of this font are 24 pixels tall at size 1

@@ -55,8 +55,8 @@ _STILL = (np.ones((1, 1), np.float32),)
 _LARGEST = (768, 1024)
 """Height and width of the largest photographs."""
 _SIZES = (0.3, 0.36, 0.43, 0.52, 0.62, 0.75, 0.87, 1.0)
-"""Photographs are shown at one of these fractions of that: a frame counts in the estimate of each of its tiles,
-so many small frames teach more than few large ones. Few sizes, since the network is compiled for each.
+"""Photographs are shown at one of these fractions of that. A frame counts in the estimate of each of its
+tiles, so many small frames teach more than few large ones. The network is compiled for each size.
 """
 _PAGES = 60
 """Pages of rendered text, for screens and signs, and as many drawn scenes."""

@@ -137,7 +137,8 @@ class _Comparison:
 
     def _order(self) -> Check:
         """Check that each frame shows the same as the source's, by their thumbnails."""
-        wrong = misplaced(self._before.thumbnails, self._after.thumbnails)
+        found = misplaced(self._before.thumbnails, self._after.thumbnails)
+        wrong = [pair for pair in found if pair[0] not in self._before.concealed]
         told = _IN_ORDER
         if wrong:
             index, shown = wrong[0]
@@ -150,11 +151,13 @@ class _Comparison:
         yield self._check("size", sizes[0], sizes[1], sizes[0] == sizes[1])
         for name in _PICTURE:
             x, y = before.get(name), after.get(name)
-            same = x == y or _no_less(x, y)
+            same = x == y or _no_less(x, y) or (name == "alpha" and bool(y))
             if name == "colour matrix" and x == UNTAGGED:
                 same = same or y in _guessed(self._before)  # VP8 always states it
-            if name in ("colour range", "colour matrix") and before.get("rgb") and not after.get("rgb"):
-                same = y != "untagged"  # RGB has neither; Y'CbCr must state both
+            if name in ("colour range", "colour matrix") and before.get("rgb") != after.get("rgb"):
+                same = y != UNTAGGED or bool(after.get("rgb"))  # RGB has neither; Y'CbCr must state both
+            if name == "colour matrix" and before.get("chroma") == "none":
+                same = True  # of gray it means nothing
             held: Held | None = None
             if name == "rotation":
                 held = _is_rotated

@@ -43,7 +43,8 @@ _MADE_PREFIXES = ("_statistics", "duration-", "bps", "number_of_frames", "number
 _SAME_TAGS = {"name": "title"}  # mov's name
 _TEXT = ("mov_text", "subrip", "text", "webvtt")
 # Bits of the NAL unit type, and types without picture data: ITU-T H.264, table 7-1; H.265, table 7-1.
-_UNITS = {"h264": (0, 31, {7, 8, 9, 10, 11, 12}), "hevc": (1, 63, {32, 33, 34, 35, 36, 37, 38})}
+# The header of HEVC may include its prefix SEI (39), which is then in the first packet in other containers.
+_UNITS = {"h264": (0, 31, {7, 8, 9, 10, 11, 12}), "hevc": (1, 63, {32, 33, 34, 35, 36, 37, 38, 39})}
 # ITU-T H.273, table 4
 _MATRICES = {
     0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
@@ -118,6 +119,8 @@ class Contents:
         main: the main video; its packets are not kept.
         frames: presentation time of each of its frames, in seconds.
         thumbnails: thumbnail of each of its frames.
+        concealed: numbers of the frames that differ from one decoding to another, because they contain or
+            follow damage: FFmpeg fills it from memory that an earlier frame has left.
         sizes: width and height of its pictures, one entry per change.
         picture: display properties of its pictures, by name.
         tracks: the other streams.
@@ -131,6 +134,7 @@ class Contents:
     main: StreamContents
     frames: list[Fraction]
     thumbnails: list[Thumbnail]
+    concealed: frozenset[int]
     sizes: list[tuple[int, int]]
     picture: dict[str, Any]
     tracks: list[StreamContents]
@@ -185,6 +189,7 @@ def _read(container: InputContainer, video: VideoStream) -> Contents:
         main=main,
         frames=pictures.times,
         thumbnails=pictures.thumbnails,
+        concealed=frozenset(pictures.concealed),
         sizes=pictures.sizes,
         picture=_appearance(video, pictures.first) if pictures.first else {},
         tracks=list(tracks.values()),
@@ -216,6 +221,8 @@ class _Pictures:
         self._rate = frame_rate(video) or Fraction(25)
         self.times: list[Fraction] = []
         self.thumbnails: list[Thumbnail] = []
+        self.concealed: set[int] = set()
+        self._is_concealed = False
         self.sizes: list[tuple[int, int]] = []
         self.first: VideoFrame | None = None
         self._next = Fraction(0)
@@ -236,6 +243,9 @@ class _Pictures:
             time = self._next if frame.pts is None else frame.pts * unit
             # Raw streams have no timestamps; their headers' frame rate is in the duration of each frame.
             self._next = time + (frame.duration * unit or 1 / self._rate)
+            self._is_concealed = frame.is_corrupt or (self._is_concealed and not frame.key_frame)
+            if self._is_concealed:
+                self.concealed.add(len(self.times))
             self.times.append(time)
             self.thumbnails.append(thumbnail(frame))
             if not self.sizes or self.sizes[-1] != (frame.width, frame.height):

@@ -146,6 +146,50 @@ def test_a_loss_in_the_picture_is_reported(
     assert differences(clip, path) == names
 
 
+@pytest.mark.parametrize(
+    ("source", "copy", "ending"),
+    [
+        (("-pix_fmt", "yuv444p"), ("-c:v", "gif"), ".gif"),
+        (("-pix_fmt", "yuv420p"), ("-c:v", "libx264rgb"), ".mkv"),
+        (
+            ("-c:v", "png", "-pix_fmt", "gray"),
+            ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-color_range", "pc"),
+            ".mp4",
+        ),
+    ],
+)
+def test_a_picture_of_another_kind_that_loses_nothing_is_the_same(
+    source: tuple[str, ...],
+    copy: tuple[str, ...],
+    ending: str,
+    make_clip: MakeClip,
+    tmp_path: Path,
+    ffmpeg: Ffmpeg,
+) -> None:
+    clip, path = make_clip(".nut", *source, size="96x96", sound=False), tmp_path / f"copy{ending}"
+    ffmpeg("-i", clip, *copy, path)
+    assert differences(clip, path) == set()
+
+
+def test_progressive_pictures_that_become_interlaced_are_reported(
+    make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    clip, path = make_clip(".mkv", size="96x96", sound=False), tmp_path / "copy.mkv"
+    ffmpeg("-i", clip, "-c:v", "libx264", "-flags", "+ildct+ilme", "-top", "1", path)
+    assert differences(clip, path) == {"interlaced"}
+
+
+def test_hevc_headers_may_be_in_the_container_or_the_first_packet(
+    make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    words = ("-c:v", "libx265", "-pix_fmt", "yuv420p", "-x265-params", "log-level=none")
+    first, second = make_clip(".mp4", sound=False), make_clip(".mp4", *words, size="64x64", sound=False)
+    both, path = tmp_path / "both.mp4", tmp_path / "copy.ts"
+    ffmpeg("-i", first, "-i", second, "-map", 0, "-map", 1, "-c", "copy", both)
+    ffmpeg("-i", both, "-map", 0, "-c", "copy", path)
+    assert differences(both, path) == set()
+
+
 def test_lost_hdr_is_reported(make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
     hdr = f"log-level=none:pools=1:hdr10=1:repeat-headers=1:master-display={display}:max-cll=1000,400"

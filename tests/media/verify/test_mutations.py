@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import av
 import numpy as np
 import pytest
 
 from rtdeblur.media.verify import compare, plain_copy, read_contents
+from rtdeblur.media.verify.contents import Contents
 from rtdeblur.media.verify.thumbnails import misplaced
 
 Ffmpeg = Callable[..., bytes]
+MakeClip = Callable[..., Path]
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "mutate.py"
 
@@ -62,6 +65,31 @@ def test_the_script_sees_a_mutation_that_is_missed(
     monkeypatch.setattr(mutate, "differences", lambda before, after: [])
     outcomes = list(mutate.mutated("nut", tmp_path, ["drop middle picture"]))
     assert [o.failed for o in outcomes] == [False, False, True]
+
+
+def test_pictures_that_differ_with_each_decoding_are_not_misplaced(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip = make_clip(".flv", "-g", "10", size="192x108", frames=50, sound=False)
+    with av.open(str(clip)) as container:
+        key = list(container.demux(video=0))[20]
+    data = bytearray(clip.read_bytes())
+    for place in range(key.pos + key.size // 4, key.pos + key.size // 2):
+        data[place] ^= 0x5A
+    (tmp_path / "damaged.flv").write_bytes(data)
+    before, after = (read_contents(tmp_path / "damaged.flv") for _ in range(2))
+    first, last = min(before.concealed), max(before.concealed)
+    assert (first, last) == (20, 29)  # up to the next key frame
+    assert len(before.concealed) == 10
+    pictures = after.thumbnails
+    pictures[first], pictures[last] = pictures[last], pictures[first]
+    assert statuses(before, after)["frame order"] == "same"
+    pictures[0], pictures[-1] = pictures[-1], pictures[0]
+    assert statuses(before, after)["frame order"] == "different"
+
+
+def statuses(before: Contents, after: Contents) -> dict[str, str]:
+    return {check.name: check.status for check in compare(before, after, lambda: None)}
 
 
 @pytest.mark.parametrize("lost", [0, 1, 3])
