@@ -2,7 +2,8 @@
 
 | `--codec auto` chooses | for                                               |
 |------------------------|---------------------------------------------------|
-| libx265                | HDR, and more than 10 bits per sample             |
+| libx265                | HDR and more than 8 bits: few devices decode such |
+|                        | H.264; but not for interlaced video of 10 bits    |
 | h264_nvenc             | 8-bit 4:2:0, if the GPU can encode                |
 | libx264                | everything else                                   |
 | libvpx-vp9             | containers that accept neither (webm)             |
@@ -253,7 +254,8 @@ def _colour(picture: PictureInfo, pix_fmt: str, traits: EncoderTraits) -> Colour
 
 def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[str]:
     """Yield the encoders to try for a container, best first."""
-    deep = depth_of(picture.format) > 10 or picture.transfer in _HDR_TRANSFERS
+    most = 10 if picture.is_interlaced else 8  # libx265 cannot signal fields, libx264 has 10 bits at most
+    deep = depth_of(picture.format) > most or picture.transfer in _HDR_TRANSFERS
     if gpu and not deep and _holds(format_name, "libx264") and nvenc_opens():
         yield NVENC
     for name in ("libx265", "libx264") if deep else ("libx264",):

@@ -38,6 +38,34 @@ def test_a_codec_name_selects_the_tested_encoder(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pix_fmt", "words", "codec", "tag"),
+    [
+        ("yuv420p", (), "h264", "avc1"),
+        ("yuv420p10le", (), "hevc", "hvc1"),  # the tag that Apple's players require
+        ("yuv422p10le", (), "hevc", "hvc1"),
+        ("yuv420p10le", ("-vf", "setfield=tff", "-flags", "+ilme+ildct"), "h264", "avc1"),
+    ],
+)
+def test_ten_bits_become_hevc_unless_interlaced(
+    pix_fmt: str,
+    words: tuple[str, ...],
+    codec: str,
+    tag: str,
+    make_clip: MakeClip,
+    tmp_path: Path,
+    rewrite: Rewrite,
+) -> None:
+    source = make_clip(
+        ".mkv", "-c:v", "ffv1", "-pix_fmt", pix_fmt, *words, size="96x64", frames=3, sound=False
+    )
+    writer = rewrite(source, "out.mp4")
+    assert writer.warnings == []
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.codec_tag, context.pix_fmt) == (codec, tag, pix_fmt)
+
+
+@pytest.mark.parametrize(
     ("alias", "ending", "options"),
     [
         ("h264", ".mp4", {"crf": 0}),
