@@ -181,6 +181,7 @@ def export(
         raise click.UsageError("A bundle needs --pictures and --licence.")
     from train.export.bundle import Bundle, export_checkpoint
 
+    click.echo("exporting, then comparing the graphs on real frames: some minutes", err=True)
     for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
         click.echo(path)
 
@@ -263,8 +264,13 @@ def gate(
 
     if not (pairs or photos or suite):
         raise click.UsageError("Give pictures to learn from, or --suite FOLDER.")
+
+    def progress(count: int) -> None:
+        if count % 100 == 0:
+            click.echo(f"measured {count} frames", err=True)
+
     if pairs or photos:
-        found = calibrate(model, pairs, photos, every)
+        found = calibrate(model, pairs, photos, every, progress)
         click.echo(f"threshold {found.fit.threshold:g}")
         for name, loss in found.loss.items():
             click.echo(f"{name}: {loss:+.3f} dB lost, {found.restored[name]:.0%} of tiles restored")

@@ -107,7 +107,13 @@ class Calibrated:
     restored: dict[str, float]
 
 
-def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every: int = 1) -> Calibrated:
+def calibrate(
+    model: Path,
+    pairs: Sequence[Path],
+    photos: Sequence[Path],
+    every: int = 1,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Calibrated:
     """Calibrate the gate of a bundle, and write the result to the manifests of all its precisions.
 
     Args:
@@ -115,14 +121,17 @@ def calibrate(model: Path, pairs: Sequence[Path], photos: Sequence[Path], every:
         pairs: folders of real pairs; the sharp picture of each is an example that needs nothing.
         photos: folders of sharp photographs, blurred here.
         every: use every n-th picture only.
+        progress: called with the number of frames measured so far, after each.
 
     Raises:
         DataError: no folder is given, or one has no pictures.
     """
     sets: dict[str, list[Tiles]] = defaultdict(list)
     with rtdeblur.Deblurrer(model=model, precision="fp32", gate="off") as deblurrer:
-        for name, blurred, sharp in calibration_pictures(pairs, photos, every):
+        pictures = calibration_pictures(pairs, photos, every)
+        for count, (name, blurred, sharp) in enumerate(pictures, 1):
             sets[name].append(measured(blurred, sharp, deblurrer.restore))
+            progress(count)
     if not sets:
         raise DataError("nothing to calibrate on; add --pairs or --photos")
     result = fit_gate(sets)
