@@ -36,10 +36,8 @@ from train.measure.suite import KEPT_CLIP, Suite
 
 VISIBLE = 3.0
 """Decrease of a tile's mean squared error from which restoring it is worthwhile, code values squared."""
-MOST_LOSS = 0.01
-"""PSNR that the threshold may cost, dB: mean over the blurred sets, weighted by their tiles."""
-MOST_LOSS_OF_A_SET = 0.05
-"""PSNR that it may cost any one blurred set, dB."""
+MOST_LOSS = 0.05
+"""PSNR that the threshold may cost any blurred set, dB."""
 _LEAST_COST, _MOST_COST = 0.2, 20.0
 """Limits of the weight of an example, so that neither easy nor extreme tiles decide."""
 _DECAY = 1e-3
@@ -143,7 +141,7 @@ def calibrate(
 
 
 def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
-    """Fit the regression, and choose the highest threshold within MOST_LOSS and MOST_LOSS_OF_A_SET."""
+    """Fit the regression, and choose the highest threshold that costs no blurred set more than MOST_LOSS."""
     tiles = [tile for examples in sets.values() for tile in examples]
     counts = [sum(tile.before.size for tile in examples) for examples in sets.values()]
     share = np.concatenate([np.full(count, np.mean(counts) / count) for count in counts])
@@ -156,13 +154,8 @@ def fit_gate(sets: dict[str, list[Tiles]]) -> Calibrated:
     for threshold in np.linspace(0.02, 0.98, 49):
         fit = GateFit(round(float(threshold), 2), *digits)
         loss, restored = _costs(sets, fit)
-        blurred = {name: max(0.0, lost) for name, lost in loss.items() if not name.endswith("sharp")}
-        counts = [sum(tile.before.size for tile in sets[name]) for name in blurred]
-        costs_too_much = (
-            np.average([*blurred.values()], weights=counts) > MOST_LOSS
-            or max(blurred.values()) > MOST_LOSS_OF_A_SET
-        )
-        if best is not None and costs_too_much:
+        lost = max((loss[name] for name in sets if not name.endswith("sharp")), default=0.0)
+        if best is not None and lost > MOST_LOSS:
             break
         best = Calibrated(fit, loss, restored)
     assert best is not None

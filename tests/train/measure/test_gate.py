@@ -17,7 +17,6 @@ from rtdeblur.need import need_of
 from train.errors import DataError
 from train.measure.gate import (
     MOST_LOSS,
-    MOST_LOSS_OF_A_SET,
     VISIBLE,
     Tiles,
     calibrate,
@@ -41,11 +40,11 @@ def tiles(seed: int, *, sharp: bool = False) -> Tiles:
 def test_the_gate_learns_which_tiles_restoration_helps() -> None:
     result = fit_gate({"blurred": [tiles(i) for i in range(30)], "sharp": [tiles(9, sharp=True)]})
     assert result.loss["blurred"] <= MOST_LOSS
-    assert 0.4 < result.restored["blurred"] < 0.65  # half of them
+    assert 0.3 < result.restored["blurred"] < 0.6  # half of them gain, some of these very little
     assert result.restored["sharp"] < 0.1
     unseen = tiles(20)
-    restored = need_of(unseen.features.astype(np.float32), result.fit) >= result.fit.threshold
-    assert (restored == (unseen.features[..., 0] > 0)).mean() > 0.9
+    need = need_of(unseen.features.astype(np.float32), result.fit)
+    assert ((need > 0.5) == (unseen.features[..., 0] > 0)).mean() > 0.9
 
 
 def test_sets_count_alike_however_many_tiles_they_have() -> None:
@@ -67,10 +66,10 @@ def test_no_set_pays_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     mild = replace(mild, after=mild.before - 10 * mild.samples)
     sets = {f"blurred {i}": [tiles(i)] for i in range(30)} | {"mild": [mild]}
     limited = fit_gate(sets)
-    assert limited.loss["mild"] <= MOST_LOSS_OF_A_SET
-    monkeypatch.setattr("train.measure.gate.MOST_LOSS_OF_A_SET", 99.0)
+    assert limited.loss["mild"] <= MOST_LOSS
+    monkeypatch.setattr("train.measure.gate.MOST_LOSS", 99.0)
     free = fit_gate(sets)
-    assert free.loss["mild"] > MOST_LOSS_OF_A_SET
+    assert free.loss["mild"] > MOST_LOSS
     assert free.fit.threshold > limited.fit.threshold
 
 
