@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from train.data.trajectory import Floats
 
-_SHAPES = 900
-_SMALLEST, _LARGEST = 0.008, 0.5
-"""Radii, as shares of the shorter side."""
+_SHAPES = (40, 900)
+_SMALLEST, _LARGEST = (0.005, 0.04), 0.5
+"""Radii, as shares of the shorter side; scenes differ in the smallest one and in the number of shapes."""
 _WORDS = 0.2
 """Share of the shapes that are words instead."""
 _MOST_GRAIN = 0.015
@@ -27,8 +27,8 @@ def draw_leaves(rng: np.random.Generator, height: int, width: int) -> Floats:
     """
     tall, wide = _FINE * height, _FINE * width
     canvas = np.full((tall, wide, 3), _colour(rng), np.uint8)
-    least, most = (share * min(tall, wide) for share in (_SMALLEST, _LARGEST))
-    for uniform in rng.random(_SHAPES):
+    least, most = (share * min(tall, wide) for share in (_between(rng, *_SMALLEST), _LARGEST))
+    for uniform in rng.random(round(_between(rng, *_SHAPES))):
         radius = (least**-2 + uniform * (most**-2 - least**-2)) ** -0.5  # density ∝ radius⁻³
         centre = int(rng.integers(wide)), int(rng.integers(tall))
         if rng.random() < _WORDS:
@@ -38,6 +38,11 @@ def draw_leaves(rng: np.random.Generator, height: int, width: int) -> Floats:
     light = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     grain = rng.normal(0, rng.uniform(0, _MOST_GRAIN), (height, width, 1))
     return np.asarray(np.clip(light + grain, 0, 1), np.float32)
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw evenly on a logarithmic scale."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _outline(rng: np.random.Generator, radius: float) -> NDArray[np.int32]:
