@@ -176,6 +176,8 @@ def _read_back(
         with open_output(file, format_name) as container:
             stream, context = encoding.add_to(container, source)
             frame = VideoFrame(context.width, context.height, encoding.pix_fmt)
+            for plane in frame.planes:  # samples beyond the bit depth, as in fresh memory, crash libx264
+                plane.update(bytes(plane.buffer_size))
             frame.pts, frame.time_base = 0, context.time_base
             container.mux([*stream.encode(frame), *stream.encode()])
         file.seek(0)
