@@ -181,7 +181,6 @@ def export(
         raise click.UsageError("A bundle needs --pictures and --licence.")
     from train.export.bundle import Bundle, export_checkpoint
 
-    click.echo("exporting, then comparing the graphs on real frames: some minutes", err=True)
     for path in export_checkpoint(checkpoint, folder, pictures, config, Bundle(**facts), manifest):
         click.echo(path)
 

@@ -39,6 +39,14 @@ def check_scheme(url: str, shown: str) -> str:
     return scheme
 
 
+def host_of(url: str) -> str | None:
+    """Host of an address; None if there is none, or if it is unclear where a password ends."""
+    _, credentials, _, rest = _split(url)
+    host = re.match(r"\[([^]]*)\]|([^:/?#]*)", rest)
+    assert host is not None  # it matches any text
+    return None if re.search("[/?#]", credentials) else host[1] or host[2] or None
+
+
 def without_secrets(url: str) -> str:
     """Return the address for messages: passwords, tokens and stream keys become `***`.
 

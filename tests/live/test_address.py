@@ -14,7 +14,7 @@ import pytest
 from rtdeblur.cli import main
 from rtdeblur.errors import RtdeblurError
 from rtdeblur.frames import Colour, Frame
-from rtdeblur.live.address import advice, hide_passwords, without_secrets
+from rtdeblur.live.address import advice, hide_passwords, host_of, without_secrets
 from rtdeblur.live.sinks.encoded import send_to
 from rtdeblur.live.sources import open_source
 from rtdeblur.live.sources.base import SourceOptions
@@ -146,3 +146,19 @@ def test_the_explanation_is_in_the_error(scheme: str, character: str) -> None:
 def test_passwords_in_any_text_are_hidden() -> None:
     text = "extra argument (rtsp://me:se#cret@x/y) and 'rtsp:/me:secret@z', at 12:30, C:/a@b"
     assert hide_passwords(text) == "extra argument (rtsp://me:***@x/y) and 'rtsp:/me:***@z', at 12:30, C:/a@b"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("rtsp://camera.local:554/stream", "camera.local"),
+        ("rtsp://user:pass@camera/x", "camera"),
+        ("http://[::1]:80/x", "::1"),
+        ("rtsp://user:hun[ter2@camera", "camera"),
+        ("rtsp://user:hun]t@er2@camera", "camera"),
+        ("rtsp://user:hun/ter2@camera", None),  # the password may end there
+        ("udp://:1234", None),
+    ],
+)
+def test_the_host_of_an_address(url: str, host: str | None) -> None:
+    assert host_of(url) == host

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Generator
 from fractions import Fraction
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
@@ -30,7 +29,7 @@ from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import reason
 from rtdeblur.ffmpeg.pixels import colour_of, planar, planes_of
 from rtdeblur.frames import Frame
-from rtdeblur.live.address import advice, check_scheme, without_secrets
+from rtdeblur.live.address import advice, check_scheme, host_of, without_secrets
 from rtdeblur.live.image import appearance_of, upright
 from rtdeblur.live.sources.base import SourceOptions
 from rtdeblur.live.sources.file import Pace
@@ -92,7 +91,7 @@ class NetworkStream:
             self._container = self._open(url, scheme, words)
         except FFmpegError as error:
             hint = advice(url) or self._hint(error)
-            why = self._reason(error, scheme, urlsplit(url).hostname)
+            why = self._reason(error, scheme, host_of(url))
             # Not `from error`, whose traceback shows the whole address.
             raise InputError(f"cannot open {self._name!r}: {why}; {hint}") from None
         videos = [s for s in self._container.streams.video if s.codec_context is not None]
