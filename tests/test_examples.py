@@ -71,7 +71,7 @@ def test_a_folder_is_restored_and_done_files_are_skipped(clip: Path, tmp_path: P
 
 
 def test_the_newest_picture_of_a_webcam_is_restored() -> None:
-    words = run("webcam.py", "1.0").split()
+    words = run("webcam.py", "3.0").split()
     assert int(words[0]) >= 5
     assert int(words[3]) >= 2
 
