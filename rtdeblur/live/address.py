@@ -40,7 +40,7 @@ def check_scheme(url: str, shown: str) -> str:
 
 
 def host_of(url: str) -> str | None:
-    """Host of an address; None if there is none, or if it is unclear where a password ends."""
+    """Return the host of an address; None if it has none, or if the end of its password is ambiguous."""
     _, credentials, _, rest = _split(url)
     host = re.match(r"\[([^]]*)\]|([^:/?#]*)", rest)
     assert host is not None  # it matches any text

@@ -220,19 +220,23 @@ def losses(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str
         lost.append(f"closed captions are not kept by {codec}; libx264 and libx265 keep them")
     if picture.is_interlaced and not traits.writes_fields:
         lost.append(f"the field order is not kept by {codec}; libx264 keeps it")
-    aspect_ratio = source.video.sample_aspect_ratio or 1
+    return lost + _lost_aspect_ratio(encoding, source, format_name)
+
+
+def _lost_aspect_ratio(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str]:
+    codec, aspect_ratio = encoding.codec, source.video.sample_aspect_ratio or 1
     if aspect_ratio == 1 or encoding.size is not None or encoding.device == "cuda":
-        pass
-    elif not traits.writes_aspect_ratio:
-        lost.append(
+        return []
+    if not traits_of(codec).writes_aspect_ratio:
+        return [
             f"{codec} stores the aspect ratio only in the frames; libx264 also stores it in the container"
-        )
-    elif _read_back(encoding, format_name, source)[1] != aspect_ratio:
-        lost.append(
-            f"the aspect ratio {aspect_ratio} is not kept: {codec} in {format_name} cannot store it; "
-            "libx264 in .mkv can"
-        )
-    return lost
+        ]
+    if _read_back(encoding, format_name, source)[1] == aspect_ratio:
+        return []
+    return [
+        f"the aspect ratio {aspect_ratio} is not kept: {codec} in {format_name} cannot store it; "
+        "libx264 in .mkv can"
+    ]
 
 
 def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
