@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rtdeblur.live.summary import LiveSummary
 
 _FILE = click.Path(path_type=Path)
+_GRACE_SECONDS = 10.0
+"""Time to finish recordings and to print the summary after Ctrl-C."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def live(request: LiveRequest) -> LiveSummary:
             request.overwrite,
         ),
     )
-    with stopping(session.stop):
+    with stopping(session.stop, _GRACE_SECONDS):
         return session.run()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from rtdeblur.files import abandon_unfinished
 
 GRACE_SECONDS = 2.0
-"""Time for a run to end in order; after that, the program cleans up and exits."""
+"""Time for a run to end in order, unless it asks for more; after that, the program cleans up and exits."""
 
 
 class Stopped(BaseException):
@@ -33,8 +33,16 @@ def handling(act: Callable[[int], None]) -> Iterator[None]:
 
 
 @contextmanager
-def stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `stop` on the first signal; a second one exits at once. Yields the signals received so far."""
+def stopping(stop: Callable[[], None], grace: float = GRACE_SECONDS) -> Iterator[list[int]]:
+    """Call `stop` on the first signal; a second one exits at once.
+
+    Args:
+        stop: asks the run to end.
+        grace: seconds that it may take to end.
+
+    Yields:
+        The signals received so far.
+    """
     received: list[int] = []
 
     def act(signum: int) -> None:
@@ -44,7 +52,11 @@ def stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
         stop()
 
     with handling(act):
-        yield received
+        _grace.append(grace)
+        try:
+            yield received
+        finally:
+            _grace.pop()
 
 
 @contextmanager
@@ -54,6 +66,7 @@ def dying() -> Iterator[None]:
         yield
 
 
+_grace = [GRACE_SECONDS]
 _abandon: list[Callable[[], None]] = []
 
 
@@ -72,7 +85,7 @@ def abandoning(clean: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def deadline() -> Iterator[None]:
-    """End the process GRACE_SECONDS after a signal, or on a second one, whatever its threads are doing.
+    """End the process if a run overstays its grace after a signal, or on a second one.
 
     The main thread runs signal handlers only between Python instructions; a call into a model, an encoder or
     the file system may block it for minutes.
@@ -96,7 +109,7 @@ def _watch(reader: socket.socket) -> None:
     ending = _ending()
     first = 0
     while True:
-        reader.settimeout(GRACE_SECONDS if first else None)
+        reader.settimeout(_grace[-1] if first else None)
         try:
             received = reader.recv(1)
         except TimeoutError:

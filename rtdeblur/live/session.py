@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -247,15 +248,16 @@ class LiveSession:
         )
 
     def _close(self) -> None:
-        self._inference.stop()
-        self._capture.stop()
-        for output in self._outputs:
-            output.end()
-        for output in self._outputs:
-            output.join()
-        self._saver.shutdown()
-        for display in self._displays:
-            display.close()
+        with ExitStack() as displays:  # all are closed, even if one fails
+            for display in reversed(self._displays):
+                displays.callback(display.close)
+            self._inference.stop()
+            self._capture.stop()
+            for output in self._outputs:
+                output.end()
+            for output in self._outputs:
+                output.join()
+            self._saver.shutdown()
 
     def _raise_errors(self) -> None:
         broken = self._outputs if self._is_useless() else [o for o in self._outputs if o.is_stillborn]

@@ -64,6 +64,20 @@ def test_signal_handlers_are_restored() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.parametrize(("grace", "exit_code", "printed"), [(0.1, 130, ""), (30.0, 0, "in order\n")])
+def test_a_run_has_its_grace_to_end_in_order(grace: float, exit_code: int, printed: str) -> None:
+    run = f"""
+import os, signal, time
+from rtdeblur.cli.signals import deadline, stopping
+with deadline(), stopping(lambda: None, {grace}):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+    print("in order")
+"""
+    ended = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (exit_code, printed, "")
+
+
 def test_a_signal_ends_a_run_on_a_silent_pipe(
     tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
 ) -> None:

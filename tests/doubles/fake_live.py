@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from types import MappingProxyType
@@ -51,7 +51,9 @@ class FakeSource:
         closed: True once released.
     """
 
-    def __init__(self, items: list[Frame | Exception], *, finite: bool = False, pace: float = 0.002) -> None:
+    def __init__(
+        self, items: Iterable[Frame | Exception], *, finite: bool = False, pace: float = 0.002
+    ) -> None:
         self._items: Iterator[Frame | Exception] = iter(items)
         self.finite, self._pace, self.read_count, self.closed = finite, pace, 0, False
         self.damaged = 0

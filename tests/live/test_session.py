@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ import pytest
 from fake_live import FakeBackend
 
 from rtdeblur.errors import BackendError, InputError, OutputError
+from rtdeblur.frames import Frame
 from rtdeblur.live.capture import LiveCapture
 from rtdeblur.live.displays import Command, SetStrength, UseModel
 from rtdeblur.live.ladder import Candidate
@@ -94,13 +95,21 @@ def test_auto_lowers_the_resolution_for_a_slow_model(fake, make) -> None:
 
 
 def test_a_sudden_4k_frame_and_a_change_of_size_are_handled(fake, make) -> None:
-    frames = [fake.picture(i) for i in range(20)]
-    # Several, far apart: a busy machine may replace one by the next before it is shown.
-    frames += [fake.picture(i, 2160, 3840) for i in range(20, 24)]
-    frames += [fake.picture(i, 64, 96) for i in range(24, 60)]
-    display = fake.display()
-    make(fake.source(frames, finite=True, pace=0.05), displays=[display], model=AUTO).run()
-    assert {p.restored.planes[0].shape for p in display.pictures} == {(32, 48), (2160, 3840), (64, 96)}
+    display, sizes = fake.display(), [(32, 48), (2160, 3840), (64, 96)]
+
+    def shown() -> list[tuple[int, int]]:
+        return [p.restored.planes[0].shape for p in display.pictures]
+
+    def frames() -> Iterator[Frame]:
+        index = itertools.count()
+        for size in sizes:
+            for _ in range(200):  # a busy machine drops some
+                yield fake.picture(next(index), *size)
+                if shown().count(size) >= 3:
+                    break
+
+    make(fake.source(frames(), finite=True, pace=0.05), displays=[display], model=AUTO).run()
+    assert [*dict.fromkeys(shown())] == sizes
     assert all(p.restored.layout == p.blurred.layout for p in display.pictures)
 
 
@@ -192,6 +201,17 @@ def test_a_display_that_fails_ends_the_session_cleanly(fake, make) -> None:
         make(source, displays=[display]).run()
     assert source.closed
     assert display.closed
+
+
+def test_a_display_that_cannot_be_closed_does_not_keep_the_others_open(fake, make, monkeypatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("no screen")
+
+    first, second = fake.display({1: [Command.QUIT]}), fake.display()
+    monkeypatch.setattr(first, "close", fail)
+    with pytest.raises(RuntimeError, match="no screen"):
+        make(fake.endless(), displays=[first, second]).run()
+    assert second.closed
 
 
 def test_a_key_starts_and_stops_a_recording(fake, make, tmp_path: Path) -> None:
