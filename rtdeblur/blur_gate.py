@@ -135,7 +135,7 @@ class BlurGate(BackendWrapper):
                 whole.append((i, (0, 0), mask))
             else:
                 parts[shape] += [(i, *window) for window in windows]
-        jobs = [(whole, _select(batch, [i for i, *_ in whole]))] if whole else []
+        jobs = [(whole, batch.select([i for i, *_ in whole]))] if whole else []
         jobs += [(places, _cut(batch, places, shape)) for shape, places in parts.items() if places]
         started = [(places, self._inner.submit(part)) for places, part in jobs[:_AT_A_TIME]]
 
@@ -261,11 +261,6 @@ def _windows_over(mask: Mask, size: Size, shape: Size) -> Windows | None:
     return found
 
 
-def _select(batch: FrameBatch, frames: list[int]) -> FrameBatch:
-    planes = cast(Planes, tuple(plane[frames] for plane in batch.planes))
-    return _batch_of(batch, planes, frames)
-
-
 def _cut(batch: FrameBatch, places: Sequence[Place], shape: Size) -> FrameBatch:
     """Cut one window of a shape per place out of a batch."""
     size = batch.planes[0].shape[2:]
@@ -275,12 +270,9 @@ def _cut(batch: FrameBatch, places: Sequence[Place], shape: Size) -> FrameBatch:
         height, width = (side // ratio for side, ratio in zip(shape, ratios, strict=True))
         corners = [(i, y // ratios[0], x // ratios[1]) for i, (y, x), _ in places]
         cut.append(np.stack([plane[i, :, y : y + height, x : x + width] for i, y, x in corners]))
-    return _batch_of(batch, cast(Planes, tuple(cut)), [i for i, *_ in places])
-
-
-def _batch_of(batch: FrameBatch, planes: Planes, frames: list[int]) -> FrameBatch:
-    pts = tuple(batch.pts[i] for i in frames)
-    return FrameBatch(planes, pts, batch.time_base, batch.colour, (None,) * len(frames))
+    frames = [i for i, *_ in places]
+    pts, nothing = tuple(batch.pts[i] for i in frames), (None,) * len(frames)
+    return FrameBatch(cast(Planes, tuple(cut)), pts, batch.time_base, batch.colour, nothing)
 
 
 def _is_divisible(planes: Planes) -> bool:

@@ -33,6 +33,8 @@ from rtdeblur.frames import Colour, Frame, FrameBatch, Planes
 from rtdeblur.model import DEFAULT_MODEL, Model, Precision
 from rtdeblur.pictures import kind_of
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
+from rtdeblur.resolution import Resolution, with_resolution
+from rtdeblur.resolution import checked as checked_resolution
 from rtdeblur.strength import FULL, StrengthBackend, checked
 
 Pictures = TypeVar("Pictures", bound=NDArray[Any])
@@ -62,6 +64,7 @@ class ModelOptions(TypedDict, total=False):
     precision: Precision
     dropout: Policy | None
     seed: int
+    resolution: Resolution
     gate: Gate
     engine_dir: str | Path | None
 
@@ -151,6 +154,9 @@ class Deblurrer:
             and "fp32", which is exact. The first use on a machine measures for about a second.
         dropout: "paper" (one mask throughout) or "off"; None for the model's default.
         seed: seed of the dropout mask.
+        resolution: "full", "half" or "quarter" resolution to restore at; pictures keep their own. Blur longer
+            than about 40 pixels needs a lower one. "auto" compares full and half for every few pictures of
+            1000 lines or more on a CPU; else it is "full".
         gate: "auto" restores only tiles in which that changes something visible and copies the others bit for
             bit, if the model is calibrated for it and runs on the CPU; "off" restores everything; a number
             from 0 (restore everything) to 1 (nothing) is the threshold.
@@ -170,12 +176,14 @@ class Deblurrer:
         precision: Precision = "auto",
         dropout: Policy | None = None,
         seed: int = 0,
+        resolution: Resolution = "auto",
         gate: Gate = "auto",
         engine_dir: str | Path | None = None,
     ) -> None:
         with _python_words():
             checked(strength)
             checked_gate(gate)
+            checked_resolution(resolution)
             loaded = model if isinstance(model, Model) else Model.load(str(model))
             engines = EngineOptions(folder=Path(engine_dir) if engine_dir else None, notice=log.info)
             opened = open_backend(
@@ -187,7 +195,7 @@ class Deblurrer:
                 seed=seed,
                 engines=engines,
             )
-            gated = with_gate(opened, loaded, gate)
+            gated = with_gate(with_resolution(opened, loaded, resolution), loaded, gate)
         self._backend: StrengthBackend | None = StrengthBackend(gated, strength)
         self._turn = threading.RLock()
         self._running: object = None  # identifies the call that the backend works for

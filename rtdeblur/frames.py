@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -165,6 +166,19 @@ class FrameBatch:
             (y, u, v), tuple(f.pts for f in frames), first.time_base, first.colour,
             tuple(f.carrier for f in frames),
         )  # fmt: skip
+
+    def select(self, places: Sequence[int]) -> FrameBatch:
+        """Copy some of the frames into another batch."""
+        y, u, v = (plane[list(places)] for plane in self.planes)
+        pts, carriers = (tuple(values[i] for i in places) for values in (self.pts, self.carriers))
+        return FrameBatch((y, u, v), pts, self.time_base, self.colour, carriers)
+
+    def frames(self) -> list[Frame]:
+        """Return views of the frames."""
+        return [
+            Frame((y[0], u[0], v[0]), pts, self.time_base, self.colour, carrier)
+            for y, u, v, pts, carrier in zip(*self.planes, self.pts, self.carriers, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class PipelineStats:
         unrestored: frames left unchanged because the model's output was broken.
         tiles: tiles that the blur gate judged; 0 without a gate.
         restored_tiles: number of them that were restored, not copied.
+        halved: frames restored at half resolution, since that was better.
     """
 
     frames: int
@@ -59,6 +60,7 @@ class PipelineStats:
     unrestored: int = 0
     tiles: int = 0
     restored_tiles: int = 0
+    halved: int = 0
 
     @property
     def restored_share(self) -> float | None:
@@ -146,7 +148,7 @@ class Pipeline:
         """
         backend = self._backend
         began, unrestored = time.perf_counter(), backend.unrestored
-        tiles, restored_tiles = backend.tiles, backend.restored_tiles
+        tiles, restored_tiles, halved = backend.tiles, backend.restored_tiles, backend.halved
         backend.begin()
         backend.recall(self._memory)
         decode, infer = (
@@ -181,6 +183,7 @@ class Pipeline:
             backend.unrestored - unrestored,
             backend.tiles - tiles,
             backend.restored_tiles - restored_tiles,
+            backend.halved - halved,
         )
 
     def _decode(self) -> None:

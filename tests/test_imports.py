@@ -21,7 +21,7 @@ LAYERS = [
     {"scaling"},
     {"bench", "deblurrer", "preview", "ranges", "engine"},
     {"pipeline", "live", "gpu_path"},
-    {"strength", "blur_gate"},
+    {"strength", "blur_gate", "resolution"},
     {"media", "backends", "need"},
     {"ffmpeg", "cuda", "model", "system"},
     {"device", "blur", "cache"},

@@ -60,6 +60,8 @@ class Backend(Protocol):
     """Number of tiles that a blur gate has judged so far; 0 without one."""
     restored_tiles: int = 0
     """Number of them that were restored, not copied."""
+    halved: int = 0
+    """Number of frames that were restored at half resolution, since that was better."""
     device_times: DeviceTimes | None = None
     """Device times of the last completed batch; None if the backend has no device clock."""
     takes_device_frames: bool = False
@@ -165,6 +167,11 @@ class BackendWrapper(Backend):
     def restored_tiles(self) -> int:  # type: ignore[override]
         """Tiles that the inner backend has restored."""
         return self._inner.restored_tiles
+
+    @property
+    def halved(self) -> int:  # type: ignore[override]
+        """Frames that the inner backend restored at half resolution."""
+        return self._inner.halved
 
     @property
     def memory(self) -> object:

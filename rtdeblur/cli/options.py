@@ -271,6 +271,11 @@ def gate_option(default: str) -> click.Option:
 
 
 GATE = gate_option("auto")
+RESOLUTION = click.Option(
+    ["--resolution"], type=click.Choice(("auto", "full", "half", "quarter")), default="auto",
+    show_default=True,
+    help="Resolution to restore at; the output keeps its own. Long blur needs a lower one.",
+)  # fmt: skip
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
 
@@ -353,6 +358,7 @@ SECTIONS: dict[str, list[click.Option]] = {
     "Deblurring": [
         MODEL,
         STRENGTH,
+        RESOLUTION,
         GATE,
         DROPOUT,
         _SEED,

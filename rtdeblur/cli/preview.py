@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtdeblur.cli.options import ENGINE_DIR, GATE, MODEL, QUIET, SHARED, STRENGTH, WholeNumber, as_path
+from rtdeblur.cli.options import (
+    ENGINE_DIR,
+    GATE,
+    MODEL,
+    QUIET,
+    RESOLUTION,
+    SHARED,
+    STRENGTH,
+    WholeNumber,
+    as_path,
+)
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
 from rtdeblur.cli.report import clock, echo, say, size
 from rtdeblur.cli.request import Request
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
     from rtdeblur.blur_gate import Gate
     from rtdeblur.page import Page, Pair
     from rtdeblur.preview import Preview
+    from rtdeblur.resolution import Resolution
 
 # Limits for `rtdeblur.blur.blur_of`: photographs measure 0.18 to 0.35, blurred frames of GoPro 0.46 to 0.65,
 # and the sharp frames of the same scenes 0.32 to 0.49.
@@ -39,6 +50,7 @@ class PreviewRequest(Request):
     open: bool | None
     moments: int
     strength: float
+    resolution: Resolution
     gate: Gate
     max_pixels: int
 
@@ -140,6 +152,7 @@ def command_for(request: PreviewRequest) -> str:
     for name, given, default in (
         ("--model", request.model, None),
         ("--strength", f"{request.strength:g}", "1"),
+        ("--resolution", request.resolution, "auto"),
         ("--gate", str(request.gate), "auto"),
         ("--backend", request.backend, "auto"),
         ("--device", request.device, "auto"),
@@ -183,12 +196,14 @@ def _command(**words: Any) -> None:
     check_output(request.output, request.overwrite)
     from rtdeblur.blur_gate import with_gate
     from rtdeblur.preview import look
+    from rtdeblur.resolution import with_resolution
     from rtdeblur.strength import with_strength
 
     model = request.load_model()
     tell = (lambda _: None) if request.quiet else (lambda text: say("info", text))
     opened = request.open_backend(model, mode="throughput")
-    with with_strength(with_gate(opened, model, request.gate), request.strength) as backend:
+    reduced = with_resolution(opened, model, request.resolution)
+    with with_strength(with_gate(reduced, model, request.gate), request.strength) as backend:
         preview = look(
             request.video, backend, moments=request.moments, max_pixels=request.max_pixels, tell=tell
         )
@@ -211,6 +226,7 @@ command = click.Command(
         MOMENTS,
         MODEL,
         STRENGTH,
+        RESOLUTION,
         GATE,
         *SHARED,
         ENGINE_DIR,

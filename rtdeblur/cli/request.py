@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rtdeblur.dropout import Policy
     from rtdeblur.media.deinterlace import Deinterlacing
     from rtdeblur.media.encoder_traits import Quality
+    from rtdeblur.resolution import Resolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ class DeblurRequest(Request):
     strict: bool
     max_pixels: int
     strength: float
+    resolution: Resolution
     gate: Gate
     batch: int | None
     decoder: str

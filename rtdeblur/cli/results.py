@@ -52,20 +52,23 @@ class Result:
         """Format one line for people: output, time taken, and size before and after."""
         frames, wall_seconds = self.stats.frames, self.stats.wall_seconds
         if frames == 1 and not self.stats.media_seconds:
-            return f"{self.job.output_name}: done in {wall_seconds:.1f} s{self._tiles()}{self._sizes()}"
+            return f"{self.job.output_name}: done in {wall_seconds:.1f} s{self._shares()}{self._sizes()}"
         if self.resumed:
             pace = f"{self.resumed} of them from an earlier run, in {wall_seconds:.1f} s"
         else:
             pace = f"in {wall_seconds:.1f} s, {speed(frames, self.stats.media_seconds, wall_seconds)}"
         separator = ", " if self.resumed else " "
         done = f"{counted(frames, 'frame')}{separator}{pace}"
-        return f"{self.job.output_name}: {done}{self._tiles()}{self._sizes()}"
+        return f"{self.job.output_name}: {done}{self._shares()}{self._sizes()}"
 
-    def _tiles(self) -> str:
-        share = self.stats.restored_share
-        if share == 0:
+    def _shares(self) -> str:
+        tiles, halved = self.stats.restored_share, self.stats.halved
+        if tiles == 0:
             return "; it is sharp, and was left as it is (--gate off restores everything)"
-        return "" if share is None else f"; {share:.0%} of tiles restored"
+        words = "" if tiles is None else f"; {tiles:.0%} of tiles restored"
+        if halved:
+            words += f"; {halved / max(halved, self.stats.frames):.0%} of frames at half resolution"
+        return words
 
     def _sizes(self) -> str:
         before, after = _bytes_of(self.job.input), _bytes_of(self.job.output)
@@ -96,6 +99,7 @@ class Result:
             "frames_unrestored": stats.unrestored,
             "tiles": stats.tiles,
             "tiles_restored": stats.restored_tiles,
+            "frames_at_half_resolution": stats.halved,
             "fps": round(stats.fps, 2),
             "realtime_ratio": round(stats.media_seconds / wall, 3),
             "stage_seconds": {

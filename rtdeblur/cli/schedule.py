@@ -255,6 +255,7 @@ def _with_ranges(result: Result, long: _LongFile | None) -> Result:
         unrestored=result.stats.unrestored + unrestored,
         tiles=result.stats.tiles + sum(stats.tiles for stats in long.stats),
         restored_tiles=result.stats.restored_tiles + sum(stats.restored_tiles for stats in long.stats),
+        halved=result.stats.halved + sum(stats.halved for stats in long.stats),
         decode_seconds=result.stats.decode_seconds + sum(stats.decode_seconds for stats in long.stats),
         infer_seconds=result.stats.infer_seconds + sum(stats.infer_seconds for stats in long.stats),
         encode_seconds=result.stats.encode_seconds + sum(stats.encode_seconds for stats in long.stats),

@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 from rtdeblur.backends.base import Backend
+from rtdeblur.ffmpeg.scaler import Scaler
 from rtdeblur.frames import Frame, FrameBatch
-from rtdeblur.live.image import Scaler
 from rtdeblur.live.ladder import Candidate, Governor, Rung, first_guess, rungs
 from rtdeblur.live.meters import Clock
 from rtdeblur.strength import FULL, HIGHEST, checked, scale_change

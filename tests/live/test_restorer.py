@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rtdeblur.errors import InterruptedRunError, ModelError
+from rtdeblur.ffmpeg.scaler import Scaler
 from rtdeblur.frames import Colour, Frame
-from rtdeblur.live.image import Scaler
 from rtdeblur.live.ladder import Candidate, Governor
 from rtdeblur.live.restorer import AUTO, LiveRestorer
 

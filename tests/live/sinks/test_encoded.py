@@ -20,8 +20,9 @@ from fake_cameras import fake_pyvirtualcam
 from links import hard, symbolic
 
 from rtdeblur.errors import DependencyError, OutputError
+from rtdeblur.ffmpeg.scaler import Scaler
 from rtdeblur.frames import Colour, Frame
-from rtdeblur.live.image import Appearance, Scaler, appearance_of
+from rtdeblur.live.image import Appearance, appearance_of
 from rtdeblur.live.sinks.encoded import record_to, send_to
 from rtdeblur.live.sinks.virtual_camera import virtual_camera
 from rtdeblur.live.sources.file import FilePlayer
