@@ -48,7 +48,7 @@ class PipelineStats:
         unrestored: frames left unchanged because the model's output was broken.
         tiles: tiles that the blur gate judged; 0 without a gate.
         restored_tiles: number of them that were restored, not copied.
-        halved: frames restored at half resolution, since that was better.
+        halved: frames for which `--resolution auto` chose half resolution.
     """
 
     frames: int

@@ -64,7 +64,7 @@ class ReducedBackend(BackendWrapper):
 
     @property
     def halved(self) -> int:  # type: ignore[override]
-        """Frames that auto restored at half resolution."""
+        """Frames for which auto chose half resolution."""
         return self._halved
 
     def infer(self, batch: FrameBatch) -> FrameBatch:

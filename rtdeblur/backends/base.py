@@ -61,7 +61,7 @@ class Backend(Protocol):
     restored_tiles: int = 0
     """Number of them that were restored, not copied."""
     halved: int = 0
-    """Number of frames that were restored at half resolution, since that was better."""
+    """Number of frames for which `--resolution auto` chose half resolution."""
     device_times: DeviceTimes | None = None
     """Device times of the last completed batch; None if the backend has no device clock."""
     takes_device_frames: bool = False
@@ -170,7 +170,7 @@ class BackendWrapper(Backend):
 
     @property
     def halved(self) -> int:  # type: ignore[override]
-        """Frames that the inner backend restored at half resolution."""
+        """Frames for which the inner backend chose half resolution."""
         return self._inner.halved
 
     @property

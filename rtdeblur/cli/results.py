@@ -99,7 +99,7 @@ class Result:
             "frames_unrestored": stats.unrestored,
             "tiles": stats.tiles,
             "tiles_restored": stats.restored_tiles,
-            "frames_at_half_resolution": stats.halved,
+            "frames_halved_by_auto": stats.halved,
             "fps": round(stats.fps, 2),
             "realtime_ratio": round(stats.media_seconds / wall, 3),
             "stage_seconds": {
