@@ -45,6 +45,7 @@ class Encoding:
         device: memory that frames are read from without a copy: cuda or cpu; cuda accepts both.
         tag: codec tag in the container; None for FFmpeg's choice.
         size: (width, height) to scale to, if the encoder supports no other; None keeps the source's.
+        keeps_aspect_ratio: whether readers of the container find the source's aspect ratio.
     """
 
     codec: str
@@ -55,6 +56,7 @@ class Encoding:
     device: Device = "cpu"
     tag: str | None = None
     size: tuple[int, int] | None = None
+    keeps_aspect_ratio: bool = True
 
     def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
         """Add an encoder to a container, with the source's size, time base, colour and field order.
