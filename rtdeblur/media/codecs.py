@@ -201,7 +201,7 @@ def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[s
     if _holds(format_name, "libvpx-vp9"):
         yield "libvpx-vp9"
     with suppress(UnknownCodecError):
-        yield Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name
+        yield encoder_of(Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name)
 
 
 def _lossless_candidates(picture: PictureInfo, format_name: str) -> Iterator[str]:

@@ -193,7 +193,8 @@ ENCODERS: dict[str, EncoderTraits] = {
     "dvvideo": EncoderTraits(
         aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
     ),
-    "rawvideo": EncoderTraits(formats=_RAW_FORMATS),
+    # FFmpeg's default for y4m only refers to the frame, whose memory is reused before it is written.
+    "rawvideo": EncoderTraits(formats=_RAW_FORMATS, aliases=("wrapped_avframe",)),
     "mjpeg": EncoderTraits(
         options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)}, is_jpeg=True
     ),
