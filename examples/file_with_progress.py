@@ -18,6 +18,8 @@ def show(done: int, total: int | None) -> None:
     print(f"{done} of {total or '?'} frames")
 
 
+if len(sys.argv) != 3:
+    sys.exit("usage: python examples/file_with_progress.py VIDEO OUTPUT")
 source, output = sys.argv[1:]
 try:
     stats = rtdeblur.restore_file(source, output, progress=show, overwrite=True)

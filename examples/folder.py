@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rtdeblur import Deblurrer, RtdeblurError
 
+if len(sys.argv) != 3:
+    sys.exit("usage: python examples/folder.py FOLDER OUTPUT_FOLDER")
 source, output = map(Path, sys.argv[1:])
 output.mkdir(parents=True, exist_ok=True)
 failed = 0

@@ -58,4 +58,6 @@ def main(source: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/live_statistics.py SOURCE SECONDS")
     main(sys.argv[1], float(sys.argv[2]))

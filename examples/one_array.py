@@ -12,6 +12,8 @@ from PIL import Image
 
 import rtdeblur
 
+if len(sys.argv) != 3:
+    sys.exit("usage: python examples/one_array.py PHOTO OUTPUT")
 source, output = sys.argv[1:]
 blurred = np.asarray(Image.open(source).convert("RGB"))
 restored = rtdeblur.restore(blurred, strength=1.0)

@@ -17,4 +17,6 @@ def main(model: str, source: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python examples/plain_onnx.py MODEL IN OUT")
     main(*sys.argv[1:])

@@ -11,6 +11,8 @@ import av
 
 from rtdeblur import Deblurrer
 
+if len(sys.argv) != 3:
+    sys.exit("usage: python examples/stream.py VIDEO OUTPUT")
 source, output = sys.argv[1:]
 with av.open(source) as reader, av.open(output, "w") as writer, Deblurrer() as deblurrer:
     video = reader.streams.video[0]

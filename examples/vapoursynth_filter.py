@@ -39,4 +39,6 @@ def main(model: str, source: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python vapoursynth_filter.py MODEL IN OUT")
     main(*sys.argv[1:])

@@ -12,27 +12,26 @@ The logger "rtdeblur" reports what runs (info) and what an output does not keep 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdeblur.arrays import check, frame_of, picture_of
 from rtdeblur.backends import open_backend
 from rtdeblur.backends.base import IN_FLIGHT, EngineOptions, Pending, landed
 from rtdeblur.blur_gate import Gate, with_gate
 from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
-from rtdeblur.errors import RtdeblurError, UsageError
-from rtdeblur.frames import Colour, Frame, FrameBatch, Planes
+from rtdeblur.errors import UsageError
+from rtdeblur.frames import Frame, FrameBatch
 from rtdeblur.model import DEFAULT_MODEL, Model, Precision
 from rtdeblur.pictures import kind_of
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
+from rtdeblur.python_words import in_python_words
 from rtdeblur.resolution import Resolution, with_resolution
 from rtdeblur.resolution import checked as checked_resolution
 from rtdeblur.strength import FULL, StrengthBackend, checked
@@ -47,11 +46,6 @@ BATCH = 4
 
 log = logging.getLogger("rtdeblur")
 log.addHandler(logging.NullHandler())
-
-_CHANNELS = (1, 2, 0)
-"""Channels in the order of the planes of Colour("rgb"): green, blue, red."""
-_FLOAT_PEAK = 65535
-"""Peak code value for floating-point input: it is restored as 16-bit codes, and the change is added to it."""
 
 
 class ModelOptions(TypedDict, total=False):
@@ -180,7 +174,7 @@ class Deblurrer:
         gate: Gate = "auto",
         engine_dir: str | Path | None = None,
     ) -> None:
-        with _python_words():
+        with in_python_words():
             checked(strength)
             checked_gate(gate)
             checked_resolution(resolution)
@@ -234,7 +228,7 @@ class Deblurrer:
     def restore(self, array: Pictures) -> Pictures:
         """Restore one picture, or a stack of pictures of one size; see `rtdeblur.restore`."""
         pictures = np.asarray(array)
-        _check(pictures, "(H, W, 3) or (N, H, W, 3)", (3, 4))
+        check(pictures, "(H, W, 3) or (N, H, W, 3)", (3, 4))
         restored: NDArray[Any] = np.empty(pictures.shape, pictures.dtype)
         stack, into = (a if a.ndim == 4 else a[None] for a in (pictures, restored))
         with self._turn:
@@ -266,15 +260,15 @@ class Deblurrer:
 
         def taken() -> Iterator[Frame]:
             try:
-                yield from map(_frame, frames)
+                yield from map(frame_of, frames)
             except Exception as error:
                 failure.append(error)
 
         batches = cast(Iterator[FrameBatch], in_batches(taken(), batch))
 
-        @_python_words()  # not around the loop: errors of `frames` and of the caller are their own
+        @in_python_words()  # not around the loop: errors of `frames` and of the caller are their own
         def submit(given: FrameBatch) -> Pending:
-            return _python_words()(backend.submit(given))
+            return in_python_words()(backend.submit(given))
 
         with self._turn:
             backend = self._begin(running)
@@ -291,7 +285,7 @@ class Deblurrer:
             if restored is None:
                 break
             for index, picture in enumerate(restored.carriers):
-                yield cast(Pictures, _picture(restored.planes, index, picture))
+                yield cast(Pictures, picture_of(restored.planes, index, picture))
         if failure:
             raise failure[0]
 
@@ -311,7 +305,7 @@ class Deblurrer:
     ) -> PipelineStats:
         """Restore a video file with the loaded model; see `rtdeblur.restore_file`."""
         if kind_of(Path(input)) and kind_of(Path(output)):
-            with _python_words():
+            with in_python_words():
                 return self._restore_picture(Path(input), Path(output), progress, overwrite, max_pixels)
         from rtdeblur.ffmpeg.container import MAX_PIXELS
         from rtdeblur.gpu_path import Wanted, connect, open_reader
@@ -320,7 +314,7 @@ class Deblurrer:
         backend = self._opened()
         wanted = Wanted(backend=backend.name, codec=codec, quality=crf is not None or preset is not None)
         span = {"start": start, "duration": duration, "max_pixels": max_pixels or MAX_PIXELS}
-        with _python_words():
+        with in_python_words():
             reader, obstacle = open_reader(Path(input), wanted, **span)
             with (
                 reader,
@@ -387,84 +381,3 @@ class Deblurrer:
         if self._backend is None:
             raise ValueError("this Deblurrer is closed; make a new one")
         return self._backend
-
-
-def _check(pictures: NDArray[Any], shapes: str, dimensions: tuple[int, ...]) -> None:
-    """Raise TypeError or ValueError for an array that is not a picture."""
-    if pictures.ndim not in dimensions or pictures.shape[-1] != 3:
-        hint = ""
-        if pictures.ndim == 0:
-            hint = "; open a file with restore_file, or read it into an array"
-        elif pictures.ndim in (3, 4) and pictures.shape[-3] == 3:
-            hint = "; put the channels last with np.moveaxis(array, -3, -1)"
-        elif pictures.ndim == 2 and pictures.shape[-1] == 3 and dimensions == (3,):
-            hint = "; put a single picture in a list"
-        elif pictures.ndim > 2 and pictures.shape[-1] == 1:
-            hint = "; make grey RGB with np.repeat(array, 3, axis=-1)"
-        elif pictures.ndim in (2, 3) and pictures.shape[-1] != 4:
-            hint = "; make grey RGB with np.repeat(array[..., None], 3, axis=-1)"
-        elif pictures.shape[-1:] == (4,):
-            hint = "; restore array[..., :3] and keep the alpha channel"
-        raise ValueError(f"the array has shape {pictures.shape}, expected {shapes}{hint}")
-    if 0 in pictures.shape[-3:]:
-        raise ValueError(f"the array has shape {pictures.shape}, expected pictures of 1 pixel or more")
-    if pictures.dtype.kind != "f" and pictures.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-        raise TypeError(f"the array is {pictures.dtype}, expected uint8, uint16, or floating from 0 to 1")
-    if pictures.dtype.kind == "f" and pictures.size:
-        low, high = pictures.min(), pictures.max()
-        if not (low >= 0 and high <= 1):
-            hint = "; divide 8-bit values by 255" if 1 < high <= 255 and low >= 0 else ""
-            raise ValueError(f"the array has values from {low:g} to {high:g}, expected 0 to 1{hint}")
-
-
-def _frame(picture: NDArray[Any]) -> Frame:
-    """Make a frame of planes that carries the picture."""
-    picture = np.asarray(picture)
-    _check(picture, "(H, W, 3)", (3,))
-    codes = _codes(picture)
-    green, blue, red = (np.ascontiguousarray(codes[..., channel]) for channel in _CHANNELS)
-    depth = 8 if codes.dtype == np.uint8 else 16
-    return Frame((green, blue, red), 0, Fraction(1), Colour("rgb", True, depth), picture)
-
-
-def _codes(picture: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
-    if picture.dtype.kind != "f":
-        return picture.astype(picture.dtype.newbyteorder("="), copy=False)
-    return np.rint(picture.astype(np.float64) * _FLOAT_PEAK).astype(np.uint16)
-
-
-def _picture(planes: Planes, index: int, given: NDArray[Any]) -> NDArray[Any]:
-    """Convert the planes of a frame to an array like `given`."""
-    restored = np.empty(given.shape, planes[0].dtype)
-    for channel, plane in zip(_CHANNELS, planes, strict=True):
-        restored[..., channel] = plane[index, 0]
-    if given.dtype.kind != "f":
-        return restored.astype(given.dtype, copy=False)
-    # Add the change to the original values, so that unchanged ones stay exact.
-    change = (restored.astype(np.float64) - _codes(given)) / _FLOAT_PEAK
-    changed: NDArray[Any] = np.where(change == 0, given, np.clip(given + change, 0, 1))
-    return changed.astype(given.dtype)
-
-
-_OPTION = re.compile(
-    r"--(model|backend|device|precision|dropout|gate) (\w+)"
-    r"|--(model|backend|device|precision|dropout|gate|seed|strength|engine-dir|codec|crf|preset|start|duration|"
-    r"max-pixels)\b"
-)
-
-
-def _in_python(option: re.Match[str]) -> str:
-    name, value, bare = option.groups()
-    return f"{name}={value!r}" if name else bare.replace("-", "_")
-
-
-@contextmanager
-def _python_words() -> Iterator[None]:
-    """Rewrite command-line options in errors as Python arguments: precision='fp32' for --precision fp32."""
-    try:
-        yield
-    except RtdeblurError as error:
-        error.args = tuple(
-            _OPTION.sub(_in_python, part) if isinstance(part, str) else part for part in error.args
-        )
-        raise

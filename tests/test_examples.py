@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,6 +81,15 @@ def test_a_display_of_ones_own_prints_statistics(make_clip: Callable[..., Path])
     lines = run("live_statistics.py", make_clip(".mkv"), 10)
     assert "fps" in lines
     assert "LiveSummary" in lines
+
+
+@pytest.mark.parametrize(
+    "name", [p.name for p in SCRIPTS if p.name not in ("webcam.py", "vapoursynth_filter.py")]
+)
+def test_an_example_without_arguments_prints_its_usage(name: str) -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "examples" / name)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"usage: python examples/{name} [A-Z_ ]+\n", done.stderr)
 
 
 def test_every_example_is_run() -> None:

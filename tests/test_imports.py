@@ -24,7 +24,7 @@ LAYERS = [
     {"strength", "blur_gate", "resolution"},
     {"media", "backends", "need"},
     {"ffmpeg", "cuda", "model", "system"},
-    {"device", "blur", "cache"},
+    {"device", "blur", "cache", "arrays", "python_words"},
     {"frames", "dropout", "errors", "pictures", "page", "files", "decode", "parity", "plurals"},
 ]
 """From the top down: a part imports only from lower layers."""

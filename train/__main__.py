@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -351,8 +353,19 @@ for command in COMMANDS:
     cli.add_command(command)
 
 
+def _exit(signum: int, _: object) -> None:
+    """Exit in order, so that temporary files are removed; a second signal kills the process."""
+    signal.signal(signum, signal.SIG_DFL)
+    sys.exit(128 + signum)
+
+
 def main() -> None:
     """Run the command; an error is one line, plus a traceback if RTDEBLUR_DEBUG=1."""
+    earlier = signal.signal(signal.SIGTERM, _exit)
+    if sys.stderr.isatty():
+        log = logging.getLogger("train")
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
     try:
         cli()
     except RtdeblurError as error:
@@ -360,6 +373,8 @@ def main() -> None:
             raise
         click.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 if __name__ == "__main__":

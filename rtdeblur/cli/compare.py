@@ -14,8 +14,8 @@ from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, l
 from rtdeblur.cli.preview import moment_of, pair
 from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import echo, say, size
-from rtdeblur.cli.signals import Stopped, stopping
-from rtdeblur.errors import InputError, RtdeblurError
+from rtdeblur.cli.run import run_until_stopped
+from rtdeblur.errors import InputError
 from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
@@ -96,13 +96,7 @@ def _write_video(
         progress(joined.info, quiet=quiet) as on_progress,
     ):
         pipeline = Pipeline(joined, IdentityBackend(), writer, on_progress=on_progress)
-        with stopping(pipeline.stop) as received:
-            try:
-                stats = pipeline.run()
-            except RtdeblurError:
-                if received:
-                    raise Stopped(received[0]) from None
-                raise
+        stats = run_until_stopped(pipeline, pipeline.stop)
     for warning in writer.warnings:
         say("warning", warning)
     return stats.frames

@@ -276,6 +276,11 @@ RESOLUTION = click.Option(
     show_default=True,
     help="Resolution to restore at; the output keeps its own. Long blur needs a lower one.",
 )  # fmt: skip
+MAX_PIXELS = click.Option(
+    ["--max-pixels"], type=WholeNumber(1, 2**31 - 1), metavar="N", show_default=True,
+    default=8192 * 8192,  # as `rtdeblur.ffmpeg.container.MAX_PIXELS`, which would load PyAV for --help
+    help="Refuse pictures with more pixels, before allocating memory for them.",
+)  # fmt: skip
 QUIET = _flag("-q", "--quiet", help="Print warnings and errors only.")
 
 
@@ -340,11 +345,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             help="Deinterlace first: one picture per frame, or one per field (doubles the rate).",
         ),
         _flag("--strict", help="Stop at the first damaged packet (default: skip and count damage)."),
-        click.Option(
-            ["--max-pixels"], type=WholeNumber(1, 2**31 - 1), metavar="N", default=8192 * 8192,
-            show_default=True,
-            help="Refuse pictures with more pixels, before allocating memory for them.",
-        ),
+        MAX_PIXELS,
     ],
     "Output": [
         _OUTPUT,

@@ -14,12 +14,12 @@ import click
 from rtdeblur.cli.options import (
     ENGINE_DIR,
     GATE,
+    MAX_PIXELS,
     MODEL,
     QUIET,
     RESOLUTION,
     SHARED,
     STRENGTH,
-    WholeNumber,
     as_path,
 )
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 # Limits for `rtdeblur.blur.blur_of`: photographs measure 0.18 to 0.35, blurred frames of GoPro 0.46 to 0.65,
 # and the sharp frames of the same scenes 0.32 to 0.49.
 _WORDS = ((0.40, "sharp"), (0.48, "slightly blurred"), (0.58, "blurred"), (2.0, "strongly blurred"))
-
-_MAX_PIXELS = 8192 * 8192  # as `rtdeblur.ffmpeg.container.MAX_PIXELS`, which would load PyAV for --help
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +159,7 @@ def command_for(request: PreviewRequest) -> str:
         ("--seed", request.seed, 0),
         ("--flavour", request.flavour, "auto"),
         ("--engine-dir", request.engine_dir, None),
-        ("--max-pixels", request.max_pixels, _MAX_PIXELS),
+        ("--max-pixels", request.max_pixels, MAX_PIXELS.default),
     ):
         if given != default:
             words += [name, str(given)]
@@ -230,10 +228,7 @@ command = click.Command(
         GATE,
         *SHARED,
         ENGINE_DIR,
-        click.Option(
-            ["--max-pixels"], type=WholeNumber(1), metavar="N", default=_MAX_PIXELS, show_default=True,
-            help="Refuse pictures with more pixels.",
-        ),
+        MAX_PIXELS,
         QUIET,
         click.Option(["--json"], is_flag=True, help="Print the figures as JSON."),
     ],

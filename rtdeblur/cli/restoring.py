@@ -27,8 +27,9 @@ from rtdeblur.cli.progress import progress
 from rtdeblur.cli.report import say
 from rtdeblur.cli.request import DeblurRequest
 from rtdeblur.cli.results import Result, kept_line
-from rtdeblur.cli.signals import Stopped, abandoning, dying, stopping
-from rtdeblur.errors import DependencyError, FinishedError, InputError, RtdeblurError
+from rtdeblur.cli.run import run_until_stopped
+from rtdeblur.cli.signals import Stopped, abandoning, dying
+from rtdeblur.errors import DependencyError, FinishedError, InputError
 from rtdeblur.plurals import counted
 
 if TYPE_CHECKING:
@@ -270,13 +271,7 @@ class FileRestorer:
             keep()
             pipeline.stop()
 
-        with stopping(stop) as received:
-            try:
-                return pipeline.run()
-            except RtdeblurError:
-                if received:
-                    raise Stopped(received[0]) from None
-                raise
+        return run_until_stopped(pipeline, stop)
 
     def close(self) -> None:
         """Release the model."""

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import stat
-import struct
 from contextlib import suppress
 from fractions import Fraction
 from functools import cache
@@ -212,15 +211,6 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
         return Fraction(own)
     rate = stream.average_rate or stream.guessed_rate
     return Fraction(rate) if rate else None
-
-
-def is_cut_off(path: Path) -> bool:
-    """True for a RIFF file (AVI) shorter than its header states."""
-    if not is_seekable(path):
-        return False
-    with path.open("rb") as file:
-        kind, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
-    return bool(kind == b"RIFF" and path.stat().st_size < size + 8)
 
 
 def decoder(stream: VideoStream, device: Device = "cpu") -> VideoCodecContext:

@@ -47,6 +47,8 @@ class ContainerTraits:
         attachments: whether it stores attachments, such as fonts.
         numbers_frames: whether frames are numbered instead of having timestamps; raw streams, which FFmpeg
             flags itself, are not listed.
+        highest_rate: frames per second above which readers take the rate for an error, if it numbers frames;
+            None if there is no such limit.
         starts_in_header: whether every stream starts at zero unless its header says otherwise.
         begins_together: whether every stream starts with the main video, whatever its own start time.
         single_times: whether a packet has only one timestamp; FFmpeg reads it as the decoding time.
@@ -81,6 +83,7 @@ class ContainerTraits:
     cover: Literal["stream", "attachment"] | None = None
     attachments: bool = False
     numbers_frames: bool = False
+    highest_rate: int | None = None
     starts_in_header: bool = False
     begins_together: bool = False
     single_times: bool = False
@@ -179,7 +182,13 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "flv": ContainerTraits(layout_codecs=_FLV_CODECS),
     "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
     "m2ts": ContainerTraits(codecs=_M2TS_CODECS, first_ids=_M2TS_IDS),
-    "avi": ContainerTraits(numbers_frames=True, starts_in_header=True, single_times=True, start_codes=True),
+    "avi": ContainerTraits(
+        numbers_frames=True,
+        highest_rate=1000,  # libavformat/avidec.c
+        starts_in_header=True,
+        single_times=True,
+        start_codes=True,
+    ),
     **dict.fromkeys(("amv", "dv", "gxf", "film_cpk", "roq", "yuv4mpegpipe"), _EVEN),
     "swf": replace(_EVEN, unreadable=frozenset({"png"})),
     # Codecs that need a header of their own, which wtv loses; readers take MJPEG in it for cover art.

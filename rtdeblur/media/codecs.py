@@ -30,7 +30,6 @@ from av.codec import Codec
 from av.codec.codec import PixFmtLoss, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import CodecContext
 from av.error import FFmpegError
-from av.sidedata.sidedata import Type
 from av.video import VideoFrame
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -43,6 +42,7 @@ from rtdeblur.ffmpeg.pixels import PLANAR, depth_of, has_alpha
 from rtdeblur.frames import Colour
 from rtdeblur.media.encoder import Encoding, frame_rate
 from rtdeblur.media.encoder_traits import (
+    CAPTIONS,
     ENCODERS,
     NVENC,
     EncoderTraits,
@@ -53,21 +53,11 @@ from rtdeblur.media.encoder_traits import (
 )
 from rtdeblur.media.source import PictureInfo, SourceInfo
 
-CAPTIONS = "a53cc"
-"""Option of encoders that write closed captions (ATSC A/53), which travel as frame side data."""
 # NVENC accepts 145×49 to 4096 pixels a side for H.264 (NVIDIA, NVENC Video Encoder API).
 _NVENC_LEAST, _NVENC_MOST = (64, 160), 4096
 _LOSSES = PixFmtLoss.DEPTH | PixFmtLoss.RESOLUTION | PixFmtLoss.CHROMA | PixFmtLoss.ALPHA
 # Units of the SEI message: SMPTE ST 2086 (0.00002 for chromaticity, 0.0001 cd/m² for luminance).
 _CHROMATICITY, _LUMINANCE = 50_000, 10_000
-# Metadata that changes with the scene; no encoder accepts it through PyAV.
-_DYNAMIC_HDR = (Type.DOVI_METADATA, Type.DYNAMIC_HDR_PLUS)
-_LOSS_NAMES = {
-    PixFmtLoss.DEPTH: "the bit depth",
-    PixFmtLoss.RESOLUTION: "the chroma resolution",
-    PixFmtLoss.CHROMA: "the chroma",
-    PixFmtLoss.ALPHA: "the transparency",
-}
 _USUAL = "try auto, h264, hevc, av1, vp9, prores or ffv1"
 _HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 
@@ -131,6 +121,7 @@ def _accepted(
         raise OutputError(f"{name} supports only {rates} frames per second, got {float(rate):.5g}; try .mkv")
     options = _options(encoder, crf, preset, quality)
     _add_hdr_params(name, picture, options)
+    aspect_ratio = source.video.sample_aspect_ratio or 1
     problem: str | None = None
     encodings = [
         Encoding(
@@ -148,12 +139,11 @@ def _accepted(
         encodings.insert(0, replace(encodings[0], pix_fmt="nv12", device="cuda"))
     for encoding in encodings:
         refused = refusal(format_name, partial(encoding.add_to, source=source))
-        if (
-            refused is None
-            and traits.formats
-            and _read_back(encoding, format_name, source)[0] != encoding.pix_fmt
-        ):
-            refused = f"readers do not recognise {encoding.pix_fmt} in it"
+        if refused is None and (traits.formats or aspect_ratio != 1) and encoding.device == "cpu":
+            pix_fmt, written = _read_back(encoding, format_name, source)
+            encoding = replace(encoding, keeps_aspect_ratio=aspect_ratio in (1, written))
+            if traits.formats and pix_fmt != encoding.pix_fmt:
+                refused = f"readers do not recognise {encoding.pix_fmt} in it"
         if refused is None:
             return encoding
         problem = problem or refused
@@ -189,65 +179,6 @@ def _read_back(
         return None, None
 
 
-def losses(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str]:
-    """Return one line per property of the pictures that an encoding cannot keep in a container."""
-    pix_fmt, picture, codec = source.info.pix_fmt, source.picture, encoding.codec
-    traits = traits_of(codec)
-    lost = _lost_hdr(codec, picture)
-    for loss, what in _LOSS_NAMES.items():
-        if encoding.lost & loss:
-            keeper = "prores" if loss == PixFmtLoss.ALPHA and format_name == "mov" else "ffv1 in .mkv"
-            lost.append(
-                f"{what} of {pix_fmt} is not kept: {codec} encodes {encoding.pix_fmt}; {keeper} keeps it"
-            )
-    if picture.format.is_rgb and encoding.colour.matrix != "rgb":
-        what = f"the colours of {pix_fmt} are encoded as {encoding.pix_fmt}, rounded to code values"
-        lost.append(f"{what}; ffv1 in .mkv keeps them")
-    elif (
-        not encoding.lost
-        and encoding.pix_fmt != picture.format.name
-        and picture.width % 2 + picture.height % 2
-    ):
-        size = f"{picture.width}x{picture.height}"
-        lost.append(f"{size} is encoded as {encoding.pix_fmt}: {codec} cannot halve odd sizes")
-    if traits.is_jpeg and not picture.format.is_rgb and encoding.colour != picture.colour:
-        was, becomes = picture.colour.name, encoding.colour.name
-        lost.append(f"the colour, {was}, is converted to {becomes}, the only one of {codec}")
-    if encoding.size not in (None, (picture.width, picture.height)):
-        sizes = f"{picture.width}x{picture.height} is scaled to {encoding.size[0]}x{encoding.size[1]}"
-        lost.append(f"{sizes}: {codec} supports no other size; .mkv keeps it")
-    if CAPTIONS not in encoding.options and Type.A53_CC in picture.side_data:
-        lost.append(f"closed captions are not kept by {codec}; libx264 and libx265 keep them")
-    if picture.is_interlaced and not traits.writes_fields:
-        lost.append(f"the field order is not kept by {codec}; libx264 keeps it")
-    return lost + _lost_aspect_ratio(encoding, source, format_name)
-
-
-def _lost_aspect_ratio(encoding: Encoding, source: SourceInfo, format_name: str) -> list[str]:
-    codec, aspect_ratio = encoding.codec, source.video.sample_aspect_ratio or 1
-    if aspect_ratio == 1 or encoding.size is not None or encoding.device == "cuda":
-        return []
-    if not traits_of(codec).writes_aspect_ratio:
-        return [
-            f"{codec} stores the aspect ratio only in the frames; libx264 also stores it in the container"
-        ]
-    if _read_back(encoding, format_name, source)[1] == aspect_ratio:
-        return []
-    return [
-        f"the aspect ratio {aspect_ratio} is not kept: {codec} in {format_name} cannot store it; "
-        "libx264 in .mkv can"
-    ]
-
-
-def _lost_hdr(codec: str, picture: PictureInfo) -> list[str]:
-    """Return one line about the HDR metadata of a picture that an encoder cannot write."""
-    static = [] if traits_of(codec).hdr else [Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL]
-    names = {
-        kind.name.replace("_", " ").lower() for kind in (*static, *_DYNAMIC_HDR) if kind in picture.side_data
-    }
-    return [f"HDR metadata is not kept by {codec}: {', '.join(sorted(names))}"] if names else []
-
-
 def _colour(picture: PictureInfo, pix_fmt: str, traits: EncoderTraits) -> Colour:
     colour = picture.colour
     if traits.is_jpeg:
@@ -270,7 +201,7 @@ def _candidates(picture: PictureInfo, format_name: str, gpu: bool) -> Iterator[s
     if _holds(format_name, "libvpx-vp9"):
         yield "libvpx-vp9"
     with suppress(UnknownCodecError):
-        yield Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name
+        yield encoder_of(Codec(open_output(BytesIO(), format_name).default_video_codec, "w").name)
 
 
 def _lossless_candidates(picture: PictureInfo, format_name: str) -> Iterator[str]:

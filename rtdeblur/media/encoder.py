@@ -45,6 +45,7 @@ class Encoding:
         device: memory that frames are read from without a copy: cuda or cpu; cuda accepts both.
         tag: codec tag in the container; None for FFmpeg's choice.
         size: (width, height) to scale to, if the encoder supports no other; None keeps the source's.
+        keeps_aspect_ratio: whether readers of the container find the source's aspect ratio.
     """
 
     codec: str
@@ -55,6 +56,7 @@ class Encoding:
     device: Device = "cpu"
     tag: str | None = None
     size: tuple[int, int] | None = None
+    keeps_aspect_ratio: bool = True
 
     def add_to(self, container: OutputContainer, source: SourceInfo) -> tuple[VideoStream, VideoCodecContext]:
         """Add an encoder to a container, with the source's size, time base, colour and field order.
@@ -63,7 +65,7 @@ class Encoding:
             The stream, and its encoder.
 
         Raises:
-            ValueError: the container does not support this codec.
+            ValueError: the container does not support this codec or frame rate.
         """
         picture, rate = source.picture, frame_rate(source)
         options = dict(self.options)
@@ -75,7 +77,10 @@ class Encoding:
         context = stream.codec_context
         context.pix_fmt = self.pix_fmt
         is_even = numbers_frames(container) or bool(context.codec.frame_rates)  # such as MPEG-1 and 2
-        stream.time_base = context.time_base = _even_clock(source) if is_even else source.time_base
+        unit = stream.time_base = context.time_base = _even_clock(source) if is_even else source.time_base
+        most = traits_of(name_of(container)).highest_rate
+        if most and unit * most < 1:
+            raise ValueError(f"it holds at most {most} frames per second, got {float(1 / unit):.5g}")
         context.thread_type = "AUTO"
         stretch = Fraction(picture.width * height, picture.height * width)
         context.sample_aspect_ratio = (source.video.sample_aspect_ratio or Fraction(stretch != 1)) * stretch
@@ -123,9 +128,17 @@ def frame_rate(source: SourceInfo) -> Fraction:
 
 def _even_clock(source: SourceInfo) -> Fraction:
     """Return the time base for a container that numbers frames, fine enough for the source's timestamps."""
-    rate = frame_rate(source)
+    rate = source.info.frame_rate
+    if rate is None or not _is_indexed(source.video, rate):
+        rate = frame_rate(source)
     finest = Fraction(source.video.base_rate or rate)  # lowest rate at which all timestamps are whole numbers
     return 1 / (finest if rate < finest <= _MAX_NUMBERS else rate)
+
+
+def _is_indexed(video: VideoStream, rate: Fraction) -> bool:
+    """Whether the index has about as many frames as a rate requires, so that it is not a clock."""
+    seconds = (video.duration or 0) * Fraction(video.time_base or 1)
+    return 0 < rate * seconds < 3 * len(video.index_entries)  # deinterlacing may double the rate
 
 
 def put_planes(frame: VideoFrame, planes: list[Plane]) -> VideoFrame:

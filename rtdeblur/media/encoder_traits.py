@@ -25,6 +25,9 @@ from rtdeblur.system import cpu_flags
 Quality = Literal["small", "balanced", "high", "lossless"]
 """Trade-off between size and fidelity, independent of an encoder's own scale."""
 
+CAPTIONS = "a53cc"
+"""Option of encoders that write closed captions (ATSC A/53), which travel as frame side data."""
+
 # With AVX-512, the macroblock tree of x264 (164 and 165) is not deterministic for some pictures; with AVX2 it
 # is, at 5 % less speed. AVX-512 cannot be disabled by itself.
 _X264_REPEATABLE = "asm=avx2,fma3,bmi2"
@@ -190,7 +193,8 @@ ENCODERS: dict[str, EncoderTraits] = {
     "dvvideo": EncoderTraits(
         aliases=("dv",), sizes={Fraction(25): (720, 576), Fraction(30000, 1001): (720, 480)}
     ),
-    "rawvideo": EncoderTraits(formats=_RAW_FORMATS),
+    # FFmpeg's default for y4m only refers to the frame, whose memory is reused before it is written.
+    "rawvideo": EncoderTraits(formats=_RAW_FORMATS, aliases=("wrapped_avframe",)),
     "mjpeg": EncoderTraits(
         options=_scale(3), qualities={"small": _scale(6), "high": _scale(2)}, is_jpeg=True
     ),

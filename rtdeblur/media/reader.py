@@ -27,15 +27,15 @@ from rtdeblur.ffmpeg.container import (
     Device,
     described,
     frame_rate,
-    is_cut_off,
     is_seekable,
     open_video,
     refused_by_gpu,
 )
-from rtdeblur.ffmpeg.damage import Damage
+from rtdeblur.ffmpeg.damage import EARLY, Damage
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket, PacketQueue
 from rtdeblur.ffmpeg.pixels import colour_of, device_planes, downloaded, planar, planes_of
+from rtdeblur.ffmpeg.stated_size import missing_bytes
 from rtdeblur.frames import Frame, Interlude, VideoInfo
 from rtdeblur.media.decoder import Decoder, drained
 from rtdeblur.media.deinterlace import Deinterlacer, Deinterlacing
@@ -118,6 +118,7 @@ class FileReader:
         self._demuxer = Demuxer(self._container, self._stream, begin, end, self.damage)
         if begin is not None and is_seekable(self._path):  # from a pipe, read until the part starts
             self._demuxer.seek_begin()
+        self._missing = missing_bytes(self._path) if begin is end is None else 0
         promised = self._promised() if begin is end is None else 0
         self._decoder = Decoder(context, self._stream, self._demuxer, self.damage, promised)
         self._deinterlacer = Deinterlacer(deinterlace, self._decoder.time_base) if deinterlace else None
@@ -193,7 +194,7 @@ class FileReader:
         frames, indexed = self._stream.frames, len(self._stream.index_entries)
         # The index excludes frames hidden by an mp4 edit list and empty frames of an AVI; for a truncated
         # AVI, FFmpeg builds it from what is left.
-        return frames if is_cut_off(self._path) else min(frames, indexed or frames)
+        return frames if self._missing else min(frames, indexed or frames)
 
     def _open(self) -> _Opened:
         """Decode the first frame; packets of other streams wait for it, however many."""
@@ -290,6 +291,8 @@ class FileReader:
                 yield Interlude(self._waiting.take())
         if not self._closed:
             yield from self._decoder.flush()
+            if self._missing and EARLY not in self.damage.kinds:
+                self.damage.add(EARLY, f"{self._missing} bytes fewer than the header states")
 
     def _frames(self, items: Iterable[VideoFrame | Interlude]) -> Iterator[Frame | DeviceFrame | Interlude]:
         """Yield the frames to restore, each with the packets that precede it."""

@@ -30,9 +30,10 @@ from rtdeblur.ffmpeg.packets import AnyPacket, padded
 from rtdeblur.ffmpeg.targets import PartFile, StreamTarget, is_stream, open_target
 from rtdeblur.frames import FrameBatch, Interlude, Plane
 from rtdeblur.media.clock import OutputClock
-from rtdeblur.media.codecs import choose, losses
+from rtdeblur.media.codecs import choose
 from rtdeblur.media.encoder import Encoding, fit, put_planes
 from rtdeblur.media.encoder_traits import Quality
+from rtdeblur.media.losses import losses
 from rtdeblur.media.resume import Passage, Segments, segment_frames
 from rtdeblur.media.resume.job_folder import JobFolder, identity_of, open_job
 from rtdeblur.media.source import Described

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rtdeblur.errors import OutputError
+from rtdeblur.media import codecs
 from rtdeblur.media.encoder_traits import encoder_of
 from rtdeblur.media.writer import FileWriter
 
@@ -195,3 +196,32 @@ def test_lossless_chooses_among_the_codecs_that_a_container_names(
     assert rewrite(source, f"out{ending}", quality="lossless").encoding.codec == "libx264rgb"
     with pytest.raises(OutputError, match="readers cannot decode ffv1 in it"):
         rewrite(source, f"other{ending}", codec="ffv1")
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "gray", "yuv422p10le", "yuv444p"])
+def test_y4m_has_raw_frames_and_says_so(
+    pix_fmt: str, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path, ffmpeg: Callable[..., bytes]
+) -> None:
+    source = make_clip(".mkv", "-c:v", "ffv1", "-pix_fmt", pix_fmt, sound=False)
+    encoding = rewrite(source, "out.y4m").encoding
+    assert encoding.codec == "rawvideo"
+    before, after = (
+        [frame.to_ndarray(format="gray8") for frame in av.open(str(path)).decode(video=0)]
+        for path in (source, tmp_path / "out.y4m")
+    )
+    assert len(after) == 12
+    assert all(np.abs(x.astype(int) - y).max() <= 3 for x, y in zip(before, after, strict=True))
+
+
+def test_a_trial_frame_of_raw_video_is_encoded_once(
+    make_clip: MakeClip, rewrite: Rewrite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, trials, read_back = make_clip(".mp4", filters="setsar=4/3", sound=False), [], codecs._read_back
+
+    def counted(*words: object) -> object:
+        trials.append(words)
+        return read_back(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(codecs, "_read_back", counted)
+    rewrite(source, "out.nut", codec="rawvideo")
+    assert len(trials) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
+from rtdeblur.errors import OutputError
 from rtdeblur.frames import Frame
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.verify import compare, plain_copy, read_contents
@@ -112,6 +113,19 @@ def test_uneven_frames_stay_in_sync_in_avi(
     assert len(after) == len(before)
     tick = max(y - x for x, y in pairwise(after)) if is_exact else Fraction(1, 20)
     assert abs((after[-1] - after[0]) - (before[-1] - before[0])) <= tick
+
+
+def test_thousands_of_frames_per_second_are_kept_or_refused(
+    tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    source = tmp_path / "in.mp4"
+    picture = "testsrc2=s=96x64:r=2000:d=0.02"
+    ffmpeg("-f", "lavfi", "-i", picture, "-c:v", "libx264", "-video_track_timescale", 90000, source)
+    assert rewrite(source, "out.y4m").warnings == []
+    assert times(tmp_path / "out.y4m") == [Fraction(i, 2000) for i in range(40)]
+    with pytest.raises(OutputError, match="in avi: it holds at most 1000 frames per second, got 2000; try"):
+        rewrite(source, "out.avi")
+    assert not (tmp_path / "out.avi").exists()
 
 
 # -- MPEG program streams, whose packets of 2 kB have one time, that of the first picture in them

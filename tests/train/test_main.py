@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from import_path import import_path
 
 from train.__main__ import main
 from train.fit.config import Config
@@ -94,3 +99,25 @@ def test_evaluate_needs_pairs_or_a_suite(
     for words in ((), both, ("--suite", tmp_path, "--clip")):
         assert run(monkeypatch, "evaluate", last, *words, "-o", tmp_path / "out") == 2
     assert not (tmp_path / "out").exists()
+
+
+STOPPED = """
+import os, signal, tempfile
+from train.__main__ import cli, main
+
+@cli.command()
+def work():
+    with tempfile.TemporaryDirectory(dir="."):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+main()
+"""
+
+
+@pytest.mark.needs_posix
+def test_a_killed_command_removes_its_temporary_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED, "work"]
+    env = os.environ | {"PYTHONPATH": import_path()}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+    assert list(tmp_path.iterdir()) == []

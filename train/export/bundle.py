@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ Feed = dict[str, NDArray[Any]]
 """Inputs of a video graph by name."""
 Outputs = list[NDArray[Any]]
 """Outputs of a video graph: y, u and v."""
+
+_log = logging.getLogger("train.export")
 
 MOST_LEVELS = 1
 """Runtimes sum in different orders, so values halfway between two levels may round either way."""
@@ -120,6 +123,7 @@ def write_compared(
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         full, half = Path(temporary, f"{bundle.name}.onnx"), Path(temporary, f"{bundle.name}-fp16.onnx")
+        _log.info("exporting the fp32 graph")
         export_onnx(generator, full)
         with _largest_value(generator) as largest:
             exact = compare_with_pytorch(generator, full, frames)
@@ -130,6 +134,7 @@ def write_compared(
                     f"the fp16 graph would overflow: values reach {largest[0]:.3g}, half precision ends at "
                     f"{_HALF_PEAK:.0f}; train with a smaller clip or weight decay"
                 )
+            _log.info("exporting the fp16 graph")
             export_onnx(copy.deepcopy(generator).half(), half)
             compare_with_full(half, frames, exact)
         except ParityError as error:
@@ -185,6 +190,7 @@ def export_plain_checkpoint(checkpoint: Path, folder: Path, name: str, config: P
     rgb = rng.random((2, 3, 5 * generator.stride + 1, 4 * generator.stride + 3), np.float32)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         part = Path(temporary, f"{name}-plain.onnx")
+        _log.info("exporting the plain graph")
         export_plain(generator, part)
         with torch.inference_mode():
             wanted = PlainGraph(generator)(torch.from_numpy(rgb)).numpy()
@@ -202,7 +208,8 @@ def compare_with_pytorch(generator: Generator, full: Path, frames: Sequence[Feed
     """
     reference, session = VideoGraph(generator).eval(), _session(full)
     outputs = []
-    for feed in frames:
+    for number, feed in enumerate(frames, 1):
+        _log.info("comparing it with PyTorch: frame %d of %d", number, len(frames))
         with torch.inference_mode():
             wanted = [plane.numpy() for plane in reference(*(torch.from_numpy(a) for a in feed.values()))]
         got = _run(session, feed)
@@ -223,7 +230,8 @@ def compare_with_full(half: Path, frames: Sequence[Feed], exact: Sequence[Output
         ParityError: a plane is at less than `LEAST_PSNR`.
     """
     session = _session(half)
-    for feed, wanted in zip(frames, exact, strict=True):
+    for number, (feed, wanted) in enumerate(zip(frames, exact, strict=True), 1):
+        _log.info("comparing it with the fp32 graph: frame %d of %d", number, len(frames))
         parity = worst_psnr(_run(session, feed), wanted, 255)
         if parity < LEAST_PSNR:
             raise ParityError(

@@ -112,19 +112,22 @@ class Record:
             self._score()
 
     def finish(self) -> None:
-        """Save and validate after the last step, unless already done.
+        """Save and validate after the last step, unless already done; a stopped run is only saved.
 
         Raises:
             DivergedError: see `after_step`.
         """
         self._read()
         self._journal.flush(self._done)
-        timed = bool(self._config.schedule.minutes)
-        if timed or self._saved != self._done:
-            self._save(finished=timed)
+        stopped = self._countdown.stopped
+        finished = bool(self._config.schedule.minutes) and not stopped
+        if finished or self._saved != self._done:
+            self._save(finished=finished)
         if self._config.weights:
             self._write_weights()
-        if self._scored != self._done:
+        if stopped:
+            self.note(f"stopped after step {self._done}; the same command continues the run")
+        elif self._scored != self._done:
             self._score()
 
     def _read(self) -> None:

@@ -7,6 +7,7 @@ import functools
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -45,6 +46,7 @@ def fit(config: Config, began: float | None = None) -> Path:
         DataError: the data are missing or damaged; raised before the first step.
         CheckpointError: the checkpoint belongs to another network.
         DivergedError: a loss is not finite; the checkpoint is from before.
+        SystemExit: SIGTERM stopped the run, which has been saved.
     """
     began = time.perf_counter() if began is None else began
     last = Path(config.output) / LAST
@@ -76,6 +78,7 @@ def fit(config: Config, began: float | None = None) -> Path:
         if record:
             record.finish()
     fabric.barrier()
+    countdown.exit_if_stopped()
     return last
 
 
@@ -106,8 +109,11 @@ def open_pool(config: Config, fabric: Fabric, first: int) -> ExamplePool:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", fabric.world_size))
     wanted = config.runtime.workers
     workers = max(1, usable_cores() // here) if wanted == "auto" else wanted
+    # More examples than draws would never be used.
+    draws = config.schedule.steps * config.batch * fabric.world_size
+    options = replace(config.pool, capacity=min(config.pool.capacity, draws or config.pool.capacity))
     place = Place(fabric.global_rank, fabric.world_size, fabric.device, memory_layout(config.runtime))
-    return ExamplePool(pairs, config.pool, config.batch, first, workers, place)
+    return ExamplePool(pairs, options, config.batch, first, workers, place)
 
 
 def prepare(pool: ExamplePool, step: Step, record: Record | None) -> None:

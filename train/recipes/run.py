@@ -200,6 +200,7 @@ def train(recipe: Recipe, folder: Path, began: float | None = None) -> Path:
         CheckpointError: the checkpoint belongs to other networks.
         DataError: the data are missing or damaged.
         DivergedError: a loss is not finite; the checkpoint is from before.
+        SystemExit: SIGTERM stopped the run, which has been saved.
     """
     began = time.perf_counter() if began is None else began
     folder.mkdir(parents=True, exist_ok=True)
@@ -237,9 +238,12 @@ def train(recipe: Recipe, folder: Path, began: float | None = None) -> Path:
                 save()
                 score()
         journal.flush(done)
-        save(finished=True)
-        if done % recipe.every:
+        save(finished=not countdown.stopped)
+        if countdown.stopped:
+            journal.note(f"stopped after step {done}; the same command continues the run")
+        elif done % recipe.every:
             score()
+    countdown.exit_if_stopped()
     return last
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import struct
 import threading
 import warnings
@@ -203,16 +204,16 @@ class PictureReader:
         return 1
 
     def _target_mode(self) -> str:
-        mode = self._image.mode
+        mode, name = self._image.mode, shlex.quote(str(self.path))
         if mode in _PRINT:
             raise InputError(
                 f"picture {str(self.path)!r} is {_PRINT[mode]}; expected grey or RGB; convert it first, e.g. "
-                "magick photo.tif -colorspace sRGB rgb.tif"
+                f"magick {name} -colorspace sRGB rgb.tif"
             )
         if mode not in _CONVERTED:
             raise InputError(
                 f"picture {str(self.path)!r} has samples of type {mode!r}, expected 8 or 16 bits; "
-                "convert it first, e.g. magick photo.tif -depth 16 16.tif"
+                f"convert it first, e.g. magick {name} -depth 16 16-bit.tif"
             )
         if self.is_animated:
             return "RGBA"  # only later pictures may have alpha

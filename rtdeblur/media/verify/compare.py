@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from rtdeblur.ffmpeg.formats import traits_of
 from rtdeblur.ffmpeg.side_data import angle_of
+from rtdeblur.media.verify import tracks
 from rtdeblur.media.verify.contents import UNTAGGED, Contents, StreamContents
 from rtdeblur.media.verify.thumbnails import misplaced
 from rtdeblur.plurals import counted
@@ -18,12 +19,9 @@ from rtdeblur.plurals import counted
 Status = Literal["same", "different", "not held"]
 Held = Callable[[Contents], bool]
 
-# Stream offsets are rounded to the file's clock, 90 kHz in mp4 and transport streams.
-_CLOCK = Fraction(1, 20_000)
 # A muxer that shifts all streams to make room for audio priming does not shift chapters; Opus and Vorbis
 # need 80 ms.
 _CHAPTER_SLACK = Fraction(1, 10)
-_MAX_PRIMING = 4
 _LONGEST_PRIMING = Fraction(1, 10)  # Opus has the longest: 80 ms in packets of 20 ms
 _IN_STEP = "in step with the pictures"
 _IN_ORDER = "in order"
@@ -71,7 +69,7 @@ class _Comparison:
         self._tried = False
         # All timestamps may be shifted equally: players start at the first.
         self._shift = after.first - before.first
-        self._slack = _slack(before.main, after.main)
+        self._slack = tracks.slack(before.main, after.main)
         self._is_cut = traits_of(after.format).edit_units  # audio ends with the video
 
     def checks(self) -> Iterator[Check]:
@@ -110,7 +108,7 @@ class _Comparison:
         if len(before) == len(after):
             yield self._order()
         # Missing audio is reported separately.
-        sounds = len(_of(self._before, "audio")) == len(_of(self._after, "audio"))
+        sounds = len(tracks.of(self._before, "audio")) == len(tracks.of(self._after, "audio"))
         lengths = [_end(contents, sounds) - contents.first for contents in (self._before, self._after)]
         step = min(max(steps, default=Fraction(1, 25)), Fraction(1, 2)) + Fraction(1, 50)
         texts = [f"{float(length):.3f} s" for length in lengths]
@@ -165,17 +163,17 @@ class _Comparison:
             yield self._check(name, x, y, same, held)
 
     def _tracks(self, kind: str) -> Iterator[Check]:
-        before, after = _of(self._before, kind), _of(self._after, kind)
+        before, after = tracks.of(self._before, kind), tracks.of(self._after, kind)
         if not (before or after):
             return
         same = len(before) == len(after)
-        held = None if len(after) > len(before) else lambda best: len(_of(best, kind)) > len(after)
+        held = None if len(after) > len(before) else lambda best: len(tracks.of(best, kind)) > len(after)
         yield self._check(f"{kind} streams", len(before), len(after), same, held)
         unused = list(after)
         for number, track in enumerate(before):
             name = f"{kind} {number + 1}"
-            twin = after[number] if same else max(unused, key=lambda t: _shared(track, t), default=None)
-            if twin is None or not (same or _shared(track, twin)):
+            twin = after[number] if same else max(unused, key=lambda t: tracks.shared(track, t), default=None)
+            if twin is None or not (same or tracks.shared(track, twin)):
                 yield self._missing(name, track)
                 continue
             unused.remove(twin)
@@ -184,18 +182,18 @@ class _Comparison:
 
     def _missing(self, name: str, track: StreamContents) -> Check:
         what = f"{track.codec} {track.language}".strip()
-        return self._check(name, what, "missing", False, lambda best: bool(_twins(best, track)))
+        return self._check(name, what, "missing", False, lambda best: bool(tracks.twins(best, track)))
 
     def _track(
         self, name: str, before: StreamContents, after: StreamContents, number: int
     ) -> Iterator[Check]:
-        start = _start(before, after)
+        start = tracks.start(before, after)
         counts = [counted(len(track.hashes), "packet") for track in (before, after)]
         if start is None:
-            counts[1] += ", " + _difference(before, after)
+            counts[1] += ", " + tracks.difference(before, after)
         same = start is not None or before.whole.digest() == after.whole.digest()
         is_cut = self._is_cut and before.kind == "audio"  # or padded, as a plain copy is
-        held = (lambda best: not _plays(best, after, number)) if is_cut else None
+        held = (lambda best: not tracks.plays(best, after, number)) if is_cut else None
         yield self._check(f"{name} packets", counts[0], counts[1], same, held)
         if before.kind in ("attachment", "cover"):
             return
@@ -203,7 +201,7 @@ class _Comparison:
             if same or is_cut:
                 yield self._start_time(name, before, after, number)
             return
-        hidden = _hidden(before)
+        hidden = tracks.hidden(before)
         if start and start == hidden:
             # Containers that play priming packets should also start with them.
             whole, rest = (
@@ -215,20 +213,22 @@ class _Comparison:
                 whole,
                 rest,
                 False,
-                lambda best: any(primed in twin.hashes for twin in _twins(best, before)),
+                lambda best: any(primed in twin.hashes for twin in tracks.twins(best, before)),
             )
         heard = sum(before.lengths[start:hidden], Fraction(0))
         if heard > _LONGEST_PRIMING and False not in after.shown[: hidden - start]:
             yield self._check(
                 f"{name} hidden by an edit list", "not played", f"{_ms(heard)} is played", False
             )
-        limit = _slack(before, after) + self._slack
-        worst = _offset(before, after, start, self._shift)
+        limit = tracks.slack(before, after) + self._slack
+        worst = tracks.offset(before, after, start, self._shift)
 
         def in_step(best: Contents) -> bool:
             shift = best.first - self._before.first
-            twins = ((twin, _start(before, twin)) for twin in _twins(best, before))
-            return any(at is not None and abs(_offset(before, t, at, shift)) <= limit for t, at in twins)
+            twins = ((twin, tracks.start(before, twin)) for twin in tracks.twins(best, before))
+            return any(
+                at is not None and abs(tracks.offset(before, t, at, shift)) <= limit for t, at in twins
+            )
 
         told = _IN_STEP if abs(worst) <= limit else f"moved by {_ms(worst)}"
         yield self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
@@ -237,25 +237,27 @@ class _Comparison:
 
     def _start_time(self, name: str, before: StreamContents, after: StreamContents, number: int) -> Check:
         """Start time of a track whose packets were cut anew, and so have other timestamps."""
-        limit = _slack(before, after) + self._slack
-        worst = _start_offset(before, after, self._shift)
+        limit = tracks.slack(before, after) + self._slack
+        worst = tracks.start_offset(before, after, self._shift)
 
         def in_step(best: Contents) -> bool:
             shift = best.first - self._before.first
-            twins = _plays(best, after, number)
-            return any(abs(_start_offset(before, twin, shift)) <= limit for twin in twins)
+            twins = tracks.plays(best, after, number)
+            return any(abs(tracks.start_offset(before, twin, shift)) <= limit for twin in twins)
 
         told = _IN_STEP if abs(worst) <= limit else f"moved by {_ms(worst)}"
         return self._check(f"{name} times", _IN_STEP, told, abs(worst) <= limit, in_step)
 
     def _lengths(self, name: str, before: StreamContents, after: StreamContents, limit: Fraction) -> Check:
         """Check the duration of each subtitle."""
-        errors = _length_errors(before, after)
+        errors = tracks.length_errors(before, after)
         worst = max(errors, default=Fraction(0))
         told = "as long" if worst <= limit else f"longer or shorter by up to {_ms(worst)}"
 
         def as_long(best: Contents) -> bool:
-            return any(max(_length_errors(before, t), default=0) <= limit for t in _twins(best, before))
+            return any(
+                max(tracks.length_errors(before, t), default=0) <= limit for t in tracks.twins(best, before)
+            )
 
         return self._check(f"{name} lengths", "as long", told, worst <= limit, as_long)
 
@@ -269,7 +271,7 @@ class _Comparison:
                 x,
                 y,
                 x == y,
-                lambda best: any(t.language == x for t in _twins(best, before)),
+                lambda best: any(t.language == x for t in tracks.twins(best, before)),
             )
         if before.tags or after.tags:
             missing = before.tags.items() - after.tags.items()
@@ -278,7 +280,7 @@ class _Comparison:
                 before.tags,
                 after.tags,
                 not missing,
-                lambda best: any(missing & t.tags.items() for t in _twins(best, before)),
+                lambda best: any(missing & t.tags.items() for t in tracks.twins(best, before)),
             )
         # A single track is the default, whether flagged or not.
         ignored = {"default"} if alone else set()
@@ -289,7 +291,7 @@ class _Comparison:
                 was,
                 now,
                 was == now,
-                lambda best: any(t.disposition - ignored == was for t in _twins(best, before)),
+                lambda best: any(t.disposition - ignored == was for t in tracks.twins(best, before)),
             )
 
     def _chapters(self) -> Iterator[Check]:
@@ -345,80 +347,6 @@ def _guessed(contents: Contents) -> tuple[str, ...]:
     return ("bt709",) if contents.sizes[0][1] >= 720 else ("bt470bg", "smpte170m")
 
 
-def _of(contents: Contents, kind: str) -> list[StreamContents]:
-    """Return the tracks of a kind, except those generated from chapters and timecodes."""
-    made = ("bin_data", "unknown", "none") if kind == "data" else ()
-    return [track for track in contents.tracks if track.kind == kind and track.codec not in made]
-
-
-def _twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
-    return [other for other in _of(contents, track.kind) if _shared(track, other)]
-
-
-def _plays(contents: Contents, track: StreamContents, number: int) -> list[StreamContents]:
-    """Return the track of that number if it plays the same data, however it is cut into packets."""
-    twins = _of(contents, track.kind)[number : number + 1]
-    return [twin for twin in twins if twin.whole.digest() == track.whole.digest()]
-
-
-def _shared(before: StreamContents, after: StreamContents) -> int:
-    """Return the number of packets that two tracks share."""
-    return sum((Counter(before.hashes) & Counter(after.hashes)).values())
-
-
-def _difference(before: StreamContents, after: StreamContents) -> str:
-    missing = sum((Counter(before.hashes) - Counter(after.hashes)).values())
-    others = sum((Counter(after.hashes) - Counter(before.hashes)).values())
-    return f"{missing} missing, {others} extra" if missing or others else "in a different order"
-
-
-def _start(before: StreamContents, after: StreamContents) -> int | None:
-    """Return the input packet with which the output starts; None if they differ after it.
-
-    An mp4 edit list hides packets that prime an audio decoder; other containers play or drop them.
-    """
-    if before.hashes == after.hashes:
-        return 0
-    hidden = _hidden(before)
-    played = [held for held, shown in zip(before.hashes, before.shown, strict=True) if shown]
-    for start in range(hidden, max(-1, hidden - _MAX_PRIMING - 1), -1):
-        lead = before.hashes[start:hidden]
-        if after.hashes in (lead + played, before.hashes[start:]):
-            return start
-    return None
-
-
-def _hidden(track: StreamContents) -> int:
-    """Return the number of packets before the first one that is played."""
-    return track.shown.index(True) if True in track.shown else 0
-
-
-def _offset(before: StreamContents, after: StreamContents, start: int, shift: Fraction) -> Fraction:
-    """Return the largest shift of a track relative to the pictures, in seconds."""
-    pairs = zip(before.times[start:], after.times, strict=False)
-    errors = [b - a - shift for a, b in pairs if a is not None and b is not None]
-    return max(errors, key=abs, default=Fraction(0))
-
-
-def _start_offset(before: StreamContents, after: StreamContents, shift: Fraction) -> Fraction:
-    """Return how far the first played packet was moved relative to the video, in seconds."""
-    starts = [
-        next((time for time, shown in zip(track.times, track.shown, strict=True) if shown), None)
-        for track in (before, after)
-    ]
-    return Fraction(0) if None in starts else starts[1] - starts[0] - shift  # type: ignore[operator]
-
-
-def _length_errors(before: StreamContents, after: StreamContents) -> list[Fraction]:
-    return [abs(x - y) for x, y in zip(before.lengths, after.lengths, strict=False) if x and y]
-
-
-def _slack(before: StreamContents, after: StreamContents) -> Fraction:
-    """Return the largest rounding error of the output's clock."""
-    exact = (before.time_base / after.time_base).denominator == 1
-    return _CLOCK if exact else after.time_base / 2 + _CLOCK
-
-
 def _no_less(before: Any, after: Any) -> bool:
     """True if a pixel format's depth and chroma include the input's."""
     if isinstance(before, int) and not isinstance(before, bool):
@@ -427,7 +355,7 @@ def _no_less(before: Any, after: Any) -> bool:
 
 
 def _end(contents: Contents, with_sound: bool) -> Fraction:
-    sound = (track.end for track in _of(contents, "audio") if with_sound and track.end is not None)
+    sound = (track.end for track in tracks.of(contents, "audio") if with_sound and track.end is not None)
     return max([*contents.frames[-1:], *sound], default=Fraction(0))
 
 

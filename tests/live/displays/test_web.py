@@ -311,6 +311,16 @@ def test_a_port_in_use_is_one_clear_line(page: WebPage) -> None:
         WebPage(port=port)
 
 
+@pytest.mark.parametrize("what", ["Broadcast", "web.AppRunner.setup"])
+def test_a_server_that_cannot_start_is_one_clear_line(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(f"rtdeblur.live.displays.web.server.{what}", fail)
+    with pytest.raises(OutputError, match="cannot serve the web page: can't start new thread"):
+        WebPage(port=0)
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [("localhost", True), ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("0.0.0.0", False),

@@ -413,7 +413,7 @@ def lab(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
-        ("in.jpg", cmyk, "is CMYK (for printing); expected grey or RGB; convert it first"),
+        ("in.jpg", cmyk, "expected grey or RGB; convert it first, e.g. magick /"),
         ("in.tif", floating, "type 'F', expected 8 or 16 bits; convert it first"),
         ("in.tif", lab, "CIELAB"),
         ("in.png", lambda path: path.write_bytes(b""), "is empty"),

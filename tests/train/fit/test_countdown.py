@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from import_path import import_path
 
 from train.errors import ConfigError
 from train.fit.checkpoint import load_checkpoint
@@ -182,3 +187,43 @@ def test_the_journal_of_a_run_is_rows_and_charts(tiny: Callable[..., Config], tm
     path.write_text(path.read_text() + json.dumps({"step": 9, "crops": 18, "psnr": 1.0}) + '\n{"step": 1')
     fit(replace(config, schedule=ScheduleOptions(steps=7)))  # rows of steps that were lost are dropped
     assert [row["step"] for row in read_rows(Path(config.output)) if "psnr" in row] == [3, 6, 7]
+
+
+@pytest.mark.needs_posix
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_run_stopped_by_sigterm_is_saved_and_continues(
+    devices: int, tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    tiny()
+    config, script = tmp_path / "tiny.toml", tmp_path / "run.py"
+    steps = "steps = 6\nwarmup_steps = 2\ndecay_steps = 2"
+    config.write_text(config.read_text().replace(steps, "minutes = 5.0"))
+    script.write_text(KILLED)
+    changes = [f"runtime.devices={devices}", "save_every=1000"]
+    done = subprocess.run(
+        [sys.executable, script, "fit", config, *(f"--set={change}" for change in changes)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": import_path()},
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "stopped after step 4; the same command continues the run" in done.stderr
+    state = load_checkpoint(tmp_path / "run" / "last.safetensors", {})
+    assert state["step"] == 4
+    assert "finished" not in state
+
+
+KILLED = """
+import os, signal
+from train.fit.step import Step
+
+call = Step.__call__
+
+def killed(self, number, *batch):
+    if number == 3 and os.environ.get("LOCAL_RANK", "0") == "0":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return call(self, number, *batch)
+
+Step.__call__ = killed
+from train.__main__ import main
+main()
+"""

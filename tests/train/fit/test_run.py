@@ -23,7 +23,7 @@ from train.data.pool import ExamplePool, Place
 from train.errors import CheckpointError, DataError, DivergedError
 from train.fit.checkpoint import load_checkpoint, load_generator, mix_checkpoints, save_checkpoint
 from train.fit.config import Config, ScheduleOptions
-from train.fit.run import fit, launch
+from train.fit.run import fit, launch, open_pool
 from train.fit.step import Step
 from train.networks.generators import FastOptions
 
@@ -282,3 +282,10 @@ def test_a_mixed_checkpoint_is_between_the_two(ema: float, tiny: Tiny, tmp_path:
         assert torch.allclose(between, 0.75 * one + 0.25 * other, atol=1e-6)
     assert any(not torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
     assert load_generator(mixed)[1]["mixed"] == ["last.safetensors", 0.25]
+
+
+@pytest.mark.parametrize(("steps", "capacity"), [(2, 4), (100, 8)])
+def test_a_pool_holds_no_more_examples_than_are_drawn(steps: int, capacity: int, tiny: Tiny) -> None:
+    config = replace(tiny(), schedule=ScheduleOptions(steps=steps))
+    with open_pool(config, launch(config.runtime), 0) as pool:
+        assert pool.capacity == capacity

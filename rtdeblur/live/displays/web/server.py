@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any
@@ -87,10 +87,16 @@ class WebPage:
         self._downloads = Downloads()
         self.is_shared = bool(self._guard.token)
         self._closed = False
-        ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._run(ready),), name="rtdeblur-web")
-        self._thread.start()
-        ready.wait()
+        started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._serve, args=(started,), name="rtdeblur-web")
+        try:
+            self._thread.start()
+            started.result()
+        except Exception as error:
+            if self._thread.is_alive():
+                self._thread.join()
+            self._listener.close()
+            raise OutputError(f"cannot serve the web page: {error or type(error).__name__}") from error
         name = _outward_address() if host in _EVERYWHERE else host
         address = f"[{name}]" if ":" in name else name
         query = f"?token={self._guard.token}" if self._guard.token else ""
@@ -114,7 +120,15 @@ class WebPage:
             self._loop.call_soon_threadsafe(self._end.set)
             self._thread.join()
 
-    async def _run(self, ready: threading.Event) -> None:
+    def _serve(self, started: Future[None]) -> None:
+        try:
+            asyncio.run(self._run(started))
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    async def _run(self, started: Future[None]) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_log_failure)
         self._broadcast = Broadcast(_jpegs, self._downloads.offer)
@@ -138,7 +152,7 @@ class WebPage:
             await runner.setup()
             assert runner.server is not None
             accepting = asyncio.create_task(self._listener.serve(runner.server))
-            ready.set()
+            started.set_result(None)
             await self._end.wait()
             accepting.cancel()
             await asyncio.gather(accepting, return_exceptions=True)
@@ -146,7 +160,6 @@ class WebPage:
         finally:
             self._listener.close()
             await runner.cleanup()
-            ready.set()
 
     @web.middleware
     async def _once(self, request: web.Request, handler: Handler) -> web.StreamResponse:
