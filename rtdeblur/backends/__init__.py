@@ -178,6 +178,8 @@ def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout |
 
     if policy not in (None, *get_args(Policy)):
         raise UsageError(f"dropout is {policy!r}, expected {' or '.join(get_args(Policy))}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"seed is {seed!r}, expected an integer, 0 or more")
     sites = model.manifest.sites
     if sites is None:
         if policy == "paper":

@@ -71,8 +71,10 @@ def defaults(file: Path, commands: Mapping[str, click.Command], names: tuple[str
         names: names of all commands.
 
     Raises:
-        UsageError: a key or a value is wrong.
+        UsageError: a key or a value is wrong, or the environment names a file that does not exist.
     """
+    if os.environ.get(VARIABLE) and not file.exists():
+        raise UsageError(f"the configuration {str(file)!r}, which {VARIABLE} names, does not exist")
     content = read(file)
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     where = f"the configuration {str(file)!r}"
