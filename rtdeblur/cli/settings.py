@@ -105,6 +105,8 @@ def _checked(table: Mapping[str, Any], params: list[click.Parameter], where: str
     values = {}
     for key, value in table.items():
         option = known.get(key.replace("_", "-"))
+        if key.replace("_", "-") in _OF_ONE_RUN:
+            raise UsageError(f"{where} has {key!r}, which concerns a single run; give it on the command line")
         if option is None:
             raise UsageError(f"{where} has an unknown key {key!r}{_hint(key, tuple(known))}")
         values[option.name or key] = _value(option, key, value, where)
