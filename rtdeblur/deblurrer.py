@@ -15,7 +15,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ from rtdeblur.python_words import in_python_words
 from rtdeblur.resolution import Resolution, with_resolution
 from rtdeblur.resolution import checked as checked_resolution
 from rtdeblur.strength import FULL, StrengthBackend, checked
+
+if TYPE_CHECKING:  # loads PyAV
+    from rtdeblur.media.encoder_traits import Quality
 
 Pictures = TypeVar("Pictures", bound=NDArray[Any])
 
@@ -94,6 +97,7 @@ def restore_file(
     start: float | None = None,
     duration: float | None = None,
     codec: str = "auto",
+    quality: Quality | None = None,
     crf: float | None = None,
     preset: str | None = None,
     max_pixels: int | None = None,
@@ -112,7 +116,8 @@ def restore_file(
         start: seconds from the start of the file to the first frame wanted.
         duration: seconds to process from there.
         codec: FFmpeg's name of the encoder.
-        crf: quality number, lower is better and larger; None for the encoder's default.
+        quality: "small", "balanced", "high" or "lossless": size against fidelity; None for "balanced".
+        crf: the encoder's quality number, overriding `quality`; lower is better and larger.
         preset: encoder preset, such as "slow"; None for the encoder's default.
         max_pixels: largest picture accepted; None for 8192 · 8192.
         **options: arguments of `Deblurrer`.
@@ -126,7 +131,7 @@ def restore_file(
     with Deblurrer(**options) as deblurrer:
         return deblurrer.restore_file(
             input, output, progress=progress, overwrite=overwrite, start=start, duration=duration,
-            codec=codec, crf=crf, preset=preset, max_pixels=max_pixels,
+            codec=codec, quality=quality, crf=crf, preset=preset, max_pixels=max_pixels,
         )  # fmt: skip
 
 
@@ -299,6 +304,7 @@ class Deblurrer:
         start: float | None = None,
         duration: float | None = None,
         codec: str = "auto",
+        quality: Quality | None = None,
         crf: float | None = None,
         preset: str | None = None,
         max_pixels: int | None = None,
@@ -312,14 +318,21 @@ class Deblurrer:
         from rtdeblur.media.writer import FileWriter
 
         backend = self._opened()
-        wanted = Wanted(backend=backend.name, codec=codec, quality=crf is not None or preset is not None)
+        on_cpu = crf is not None or preset is not None or quality == "lossless"
+        wanted = Wanted(backend=backend.name, codec=codec, quality=on_cpu)
         span = {"start": start, "duration": duration, "max_pixels": max_pixels or MAX_PIXELS}
         with in_python_words():
             reader, obstacle = open_reader(Path(input), wanted, **span)
             with (
                 reader,
                 FileWriter(
-                    reader, output, codec=codec, crf=crf, preset=preset, overwrite=overwrite
+                    reader,
+                    output,
+                    codec=codec,
+                    quality=quality,
+                    crf=crf,
+                    preset=preset,
+                    overwrite=overwrite,
                 ) as writer,
             ):
                 log.info("%s: %s", input, connect(reader, backend, writer, obstacle))

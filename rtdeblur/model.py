@@ -346,6 +346,11 @@ def _locate(name: str) -> Path:
         full = folder / f"{name}.onnx"
         return full if full.is_file() else folder / f"{base}{_SUFFIXES['fp16']}.onnx"
     path = Path(name)
+    if path.is_file() and path.suffix not in (".onnx", ".json"):
+        raise ModelError(
+            f"{name!r} is not a model, expected a .onnx file; "
+            "`python -m train export` or `python -m train import` makes one of a checkpoint"
+        )
     if path.suffix not in (".onnx", ".json"):
         known = ", ".join([*bundled_models(), *user_models(), IDENTITY])
         raise ModelError(f"no model is called {name!r}; try one of {known}, or the path of a .onnx file")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -169,6 +170,7 @@ def test_arrays_that_are_not_pictures_are_refused(
         ({"backend": "abacus"}, "abacus"),
         ({"precision": "fp8"}, "fp8"),
         ({"dropout": "paper"}, "dropout='off'"),
+        ({"seed": -1}, "seed is -1, expected an integer, 0 or more"),
         ({"model": "identity", "gate": 0.5}, "gate='off'"),
     ],
 )
@@ -294,6 +296,16 @@ def test_restore_file_accepts_model_and_file_options(clip: Path, tmp_path: Path)
     with pytest.raises(UsageError, match="already exists; overwrite it, or try another name"):
         rtdeblur.restore_file(clip, output, model="identity")
     rtdeblur.restore_file(clip, output, model="identity", overwrite=True)
+    with pytest.raises(
+        UsageError, match="quality is 'best', expected one of small, balanced, high, lossless"
+    ):
+        rtdeblur.restore_file(clip, tmp_path / "other.mkv", model="identity", quality="best")  # type: ignore[arg-type]
+    sizes = {}
+    qualities: tuple[Literal["small", "high"], ...] = ("small", "high")
+    for quality in qualities:
+        rtdeblur.restore_file(clip, output, model="identity", overwrite=True, quality=quality)
+        sizes[quality] = output.stat().st_size
+    assert sizes["small"] < sizes["high"]
 
 
 def test_what_an_output_does_not_keep_is_logged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # NumPy, which the command line's help does without
 # `import openvino` sends a report to Google Analytics, from a fork of this process. Behind a silent firewall
 # the fork delays the exit for seconds and runs our signal handlers. Without this package, nothing is sent.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# ONNX Runtime 1.29 and later report sessions to Microsoft, and write an identifier to the user's cache.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 BACKENDS = ("auto", "openvino", "onnxruntime", "tensorrt")
 """Names that `open_backend` and `--backend` accept."""
@@ -175,6 +178,8 @@ def _stream_dropout(model: Model, policy: Policy | None, seed: int) -> Dropout |
 
     if policy not in (None, *get_args(Policy)):
         raise UsageError(f"dropout is {policy!r}, expected {' or '.join(get_args(Policy))}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"seed is {seed!r}, expected an integer, 0 or more")
     sites = model.manifest.sites
     if sites is None:
         if policy == "paper":

@@ -27,7 +27,7 @@ web = "8765"
 def command(ctx: click.Context, as_json: bool) -> None:
     """Show your settings and the file they are read from."""
     file = settings.path()
-    found = _checked(ctx, file) if file else {}
+    found = _checked(ctx, file) if file and file.exists() else {}
     if as_json:
         echo(
             json.dumps(

@@ -56,7 +56,7 @@ class Root(click.Group):
     def _settings(self, ctx: click.Context, name: str) -> dict[str, Any]:
         """Return the user's settings for a command."""
         file = settings.path()
-        if file is None or not file.exists():
+        if file is None:
             return {}
         command = self.get_command(ctx, name) if name != _BARE else None
         return settings.defaults(file, {name: command} if command else {}, COMMANDS)

@@ -71,8 +71,10 @@ def defaults(file: Path, commands: Mapping[str, click.Command], names: tuple[str
         names: names of all commands.
 
     Raises:
-        UsageError: a key or a value is wrong.
+        UsageError: a key or a value is wrong, or the environment names a file that does not exist.
     """
+    if os.environ.get(VARIABLE) and not file.exists():
+        raise UsageError(f"the configuration {str(file)!r}, which {VARIABLE} names, does not exist")
     content = read(file)
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     where = f"the configuration {str(file)!r}"
@@ -103,6 +105,8 @@ def _checked(table: Mapping[str, Any], params: list[click.Parameter], where: str
     values = {}
     for key, value in table.items():
         option = known.get(key.replace("_", "-"))
+        if key.replace("_", "-") in _OF_ONE_RUN:
+            raise UsageError(f"{where} has {key!r}, which concerns a single run; give it on the command line")
         if option is None:
             raise UsageError(f"{where} has an unknown key {key!r}{_hint(key, tuple(known))}")
         values[option.name or key] = _value(option, key, value, where)

@@ -17,7 +17,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat, Flags
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import UsageError
@@ -57,6 +57,8 @@ class ContainerTraits:
         counts_from_zero: whether its duration counts from zero, whatever the timestamp of the first packet.
         codecs: codecs that readers recognise, if the muxer accepts others too; None leaves it to the muxer.
         unreadable: codecs that the muxer accepts, but that readers cannot decode.
+        data: codecs of data streams that readers recognise. Muxers accept others too, and lose them, write a
+            track without a description or a file that nothing opens.
         start_codes: whether its H.264 and HEVC need start codes instead of lengths, and the muxer does not
             convert them.
         finite_durations: whether the muxer refuses packets that last until the next one.
@@ -91,6 +93,7 @@ class ContainerTraits:
     counts_from_zero: bool = False
     codecs: frozenset[str] | None = None
     unreadable: frozenset[str] = frozenset()
+    data: frozenset[str] = frozenset()
     start_codes: bool = False
     finite_durations: bool = False
     layout_codecs: frozenset[str] = frozenset()
@@ -106,6 +109,15 @@ class ContainerTraits:
     def takes(self, codec: str) -> bool:
         """Whether readers can decode a codec in it; the muxer may still refuse it."""
         return (self.codecs is None or codec in self.codecs) and codec not in self.unreadable
+
+    def takes_data(self, codec: str, source: str) -> bool:
+        """Whether readers recognise a data stream of a codec in it.
+
+        Args:
+            codec: FFmpeg's name. In mp4 and mov, bin_data is GoPro's telemetry; in others, anything.
+            source: FFmpeg's name of the source's container.
+        """
+        return codec in self.data and (codec != "bin_data" or traits_of(source) is _MOV)
 
     def needs_layout(self, codec: str, source: str) -> bool:
         """Whether audio of a codec needs a channel layout first.
@@ -129,12 +141,13 @@ _MP4_KEYS = frozenset({
     "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation",
     "track", "disc", "tmpo", "creation_time", "timecode",
 })  # fmt: skip
+_MPEGTS_DATA = frozenset({"klv", "timed_id3", "smpte_2038"})
 _MPEG_VIDEOS = ("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc")
 # The muxer accepts every codec, but readers cannot identify those that MPEG-TS has no type for: list the
 # others.
 _MPEGTS_CODECS = frozenset({
     "aac", "aac_latm", "ac3", "eac3", "dts", "mp1", "mp2", "mp3", "opus", "s302m",
-    "dvb_subtitle", "dvb_teletext", "timed_id3", "klv", *_MPEG_VIDEOS,
+    "dvb_subtitle", "dvb_teletext", *_MPEGTS_DATA, *_MPEG_VIDEOS,
 })  # fmt: skip
 _M2TS_CODECS = _MPEGTS_CODECS - {"timed_id3"} | {"truehd", "pcm_bluray", "hdmv_pgs_subtitle"}
 # Those of Blu-ray, which has none for DVB subtitles, data and further videos.
@@ -150,6 +163,7 @@ _MOV = ContainerTraits(
     default_video=True,
     timecode=True,
     rotation=True,
+    data=frozenset({"bin_data"}),
     options={"movie_timescale": "90000"},  # else start offsets are rounded to a millisecond
     # An index cannot be written to a pipe. Without delay_moov, audio would be shifted by its priming.
     pipe_flags=("frag_keyframe", "delay_moov", "default_base_moof"),
@@ -173,15 +187,25 @@ CONTAINERS: dict[str, ContainerTraits] = {
     "ipod": _IPOD,
     "3gp": _IPOD,
     "3g2": _IPOD,
-    "nut": ContainerTraits(chapters=True, default_video=True),
+    "nut": ContainerTraits(
+        chapters=True,
+        default_video=True,
+        data=frozenset({"bin_data", "klv", "timed_id3", "smpte_2038", "smpte_436m_anc", "unknown"}),
+    ),
     "ogg": ContainerTraits(chapters=True, numbers_frames=True),
     "ogv": ContainerTraits(chapters=True, numbers_frames=True),
     "asf": ContainerTraits(chapters=True, single_times=True),
-    "mxf": ContainerTraits(timecode=True, numbers_frames=True, begins_together=True, edit_units=True),
+    "mxf": ContainerTraits(
+        timecode=True,
+        numbers_frames=True,
+        begins_together=True,
+        edit_units=True,
+        data=frozenset({"smpte_436m_anc"}),
+    ),
     "rm": ContainerTraits(numbers_frames=True, begins_together=True),
     "flv": ContainerTraits(layout_codecs=_FLV_CODECS),
-    "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, suggested_ending=".ts"),
-    "m2ts": ContainerTraits(codecs=_M2TS_CODECS, first_ids=_M2TS_IDS),
+    "mpegts": ContainerTraits(codecs=_MPEGTS_CODECS, data=_MPEGTS_DATA, suggested_ending=".ts"),
+    "m2ts": ContainerTraits(codecs=_M2TS_CODECS, data=_MPEGTS_DATA - {"timed_id3"}, first_ids=_M2TS_IDS),
     "avi": ContainerTraits(
         numbers_frames=True,
         highest_rate=1000,  # libavformat/avidec.c
@@ -356,6 +380,13 @@ def copy_stream(container: OutputContainer, stream: Stream) -> Stream:
         first = ids.get(codec, ids.get(stream.type, ids[""]))
         copy.id = first + sum(first <= other.id < first + _IDS_PER_KIND for other in container.streams)
     return copy
+
+
+def is_remade(stream: Stream) -> bool:
+    """True for mov's tracks of chapters, which FFmpeg discards, and timecode: muxers generate them."""
+    if stream.type != "data":
+        return False
+    return stream.discard is Discard.all or (stream.name is None and "timecode" in stream.metadata)
 
 
 def _add_video(container: OutputContainer) -> None:

@@ -24,6 +24,7 @@ from difflib import get_close_matches
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
+from typing import get_args
 
 import av
 from av.codec import Codec
@@ -81,9 +82,11 @@ def choose(
         quality: None for balanced, or for the defaults of an encoder without qualities.
 
     Raises:
-        UsageError: the encoder does not exist, or lacks the requested quality, crf or preset.
+        UsageError: the encoder or quality does not exist, or the encoder lacks the quality, crf or preset.
         OutputError: the encoder refuses the size or an option, or the container refuses the encoder.
     """
+    if quality not in (None, *get_args(Quality)):
+        raise UsageError(f"quality is {quality!r}, expected one of {', '.join(get_args(Quality))}")
     picture = source.picture
     if codec != "auto":
         return _accepted(source, format_name, encoder_of(codec), crf, preset, quality)

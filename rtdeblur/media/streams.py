@@ -20,7 +20,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtdeblur.ffmpeg.container import name_of, open_output
-from rtdeblur.ffmpeg.formats import CONTAINERS, ContainerTraits, copy_stream, refusal, traits_of
+from rtdeblur.ffmpeg.formats import CONTAINERS, ContainerTraits, copy_stream, is_remade, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
 from rtdeblur.media.source import SourceInfo, is_cover
 from rtdeblur.media.tags import track_tags
@@ -151,6 +151,8 @@ class NotKept:
     ending: str | None
 
     def __str__(self) -> str:
+        if self.codec == "unknown":
+            return f"{self.stream} is not kept: FFmpeg does not know its codec"
         hint = f"; {self.ending} can" if self.ending else ""
         return f"{self.stream} ({self.codec}) is not kept: {self.container} cannot store it{hint}"
 
@@ -159,7 +161,7 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
     """Add a copy of an input stream; returns a `Track` if its packets must be copied."""
     name = name_of(container)
     traits = traits_of(name)
-    if stream.type == "data" and _is_remade(stream, source):
+    if is_remade(stream):
         return Complete.REMADE
     if is_cover(stream):
         if traits.cover == "attachment":
@@ -205,10 +207,13 @@ def _refuses(format_name: str, stream: Stream) -> bool:
 def _way(format_name: str, stream: Stream) -> Callable[[OutputContainer, Stream], Stream] | None:
     """Find a way to add a stream that readers understand; None if the container refuses it."""
     traits = traits_of(format_name)
+    source = stream.container.format.name
+    if stream.type == "data" and not traits.takes_data(_codec(stream), source):
+        return None
     if not traits.takes(_codec(stream)) or (stream.type == "attachment" and not traits.attachments):
         return None
     options = traits.trial_options(_codec(stream))
-    needs_layout = traits.needs_layout(_codec(stream), stream.container.format.name)
+    needs_layout = traits.needs_layout(_codec(stream), source)
     for way in (_labelled,) if needs_layout else _WAYS.get(stream.type, (copy_stream,)):
         add, is_unlisted = partial(way, stream=stream), way is _unlisted
         if refusal(format_name, add, options, beside_video=True, with_packet=is_unlisted) is None:
@@ -244,12 +249,6 @@ def _unlisted(container: OutputContainer, stream: Stream) -> Stream:
 
 
 _WAYS = {"audio": (copy_stream, _labelled, _unlisted)}
-
-
-def _is_remade(stream: Stream, source: SourceInfo) -> bool:
-    """True for tracks that muxers generate from chapters and the timecode tag."""
-    chapters = stream.name == "bin_data" and bool(source.chapters)
-    return chapters or "timecode" in stream.metadata
 
 
 def _not_kept(stream: Stream, format_name: str) -> NotKept:

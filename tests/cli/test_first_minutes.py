@@ -424,6 +424,15 @@ def configured(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_a_missing_file_that_the_environment_names_is_an_error(
+    configured: Path, fails: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = fails("video.mkv", "-o", "out.mkv")
+    assert f"the configuration {str(configured)!r}, which RTDEBLUR_CONFIG names, does not exist" in line
+    assert main(["config"]) == 0
+    assert str(configured) in capfd.readouterr().out
+
+
 def test_the_configuration_sets_defaults_that_arguments_override(
     configured: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -443,7 +452,8 @@ def test_the_configuration_sets_defaults_that_arguments_override(
         ('quality = "hgih"', "quality = 'hgih'"),
         ("quality = true", "expected text or a number"),
         ('quiet = "yes"', "expected true or false"),
-        ('output = "x.mp4"', "unknown key 'output'"),
+        ('output = "x.mp4"', "has 'output', which concerns a single run; give it on the command line"),
+        ('seed_ = "x.mp4"', "unknown key 'seed_'"),
         ("[liv]", "unknown table [liv]; did you mean live?"),
         ("quality = ", "cannot read the configuration"),
     ],

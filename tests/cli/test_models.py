@@ -132,6 +132,15 @@ def test_a_model_is_added_found_and_removed(
     assert "no model is called 'odd'" in fails("bench", "--model", "odd")
 
 
+def test_a_checkpoint_is_refused_with_the_command_that_exports_it(
+    tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    checkpoint = tmp_path / "last.safetensors"
+    checkpoint.touch()
+    line = fails("models", "add", str(checkpoint))
+    assert "is not a model, expected a .onnx file; `python -m train export`" in line
+
+
 def test_a_model_replaced_by_itself_stays(own: Path, good: Path) -> None:
     assert main(["models", "add", str(good)]) == 0
     assert main(["models", "add", "-y", str(own / "odd.onnx")]) == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import pytest
 from av.sidedata.sidedata import Type
+from av.stream import Discard
 
 from rtdeblur.media.writer import FileWriter
 
@@ -66,25 +67,84 @@ def test_a_warning_names_lost_captions(captioned: tuple[Path, list[bytes]], rewr
     assert not rewrite(captioned[0], "other.mkv").warnings
 
 
+def with_data(clip: Path, path: Path, codec: str, start: bytes = b"") -> Path:
+    """A copy of a clip with a packet of data per frame, and two chapters."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        data = out.add_data_stream(codec)
+        out.set_chapters(
+            [
+                {
+                    "id": n,
+                    "start": 200 * n,
+                    "end": 200 * n + 200,
+                    "time_base": Fraction(1, 1000),
+                    "metadata": {},
+                }
+                for n in range(2)
+            ]
+        )
+        for number, packet in enumerate(source.demux(source.streams.video[0])):
+            if packet.dts is None:
+                continue
+            about = av.Packet(start + bytes([3, number, 1, 2]))
+            about.stream, about.pts, about.dts, about.time_base = data, number, number, Fraction(1, 25)
+            about.duration = 1
+            packet.stream = video
+            out.mux([packet, about])
+    return path
+
+
 @pytest.mark.parametrize("name", ["out.ts", "out.m2ts"])
 def test_klv_is_copied_packet_by_packet(
     name: str, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
 ) -> None:
-    source = tmp_path / "drone.ts"
     key = bytes.fromhex("060e2b34020b01010e01030101000000")  # MISB ST 0601, UAS datalink local set
-    with av.open(str(make_clip(".mp4", sound=False))) as clip, av.open(str(source), "w") as out:
-        video = out.add_stream_from_template(clip.streams.video[0])
-        data = out.add_data_stream("klv")
-        for number, packet in enumerate(clip.demux(clip.streams.video[0])):
-            if packet.dts is None:
-                continue
-            about = av.Packet(key + bytes([3, number, 1, 2]))
-            about.stream, about.pts, about.dts, about.time_base = data, number, number, Fraction(1, 25)
-            packet.stream = video
-            out.mux([packet, about])
+    source = with_data(make_clip(".mp4", sound=False), tmp_path / "drone.ts", "klv", key)
     assert rewrite(source, name).warnings == []
     assert packets(tmp_path / name) == packets(source)
     assert len(packets(source)) == 12
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov"])
+def test_telemetry_of_an_action_camera_is_kept_next_to_chapters(
+    name: str, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    source = with_data(make_clip(".mp4", sound=False), tmp_path / "camera.mp4", "bin_data")
+    assert rewrite(source, name).warnings == []
+    assert packets(tmp_path / name) == packets(source)
+    assert len(packets(source)) == 12
+
+
+@pytest.mark.parametrize(
+    ("codec", "source", "name"),
+    [
+        ("timed_id3", "hls.ts", "out.mp4"),  # FFmpeg would write an mp4 that nothing opens
+        ("timed_id3", "hls.ts", "out.avi"),
+        ("klv", "drone.ts", "out.mov"),
+        ("klv", "drone.ts", "out.wmv"),
+        ("bin_data", "camera.mp4", "out.wmv"),
+        ("bin_data", "camera.mp4", "out.avi"),
+    ],
+)
+def test_data_that_readers_would_not_find_is_left_out(
+    codec: str, source: str, name: str, make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    clip = with_data(make_clip(".mp4", sound=False), tmp_path / source, codec)
+    warnings = rewrite(clip, name).warnings
+    assert [w for w in warnings if w.startswith(f"data stream #1 ({codec}) is not kept: ")]
+    with av.open(str(tmp_path / name)) as output:
+        kinds = [stream.type for stream in output.streams if stream.discard is not Discard.all]
+        assert kinds == ["video"]
+        assert sum(1 for _ in output.decode(video=0)) == 12
+
+
+def test_data_of_an_unknown_codec_is_left_out(make_clip: MakeClip, rewrite: Rewrite, tmp_path: Path) -> None:
+    clip = with_data(make_clip(".mp4", sound=False), tmp_path / "camera.mp4", "bin_data")
+    phone = tmp_path / "phone.mov"
+    phone.write_bytes(clip.read_bytes().replace(b"gpmd", b"mebx"))
+    assert "data stream #1 is not kept: FFmpeg does not know its codec" in rewrite(phone, "out.mov").warnings
+    assert not packets(tmp_path / "out.mov")
 
 
 def packets(path: Path) -> list[tuple[bytes, float]]:

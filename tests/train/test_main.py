@@ -54,7 +54,7 @@ def test_an_error_is_one_line_and_its_exit_code(
     )
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, "fit", path) == 1
-    assert capsys.readouterr().err.startswith("error: no pairs in nowhere; expected ")
+    assert capsys.readouterr().err.startswith("error: the folder nowhere does not exist; expected ")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

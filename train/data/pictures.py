@@ -58,7 +58,8 @@ def list_pictures(folder: str | Path) -> list[Path]:
     inside = Path(folder).iterdir() if Path(folder).is_dir() else ()
     found = sorted(path for path in inside if path.suffix.lower() in EXTENSIONS)
     if not found:
-        raise DataError(f"no pictures in {folder}; expected {', '.join(sorted(EXTENSIONS))} files")
+        where = f"no pictures in {folder}" if Path(folder).is_dir() else f"the folder {folder} does not exist"
+        raise DataError(f"{where}; expected {', '.join(sorted(EXTENSIONS))} files")
     return found
 
 
@@ -76,9 +77,8 @@ def find_pairs(folder: str | Path, blurred: str = "blur") -> list[Pair]:
     root = Path(folder)
     scenes = [root] if (root / blurred).is_dir() else sorted(p.parent for p in root.glob(f"*/{blurred}"))
     if not scenes:
-        raise DataError(
-            f"no pairs in {folder}; expected {blurred}/ and sharp/ in it, or in each of its folders"
-        )
+        where = f"no pairs in {folder}" if root.is_dir() else f"the folder {folder} does not exist"
+        raise DataError(f"{where}; expected {blurred}/ and sharp/ in it, or in each of its folders")
     pairs = [
         (path, scene / "sharp" / path.name) for scene in scenes for path in list_pictures(scene / blurred)
     ]

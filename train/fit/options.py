@@ -31,8 +31,9 @@ def from_table(cls: type[T], table: object, where: str) -> T:
     known = {f.name for f in fields(cls)}
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1) or sorted(known)
-            raise ConfigError(f"{where} has an unknown key {key!r}; did you mean {' or '.join(near)}?")
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted(known))}"
+            raise ConfigError(f"{where} has an unknown key {key!r}; {hint}")
     for f in fields(cls):
         if f.default is MISSING and f.default_factory is MISSING and f.name not in table:
             raise ConfigError(f"{where} has no {f.name!r}")

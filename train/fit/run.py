@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from rtdeblur.plurals import counted
 from rtdeblur.system import usable_cores
 from train.data.pairs import TrainingPairs
 from train.data.pool import ExamplePool, Place
@@ -59,6 +61,8 @@ def fit(config: Config, began: float | None = None) -> Path:
     if resuming:
         load_checkpoint(last, step.parts)
         if countdown.over(state):
+            steps = counted(state["step"], "step")
+            fabric.print(f"{config.output} is a finished run of {steps}: nothing to do", file=sys.stderr)
             return last
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(open_pool(choice.config, fabric, state["step"]))

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError, UsageError
-from rtdeblur.ffmpeg.container import main_video, name_of, open_input, open_output
+from rtdeblur.ffmpeg.container import frame_rate, main_video, name_of, open_input, open_output
 from rtdeblur.ffmpeg.edit_units import silence
 from rtdeblur.ffmpeg.formats import copy_stream, format_of, refusal, traits_of
 from rtdeblur.ffmpeg.side_data import display_matrix
@@ -73,6 +73,7 @@ def _fill(
     copy.set_chapters(before.chapters())
     picture = copy.add_stream_from_template(restored, opaque=True)
     assert isinstance(picture, VideoStream)
+    picture.codec_context.framerate = frame_rate(video) or Fraction(0)  # else mov refuses a timecode
     _describe(picture, video)
     first, restored_first = (_first_frame(path) for path in (source, output))
     matrix = None if first is None else display_matrix(first)
@@ -85,6 +86,8 @@ def _fill(
         if stream.index == video.index or not traits.takes(_codec(stream)):
             continue
         if traits.needs_layout(_codec(stream), before.format.name):
+            continue
+        if stream.type == "data" and not traits.takes_data(_codec(stream), before.format.name):
             continue
         options = traits.trial_options(_codec(stream))
         if refusal(name_of(copy), add, options, beside_video=True) is None:

@@ -25,12 +25,13 @@ from av.video.stream import VideoStream
 
 from rtdeblur.errors import InputError
 from rtdeblur.ffmpeg.container import frame_rate, main_video, open_input
-from rtdeblur.ffmpeg.formats import traits_of
+from rtdeblur.ffmpeg.formats import is_remade, traits_of
 from rtdeblur.ffmpeg.pixels import depth_of, has_alpha, is_full_range, is_rgb
 from rtdeblur.ffmpeg.side_data import display_matrix, light_level, mastering_display
 from rtdeblur.ffmpeg.splices import Splicer
 from rtdeblur.media.verify.thumbnails import Thumbnail, thumbnail
 
+_DATA = {"bin_data": "binary data", "unknown": "unknown data"}
 # Written by a muxer itself, or computed from packets by an earlier one.
 _MADE_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration", "handler_name",
@@ -165,12 +166,12 @@ def read_contents(path: Path) -> Contents:
 def _read(container: InputContainer, video: VideoStream) -> Contents:
     video.codec_context.thread_type = "SLICE"  # frame threads lose the end of a truncated file
     video.codec_context.flags |= Flags.output_corrupt
-    tracks = {stream.index: _track(stream) for stream in container.streams}
+    tracks = {stream.index: _track(stream) for stream in container.streams if not is_remade(stream)}
     pictures = _Pictures(video)
     splicer = Splicer() if FormatFlags.ts_discont in FormatFlags(container.format.flags) else None
     for packet in _packets(container):
         index = packet.stream.index  # packet.stream_index is 0 in those without data
-        if not packet.size:
+        if not packet.size or index not in tracks:
             continue
         if splicer is not None:
             _splice(packet, splicer)
@@ -269,12 +270,9 @@ def _track(stream: Stream) -> StreamContents:
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     language = tags.get("language", "")
     picture = bool(stream.disposition & Disposition.attached_pic)
-    context = stream.codec_context
     track = StreamContents(
         kind="cover" if picture else stream.type,
-        codec=context.codec.canonical_name
-        if context is not None
-        else getattr(stream, "name", None) or "unknown",
+        codec=_codec(stream),
         language="" if language == "und" else language,
         tags=_told(stream.metadata),
         disposition=frozenset(d.name for d in Disposition if d & stream.disposition and d.name),
@@ -284,6 +282,13 @@ def _track(stream: Stream) -> StreamContents:
         track.tags = {key: tags[key] for key in ("filename", "mimetype") if key in tags}
         track.hashes.append(_digest(stream.data))
     return track
+
+
+def _codec(stream: Stream) -> str:
+    if stream.codec_context is not None:
+        return stream.codec_context.codec.canonical_name
+    name = getattr(stream, "name", None) or "unknown"
+    return _DATA.get(name, name) if stream.type == "data" else name
 
 
 def _told(tags: dict[str, str]) -> dict[str, str]:

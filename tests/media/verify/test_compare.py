@@ -286,6 +286,36 @@ def test_a_cover_that_mov_cannot_store_is_reported(
     assert "cover 1" not in differences(path, tmp_path / "out.mp4")
 
 
+def test_lost_telemetry_is_reported(make_clip: MakeClip, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    clip, camera, copy = make_clip(".mp4", sound=False), tmp_path / "camera.mp4", tmp_path / "copy.mp4"
+    with av.open(str(clip)) as source, av.open(str(camera), "w") as out:
+        video, data = out.add_stream_from_template(source.streams.video[0]), out.add_data_stream("bin_data")
+        for packet in source.demux(video=0):
+            packet.stream = video
+            if packet.dts is not None:
+                about = av.Packet(b"DVID")
+                about.stream, about.pts, about.dts, about.time_base = (
+                    data,
+                    packet.dts,
+                    packet.dts,
+                    packet.time_base,
+                )
+                out.mux([packet, about])
+    ffmpeg("-i", camera, "-map", "0:v", "-c", "copy", copy)
+    assert differences(camera, copy) == {"data streams", "data 1"}
+    assert differences(camera, camera) == set()
+
+
+def test_a_timecode_leaves_limits_of_the_container_known(
+    rich: Path, tmp_path: Path, ffmpeg: Ffmpeg, rewrite: Rewrite
+) -> None:
+    coded = tmp_path / "coded.mkv"
+    ffmpeg("-i", rich, "-map", 0, "-c", "copy", "-metadata", "timecode=01:00:00:00", coded)
+    rewrite(coded, "out.mp4")
+    assert differences(coded, tmp_path / "out.mp4") == set()
+    assert "attachment streams" in differences(coded, tmp_path / "out.mp4", "not held")
+
+
 def test_an_unknown_codec_can_be_compared(rich: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     odd = tmp_path / "odd.mkv"
     odd.write_bytes(rich.read_bytes().replace(b"A_AAC", b"A_XYZ"))

@@ -210,7 +210,7 @@ class TestBadDataAreNamedBeforeTraining:
         (tmp_path / "blur").mkdir()
         with pytest.raises(DataError, match=r"no pictures in .*blur"):
             self.make(tmp_path)
-        with pytest.raises(DataError, match=r"no pairs in .*nowhere"):
+        with pytest.raises(DataError, match=r"the folder .*nowhere does not exist"):
             self.make(tmp_path / "nowhere")
 
     def test_a_crop_larger_than_a_picture_is_reported(self, make_pairs: MakePairs) -> None:

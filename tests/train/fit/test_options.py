@@ -72,6 +72,7 @@ def test_a_configuration_survives_the_json_of_a_checkpoint(load: Callable[[str],
     ("text", "message"),
     [
         (BASE + "[runtime]\nworker = 3\n", "runtime has an unknown key 'worker'; did you mean workers?"),
+        (BASE + "[runtime]\ncrop = 64\n", "runtime has an unknown key 'crop'; expected one of accelerator, "),
         (BASE.replace("10", '"10"'), "run.toml schedule steps is '10', expected a whole number"),
         (BASE.replace("10", "true"), "run.toml schedule steps is True, expected a whole number"),
         (BASE.replace("10", "0"), "run.toml schedule: steps is 0, expected at least 1"),

@@ -231,10 +231,13 @@ def test_moments_come_back_in_the_memory_layout_of_their_weights(tiny: Tiny) -> 
         assert state["exp_avg"].stride() == weight.stride()
 
 
-def test_a_finished_run_is_left_alone(tiny: Tiny) -> None:
+def test_a_finished_run_is_left_alone(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     config = tiny()
     before = fit(config).read_bytes()
+    capsys.readouterr()
     assert fit(config).read_bytes() == before
+    steps = config.schedule.steps
+    assert capsys.readouterr().err == f"{config.output} is a finished run of {steps} steps: nothing to do\n"
 
 
 @pytest.mark.parametrize(("end", "rounding"), [("", 0.0), ("-fp16", 1e-3)])
