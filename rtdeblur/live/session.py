@@ -47,8 +47,8 @@ class LiveSettings:
     """Options of a session.
 
     Attributes:
-        duration: seconds to run, counted from the first picture, or from the start until one comes; None
-            runs until the source ends.
+        duration: seconds to run, counted from the first picture shown, or from the start until the source
+            sends one; None runs until the source ends.
         deadline: seconds per picture for restoring; None for the source's frame interval.
         record: file to record to from the start; None for no recording.
         folder: folder of snapshots, and of recordings started during the session.
@@ -134,11 +134,15 @@ class LiveSession:
             self.stop()
 
     def _is_over(self) -> bool:
-        duration = self._settings.duration
-        # Until the first picture, the time counts from the start: a source that never comes ends too.
-        if duration is not None and time.monotonic() - (self._first_at or self._began) >= duration:
+        if self._settings.duration is not None and self._seconds_counted() >= self._settings.duration:
             return True
         return any(o.is_stillborn for o in self._outputs) or self._is_useless()
+
+    def _seconds_counted(self) -> float:
+        """Time since the first picture was shown; since the start, if the source has not come."""
+        if not self._first_at and self._capture.frames:
+            return 0.0  # the model is opening
+        return time.monotonic() - (self._first_at or self._began)
 
     def _is_useless(self) -> bool:
         """True if no display or output takes pictures any more."""

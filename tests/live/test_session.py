@@ -128,6 +128,17 @@ def test_duration_and_stop_end_the_session(fake, make) -> None:
     session.run()
 
 
+def test_duration_does_not_end_while_the_model_opens(fake, said) -> None:
+    def open_slowly(name: str) -> FakeBackend:
+        time.sleep(1)
+        return FakeBackend()
+
+    capture = LiveCapture(fake.endless, said)
+    restorer = LiveRestorer(["fast"], [], open_slowly)
+    session = LiveSession(capture, restorer, [fake.display()], [], said, LiveSettings(duration=0.1))
+    assert session.run().shown > 0
+
+
 def test_duration_is_kept_if_the_source_never_comes(said) -> None:
     def refuse():
         raise InputError("cannot open 'udp://x': no answer")
