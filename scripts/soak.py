@@ -81,14 +81,26 @@ def start_session(port: int, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+def await_picture(session: subprocess.Popen[str], folder: Path) -> None:
+    """Wait for the first picture in the recording; libraries and model load before it."""
+    while not any(folder.iterdir()):
+        if session.poll() is not None:
+            raise SystemExit(
+                f"the session ended with exit code {session.returncode} before its first picture"
+            )
+        time.sleep(0.1)
+
+
 def soak(minutes: float, kills: int, size: str, rate: int) -> tuple[list[Sample], dict[str, object]]:
     """Run the session; return samples taken while pictures flow, and its own summary."""
     samples: list[Sample] = []
-    port, began, done = free_port(), time.monotonic(), 0
+    port, done = free_port(), 0
     period = minutes * 60 / (kills + 1)
     with tempfile.TemporaryDirectory() as folder:
         session, source = start_session(port, Path(folder)), start_source(port, size, rate)
         try:
+            await_picture(session, Path(folder))
+            began = time.monotonic()
             while (now := time.monotonic() - began) < minutes * 60:
                 time.sleep(min(period / 4, minutes * 60 - now))
                 samples.append(Sample.take(session.pid, began, done))

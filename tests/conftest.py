@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -66,6 +67,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "ffmpeg" in getattr(item, "fixturenames", ()):
             item.add_marker("needs_ffmpeg")
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what was imported and collected, which lives to the end, from every garbage collection."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

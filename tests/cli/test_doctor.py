@@ -64,6 +64,7 @@ def test_only_missing_requirements_fail(
 ) -> None:
     probe: Callable[[], Iterator[Finding]] = lambda: iter([Finding("it", False, "gone", needed=needed)])  # noqa: E731
     monkeypatch.setattr(doctor, "_PROBES", {"Part": probe})
+    monkeypatch.setattr(doctor, "_speed_here", lambda: "as fast as ever")
     assert main(["doctor"]) == exit_code
 
 

@@ -247,6 +247,8 @@ def test_the_line_of_the_backend_says_whether_it_is_ready(
 ) -> None:
     packages("tensorrt_rtx", *["cuda.bindings"] * ready)
     monkeypatch.setattr(system, "nvidia_gpus", lambda: [Gpu("card", "8.9", 8192, "13.0")])
+    monkeypatch.setattr(doctor, "_PROBES", {"Backends": doctor._backends})
+    monkeypatch.setattr(doctor, "_speed_here", lambda: "as fast as ever")
     main(["doctor"])
     said = capsys.readouterr().out
     verdict = "✓ tensorrt: ready" if ready else "✗ tensorrt: missing: CUDA from Python; see GPU and TensorRT"

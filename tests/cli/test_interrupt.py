@@ -221,23 +221,20 @@ MAKING = pytest.param(
 )
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
     "place", ["model", "decoder", "encoder", "disk", MAKING, "opening", "closing", "left"]
 )
 def test_one_signal_ends_a_run_wherever_it_hangs(
     place: str,
-    number: int,
-    exit_code: int,
     clip: Path,
     tmp_path: Path,
     stuck: Callable[..., subprocess.Popen[str]],
 ) -> None:
     (tmp_path / "out.mkv").write_bytes(b"precious")
     with stuck(place, clip, "-o", tmp_path / "out.mkv", "--model", "identity", "-q", "-y") as process:
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         began = time.perf_counter()
-        assert process.wait(timeout=30) == exit_code
+        assert process.wait(timeout=30) == 143
         assert time.perf_counter() - began < 3
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
@@ -277,8 +274,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("live", [False, True], ids=["a file", "live"])
+@pytest.mark.parametrize(
+    ("number", "live"),
+    [(signal.SIGINT, False), (signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGHUP, True)],
+)
 def test_an_ignored_signal_stays_ignored(number: int, live: bool, long_clip: Path, tmp_path: Path) -> None:
     """Such as SIGINT of a script's background job, or SIGHUP under nohup."""
     output = tmp_path / "out.mkv"

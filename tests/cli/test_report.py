@@ -197,7 +197,8 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["models", "doctor", "models --json", "--version", "--help", "engines", "engines --json"]
+    "command",
+    ["models", "doctor --json", "models --json", "--version", "--help", "engines", "engines --json"],
 )
 @pytest.mark.parametrize(
     ("where", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]

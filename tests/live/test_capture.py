@@ -100,7 +100,7 @@ def test_delays_double_up_to_the_longest(fake, said, monkeypatch: pytest.MonkeyP
     capture = LiveCapture(lambda: next(openers)(), said)
     monkeypatch.setattr(capture, "_stop", Event())
     capture.start()
-    capture._thread.join(10)
+    capture._thread.join()
     assert delays == [0.5, 1, 2, 3, 3, 0.5, 1]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from exports import Exported, use_ready_made
 from import_path import import_path
 
 from train.__main__ import main
@@ -75,10 +76,14 @@ def test_a_missing_gpu_is_one_line(
 
 def test_missing_folders_are_made_and_an_export_prints_only_its_files(
     tiny: Callable[..., Config],
+    donor: Exported,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    use_ready_made(donor, monkeypatch)
+    state = {"step": 6, "options": {"batch": 2}}
+    monkeypatch.setattr("train.export.bundle.load_generator", lambda *_: (donor.generator, state))
     last = fit(tiny())
     mixed, folder = tmp_path / "a" / "b" / "mixed.safetensors", tmp_path / "c" / "d"
     assert run(monkeypatch, "mix", last, last, "-o", mixed) == 0

@@ -15,7 +15,7 @@ from rtdeblur.backends.tensorrt.builder import Phases, build
 from rtdeblur.backends.tensorrt.flavours import RTX, log_of
 from rtdeblur.backends.tensorrt.spec import EngineSpec, PlaneType, Shape, ShapeProfile, Target
 from rtdeblur.errors import EngineError, InterruptedRunError
-from rtdeblur.model import INPUTS, OUTPUTS, Model, bundled_models
+from rtdeblur.model import DEFAULT_MODEL, INPUTS, OUTPUTS, Model, bundled_models
 
 pytest.importorskip("tensorrt_rtx", reason="pip install 'rtdeblur[rtx]'")
 
@@ -73,15 +73,18 @@ def expected(model: Model, profile: ShapeProfile, planes: PlaneType) -> dict[str
     return both | {"yuv_to_rgb": ("Float", "3,4"), "rgb_to_yuv": ("Float", "3,4"), "peak": ("Float", "1")}
 
 
-@pytest.mark.parametrize("name", bundled_models())
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
-@pytest.mark.parametrize(
-    ("profile", "planes"),
-    [
-        (STATIC, "uint8"), (DYNAMIC, "uint8"), (STATIC, "uint16"), (DYNAMIC, "uint16"),
-        (STATIC, "nv12"), (DYNAMIC, "nv12"),
-    ],
-)  # fmt: skip
+PLANES: tuple[PlaneType, ...] = ("uint8", "uint16", "nv12")
+ALL = [(DEFAULT_MODEL, "fp16", profile, planes) for profile in (STATIC, DYNAMIC) for planes in PLANES]
+SOME = [
+    (name, precision, profile, planes)
+    for name in bundled_models()
+    for precision in ("fp16", "fp32")
+    for profile, planes in ((STATIC, "uint8"), (DYNAMIC, "nv12"))
+    if (name, precision) != (DEFAULT_MODEL, "fp16")
+]
+
+
+@pytest.mark.parametrize(("name", "precision", "profile", "planes"), ALL + SOME)
 def test_every_bundled_model_builds(
     name: str,
     precision: str,

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import copy
 import json
-import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from exports import Exported, exported_deblurgan, narrow_deblurgan, narrow_fast
+from exports import (
+    Exported,
+    exported_deblurgan,
+    narrow_deblurgan,
+    narrow_fast,
+    newly_exported_fast,
+    use_ready_made,
+)
 from numpy.typing import NDArray
 
 from rtdeblur.backends import openvino
@@ -31,7 +39,7 @@ from train.export.bundle import (
     to_feed,
     write_bundles,
 )
-from train.export.graph import VideoGraph
+from train.export.graph import VideoGraph, export_onnx
 from train.networks.generators import FastGenerator, Generator
 
 Planes = list[NDArray[np.uint8]]
@@ -40,13 +48,17 @@ MATRICES: tuple[Matrix, ...] = ("bt601", "bt709", "bt2020")
 
 
 @pytest.fixture(scope="session")
-def fast(donor: Exported) -> Exported:
-    return donor
+def fast(donor: Exported, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The donor, whose float32 graph is of the newer exporter."""
+    return replace(donor, full=newly_exported_fast(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
 def deblurgan(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return exported_deblurgan(tmp_path_factory)
+    """A generator with dropout, whose half-precision graph is of the newer exporter."""
+    generator, path = narrow_deblurgan(), tmp_path_factory.mktemp("deblurgan") / "half.onnx"
+    export_onnx(copy.deepcopy(generator).half(), path)
+    return replace(exported_deblurgan(tmp_path_factory), generator=generator, half=path)
 
 
 def feed_of(
@@ -221,14 +233,8 @@ def test_a_graph_with_dropout_becomes_an_engine(deblurgan: Exported, dynamic: bo
 
 
 @pytest.fixture
-def ready_made(fast: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exporting takes ten seconds; the graphs are there."""
-
-    def place(generator: Generator, path: Path) -> None:
-        half = next(generator.parameters()).dtype == torch.float16
-        shutil.copy(fast.half if half else fast.full, path)
-
-    monkeypatch.setattr("train.export.bundle.export_onnx", place)
+def ready_made(donor: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_ready_made(donor, monkeypatch)
 
 
 @pytest.mark.usefixtures("ready_made")

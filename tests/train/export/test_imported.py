@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exports import narrow_fast
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.torch import save_file
@@ -36,7 +37,6 @@ from train.export.graph import PlainGraph, VideoGraph
 from train.export.imported import Import, Imported, import_network
 from train.measure.demo_scene import blurred_scene
 from train.networks import public
-from train.networks.generators import FastGenerator
 from train.networks.public import ARCHITECTURES, PublicGenerator, load_network, read_weights
 
 ROOT = Path(__file__).parents[3]
@@ -441,17 +441,19 @@ def test_a_plain_onnx_file_becomes_a_bundle(
 
 
 def test_a_plain_export_runs_elsewhere_and_comes_back_as_the_same_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: Callable[..., Imported]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    attempt: Callable[..., Imported],
 ) -> None:
-    torch.manual_seed(1)
-    generator = FastGenerator((4, 8, 8, 8), (1, 1, 1), 1, (1, 1, 1))
-    nn.init.normal_(generator.head.weight, 0, 0.03)
+    generator = narrow_fast(two_scales=False)
     monkeypatch.setattr("train.export.bundle.load_generator", lambda *_: (generator, {}))
     checkpoint = tmp_path / "last.safetensors"
     checkpoint.touch()
     words = ["export", str(checkpoint), str(tmp_path), "--name", "tiny", "--plain"]
     cli.main(words, standalone_mode=False)
     path = tmp_path / "tiny-plain.onnx"
+    assert tuple(capfd.readouterr()) == (f"{path}\n", "")  # nothing of the exporter's
 
     picture = blurred_scene()[:83, :101]
     Image.fromarray(picture).save(tmp_path / "in.png")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from exports import Exported
+from exports import newly_exported_fast
 from onnx import TensorProto, helper, numpy_helper
 
 from rtdeblur.backends import open_backend
@@ -128,10 +128,11 @@ def test_inner_convolutions_are_quantised_and_the_result_stays_close(
     assert 0 < np.abs(coarse - exact).mean() < 0.1 * change
 
 
-def test_the_ends_of_both_scales_stay_float32(donor: Exported, tmp_path: Path, pictures: Path) -> None:
-    for path in (donor.full, donor.full.with_suffix(".json")):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    proto = onnx.load(quantize(tmp_path / donor.full.name, [pictures], crops=2))
+def test_the_ends_of_both_scales_stay_float32(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, pictures: Path
+) -> None:
+    graph = newly_exported_fast(tmp_path_factory).read_bytes()
+    proto = onnx.load(quantize(write_bundle(tmp_path, graph), [pictures], crops=2))
     made = {output for node in proto.graph.node for output in node.output}
     integer = [node.input[1] in made for node in proto.graph.node if node.op_type == "Conv"]
     scale = len(integer) // 2
