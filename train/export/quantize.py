@@ -197,13 +197,17 @@ def _without_scaling(proto: onnx.ModelProto) -> onnx.ModelProto:
     past the nodes that follow, which breaks their shapes.
     """
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    constants |= {  # as PyTorch's older exporter writes them
+        node.output[0]: node.attribute[0].t for node in proto.graph.node if node.op_type == "Constant"
+    }
     for node in proto.graph.node:
         if node.op_type == "Mul" and INPUTS[4] in node.input:
             (other,) = (name for name in node.input if name != INPUTS[4])
             kept = numpy_helper.to_array(constants[other]) != 0
             proto.graph.initializer.append(numpy_helper.from_array(kept, "kept_columns"))
             proto.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "no_offset"))
-            proto.graph.initializer.remove(constants[other])
+            if constants[other] in proto.graph.initializer:
+                proto.graph.initializer.remove(constants[other])
             node.op_type = "Where"
             del node.input[:]
             node.input.extend(["kept_columns", INPUTS[4], "no_offset"])

@@ -102,6 +102,17 @@ def batch(picture: Picture) -> FrameBatch:
     return FrameBatch(planes, (0,), 1, Colour(), (None,))  # type: ignore[arg-type]
 
 
+def test_a_graph_of_pytorch_s_older_exporter_is_quantised(tmp_path: Path, pictures: Path) -> None:
+    proto = onnx.load_from_string(network())
+    (ones,) = (tensor for tensor in proto.graph.initializer if tensor.name == "ones")
+    proto.graph.initializer.remove(ones)
+    proto.graph.node.insert(0, helper.make_node("Constant", [], ["ones"], value=ones))
+    path = quantize(write_bundle(tmp_path, proto.SerializeToString()), [pictures], crops=2)
+    assert not any(
+        node.op_type == "Mul" and "rgb_to_yuv" in node.input for node in onnx.load(path).graph.node
+    )
+
+
 def test_inner_convolutions_are_quantised_and_the_result_stays_close(
     bundle: Path, pictures: Path, make_scene: Callable[..., Picture]
 ) -> None:
