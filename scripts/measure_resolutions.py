@@ -28,9 +28,13 @@ def enlarged(picture: Picture, times: float) -> Picture:
     return np.asarray(cv2.resize(picture, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def row(folder: Path, model: str, times: float) -> str:
+def read_pairs(folder: Path, times: float) -> list[list[Picture]]:
+    """Read blurred and sharp pictures, enlarged."""
+    return [[enlarged(read_picture(path), times) for path in pair] for pair in find_pairs(folder)]
+
+
+def row(pairs: list[list[Picture]], model: str) -> str:
     """Measure a model at every resolution on pictures of one size; return a line of the table."""
-    pairs = [[enlarged(read_picture(path), times) for path in pair] for pair in find_pairs(folder)]
     height, width = pairs[0][0].shape[:2]
     cells = [model, f"{width}×{height}", f"{np.mean([psnr(*pair) for pair in pairs]):.2f}"]
     for resolution in RESOLUTIONS:
@@ -51,7 +55,7 @@ def main(pairs: Path, models: tuple[str, ...], times: tuple[float, ...]) -> None
     try:
         for model in models:
             for factor in times:
-                print(row(pairs, model, factor), flush=True)
+                print(row(read_pairs(pairs, factor), model), flush=True)
     except RtdeblurError as error:
         raise click.ClickException(str(error)) from None
 
