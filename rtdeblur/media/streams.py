@@ -19,6 +19,7 @@ from av.rational import AVRational
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from rtdeblur.ffmpeg.aac import audio_specific_config
 from rtdeblur.ffmpeg.container import name_of, open_output
 from rtdeblur.ffmpeg.formats import CONTAINERS, ContainerTraits, copy_stream, is_remade, refusal, traits_of
 from rtdeblur.ffmpeg.packets import AnyPacket
@@ -157,8 +158,20 @@ class NotKept:
         return f"{self.stream} ({self.codec}) is not kept: {self.container} cannot store it{hint}"
 
 
-def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> Track | Complete | NotKept:
-    """Add a copy of an input stream; returns a `Track` if its packets must be copied."""
+def add_copy(
+    container: OutputContainer, stream: Stream, source: SourceInfo, *, seekable: bool = True
+) -> Track | Complete | NotKept:
+    """Add a copy of an input stream.
+
+    Args:
+        container: the output.
+        stream: the input stream.
+        source: the input.
+        seekable: whether the output's header can still be changed at the end.
+
+    Returns:
+        a `Track` if its packets must be copied.
+    """
     name = name_of(container)
     traits = traits_of(name)
     if is_remade(stream):
@@ -170,15 +183,18 @@ def add_copy(container: OutputContainer, stream: Stream, source: SourceInfo) -> 
             return _not_kept(stream, name)
     way = _way(name, stream)
     if way is None:
-        codec, bitstream_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
+        codec, text_filter = _TEXT_FILTERS.get(_codec(stream), ("", ""))
         add = methodcaller("add_mux_stream", codec)
         if not codec or not traits.takes(codec) or refusal(name, add, beside_video=True):
             return _not_kept(stream, name)
         copy = container.add_mux_stream(codec)
-        track = Track(copy, BitStreamFilterContext(bitstream_filter, stream))
+        track = Track(copy, BitStreamFilterContext(text_filter, stream))
     else:
         copy = way(container, stream)
-        track = Track(copy, _start_codes(stream, copy, traits), from_zero=traits.starts_in_header)
+        bitstream_filter = _start_codes(stream, copy, traits)
+        if not seekable:
+            bitstream_filter = bitstream_filter or _track_header(stream, copy, container)
+        track = Track(copy, bitstream_filter, from_zero=traits.starts_in_header)
     copy.metadata.update(track_tags(stream))
     copy.disposition = stream.disposition
     return track
@@ -192,6 +208,18 @@ def _start_codes(stream: Stream, copy: Stream, traits: ContainerTraits) -> BitSt
     if (stream.codec_context.extradata or b"")[:1] != b"\1":  # version of an avcC or hvcC: ISO 14496-15
         return None
     return BitStreamFilterContext(name, stream, copy)
+
+
+def _track_header(stream: Stream, copy: Stream, container: OutputContainer) -> BitStreamFilterContext | None:
+    """Give AAC of MPEG-TS a header for the whole track; return a filter that takes those of packets away.
+
+    FFmpeg's muxers do this too, but write the header at the end, which a pipe does not allow.
+    """
+    config = audio_specific_config(stream)
+    if config is None or Flags.global_header not in Flags(container.format.flags):
+        return None
+    copy.codec_context.extradata = config
+    return BitStreamFilterContext("aac_adtstoasc", stream)
 
 
 def _codec(stream: Stream) -> str:

@@ -296,7 +296,7 @@ class FileWriter:
             if stream.index == source.video.index:
                 video = self._add_video(container)
                 continue
-            copy = add_copy(container, stream, source)
+            copy = add_copy(container, stream, source, seekable=not is_stream(self._path))
             if isinstance(copy, Track):
                 self._tracks[stream.index] = copy
             elif isinstance(copy, NotKept):
