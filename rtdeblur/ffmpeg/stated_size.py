@@ -34,7 +34,7 @@ def missing_bytes(path: Path) -> int:
         header = file.read(_HEADER_BYTES)
     try:
         return max(0, _stated(header) - path.stat().st_size)
-    except struct.error:  # cut off within the header
+    except struct.error:  # the header itself is incomplete
         return 0
 
 
