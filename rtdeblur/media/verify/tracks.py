@@ -13,9 +13,8 @@ _MAX_PRIMING = 4
 
 
 def of(contents: Contents, kind: str) -> list[StreamContents]:
-    """Return the tracks of a kind, except those generated from chapters and timecodes."""
-    made = ("bin_data", "unknown", "none") if kind == "data" else ()
-    return [track for track in contents.tracks if track.kind == kind and track.codec not in made]
+    """Return the tracks of a kind."""
+    return [track for track in contents.tracks if track.kind == kind]
 
 
 def twins(contents: Contents, track: StreamContents) -> list[StreamContents]:
