@@ -28,12 +28,12 @@ from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import Frame, FrameBatch
-from rtdeblur.model import DEFAULT_MODEL, Model, Precision
+from rtdeblur.model import DEFAULT_MODEL, Model, Precision, Resolution
 from rtdeblur.pictures import kind_of
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
 from rtdeblur.python_words import in_python_words
-from rtdeblur.resolution import Resolution, with_resolution
 from rtdeblur.resolution import checked as checked_resolution
+from rtdeblur.resolution import with_resolution
 from rtdeblur.strength import FULL, StrengthBackend, checked
 
 if TYPE_CHECKING:  # loads PyAV

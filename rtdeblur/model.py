@@ -34,6 +34,8 @@ auto is fp16 on a GPU; on a CPU it is int8 if the bundle has such a graph and th
 it, else bfloat16 if the CPU is fast in that, else fp32. A graph itself is fp16, fp32 or int8: integer
 convolutions between QuantizeLinear and DequantizeLinear, the rest float32. bfloat16 runs the fp32 graph.
 """
+Resolution = Literal["auto", "full", "half", "quarter"]
+"""Resolution at which frames are restored (`rtdeblur.resolution`)."""
 EnginePrecision = Literal["auto", "fp16", "fp32"]
 """Precision of a TensorRT engine. It builds int8 graphs too, but none has run on a GPU yet."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 
@@ -22,9 +22,8 @@ from rtdeblur.backends.base import Backend, BackendWrapper, Pending
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.scaler import Scaler
 from rtdeblur.frames import FrameBatch, Planes
-from rtdeblur.model import Model
+from rtdeblur.model import Model, Resolution
 
-Resolution = Literal["auto", "full", "half", "quarter"]
 _DIVISORS = {"full": 1, "half": 2, "quarter": 4}
 _LEAST_SIDE = 64
 """Shortest side of a reduced copy, pixels; smaller frames are reduced less."""

@@ -14,7 +14,7 @@ import numpy as np
 
 import rtdeblur
 from rtdeblur.errors import RtdeblurError
-from rtdeblur.resolution import Resolution
+from rtdeblur.model import Resolution
 from train.data.pictures import Picture, find_pairs, read_picture
 from train.measure.evaluate import psnr
 

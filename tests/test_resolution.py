@@ -11,8 +11,8 @@ import pytest
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import Colour, FrameBatch
-from rtdeblur.model import Manifest, Model
-from rtdeblur.resolution import ReducedBackend, Resolution, with_resolution
+from rtdeblur.model import Manifest, Model, Resolution
+from rtdeblur.resolution import ReducedBackend, with_resolution
 
 MODEL = Model(Manifest(1, "sharper", "0" * 64, {}, 16, "fp32", "off", "MIT"), b"graph", None)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ import click
 from rtdeblur.backends import BACKENDS
 from rtdeblur.cli.report import echo
 from rtdeblur.errors import UsageError
-from rtdeblur.model import IDENTITY, Precision, bundled_models, user_models
+from rtdeblur.model import IDENTITY, Precision, Resolution, bundled_models, user_models
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -271,10 +271,9 @@ def gate_option(default: str) -> click.Option:
 
 
 GATE = gate_option("auto")
-RESOLUTION = click.Option(
-    ["--resolution"], type=click.Choice(("auto", "full", "half", "quarter")), default="auto",
-    show_default=True,
-    help="Resolution to restore at; the output keeps its own. Long blur needs a lower one.",
+RESOLUTION = _choice(
+    "--resolution", get_args(Resolution),
+    "Resolution to restore at; the output keeps its own. Long blur needs a lower one.",
 )  # fmt: skip
 MAX_PIXELS = click.Option(
     ["--max-pixels"], type=WholeNumber(1, 2**31 - 1), metavar="N", show_default=True,

@@ -24,14 +24,12 @@ from rtdeblur.cli.options import (
 )
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
 from rtdeblur.cli.report import clock, echo, say, size
-from rtdeblur.cli.request import Request
+from rtdeblur.cli.request import RestoringRequest
 from rtdeblur.model import BEST_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rtdeblur.blur_gate import Gate
     from rtdeblur.page import Page, Pair
     from rtdeblur.preview import Preview
-    from rtdeblur.resolution import Resolution
 
 # Limits for `rtdeblur.blur.blur_of`: photographs measure 0.18 to 0.35, blurred frames of GoPro 0.46 to 0.65,
 # and the sharp frames of the same scenes 0.32 to 0.49.
@@ -39,7 +37,7 @@ _WORDS = ((0.40, "sharp"), (0.48, "slightly blurred"), (0.58, "blurred"), (2.0, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreviewRequest(Request):
+class PreviewRequest(RestoringRequest):
     """Options of the command."""
 
     video: Path
@@ -47,9 +45,6 @@ class PreviewRequest(Request):
     overwrite: bool
     open: bool | None
     moments: int
-    strength: float
-    resolution: Resolution
-    gate: Gate
     max_pixels: int
 
 
@@ -192,16 +187,11 @@ def _command(**words: Any) -> None:
     """
     request = PreviewRequest.of(**words)
     check_output(request.output, request.overwrite)
-    from rtdeblur.blur_gate import with_gate
     from rtdeblur.preview import look
-    from rtdeblur.resolution import with_resolution
-    from rtdeblur.strength import with_strength
 
     model = request.load_model()
     tell = (lambda _: None) if request.quiet else (lambda text: say("info", text))
-    opened = request.open_backend(model, mode="throughput")
-    reduced = with_resolution(opened, model, request.resolution)
-    with with_strength(with_gate(reduced, model, request.gate), request.strength) as backend:
+    with request.open_restorer(model) as backend:
         preview = look(
             request.video, backend, moments=request.moments, max_pixels=request.max_pixels, tell=tell
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from rtdeblur.cli.report import at_times, say
-from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision
+from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision, Resolution
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rtdeblur.dropout import Policy
     from rtdeblur.media.deinterlace import Deinterlacing
     from rtdeblur.media.encoder_traits import Quality
-    from rtdeblur.resolution import Resolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,31 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeblurRequest(Request):
+class RestoringRequest(Request):
+    """Options of the commands that restore files."""
+
+    strength: float
+    resolution: Resolution
+    gate: Gate
+
+    def open_restorer(self, model: Model, *, stopped: Callable[[], bool] = lambda: False) -> Backend:
+        """Open the backend for a model, at the requested resolution, behind the gate, with the strength.
+
+        Args:
+            model: model to run.
+            stopped: polled during a build; True abandons it.
+        """
+        from rtdeblur.blur_gate import with_gate
+        from rtdeblur.resolution import with_resolution
+        from rtdeblur.strength import with_strength
+
+        opened = self.open_backend(model, mode="throughput", stopped=stopped)
+        gated = with_gate(with_resolution(opened, model, self.resolution), model, self.gate)
+        return with_strength(gated, self.strength)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeblurRequest(RestoringRequest):
     """Options of the main command."""
 
     inputs: tuple[Path, ...]
@@ -101,9 +124,6 @@ class DeblurRequest(Request):
     deinterlace: Deinterlacing | None
     strict: bool
     max_pixels: int
-    strength: float
-    resolution: Resolution
-    gate: Gate
     batch: int | None
     decoder: str
     codec: str

@@ -284,15 +284,8 @@ class FileRestorer:
         return self._model
 
     def _open_backend(self, model: Model) -> Backend:
-        from rtdeblur.blur_gate import with_gate
-        from rtdeblur.resolution import with_resolution
-        from rtdeblur.strength import with_strength
-
         if self.backend is None:
-            opened = self._request.open_backend(model, mode="throughput", stopped=self._stop.is_set)
-            reduced = with_resolution(opened, model, self._request.resolution)
-            gated = with_gate(reduced, model, self._request.gate)
-            self.backend = with_strength(gated, self._request.strength)
+            self.backend = self._request.open_restorer(model, stopped=self._stop.is_set)
         return self.backend
 
     def _tell(self, encoder: str, way: str) -> None:
