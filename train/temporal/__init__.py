@@ -1,0 +1,1 @@
+"""Training of the temporal stage, which fuses restored frames with their neighbours."""
