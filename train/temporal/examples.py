@@ -1,0 +1,116 @@
+"""Examples for the fusion: sequences that a model has restored, with the neighbours moved onto the middle.
+
+An example is (5, H, W, 3) uint8 RGB: the restored current frame; the restored frames before and after it,
+moved onto it; the blurred current frame; the sharp one. Restoring takes long, so examples are kept as files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rtdeblur import Deblurrer
+from rtdeblur.model import Model
+from train.data.pictures import Picture
+from train.networks.temporal import estimate_motion, move
+from train.temporal.sequences import Sequences
+
+Report = Callable[[str], None]
+"""Prints a line."""
+Restore = Callable[[Picture], Picture]
+
+CURRENT, BEFORE, AFTER, BLURRED, SHARP = range(5)
+"""Pictures of an example."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G and B (BT.601)."""
+
+_VERSION = 1
+"""Increase it when equal sequences and models result in other examples."""
+_REDUCED_SIDE = 180
+"""Shortest side, about, of the pictures between which motion is estimated."""
+_REPORT_EVERY = 50
+
+
+def prepare(sequences: Sequences, model: Model, folder: Path, report: Report) -> list[Path]:
+    """Make the examples of all sequences that do not exist yet.
+
+    Args:
+        sequences: the sequences.
+        model: restores the frames, in float32, at full resolution and without a gate.
+        folder: cache of examples, shared by sequences and models.
+        report: is told about the progress.
+
+    Returns:
+        a `.npy` file for each sequence.
+
+    Raises:
+        BackendError: the model cannot run.
+        DataError: a picture is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{model.name}-{_digest(sequences, i, model)}.npy" for i in range(len(sequences))]
+    missing = [i for i, path in enumerate(paths) if not path.exists()]
+    if missing:
+        with _opened(model) as restore:
+            for done, index in enumerate(missing, 1):
+                _write(paths[index], _example(sequences, index, restore))
+                if done % _REPORT_EVERY == 0 or done == len(missing):
+                    report(f"{sequences.name}: {model.name} restored {done} of {len(missing)} sequences")
+    return paths
+
+
+def _digest(sequences: Sequences, index: int, model: Model) -> str:
+    facts = json.dumps([_VERSION, model.manifest.sha256, sequences.key(index)])
+    return hashlib.sha256(facts.encode()).hexdigest()[:24]
+
+
+def _write(path: Path, example: Picture) -> None:
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        np.save(file, example)
+    temporary.replace(path)
+
+
+@contextmanager
+def _opened(model: Model) -> Iterator[Restore]:
+    """Open a model; the last three frames are kept, since those of real sequences occur in three each."""
+    with Deblurrer(model, gate="off", resolution="full", precision="fp32") as deblurrer:
+
+        @lru_cache(maxsize=3)
+        def restored(codes: bytes, shape: tuple[int, ...]) -> Picture:
+            return np.asarray(deblurrer.restore(np.frombuffer(codes, np.uint8).reshape(shape)), np.uint8)
+
+        yield lambda picture: restored(picture.tobytes(), picture.shape)
+
+
+def _example(sequences: Sequences, index: int, restore: Restore) -> Picture:
+    blurred, sharp = sequences[index]
+    before, current, after = (restore(picture) for picture in blurred)
+    return np.stack([current, move_onto(current, before), move_onto(current, after), blurred[1], sharp])
+
+
+@torch.inference_mode()
+def move_onto(current: Picture, neighbour: Picture) -> Picture:
+    """Move a restored neighbour onto the current frame, (H, W, 3) each."""
+    first, second = (_reduced(picture) for picture in (current, neighbour))
+    height, width = first.shape[-2:]
+    motion = estimate_motion(first, second) / torch.tensor([width, height]).view(1, 2, 1, 1)
+    moved = move(torch.from_numpy(neighbour.copy()).permute(2, 0, 1)[None].float(), motion)
+    return np.asarray(moved[0].permute(1, 2, 0).round().clamp(0, 255).byte())
+
+
+def _reduced(picture: Picture) -> Tensor:
+    """Average luma over squares, as the runtime does: (1, 1, h, w) float32 from (H, W, 3)."""
+    luma = torch.from_numpy(picture.astype(np.float32) @ np.array(LUMA, np.float32))[None, None]
+    height, width = luma.shape[-2:]
+    side = max(1, 2 ** round(np.log2(min(height, width) / _REDUCED_SIDE)))
+    return F.avg_pool2d(F.pad(luma, (0, -width % side, 0, -height % side), mode="replicate"), side)
