@@ -14,6 +14,7 @@ import click
 
 from rtdeblur.errors import RtdeblurError, UsageError
 from train.recipes.commands import COMMANDS
+from train.temporal.commands import COMMANDS as TEMPORAL_COMMANDS
 
 BEGAN = time.perf_counter()
 """Start of a timed run, before importing PyTorch, which takes seconds."""
@@ -349,7 +350,7 @@ def card(
     click.echo(write_card(name))
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *TEMPORAL_COMMANDS):
     cli.add_command(command)
 
 
