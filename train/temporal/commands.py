@@ -73,6 +73,12 @@ def _weighted(text: str) -> tuple[Path, float]:
     help="Duration of the training, after the frames have been restored.",
 )
 @click.option("--start", type=FILE, help="Checkpoint whose weights to start from.")
+@click.option(
+    "--first-pass",
+    type=FILE,
+    metavar="WEIGHTS",
+    help="Weights of the first pass: half of the examples are then of the second one.",
+)
 @click.option("--cache", type=NEW_FOLDER, help="Folder of restored frames.  [default: cache in OUTPUT]")
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random choices."

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from train.errors import DataError
-from train.temporal.examples import AFTER, BEFORE, BLURRED, CURRENT, SHARP
+from train.temporal.fusion import AFTER, BEFORE, BLURRED, CURRENT, SHARP
 
 _WRONG = 0.06
 """Share of crops with a neighbour that is missing or of another scene, as at a cut."""

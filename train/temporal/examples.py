@@ -2,6 +2,9 @@
 
 An example is (5, H, W, 3) uint8 RGB: the restored current frame; the restored frames before and after it,
 moved onto it; the blurred current frame; the sharp one. Restoring takes long, so examples are kept as files.
+
+The runtime fuses twice: the second pass takes the frames that the first one has fused. In an example of the
+second pass, the three restored frames have therefore been fused before their motion is estimated.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,33 +25,36 @@ from torch.nn import functional as F
 from rtdeblur import Deblurrer
 from rtdeblur.model import Model
 from train.data.pictures import Picture
-from train.networks.temporal import estimate_motion, move
-from train.temporal.sequences import Sequences
+from train.networks.temporal import FusionNetwork, estimate_motion, move
+from train.temporal.fusion import LUMA, fuse_frame
+from train.temporal.sequences import Frames, Sequences
 
 Report = Callable[[str], None]
 """Prints a line."""
 Restore = Callable[[Picture], Picture]
 
-CURRENT, BEFORE, AFTER, BLURRED, SHARP = range(5)
-"""Pictures of an example."""
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G and B (BT.601)."""
-
 _VERSION = 1
-"""Increase it when equal sequences and models result in other examples."""
+"""Increase it when equal sequences, models and first passes result in other examples."""
 _REDUCED_SIDE = 180
 """Shortest side, about, of the pictures between which motion is estimated."""
 _REPORT_EVERY = 50
 
 
-def prepare(sequences: Sequences, model: Model, folder: Path, report: Report) -> list[Path]:
+def prepare(
+    sequences: Sequences,
+    model: Model,
+    folder: Path,
+    report: Report,
+    first_pass: FusionNetwork | None = None,
+) -> list[Path]:
     """Make the examples of all sequences that do not exist yet.
 
     Args:
         sequences: the sequences.
         model: restores the frames, in float32, at full resolution and without a gate.
-        folder: cache of examples, shared by sequences and models.
+        folder: cache of examples, shared by sequences, models and passes.
         report: is told about the progress.
+        first_pass: fuses the restored frames first, for examples of the second pass.
 
     Returns:
         a `.npy` file for each sequence.
@@ -57,20 +64,33 @@ def prepare(sequences: Sequences, model: Model, folder: Path, report: Report) ->
         DataError: a picture is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{model.name}-{_digest(sequences, i, model)}.npy" for i in range(len(sequences))]
+    facts = [_VERSION, model.manifest.sha256]
+    if first_pass is not None:
+        facts.append(_checksum(first_pass))
+    digests = (_digest([*facts, sequences.key(index)]) for index in range(len(sequences)))
+    paths = [folder / f"{model.name}-{digest}.npy" for digest in digests]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
+        did = "restored" if first_pass is None else "restored and once fused"
         with _opened(model) as restore:
             for done, index in enumerate(missing, 1):
-                _write(paths[index], _example(sequences, index, restore))
+                _write(paths[index], _example(sequences[index], restore, first_pass))
                 if done % _REPORT_EVERY == 0 or done == len(missing):
-                    report(f"{sequences.name}: {model.name} restored {done} of {len(missing)} sequences")
+                    report(f"{sequences.name}: {model.name} {did} {done} of {len(missing)} sequences")
     return paths
 
 
-def _digest(sequences: Sequences, index: int, model: Model) -> str:
-    facts = json.dumps([_VERSION, model.manifest.sha256, sequences.key(index)])
-    return hashlib.sha256(facts.encode()).hexdigest()[:24]
+def _digest(facts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+def _checksum(network: FusionNetwork) -> str:
+    """Return the SHA-256 of the names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _write(path: Path, example: Picture) -> None:
@@ -92,10 +112,25 @@ def _opened(model: Model) -> Iterator[Restore]:
         yield lambda picture: restored(picture.tobytes(), picture.shape)
 
 
-def _example(sequences: Sequences, index: int, restore: Restore) -> Picture:
-    blurred, sharp = sequences[index]
-    before, current, after = (restore(picture) for picture in blurred)
+def _example(frames: Frames, restore: Restore, first_pass: FusionNetwork | None) -> Picture:
+    blurred, sharp = frames
+    restored = [restore(picture) for picture in blurred]
+    if first_pass is not None:
+        restored = _fused(first_pass, restored, blurred)
+    before, current, after = restored
     return np.stack([current, move_onto(current, before), move_onto(current, after), blurred[1], sharp])
+
+
+def _fused(network: FusionNetwork, restored: list[Picture], blurred: tuple[Picture, ...]) -> list[Picture]:
+    """Fuse consecutive frames, as the runtime fuses a clip: at its ends, a frame is its own neighbour."""
+    results = []
+    for index, current in enumerate(restored):
+        neighbours = [
+            move_onto(current, restored[place]) if 0 <= place < len(restored) else current
+            for place in (index - 1, index + 1)
+        ]
+        results.append(fuse_frame(network, np.stack([current, *neighbours, blurred[index]])))
+    return results
 
 
 @torch.inference_mode()

@@ -19,13 +19,16 @@ from train.fit.config import ScheduleOptions
 from train.fit.run import LAST
 from train.networks.temporal import FusionNetwork
 from train.temporal.crops import Crops, Group, batches, to_floats
-from train.temporal.examples import CURRENT, SHARP, Report, prepare
-from train.temporal.measure import fuse, measure
+from train.temporal.examples import Report, prepare
+from train.temporal.fusion import CURRENT, SHARP, fuse
+from train.temporal.measure import measure
 from train.temporal.sequences import RealSequences, Sequences
 from train.temporal.synthetic import SyntheticSequences
 
 PART = "fusion"
 """Prefix of the weights in a checkpoint."""
+_SECOND = ", second pass"
+"""Added to the name of what is measured."""
 _RATE = 2e-3
 _WEIGHT_DECAY = 1e-4
 _AVERAGE = 0.998
@@ -54,6 +57,7 @@ class TemporalOptions:
         every: minutes between two measurements.
         cache: folder of examples; in the output folder by default.
         start: weights to start from.
+        first_pass: weights of the first pass; half of the examples are then of the second one.
         crop: side of the crops, pixels; a multiple of 4.
         batch: crops per step.
         seed: seed of every random choice.
@@ -73,6 +77,7 @@ class TemporalOptions:
     every: float = 10.0
     cache: Path | None = None
     start: Path | None = None
+    first_pass: Path | None = None
     crop: int = 96
     batch: int = 24
     seed: int = 1
@@ -158,24 +163,33 @@ def fit(options: TemporalOptions, report: Report) -> Path:
         run is interrupted.
 
     Raises:
-        CheckpointError: the weights to start from belong to another network.
+        CheckpointError: the weights to start from, or of the first pass, belong to another network.
         DataError: pictures are missing, damaged or not consecutive.
         DivergedError: a loss is not finite; the checkpoint is from before.
     """
     torch.manual_seed(options.seed)
     network = FusionNetwork()
     earlier = load_checkpoint(options.start, {PART: network}) if options.start else {}
+    passes: dict[str, FusionNetwork | None] = {"": None}
+    if options.first_pass:
+        passes[_SECOND] = first_pass = FusionNetwork()
+        load_checkpoint(options.first_pass, {PART: first_pass})
     models = [Model.load(name) for name in options.models]
     cache = options.cache or options.output / "cache"
     training, validation = _sources(options)
     groups = [
-        Group(share, [path for model in models for path in prepare(sequences, model, cache, report)])
+        Group(
+            share / len(passes),
+            [path for model in models for path in prepare(sequences, model, cache, report, first_pass)],
+        )
         for sequences, share in training
+        for first_pass in passes.values()
     ]
     judged = {
-        f"{sequences.name}, {model.name}": prepare(sequences, model, cache, report)
+        f"{sequences.name}, {model.name}{suffix}": prepare(sequences, model, cache, report, first_pass)
         for sequences in validation
         for model in models
+        for suffix, first_pass in passes.items()
     }
     crops = Crops(groups, options.crop, options.batch, options.seed)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -197,9 +211,8 @@ def fit(options: TemporalOptions, report: Report) -> Path:
         for name, paths in judged.items():
             gains = measure(trainer.averaged, paths)
             state["gains"][name] = {key: round(value, 3) for key, value in gains._asdict().items()}
-            report(
-                f"{name}: restored {gains.restored:+.2f} dB, fused {gains.fused:+.2f} dB, {len(paths)} frames"
-            )
+            given = f"{gains.restored:+.2f} dB{' (after the first pass)' if name.endswith(_SECOND) else ''}"
+            report(f"{name}: restored {given}, fused {gains.fused:+.2f} dB, {len(paths)} frames")
 
     logs, saves, scores = _Clock(_LOG_EVERY), _Clock(_SAVE_EVERY), _Clock(60 * options.every)
     began, recent = time.perf_counter(), list[Tensor]()

@@ -15,9 +15,10 @@ from train.fit.config import ScheduleOptions
 from train.networks.temporal import FusionNetwork
 from train.temporal import fit as fit_module
 from train.temporal.crops import Crops, Group, batches, to_floats
-from train.temporal.examples import AFTER, BEFORE, BLURRED, CURRENT, SHARP, move_onto, prepare
+from train.temporal.examples import move_onto, prepare
 from train.temporal.fit import PART, TemporalOptions, Trainer, fit
-from train.temporal.measure import fuse, measure
+from train.temporal.fusion import AFTER, BEFORE, BLURRED, CURRENT, SHARP, fuse
+from train.temporal.measure import measure
 from train.temporal.sequences import RealSequences
 
 MakeClip = Callable[..., Path]
