@@ -28,13 +28,15 @@ from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import Frame, FrameBatch
-from rtdeblur.model import DEFAULT_MODEL, Model, Precision, Resolution
+from rtdeblur.model import DEFAULT_MODEL, Model, Precision, Resolution, Temporal
 from rtdeblur.pictures import kind_of
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
 from rtdeblur.python_words import in_python_words
 from rtdeblur.resolution import checked as checked_resolution
 from rtdeblur.resolution import with_resolution
 from rtdeblur.strength import FULL, StrengthBackend, checked
+from rtdeblur.temporal import checked as checked_temporal
+from rtdeblur.temporal import with_temporal
 
 if TYPE_CHECKING:  # loads PyAV
     from rtdeblur.media.encoder_traits import Quality
@@ -62,6 +64,7 @@ class ModelOptions(TypedDict, total=False):
     dropout: Policy | None
     seed: int
     resolution: Resolution
+    temporal: Temporal
     gate: Gate
     engine_dir: str | Path | None
 
@@ -156,6 +159,9 @@ class Deblurrer:
         resolution: "full", "half" or "quarter" resolution to restore at; pictures keep their own. Blur longer
             than about 40 pixels needs a lower one. "auto" compares full and half for every few pictures of
             1000 lines or more on a CPU; else it is "full".
+        temporal: "on" improves each frame of a video file with the frames before and after it, where they are
+            at most a quarter of a second apart; arrays have no times and stay as the model restores them.
+            "auto" is "on" if the model runs on the CPU.
         gate: "auto" restores only tiles in which that changes something visible and copies the others bit for
             bit, if the model is calibrated for it and runs on the CPU; "off" restores everything; a number
             from 0 (restore everything) to 1 (nothing) is the threshold.
@@ -176,6 +182,7 @@ class Deblurrer:
         dropout: Policy | None = None,
         seed: int = 0,
         resolution: Resolution = "auto",
+        temporal: Temporal = "auto",
         gate: Gate = "auto",
         engine_dir: str | Path | None = None,
     ) -> None:
@@ -183,6 +190,7 @@ class Deblurrer:
             checked(strength)
             checked_gate(gate)
             checked_resolution(resolution)
+            checked_temporal(temporal)
             loaded = model if isinstance(model, Model) else Model.load(str(model))
             engines = EngineOptions(folder=Path(engine_dir) if engine_dir else None, notice=log.info)
             opened = open_backend(
@@ -195,7 +203,8 @@ class Deblurrer:
                 engines=engines,
             )
             gated = with_gate(with_resolution(opened, loaded, resolution), loaded, gate)
-        self._backend: StrengthBackend | None = StrengthBackend(gated, strength)
+            fused = with_temporal(gated, loaded, temporal)
+        self._backend: StrengthBackend | None = StrengthBackend(fused, strength)
         self._turn = threading.RLock()
         self._running: object = None  # identifies the call that the backend works for
         log.info("model %s; %s", loaded.name, self.description)

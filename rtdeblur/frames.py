@@ -119,13 +119,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Interlude:
-    """A gap without frames, too long for packets of other streams to wait for the next frame.
+    """Something between two frames; it ends a batch.
 
     Attributes:
         carrier: data from the source for its sink (see `Frame.carrier`).
+        is_gap: whether it is a gap, too long for packets of other streams to wait for the next frame.
     """
 
     carrier: Any
+    is_gap: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ convolutions between QuantizeLinear and DequantizeLinear, the rest float32. bflo
 """
 Resolution = Literal["auto", "full", "half", "quarter"]
 """Resolution at which frames are restored (`rtdeblur.resolution`)."""
+Temporal = Literal["auto", "on", "off"]
+"""Whether restored frames are improved with their neighbours (`rtdeblur.temporal`)."""
 EnginePrecision = Literal["auto", "fp16", "fp32"]
 """Precision of a TensorRT engine. It builds int8 graphs too, but none has run on a GPU yet."""
 

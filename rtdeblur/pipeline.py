@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
-from rtdeblur.backends.base import Backend, Pending, PendingDevice, landed
+from rtdeblur.backends.base import IN_FLIGHT, Backend, Passing, Pending, PendingDevice, landed
 from rtdeblur.device import DeviceBatch, DeviceFrame
 from rtdeblur.errors import InterruptedRunError
 from rtdeblur.frames import Frame, FrameBatch, Interlude
@@ -193,23 +193,25 @@ class Pipeline:
             self._put(self._decoded, batch)
 
     def _infer(self) -> None:
-        for item in landed(self._backend, self._started()):
+        for item in landed(self._backend, self._started(), max(IN_FLIGHT, self._backend.reach + 1)):
             self._put(self._restored, item)
 
     def _started(self) -> Iterator[Callable[[], Batch | Interlude]]:
         """Start the batches that the sink needs; all others, and interludes, keep their places among them."""
-        first = 0
+        first, reach = 0, self._backend.reach
         for item in self._batches(self._decoded):
-            if not isinstance(item, Interlude):
-                indices = range(first, first + len(item))
-                first = indices.stop
-                # Full batches, as in an uninterrupted run: another batch size may change the arithmetic.
-                if any(map(self._sink.needs, indices)):
-                    yield partial(self._timed, "infer", self._timed("infer", submit, self._backend, item))
-                    continue
-                if isinstance(item, FrameBatch):
-                    self._timed("infer", self._backend.observe, item)
-            yield partial(_unchanged, item)
+            if isinstance(item, Interlude):
+                yield Passing(item, is_urgent=item.is_gap)
+                continue
+            affected = range(max(0, first - reach), first + len(item) + reach)
+            first += len(item)
+            # Full batches, as in an uninterrupted run: another batch size may change the arithmetic.
+            if any(map(self._sink.needs, affected)):
+                yield partial(self._timed, "infer", self._timed("infer", submit, self._backend, item))
+                continue
+            if isinstance(item, FrameBatch):
+                self._timed("infer", self._backend.observe, item)
+            yield Passing(item)
 
     def _encode(self) -> None:
         first_seconds: float | None = None
@@ -266,10 +268,6 @@ class Pipeline:
             return call(*args)
         finally:
             self._busy[stage] += time.perf_counter() - began
-
-
-def _unchanged(item: Batch | Interlude) -> Batch | Interlude:
-    return item
 
 
 def submit(backend: Backend, batch: Batch) -> Pending | PendingDevice:

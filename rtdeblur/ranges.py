@@ -53,7 +53,7 @@ class Section:
     Attributes:
         first: index of its first frame.
         frames: number of frames.
-        begin: index of the first frame of the batch that contains its first frame.
+        begin: index of the first frame of the first batch to restore: its own, or one that affects it.
         last: output timestamp of the frame before `begin`; None at the start.
         memory: the backend's memory before `begin`.
     """
@@ -81,6 +81,8 @@ class Survey:
         times: timestamps in the source's time base, int64.
         sums: `rtdeblur.ffmpeg.pixels.checksum` of each frame, uint32.
         starts: whether a batch starts at the frame, bool.
+        gaps: whether a gap precedes the frame, bool.
+        reach: `rtdeblur.backends.base.Backend.reach`.
     """
 
     origin: Fraction
@@ -89,14 +91,16 @@ class Survey:
     times: NDArray[np.int64]
     sums: NDArray[np.uint32]
     starts: NDArray[np.bool_]
+    gaps: NDArray[np.bool_]
+    reach: int
 
     def part(self, sections: Sequence[Section]) -> Survey:
         """Return the survey of some segments, in whole batches."""
-        begin, stop = sections[0].begin, sections[-1].stop - self.begin
+        begin, stop = sections[0].begin, sections[-1].stop - self.begin + self.reach
         later = np.flatnonzero(self.starts[stop:])
         frames = slice(begin - self.begin, stop + int(later[0]) if later.size else None)
-        arrays = (self.times[frames], self.sums[frames], self.starts[frames])
-        return Survey(self.origin, tuple(sections), begin, *arrays)
+        arrays = (self.times[frames], self.sums[frames], self.starts[frames], self.gaps[frames])
+        return Survey(self.origin, tuple(sections), begin, *arrays, self.reach)
 
 
 def survey(reader: FileReader, writer: FileWriter, backend: Backend, batch_size: int) -> Survey:
@@ -116,9 +120,12 @@ def survey(reader: FileReader, writer: FileWriter, backend: Backend, batch_size:
     times: list[int] = []
     sums: list[int] = []
     starts: list[bool] = []
+    gaps: list[bool] = []
     sections: list[Section] = []
     opened: Section | None = None
+    batches: deque[Section] = deque(maxlen=1 + backend.reach)
     index = 0
+    after_gap = False
 
     def noted() -> Iterator[Frame | Interlude]:
         for item in reader:
@@ -138,13 +145,19 @@ def survey(reader: FileReader, writer: FileWriter, backend: Backend, batch_size:
     for batch in in_batches(noted(), batch_size):
         if isinstance(batch, Interlude):
             cut()
+            after_gap = True
             continue
         assert isinstance(batch, FrameBatch)
-        fresh = Section(index, 0, index, writer.clock.last, backend.memory)
+        batches.append(Section(index, 0, index, writer.clock.last, backend.memory))
         backend.observe(batch)
-        starts += [True, *[False] * (len(batch) - 1)]
+        rest = [False] * (len(batch) - 1)
+        starts += [True, *rest]
+        gaps += [after_gap, *rest]
+        after_gap = False
         for pts in batch.pts:
-            opened = opened or replace(fresh, first=index)
+            if opened is None:
+                earlier = [b for b in batches if b.begin + backend.reach <= index]
+                opened = replace(earlier[-1] if earlier else batches[0], first=index)
             writer.clock.stamp(pts * batch.time_base)
             index += 1
             if index - opened.first == length:
@@ -158,6 +171,8 @@ def survey(reader: FileReader, writer: FileWriter, backend: Backend, batch_size:
         np.array(times, np.int64),
         np.array(sums, np.uint32),
         np.array(starts, np.bool_),
+        np.array(gaps, np.bool_),
+        backend.reach,
     )
 
 
@@ -242,12 +257,12 @@ class _RangeSource:
         frames = (item for item in self._reader if isinstance(item, Frame))
         part = self._part
         deque(islice(frames, self._skipped), maxlen=0)
-        for pts, total, starts in zip(part.times, part.sums, part.starts, strict=True):
+        for pts, total, starts, gap in zip(part.times, part.sums, part.starts, part.gaps, strict=True):
             frame = next(frames, None)
             if frame is None or frame.pts != pts or checksum(frame.carrier.frame) != total:
                 raise _InexactError
             if starts:
-                yield Interlude(())  # ends the batch before
+                yield Interlude((), is_gap=bool(gap))  # ends the batch before
             yield frame
 
     def close(self) -> None:

@@ -90,9 +90,12 @@ def cases(has_video: bool) -> Iterator[Case]:
     yield Case("OpenCV + ONNX Runtime", clip, "opencv", {})
     yield Case("FFmpeg alone", clip, "ffmpeg", {})
     for precision in ("fp32", "bf16", "int8"):
-        yield Case(f"rtdeblur {precision}", clip, "rtdeblur", {"precision": precision, "gate": "off"})
-    for name in ("video",) if has_video else ("sharp", "mixed", "blurred"):
-        yield Case("rtdeblur auto, gate", name, "rtdeblur", {"precision": "auto", "gate": "auto"})
+        options = {"precision": precision, "gate": "off", "temporal": "off"}
+        yield Case(f"rtdeblur {precision}", clip, "rtdeblur", options)
+    for stages, temporal in (("gate", "off"), ("gate, temporal", "on")):
+        for name in ("video",) if has_video else ("sharp", "mixed", "blurred"):
+            options = {"precision": "auto", "gate": "auto", "temporal": temporal}
+            yield Case(f"rtdeblur auto, {stages}", name, "rtdeblur", options)
 
 
 # Clips

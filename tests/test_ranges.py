@@ -19,11 +19,14 @@ from rtdeblur.media import resume
 from rtdeblur.media.reader import FileReader
 from rtdeblur.media.resume.job_folder import JobFolder, folder_of, key_of
 from rtdeblur.media.writer import FileWriter
+from rtdeblur.model import Manifest, Model
 from rtdeblur.pipeline import Pipeline
 from rtdeblur.ranges import Survey, restore_range, survey
+from rtdeblur.temporal import with_temporal
 
 MakeClip = Callable[..., Path]
 SETTINGS = {"model": "a test's"}
+MODEL = Model(Manifest(1, "dimmer", "0" * 64, {}, 16, "fp32", "off", "MIT"), b"graph", None)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -112,30 +115,36 @@ OPEN_GOPS = ("-x264-params", "open-gop=1:keyint=20:bframes=3:b-adapt=0", "-prese
 
 
 @pytest.mark.parametrize(
-    ("ending", "words", "filters"),
+    ("ending", "words", "filters", "temporal"),
     [
-        (".mp4", ("-preset", "medium", "-g", "15"), ""),
-        (".mkv", OPEN_GOPS, "setpts='(N+0.4*mod(N,3))/25/TB'"),
-        (".ts", ("-preset", "medium", "-g", "12"), ""),
-        (".avi", ("-c:v", "mpeg4", "-g", "10"), ""),
+        (".mp4", ("-preset", "medium", "-g", "15"), "", False),
+        (".mp4", ("-preset", "medium", "-g", "15"), "", True),
+        (".mkv", OPEN_GOPS, "setpts='(N+0.4*mod(N,3))/25/TB'", False),
+        (".ts", ("-preset", "medium", "-g", "12"), "", False),
+        (".avi", ("-c:v", "mpeg4", "-g", "10"), "", False),
     ],
 )
 def test_ranges_in_any_order_have_the_bytes_of_an_ordinary_run(
-    make_clip: MakeClip, tmp_path: Path, ending: str, words: tuple[str, ...], filters: str
+    make_clip: MakeClip, tmp_path: Path, ending: str, words: tuple[str, ...], filters: str, temporal: bool
 ) -> None:
+    def backend() -> Backend:
+        return with_temporal(Dimmer(), MODEL, "on") if temporal else Dimmer()
+
     clip = make_clip(ending, *words, frames=110, filters=filters)
     target = tmp_path / f"out{ending}"
     (tmp_path / "scratch").mkdir()
-    job = Ranges(clip, target, Dimmer(), tmp_path / "scratch")
+    job = Ranges(clip, target, backend(), tmp_path / "scratch")
     sections = list(job.survey.sections)
     assert [section.first for section in sections] == [0, 25, 50, 75, 100]
-    assert [section.begin for section in sections] == [0, 24, 48, 72, 100]
+    assert [section.begin for section in sections] == (
+        [0, 20, 48, 72, 96] if temporal else [0, 24, 48, 72, 100]
+    )
     parts = [sections[i : i + 2] for i in range(0, len(sections), 2)]
     random.Random(0).shuffle(parts)
     for part in parts:
         job.restore(job.survey.part(part))
     assert job.sought  # the later ranges were decoded from a key frame
-    assert job.join() == ordinary(clip, tmp_path / f"ordinary{ending}", Dimmer())
+    assert job.join() == ordinary(clip, tmp_path / f"ordinary{ending}", backend())
     assert list(tmp_path.glob(".*")) == list((tmp_path / "scratch").iterdir()) == []
 
 

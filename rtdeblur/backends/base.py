@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
 from rtdeblur.cuda.base import DeviceTimes
 from rtdeblur.device import DeviceBatch
@@ -66,6 +66,8 @@ class Backend(Protocol):
     """Device times of the last completed batch; None if the backend has no device clock."""
     takes_device_frames: bool = False
     """Whether `submit_device` is supported."""
+    reach: int = 0
+    """Number of frames on either side that affect a restored frame, besides `memory`."""
 
     @property
     def memory(self) -> object:
@@ -111,7 +113,7 @@ def landed(backend: Backend, started: Iterable[Callable[[], T]], most: int = IN_
     Args:
         backend: the backend that restores them; no more are in flight than it has slots.
         started: calls that wait for a batch each; the iterator submits a batch when its call is taken, which
-            happens once there is room.
+            happens once there is room. A `Passing` keeps its place among them.
         most: batches in flight if the backend has the slots.
 
     Yields:
@@ -120,10 +122,30 @@ def landed(backend: Backend, started: Iterable[Callable[[], T]], most: int = IN_
     flying: deque[Callable[[], T]] = deque()
     for call in started:
         flying.append(call)
-        if len(flying) >= min(most, backend.slots):
+        if sum(not isinstance(one, Passing) for one in flying) >= min(most, backend.slots):
+            yield flying.popleft()()
+        is_urgent = isinstance(call, Passing) and call.is_urgent
+        while flying and (is_urgent or isinstance(flying[0], Passing)):
             yield flying.popleft()()
     while flying:
         yield flying.popleft()()
+
+
+@dataclass(frozen=True, slots=True)
+class Passing(Generic[T]):
+    """Something among batches in flight that is none; calling it returns it.
+
+    Attributes:
+        item: what it returns.
+        is_urgent: whether it does not wait for later batches: those before it land at once.
+    """
+
+    item: T
+    is_urgent: bool = False
+
+    def __call__(self) -> T:
+        """Return it."""
+        return self.item
 
 
 class BackendWrapper(Backend):
@@ -137,6 +159,7 @@ class BackendWrapper(Backend):
         self._inner = inner
         self.name, self.device, self.batch = inner.name, inner.device, inner.batch
         self.starts_with_one = inner.starts_with_one
+        self.reach = inner.reach
 
     @property
     def description(self) -> str:  # type: ignore[override]

@@ -13,7 +13,7 @@ import click
 from rtdeblur.backends import BACKENDS
 from rtdeblur.cli.report import echo
 from rtdeblur.errors import UsageError
-from rtdeblur.model import IDENTITY, Precision, Resolution, bundled_models, user_models
+from rtdeblur.model import IDENTITY, Precision, Resolution, Temporal, bundled_models, user_models
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -275,6 +275,10 @@ RESOLUTION = _choice(
     "--resolution", get_args(Resolution),
     "Resolution to restore at; the output keeps its own. Long blur needs a lower one.",
 )  # fmt: skip
+TEMPORAL = _choice(
+    "--temporal", get_args(Temporal),
+    "Improve each frame of a video with the frames before and after it. auto: on the CPU.",
+)  # fmt: skip
 MAX_PIXELS = click.Option(
     ["--max-pixels"], type=WholeNumber(1, 2**31 - 1), metavar="N", show_default=True,
     default=8192 * 8192,  # as `rtdeblur.ffmpeg.container.MAX_PIXELS`, which would load PyAV for --help
@@ -359,6 +363,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         MODEL,
         STRENGTH,
         RESOLUTION,
+        TEMPORAL,
         GATE,
         DROPOUT,
         _SEED,

@@ -20,6 +20,7 @@ from rtdeblur.cli.options import (
     RESOLUTION,
     SHARED,
     STRENGTH,
+    TEMPORAL,
     as_path,
 )
 from rtdeblur.cli.pages import MOMENTS, OPEN, OUTPUT, OVERWRITE, check_output, length_of, publish
@@ -146,6 +147,7 @@ def command_for(request: PreviewRequest) -> str:
         ("--model", request.model, None),
         ("--strength", f"{request.strength:g}", "1"),
         ("--resolution", request.resolution, "auto"),
+        ("--temporal", request.temporal, "auto"),
         ("--gate", str(request.gate), "auto"),
         ("--backend", request.backend, "auto"),
         ("--device", request.device, "auto"),
@@ -215,6 +217,7 @@ command = click.Command(
         MODEL,
         STRENGTH,
         RESOLUTION,
+        TEMPORAL,
         GATE,
         *SHARED,
         ENGINE_DIR,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from rtdeblur.cli.report import at_times, say
-from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision, Resolution
+from rtdeblur.model import DEFAULT_MODEL, IDENTITY, Model, Precision, Resolution, Temporal
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -95,10 +95,11 @@ class RestoringRequest(Request):
 
     strength: float
     resolution: Resolution
+    temporal: Temporal
     gate: Gate
 
     def open_restorer(self, model: Model, *, stopped: Callable[[], bool] = lambda: False) -> Backend:
-        """Open the backend for a model, at the requested resolution, behind the gate, with the strength.
+        """Open the backend for a model, as the options say: resolution, gate, temporal stage, strength.
 
         Args:
             model: model to run.
@@ -107,10 +108,11 @@ class RestoringRequest(Request):
         from rtdeblur.blur_gate import with_gate
         from rtdeblur.resolution import with_resolution
         from rtdeblur.strength import with_strength
+        from rtdeblur.temporal import with_temporal
 
         opened = self.open_backend(model, mode="throughput", stopped=stopped)
         gated = with_gate(with_resolution(opened, model, self.resolution), model, self.gate)
-        return with_strength(gated, self.strength)
+        return with_strength(with_temporal(gated, model, self.temporal), self.strength)
 
 
 @dataclass(frozen=True, kw_only=True)
