@@ -3,9 +3,9 @@
     source ──frames──► [decode] ──batches──► [infer] ──batches──► [encode] ──► sink
 
 The inference stage keeps two batches in flight if its backend has the slots, so that copies overlap with
-work. A full queue blocks the previous stage, so memory stays constant however long the video is. A
-stage that fails sends its exception forward and stops the previous ones; `run` joins all threads, closes both
-ends, and raises the exception.
+work, and more if frames depend on later ones. A full queue blocks the previous stage, so memory stays
+constant however long the video is. A stage that fails sends its exception forward and stops the previous
+ones; `run` joins all threads, closes both ends, and raises the exception.
 """
 
 from __future__ import annotations

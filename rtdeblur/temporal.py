@@ -104,34 +104,26 @@ class TemporalBackend(BackendWrapper):
 
     def _land(self, restoring: _Restoring) -> FrameBatch:
         batch, restored = restoring.batch, restoring.result()
-        outer = [before.result().select([-1])] if (before := restoring.before) else []
-        first = len(outer)
-        window = [*outer, restored, *([restoring.after.result().select([0])] if restoring.after else [])]
+        window = restoring.window()
+        first = len(window[0]) if restoring.before else 0
         restoring.before = None  # frees its frames
         planes = tuple(np.concatenate(parts) for parts in zip(*(part.planes for part in window), strict=True))
         times = [pts * batch.time_base for part in window for pts in part.pts]
-        wanted = {}
-        for index in range(first, first + len(batch)):
-            before_it, after_it = (
-                place if 0 <= place < len(times) and _is_near(times[place], times[index]) else index
-                for place in (index - 1, index + 1)
-            )
-            if before_it < after_it:
-                wanted[index] = (before_it, after_it)
-        touched = {
-            index: _touched([p[index - first, 0] for p in batch.planes], [p[index, 0] for p in planes])
-            for index in wanted
-        }
-        wanted = {index: pair for index, pair in wanted.items() if touched[index].any()}
+        touched, wanted = {}, {}
+        for index, frame in enumerate(batch.frames(), first):
+            neighbours = _neighbours(times, index)
+            blocks = _touched(frame.planes, [plane[index, 0] for plane in planes])
+            if neighbours != (index, index) and blocks.any():
+                touched[index], wanted[index] = blocks, neighbours
         if not wanted:
             return restored
         blurred = {index: batch.planes[0][index - first] for index in wanted}
         fused = self._fusion.fuse(cast(Planes, planes), blurred, wanted, batch.colour)
         results = cast(Planes, tuple(plane.copy() for plane in restored.planes))
         size = restored.planes[0].shape[2], restored.planes[0].shape[3]
-        for index, frame in fused.items():
-            for plane, result in zip(results, frame, strict=True):
-                _put(plane[index - first, 0], result, touched[index], size)
+        for index, parts in fused.items():
+            for plane, part in zip(results, parts, strict=True):
+                _put(plane[index - first, 0], part, touched[index], size)
         return replace(restored, planes=results)
 
 
@@ -162,6 +154,11 @@ class _Restoring:
             self._restored = self._pending()
         return self._restored
 
+    def window(self) -> list[FrameBatch]:
+        """Return the restored batch between the frames next to it, as far as there are any."""
+        outer = [self.before.result().select([-1])] if self.before else []
+        return [*outer, self.result(), *([self.after.result().select([0])] if self.after else [])]
+
 
 def _are_neighbours(before: FrameBatch, batch: FrameBatch) -> bool:
     """Whether a batch continues the one before it."""
@@ -170,6 +167,15 @@ def _are_neighbours(before: FrameBatch, batch: FrameBatch) -> bool:
         and all(a.shape[2:] == b.shape[2:] for a, b in zip(before.planes, batch.planes, strict=True))
         and _is_near(before.pts[-1] * before.time_base, batch.pts[0] * batch.time_base)
     )
+
+
+def _neighbours(times: Sequence[Fraction], index: int) -> tuple[int, int]:
+    """Return the indices of the frames before and after a frame; its own instead of one that is missing."""
+    before, after = (
+        place if 0 <= place < len(times) and _is_near(times[place], times[index]) else index
+        for place in (index - 1, index + 1)
+    )
+    return before, after
 
 
 def _is_near(seconds: Fraction, others: Fraction) -> bool:

@@ -28,7 +28,7 @@ _UNIT = 4
 """Height and width of the graph's luma are multiples of it."""
 _MOST_COMPILED = 2
 _MOST_AT_ONCE = 4
-"""Frames fused at the same time; each takes 60 to 120 bytes of memory a pixel."""
+"""Frames fused at the same time; each takes some 120 bytes of memory a pixel."""
 
 
 class Fusion:

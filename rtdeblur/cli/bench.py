@@ -168,7 +168,8 @@ def _command(**words: Any) -> None:
     First inference only, on frames in memory: median and 95th percentile per batch, and frames per second.
     Then decoding only, encoding only and the whole pipeline, on VIDEO or a generated clip. The stages share
     the cores, so the pipeline is limited by its slowest stage, or by the number of cores divided by the
-    core-seconds that all stages spend per frame. Compare figures of the same run only.
+    core-seconds that all stages spend per frame. Compare figures of the same run only. Every frame is
+    restored whole and on its own, as with --gate off --temporal off.
 
     --predict runs the same on one core and on two, and predicts more cores.
     """
