@@ -219,15 +219,7 @@ def with_temporal(backend: Backend, model: Model, temporal: Temporal) -> Backend
         model: the model that it runs.
         temporal: auto, on or off. Auto is on if the model runs on the CPU; on a GPU, frames would have to
             leave its memory.
-
-    Raises:
-        UsageError: there is no such choice; the backend is closed.
     """
-    try:
-        checked(temporal)
-    except UsageError:
-        backend.close()
-        raise
     is_on = temporal == "on" or (temporal == "auto" and backend.device == "CPU")
     if not (is_on and model.has_graph):
         return backend

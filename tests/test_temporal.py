@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rtdeblur.backends.base import Backend
 from rtdeblur.backends.fusion import Fusion
 from rtdeblur.backends.identity import IdentityBackend
+from rtdeblur.deblurrer import Deblurrer
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import Colour, Frame, FrameBatch, Interlude, VideoInfo
 from rtdeblur.model import Manifest, Model
@@ -283,8 +284,11 @@ def test_auto_is_on_for_a_model_on_the_cpu() -> None:
     assert isinstance(with_temporal(gpu, MODEL, "on"), TemporalBackend)
     assert with_temporal(cpu, MODEL, "off") is cpu
     assert with_temporal(cpu, Model.load("identity"), "on") is cpu
+
+
+def test_another_choice_is_refused_before_anything_is_opened() -> None:
     with pytest.raises(UsageError, match="temporal is 'yes', expected auto, on, off"):
-        with_temporal(cpu, MODEL, "yes")  # type: ignore[arg-type]
+        Deblurrer(temporal="yes")  # type: ignore[arg-type]
 
 
 def test_the_stage_is_part_of_what_identifies_a_job() -> None:
