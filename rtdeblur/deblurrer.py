@@ -12,8 +12,11 @@ The logger "rtdeblur" reports what runs (info) and what an output does not keep 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast
 
@@ -160,7 +163,8 @@ class Deblurrer:
             than about 40 pixels needs a lower one. "auto" compares full and half for every few pictures of
             1000 lines or more on a CPU; else it is "full".
         temporal: "on" improves each frame of a video file with the frames before and after it, where they are
-            at most a quarter of a second apart; arrays have no times and stay as the model restores them.
+            at most a quarter of a second apart, and of a stream with a rate; other arrays stay as the model
+            restores them.
             "auto" is "on" if the model runs on the CPU.
         gate: "auto" restores only tiles in which that changes something visible and copies the others bit for
             bit, if the model is calibrated for it and runs on the CPU; "off" restores everything; a number
@@ -250,12 +254,16 @@ class Deblurrer:
                 into[index] = picture
         return cast(Pictures, restored)
 
-    def stream(self, frames: Iterable[Pictures], *, batch: int = BATCH) -> Iterator[Pictures]:
+    def stream(
+        self, frames: Iterable[Pictures], *, batch: int = BATCH, rate: float | None = None
+    ) -> Iterator[Pictures]:
         """Restore frames as they come.
 
         Args:
             frames: RGB pictures, each (H, W, 3) of any size; for dtypes and values see `rtdeblur.restore`.
             batch: frames per inference call. 4 is faster; 1 has less latency for live video.
+            rate: frames per second, if they are consecutive frames of a video: each is then improved with its
+                neighbours (see `temporal`), and comes two batches later.
 
         Yields:
             Each frame restored, in order: a new array of its shape and dtype. An error of `frames`, or a
@@ -263,18 +271,22 @@ class Deblurrer:
 
         Raises:
             TypeError: another dtype.
-            ValueError: another shape, or floating values outside 0 to 1.
+            ValueError: another shape, floating values outside 0 to 1, or a rate that is not positive.
             BackendError: a frame is too small for the model, or the backend failed.
             UsageError: another call of this `Deblurrer` began before this stream ended.
         """
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected 1 or more")
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"rate is {rate}, expected a positive number of frames per second")
         running = object()
         failure: list[Exception] = []
 
         def taken() -> Iterator[Frame]:
             try:
-                yield from map(frame_of, frames)
+                for index, picture in enumerate(frames):
+                    frame = frame_of(picture)
+                    yield replace(frame, pts=index, time_base=1 / Fraction(rate)) if rate else frame
             except Exception as error:
                 failure.append(error)
 
@@ -286,7 +298,8 @@ class Deblurrer:
 
         with self._turn:
             backend = self._begin(running)
-        started = landed(backend, map(submit, batches), IN_FLIGHT if batch > 1 else 1)
+        most = IN_FLIGHT if batch > 1 else 1
+        started = landed(backend, map(submit, batches), max(most, backend.reach + 1) if rate else most)
         while True:
             with self._turn:
                 self._opened()

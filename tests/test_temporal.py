@@ -286,6 +286,21 @@ def test_auto_is_on_for_a_model_on_the_cpu() -> None:
     assert with_temporal(cpu, Model.load("identity"), "on") is cpu
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_stream_with_a_rate_has_neighbours(batch: int) -> None:
+    frames = [np.repeat(frame.planes[0][..., None], 3, axis=2) for frame in Panning(7).frames]
+    with Deblurrer("fast", precision="fp32", gate="off") as deblurrer:
+        alone = list(deblurrer.stream(frames))
+        fused = list(deblurrer.stream(frames, batch=batch, rate=25))
+        assert all(map(np.array_equal, deblurrer.restore(np.stack(frames)), alone))
+        assert all(map(np.array_equal, deblurrer.stream(frames, rate=2), alone))  # too far apart
+        with pytest.raises(ValueError, match="rate is 0, expected a positive number"):
+            next(deblurrer.stream(frames, rate=0))
+    assert not any(map(np.array_equal, fused, alone))
+    with Deblurrer("fast", precision="fp32", gate="off", temporal="off") as deblurrer:
+        assert all(map(np.array_equal, deblurrer.stream(frames, rate=25), alone))
+
+
 def test_another_choice_is_refused_before_anything_is_opened() -> None:
     with pytest.raises(UsageError, match="temporal is 'yes', expected auto, on, off"):
         Deblurrer(temporal="yes")  # type: ignore[arg-type]
