@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
@@ -63,8 +64,10 @@ def test_evaluation_and_odd_sides_are_bit_identical() -> None:
         assert torch.equal(fast(even), direct(even))
 
 
-@pytest.mark.parametrize("network", [FastGenerator(), DeblurGanOptions(blocks=2, dropout=0.0).build()])
-def test_generators_learn_the_same(network: nn.Module) -> None:
+@pytest.mark.parametrize("build", [FastGenerator, DeblurGanOptions(blocks=2, dropout=0.0).build])
+def test_generators_learn_the_same(build: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)  # some draws come close to the limit
+    network = build()
     other = deepcopy(network)
     use_winograd(other)
     keys = list(network.state_dict())
