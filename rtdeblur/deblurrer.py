@@ -31,14 +31,12 @@ from rtdeblur.blur_gate import checked as checked_gate
 from rtdeblur.dropout import Policy
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import Frame, FrameBatch
-from rtdeblur.model import DEFAULT_MODEL, Model, Precision, Resolution, Temporal
+from rtdeblur.model import DEFAULT_MODEL, Model, Precision, Resolution, Temporal, check_choice
 from rtdeblur.pictures import kind_of
 from rtdeblur.pipeline import Pipeline, PipelineStats, in_batches
 from rtdeblur.python_words import in_python_words
-from rtdeblur.resolution import checked as checked_resolution
 from rtdeblur.resolution import with_resolution
 from rtdeblur.strength import FULL, StrengthBackend, checked
-from rtdeblur.temporal import checked as checked_temporal
 from rtdeblur.temporal import with_temporal
 
 if TYPE_CHECKING:  # loads PyAV
@@ -193,8 +191,8 @@ class Deblurrer:
         with in_python_words():
             checked(strength)
             checked_gate(gate)
-            checked_resolution(resolution)
-            checked_temporal(temporal)
+            check_choice("resolution", resolution, Resolution)
+            check_choice("temporal", temporal, Temporal)
             loaded = model if isinstance(model, Model) else Model.load(str(model))
             engines = EngineOptions(folder=Path(engine_dir) if engine_dir else None, notice=log.info)
             opened = open_backend(

@@ -11,11 +11,11 @@ import os
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rtdeblur import files
 from rtdeblur.decode import DecodeError, Name, Positive, Sha256, Share, Side, converted, from_json
-from rtdeblur.errors import ModelError
+from rtdeblur.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from rtdeblur.dropout import DropoutSites
@@ -62,6 +62,21 @@ _NAME = re.compile(r"[\w][\w.+-]{0,79}", re.ASCII)
 
 FOLDER_VARIABLE = "RTDEBLUR_MODEL_DIR"
 """Environment variable that names another folder for the user's own models."""
+
+
+def check_choice(name: str, word: str, choices: Any) -> None:
+    """Refuse a word that is not among the choices.
+
+    Args:
+        name: of the argument, for the message.
+        word: what was given.
+        choices: a type of words, such as `Resolution`.
+
+    Raises:
+        UsageError: there is no such choice.
+    """
+    if word not in get_args(choices):
+        raise UsageError(f"{name} is {word!r}, expected {', '.join(get_args(choices))}")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from rtdeblur.errors import RtdeblurError
 
 _OPTION = re.compile(
-    r"--(model|backend|device|precision|dropout|gate) (\w+)"
-    r"|--(model|backend|device|precision|dropout|gate|seed|strength|engine-dir|codec|crf|preset|start|duration|"
+    r"--(model|backend|device|precision|dropout|gate|temporal) (\w+)"
+    r"|--(model|backend|device|precision|dropout|gate|temporal|seed|strength|engine-dir|codec|crf|preset|start|duration|"
     r"max-pixels)\b"
 )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast, get_args
+from typing import cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from rtdeblur.backends.base import Backend, BackendWrapper, Pending
 from rtdeblur.errors import UsageError
 from rtdeblur.ffmpeg.scaler import Scaler
 from rtdeblur.frames import FrameBatch, Planes
-from rtdeblur.model import Model, Resolution
+from rtdeblur.model import Model, Resolution, check_choice
 
 _DIVISORS = {"full": 1, "half": 2, "quarter": 4}
 _LEAST_SIDE = 64
@@ -137,20 +137,9 @@ def with_resolution(backend: Backend, model: Model, resolution: Resolution) -> B
         UsageError: there is no such resolution; the backend is closed.
     """
     try:
-        checked(resolution)
+        check_choice("resolution", resolution, Resolution)
     except UsageError:
         backend.close()
         raise
     is_full = resolution == "full" or (resolution == "auto" and backend.device != "CPU")
     return backend if is_full or not model.has_graph else ReducedBackend(backend, model, resolution)
-
-
-def checked(resolution: str) -> Resolution:
-    """Check a resolution and return it.
-
-    Raises:
-        UsageError: there is no such resolution.
-    """
-    if resolution not in get_args(Resolution):
-        raise UsageError(f"resolution is {resolution!r}, expected {', '.join(get_args(Resolution))}")
-    return cast(Resolution, resolution)

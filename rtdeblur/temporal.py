@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend, BackendWrapper, Pending
-from rtdeblur.errors import UsageError
 from rtdeblur.frames import FrameBatch, Plane, Planes
 from rtdeblur.model import Model, Temporal
 
@@ -107,16 +106,18 @@ class TemporalBackend(BackendWrapper):
         window = restoring.window()
         first = len(window[0]) if restoring.before else 0
         restoring.before = None  # frees its frames
-        planes = tuple(np.concatenate(parts) for parts in zip(*(part.planes for part in window), strict=True))
         times = [pts * batch.time_base for part in window for pts in part.pts]
         touched, wanted = {}, {}
-        for index, frame in enumerate(batch.frames(), first):
+        for index, frames in enumerate(zip(batch.frames(), restored.frames(), strict=True), first):
             neighbours = _neighbours(times, index)
-            blocks = _touched(frame.planes, [plane[index, 0] for plane in planes])
-            if neighbours != (index, index) and blocks.any():
+            if neighbours == (index, index):
+                continue
+            blocks = _touched(*(frame.planes for frame in frames))
+            if blocks.any():
                 touched[index], wanted[index] = blocks, neighbours
         if not wanted:
             return restored
+        planes = tuple(np.concatenate(parts) for parts in zip(*(part.planes for part in window), strict=True))
         blurred = {index: batch.planes[0][index - first] for index in wanted}
         fused = self._fusion.fuse(cast(Planes, planes), blurred, wanted, batch.colour)
         results = cast(Planes, tuple(plane.copy() for plane in restored.planes))
@@ -182,7 +183,7 @@ def _is_near(seconds: Fraction, others: Fraction) -> bool:
     return 0 < abs(seconds - others) <= _LONGEST_GAP
 
 
-def _touched(before: Sequence[Plane], after: Sequence[Plane]) -> NDArray[np.bool_]:
+def _touched(before: Planes, after: Planes) -> NDArray[np.bool_]:
     """Find the blocks of a picture in which a plane has changed: (rows, columns) bool."""
     height, width = before[0].shape
     touched = np.zeros((-(-height // _BLOCK), -(-width // _BLOCK)), bool)
@@ -229,14 +230,3 @@ def with_temporal(backend: Backend, model: Model, temporal: Temporal) -> Backend
     for _ in range(_PASSES):
         backend = TemporalBackend(backend, fusion)
     return backend
-
-
-def checked(temporal: str) -> Temporal:
-    """Check the choice and return it.
-
-    Raises:
-        UsageError: there is no such choice.
-    """
-    if temporal not in get_args(Temporal):
-        raise UsageError(f"temporal is {temporal!r}, expected {', '.join(get_args(Temporal))}")
-    return cast(Temporal, temporal)

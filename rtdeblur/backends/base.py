@@ -133,10 +133,10 @@ def landed(backend: Backend, started: Iterable[Callable[[], T]], most: int = IN_
 
 @dataclass(frozen=True, slots=True)
 class Passing(Generic[T]):
-    """Something among batches in flight that is none; calling it returns it.
+    """Keeps an item in its place among the batches in flight; calling it returns the item.
 
     Attributes:
-        item: what it returns.
+        item: what is kept.
         is_urgent: whether it does not wait for later batches: those before it land at once.
     """
 
@@ -144,7 +144,7 @@ class Passing(Generic[T]):
     is_urgent: bool = False
 
     def __call__(self) -> T:
-        """Return it."""
+        """Return the item."""
         return self.item
 
 

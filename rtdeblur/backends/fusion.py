@@ -17,7 +17,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from rtdeblur.backends.compiled import get_or_compile
-from rtdeblur.backends.openvino import core
+from rtdeblur.backends.openvino import core, retype_planes
+from rtdeblur.backends.openvino_queue import Requests
 from rtdeblur.errors import BackendError, last_line
 from rtdeblur.frames import Colour, Plane, Planes
 
@@ -41,7 +42,7 @@ class Fusion:
     def __init__(self) -> None:
         self._onnx = resources.files("rtdeblur.models").joinpath(_GRAPH).read_bytes()
         self.sha256 = hashlib.sha256(self._onnx).hexdigest()
-        self._compiled: dict[tuple[Any, ...], list[Any]] = {}
+        self._compiled: dict[tuple[Any, ...], Requests] = {}
 
     def fuse(
         self,
@@ -67,7 +68,7 @@ class Fusion:
         height, width = planes[0].shape[2:]
         luma, chroma = _padded(planes[0]), np.concatenate(planes[1:], axis=1)
         used = {place for index, pair in wanted.items() for place in (index, *pair)}
-        reduced = {place: _reduced(planes[0][place, 0]) for place in used}
+        reduced = {place: reduce_luma(planes[0][place, 0]) for place in used}
         constants = {
             "peak": np.array([colour.peak], np.float32),
             "is_rgb": np.array([colour.matrix == "rgb"], np.float32),
@@ -75,8 +76,9 @@ class Fusion:
         running = []
         results = {}
         try:
-            requests = self._requests(luma, chroma, next(iter(reduced.values())).shape, len(wanted))
-            for request, (index, pair) in zip(requests, wanted.items(), strict=True):
+            requests = self._requests(luma, chroma, next(iter(reduced.values())).shape)
+            taken = [requests.take() for _ in wanted]  # all before the first starts, see `InferQueue.start`
+            for request, (index, pair) in zip(taken, wanted.items(), strict=True):
                 three = [index, *pair]
                 given = {
                     "luma": luma[three],
@@ -91,6 +93,7 @@ class Fusion:
                 request.wait()
                 y, uv = (request.get_tensor(name).data[0] for name in ("fused_luma", "fused_chroma"))
                 results[index] = [plane.copy() for plane in (y[0, :height, :width], uv[0], uv[1])]
+                requests.give(request)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed: {last_line(error)}; try --temporal off") from error
         finally:
@@ -104,16 +107,13 @@ class Fusion:
         """Drop the compiled graphs."""
         self._compiled.clear()
 
-    def _requests(self, luma: Plane, chroma: Plane, reduced: tuple[int, ...], count: int) -> list[Any]:
+    def _requests(self, luma: Plane, chroma: Plane, reduced: tuple[int, ...]) -> Requests:
         key = (luma.shape[2:], chroma.shape[2:], reduced, luma.dtype.name)
         if key not in self._compiled:
             if len(self._compiled) == _MOST_COMPILED:
                 del self._compiled[next(iter(self._compiled))]
-            self._compiled[key] = [self._compile(*key)]
-        compiled, *requests = self._compiled[key]
-        requests += [compiled.create_infer_request() for _ in range(count - len(requests))]
-        self._compiled[key] = [compiled, *requests]
-        return requests[:count]
+            self._compiled[key] = Requests(self._compile(*key), {})
+        return self._compiled[key]
 
     def _compile(
         self, luma: tuple[int, ...], chroma: tuple[int, ...], reduced: tuple[int, ...], dtype: str
@@ -126,11 +126,8 @@ class Fusion:
         }
 
         def compiled() -> Any:
-            graph, code = core().read_model(self._onnx, b""), ov.Type(np.dtype(dtype))
-            for name in ("luma", "chroma", "blurred"):
-                graph.input(name).get_node().set_element_type(code)
-            for result in graph.get_results():
-                result.input_value(0).get_node().set_attribute("destination_type", code.to_string())
+            graph = core().read_model(self._onnx, b"")
+            retype_planes(graph, ("luma", "chroma", "blurred"), ov.Type(np.dtype(dtype)))
             graph.reshape(
                 {
                     "luma": [3, 1, *luma],
@@ -152,18 +149,13 @@ def _padded(planes: Plane) -> Plane:
     return np.pad(planes, ((0, 0), (0, 0), (0, -height % _UNIT), (0, -width % _UNIT)), mode="edge")
 
 
-def _reduced(luma: Plane) -> NDArray[np.float32]:
-    """Average (H, W) over squares, to about `_REDUCED_LINES`; its border continues."""
-    step = divisor(*luma.shape)
+def reduce_luma(luma: NDArray[Any]) -> NDArray[np.float32]:
+    """Average (H, W) over squares, to about `_REDUCED_LINES`, for estimating motion; its border continues."""
     height, width = luma.shape
+    step = 1 << max(0, round(math.log2(min(height, width) / _REDUCED_LINES)))
     luma = np.pad(luma, ((0, -height % step), (0, -width % step)), mode="edge")
     total = np.zeros((luma.shape[0] // step, luma.shape[1] // step), np.float32)
     for y in range(step):
         for x in range(step):
             total += luma[y::step, x::step]
     return (total / (step * step)).astype(np.float32)
-
-
-def divisor(height: int, width: int) -> int:
-    """Return the factor by which frames are reduced for motion estimation, a power of two."""
-    return 1 << max(0, round(math.log2(min(height, width) / _REDUCED_LINES)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 
 import numpy as np
@@ -180,7 +180,7 @@ class OpenVINOBackend(Backend):
         """Return the video graph for planes of one size and type."""
         graph = self._core.read_model(self._model.onnx, b"")
         _check_names(graph, {*INPUTS, *tables})
-        _retype_planes(graph, dtype)
+        retype_planes(graph, INPUTS[:3], dtype)
         shapes = {name: [1, 1, *(luma if name == "y" else chroma)] for name in INPUTS[:3]}
         graph.reshape(shapes | {name: list(table.shape) for name, table in tables.items()})
         _check_outputs(graph, shapes)
@@ -310,12 +310,12 @@ def _check_outputs(graph: ov.Model, shapes: dict[str, list[int]]) -> None:
             raise BackendError(f"its output {output} has shape {shape}, expected {expected} like {name}")
 
 
-def _retype_planes(graph: ov.Model, dtype: ov.Type) -> None:
-    """Change the integer type of the graph's input and output planes.
+def retype_planes(graph: ov.Model, names: Iterable[str], dtype: ov.Type) -> None:
+    """Change the integer type of a graph's input planes, which are named, and of its outputs.
 
     Only the first and the last cast change: the arithmetic between them is float32.
     """
-    for name in INPUTS[:3]:
+    for name in names:
         graph.input(name).get_node().set_element_type(dtype)
     for result in graph.get_results():
         cast = result.input_value(0).get_node()

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rtdeblur import Deblurrer
+from rtdeblur.backends.fusion import reduce_luma
 from rtdeblur.model import Model
 from train.data.pictures import Picture
 from train.networks.temporal import FusionNetwork, estimate_motion, move
@@ -35,8 +35,6 @@ Restore = Callable[[Picture], Picture]
 
 _VERSION = 1
 """Increase it when equal sequences, models and first passes result in other examples."""
-_REDUCED_SIDE = 180
-"""Shortest side, about, of the pictures between which motion is estimated."""
 _REPORT_EVERY = 50
 
 
@@ -53,7 +51,7 @@ def prepare(
         sequences: the sequences.
         model: restores the frames, in float32, at full resolution and without a gate.
         folder: cache of examples, shared by sequences, models and passes.
-        report: is told about the progress.
+        report: prints a line about the progress.
         first_pass: fuses the restored frames first, for examples of the second pass.
 
     Returns:
@@ -145,7 +143,4 @@ def move_onto(current: Picture, neighbour: Picture) -> Picture:
 
 def _reduced(picture: Picture) -> Tensor:
     """Average luma over squares, as the runtime does: (1, 1, h, w) float32 from (H, W, 3)."""
-    luma = torch.from_numpy(picture.astype(np.float32) @ np.array(LUMA, np.float32))[None, None]
-    height, width = luma.shape[-2:]
-    side = max(1, 2 ** round(np.log2(min(height, width) / _REDUCED_SIDE)))
-    return F.avg_pool2d(F.pad(luma, (0, -width % side, 0, -height % side), mode="replicate"), side)
+    return torch.from_numpy(reduce_luma(picture.astype(np.float32) @ np.array(LUMA, np.float32)))[None, None]
