@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +155,7 @@ def look(
     taken = list(samples(path, info, max_pixels))
     chosen = most_blurred(taken, moments)
     tell("restoring the most blurred moments")
-    restored = tuple(Moment(sample, _restored(sample, backend)) for sample in chosen)
+    restored = tuple(Moment(sample, _restored(path, sample, info, backend, max_pixels)) for sample in chosen)
     tell("measuring the speed of this machine")
     estimate = _estimate(path, info, backend, max_pixels)
     return Preview(info, tuple(sample.blur for sample in taken), restored, estimate)
@@ -234,11 +236,28 @@ def _read_through(path: Path, info: VideoInfo, max_pixels: int) -> Iterator[Samp
                 yield Sample(seconds, frame, blur_of(frame.planes[0]))
 
 
-def _restored(sample: Sample, backend: Backend) -> Sample:
+def _restored(path: Path, sample: Sample, info: VideoInfo, backend: Backend, max_pixels: int) -> Sample:
+    """Restore a sample between as many neighbours as affect it."""
+    frame, before, after = sample.frame, deque[Frame](maxlen=backend.reach), list[Frame]()
+    rate = info.frame_rate
+    if backend.reach and rate and is_seekable(path) and not _is_picture(path):
+        start = max(0.0, sample.seconds - float((backend.reach + 1) / rate))
+        with open_for_samples(path, start=start, max_pixels=max_pixels) as reader:
+            for item in reader:
+                if isinstance(item, Frame) and item.pts != frame.pts:
+                    (before if item.pts < frame.pts else after).append(item)
+                if len(after) == backend.reach:
+                    break
+    frames = [*reversed(_alike(frame, reversed(before))), frame, *_alike(frame, after)]
     backend.begin()  # samples are far apart
-    batch = backend.infer(FrameBatch.stack([sample.frame]))
-    y, u, v = (plane[0, 0] for plane in batch.planes)
-    return replace(sample, frame=replace(sample.frame, planes=(y, u, v)), blur=blur_of(y))
+    restored = backend.infer(FrameBatch.stack(frames)).frames()
+    planes = next(other.planes for other in restored if other.pts == frame.pts)
+    return replace(sample, frame=replace(frame, planes=planes), blur=blur_of(planes[0]))
+
+
+def _alike(frame: Frame, others: Iterable[Frame]) -> list[Frame]:
+    """Return the others up to the first that cannot be in a batch with the frame."""
+    return list(takewhile(lambda other: other.layout == frame.layout, others))
 
 
 def _estimate(path: Path, info: VideoInfo, backend: Backend, max_pixels: int) -> Estimate | None:

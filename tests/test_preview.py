@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import numpy as np
 import pytest
 
 from rtdeblur import preview
+from rtdeblur.backends import open_backend
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.cli import main
 from rtdeblur.errors import InputError
+from rtdeblur.frames import Frame, FrameBatch
 from rtdeblur.gpu_path import Wanted, open_reader
 from rtdeblur.media.reader import FileReader
+from rtdeblur.model import Model
 from rtdeblur.preview import SAMPLES, Sample, look, most_blurred, samples
+from rtdeblur.temporal import with_temporal
 
 
 def write(path: Path, blurred: range, frames: int = 120, *, gop: int = 30, turned: bool = False) -> Path:
@@ -68,6 +73,52 @@ def test_the_most_blurred_moments_are_chosen_in_order_of_time(way: str, tmp_path
     assert times == sorted(times)
     assert all(1.9 < seconds < 2.9 for seconds in times)
     assert [moment.change for moment in seen.moments] == [0, 0]  # identity
+
+
+class Recording(IdentityBackend):
+    """Notes the times of what it restores; two frames on either side affect a frame."""
+
+    reach = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restored: list[tuple[Fraction, ...]] = []
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        self.restored.append(tuple(pts * batch.time_base for pts in batch.pts))
+        return super().infer(batch)
+
+
+def test_moments_are_restored_between_their_neighbours(way: str, tmp_path: Path) -> None:
+    path, backend = write(tmp_path / "in.mp4", range(60)), Recording()
+    with FileReader(path) as reader:
+        info = reader.info
+    chosen = [sample for sample in samples(path, info) if sample.blur > 0.5][::4]
+    look(path, backend, moments=len(taken(path)))
+    windows = backend.restored[: len(taken(path))]
+    assert len(chosen) > 2
+    for sample in chosen:
+        (window,) = (
+            one for one in windows if len(one) > 2 and sample.frame.pts * sample.frame.time_base == one[2]
+        )
+        assert [time - window[2] for time in window] == [Fraction(n, 25) for n in range(-2, 3)]
+
+
+def test_moments_look_as_in_a_restored_file(tmp_path: Path) -> None:
+    """The first and last frames, too, which have fewer neighbours."""
+    path, output = write(tmp_path / "in.mkv", range(7), 7), tmp_path / "out.mkv"
+    assert (
+        main([str(path), "-o", str(output), "--precision", "fp32", "--gate", "off", "--codec", "ffv1"]) == 0
+    )
+    model = Model.load("fast")
+    with with_temporal(open_backend("openvino", model, precision="fp32"), model, "on") as backend:
+        seen = look(path, backend, moments=7)
+    with FileReader(output) as reader:
+        restored = {frame.pts: frame for frame in reader if isinstance(frame, Frame)}
+    for moment in seen.moments:
+        frame = moment.after.frame
+        assert (frame.planes[0] == restored[frame.pts].planes[0]).all()
+    assert len(seen.moments) == len(restored) == 7
 
 
 @pytest.mark.parametrize(
