@@ -22,25 +22,14 @@ from rtdeblur.backends.base import Backend, BackendWrapper, Pending, check_size
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import FrameBatch, Plane, Planes
 from rtdeblur.model import Model
-from rtdeblur.need import features_of, need_of, tile_edges
+from rtdeblur.need import features_of, need_of
+from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices
 
-Mask = NDArray[np.bool_]
-"""(rows, columns) of tiles: True is restored."""
-Size = tuple[int, int]
-Windows = list[tuple[Size, Mask]]
-"""Corner of each window in the frame, and the tiles to take from it."""
 Place = tuple[int, Size, Mask]
 """A frame of the batch, and a window of it."""
 Gate = Literal["auto", "off"] | float
 """Auto, off, or a threshold from 0 to 1."""
 
-WINDOW = 384
-"""Side of a window, in pixels of luma: two tiles and a margin on each side. A window may also be as high or
-as wide as the frame; there are no other shapes, because backends compile a graph for each."""
-_MARGIN = 64
-"""Surroundings that the network sees on each side of the tiles to restore, in pixels of luma."""
-_MOST_OF_FRAME = 0.85
-"""Windows of more than this share of the frame's area give way to the whole frame."""
 _AT_A_TIME = 2
 """Parts of a batch in flight."""
 _FADE = 16
@@ -126,11 +115,13 @@ class BlurGate(BackendWrapper):
         if not any(mask.any() for mask in masks):
             return lambda: batch
         size = cast(Size, batch.planes[0].shape[2:])
-        is_divisible = _is_divisible(batch.planes)
+        is_divisible = are_divisible(batch.planes)
+        heights, widths = ((min(SIDE, side), side) for side in size)
+        shapes = [*product(heights, widths)]  # few, because backends compile a graph for each
         whole: list[Place] = []
         parts: dict[Size, list[Place]] = defaultdict(list)
         for i, mask in enumerate(masks):
-            shape, windows = _cheapest_windows(mask, size) if is_divisible else (size, None)
+            shape, windows = cheapest_windows(mask, size, shapes) if is_divisible else (size, None)
             if windows is None:
                 whole.append((i, (0, 0), mask))
             else:
@@ -206,61 +197,6 @@ def checked(gate: Gate) -> Gate:
     raise UsageError(f"gate is {gate!r}, expected auto, off, or 0 (restore everything) to 1 (nothing)")
 
 
-def _cheapest_windows(mask: Mask, size: Size) -> tuple[Size, Windows | None]:
-    """Choose the shape of windows that restores the least area of a frame.
-
-    It depends on this frame alone, so that batches and resumed runs give the same bytes.
-
-    Args:
-        mask: tiles to restore.
-        size: (height, width) of the frame.
-
-    Returns:
-        (height, width) of the windows, and the windows; None if restoring the whole frame costs less.
-    """
-    best: tuple[Size, Windows | None] = size, None
-    least = size[0] * size[1]
-    heights, widths = ((min(WINDOW, side), side) for side in size)
-    for shape in product(heights, widths):
-        windows = _windows_over(mask, size, shape)
-        if windows is not None and len(windows) * shape[0] * shape[1] < least:
-            best, least = (shape, windows), len(windows) * shape[0] * shape[1]
-    return best
-
-
-def _windows_over(mask: Mask, size: Size, shape: Size) -> Windows | None:
-    """Cover the tiles to restore with windows of one shape.
-
-    Args:
-        mask: tiles to restore.
-        size: (height, width) of the frame.
-        shape: (height, width) of a window.
-
-    Returns:
-        Corner of each window and the tiles to take from it; None if restoring the whole frame costs less.
-    """
-    room = int(_MOST_OF_FRAME * size[0] * size[1] / (shape[0] * shape[1]))
-    edges = [np.append(tile_edges(side), side) for side in size]
-    left = mask.copy()
-    found: Windows = []
-    while left.any():
-        if len(found) == room:
-            return None
-        row = int(left.any(axis=1).argmax())
-        column = int(left[row].argmax())
-        corner, spans = [], []
-        for first, lines, side, length in zip((row, column), edges, size, shape, strict=True):
-            start = max(0, min(int(lines[first]) - _MARGIN, side - length))
-            end = side if start + length == side else start + length - _MARGIN
-            spans.append(slice(first, int(np.searchsorted(lines, end, side="right")) - 1))
-            corner.append(start)
-        core = np.zeros_like(mask)
-        core[tuple(spans)] = left[tuple(spans)]
-        left &= ~core
-        found.append(((corner[0], corner[1]), core))
-    return found
-
-
 def _cut(batch: FrameBatch, places: Sequence[Place], shape: Size) -> FrameBatch:
     """Cut one window of a shape per place out of a batch."""
     size = batch.planes[0].shape[2:]
@@ -273,12 +209,6 @@ def _cut(batch: FrameBatch, places: Sequence[Place], shape: Size) -> FrameBatch:
     frames = [i for i, *_ in places]
     pts, nothing = tuple(batch.pts[i] for i in frames), (None,) * len(frames)
     return FrameBatch(cast(Planes, tuple(cut)), pts, batch.time_base, batch.colour, nothing)
-
-
-def _is_divisible(planes: Planes) -> bool:
-    """Whether windows of luma correspond to whole samples of chroma."""
-    sides = zip(planes[0].shape[2:], planes[1].shape[2:], strict=True)
-    return all(luma % chroma == 0 and luma // chroma in (1, 2, 4) for luma, chroma in sides)
 
 
 def _paste(
@@ -295,18 +225,11 @@ def _paste(
         size: (height, width) of the frame's luma.
     """
     around = np.pad(mask, 1, mode="edge")
-    edges = [np.append(tile_edges(side), side) for side in size]
     for row, column in np.argwhere(tiles):
         copied = ~around[row : row + 3, column : column + 3]
         for old, new in zip(into, restored, strict=True):
-            place, within = [], []
-            for lines, first, side, own, start in zip(
-                edges, (row, column), size, old.shape, corner, strict=True
-            ):
-                begin, end = (int(line) * own // side for line in lines[first : first + 2])
-                place.append(slice(begin, end))
-                within.append(slice(begin - start * own // side, end - start * own // side))
-            before, after = old[tuple(place)], new[tuple(within)]
+            place, within = tile_slices((row, column), size, old.shape, corner)
+            before, after = old[place], new[within]
             if copied.any() and before.size:
                 fade = (_FADE * old.shape[0] / size[0], _FADE * old.shape[1] / size[1])
                 share = _shares(before.shape, fade, copied.tobytes())
