@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from rtdeblur.backends.base import Backend, BackendWrapper, Pending
 from rtdeblur.frames import FrameBatch, Plane, Planes
 from rtdeblur.model import Model, Temporal
+from rtdeblur.need import tile_edges
+from rtdeblur.windows import Mask, Size
 
 if TYPE_CHECKING:
     from rtdeblur.backends.fusion import Fusion
@@ -107,24 +109,26 @@ class TemporalBackend(BackendWrapper):
         first = len(window[0]) if restoring.before else 0
         restoring.before = None  # frees its frames
         times = [pts * batch.time_base for part in window for pts in part.pts]
-        touched, wanted = {}, {}
+        touched, wanted = [], []
         for index, frames in enumerate(zip(batch.frames(), restored.frames(), strict=True), first):
             neighbours = _neighbours(times, index)
             if neighbours == (index, index):
                 continue
             blocks = _touched(*(frame.planes for frame in frames))
             if blocks.any():
-                touched[index], wanted[index] = blocks, neighbours
+                touched.append(blocks)
+                wanted.append((index, *neighbours))
         if not wanted:
             return restored
         planes = tuple(np.concatenate(parts) for parts in zip(*(part.planes for part in window), strict=True))
-        blurred = {index: batch.planes[0][index - first] for index in wanted}
-        fused = self._fusion.fuse(cast(Planes, planes), blurred, wanted, batch.colour)
+        blurred = [batch.planes[0][index - first] for index, *_ in wanted]
+        size = batch.planes[0].shape[2], batch.planes[0].shape[3]
+        tiles = [_tiles(blocks, size) for blocks in touched]
+        fused = self._fusion.fuse(cast(Planes, planes), blurred, wanted, tiles, batch.colour)
         results = cast(Planes, tuple(plane.copy() for plane in restored.planes))
-        size = restored.planes[0].shape[2], restored.planes[0].shape[3]
-        for index, parts in fused.items():
+        for (index, *_), parts, blocks in zip(wanted, fused, touched, strict=True):
             for plane, part in zip(results, parts, strict=True):
-                _put(plane[index - first, 0], part, touched[index], size)
+                _put(plane[index - first, 0], part, blocks, size)
         return replace(restored, planes=results)
 
 
@@ -196,7 +200,14 @@ def _touched(before: Planes, after: Planes) -> NDArray[np.bool_]:
     return touched
 
 
-def _put(plane: Plane, fused: Plane, touched: NDArray[np.bool_], size: tuple[int, int]) -> None:
+def _tiles(touched: NDArray[np.bool_], size: Size) -> Mask:
+    """Return the tiles with touched blocks."""
+    for axis, side in enumerate(size):
+        touched = np.logical_or.reduceat(touched, tile_edges(side) // _BLOCK, axis=axis)
+    return touched
+
+
+def _put(plane: Plane, fused: Plane, touched: NDArray[np.bool_], size: Size) -> None:
     """Replace the touched blocks of a plane."""
     if touched.all():
         plane[...] = fused
@@ -206,7 +217,7 @@ def _put(plane: Plane, fused: Plane, touched: NDArray[np.bool_], size: tuple[int
     np.copyto(plane, fused, where=where)
 
 
-def _block(plane: Plane, size: tuple[int, int]) -> tuple[int, int]:
+def _block(plane: Plane, size: Size) -> Size:
     """Return the height and width of a block in a plane of a picture of that size."""
     height, width = (max(1, round(_BLOCK * own / side)) for own, side in zip(plane.shape, size, strict=True))
     return height, width

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from fake_media import FakeSink
 from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend
-from rtdeblur.backends.fusion import Fusion
+from rtdeblur.backends.fusion import Fusion, _BundledGraph
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.deblurrer import Deblurrer
 from rtdeblur.errors import UsageError
@@ -30,15 +29,18 @@ YUV420 = Colour("bt709", False, 8)
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile each size once for all tests."""
-    monkeypatch.setattr(Fusion, "_compile", lambda _, *key: _compiled(*key))
+
+    def kept(graph: _BundledGraph, shapes: Any) -> Any:
+        key = (graph.sha256, shapes)
+        if key not in _compiled:
+            _compiled[key] = _compile(graph, shapes)
+        return _compiled[key]
+
+    monkeypatch.setattr(_BundledGraph, "_compile", kept)
 
 
-@cache
-def _compiled(*key: Any) -> Any:
-    return _compile(Fusion(), *key)
-
-
-_compile = Fusion._compile
+_compiled: dict[tuple[Any, ...], Any] = {}
+_compile = _BundledGraph._compile
 
 
 def temporal(inner: Backend, passes: int = 1) -> Backend:
@@ -245,6 +247,68 @@ def test_what_the_model_left_unchanged_stays_unchanged() -> None:
         assert not (result[0] == own[0]).all()
     nothing = restored(source, temporal(IdentityBackend()))
     assert all(equal(a, frame.planes) for a, frame in zip(nothing, source.frames, strict=True))
+
+
+class Spotted(Noisy):
+    """Changes a spot of 90 × 90 at 300, 420 only, and a block in the last corner if told so."""
+
+    def __init__(self, corner: bool = False) -> None:
+        super().__init__()
+        self.corner = corner
+
+    def infer(self, batch: FrameBatch) -> FrameBatch:
+        changed = super().infer(batch)
+        y = batch.planes[0].copy()
+        spots = [(slice(300, 390), slice(420, 510)), *([(slice(-20, None), slice(-20, None))] * self.corner)]
+        for rows, columns in spots:
+            y[..., rows, columns] = changed.planes[0][..., rows, columns]
+        return replace(batch, planes=(y, *batch.planes[1:]))
+
+
+@pytest.mark.parametrize("corner", [False, True])
+@pytest.mark.parametrize(
+    ("colour", "chroma", "size"),
+    [
+        (YUV420, (2, 2), (720, 1000)),
+        (Colour("rgb", True, 8), (1, 1), (646, 930)),
+        (YUV420, (0, 0), (646, 930)),
+    ],
+)
+def test_only_windows_around_what_has_changed_are_fused(
+    colour: Colour,
+    chroma: tuple[int, int],
+    size: tuple[int, int],
+    corner: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels: list[int] = []
+    real = _BundledGraph.run
+
+    def counted(graph: _BundledGraph, feeds: Any) -> Any:
+        given = list(feeds)
+        pixels.extend(feed["luma"][0].size for feed in given if "luma" in feed)
+        return real(graph, given)
+
+    monkeypatch.setattr(_BundledGraph, "run", counted)
+    source = Panning(4, size=size, chroma=chroma, colour=colour)
+    parts = restored(source, temporal(Spotted(corner), 2))
+    if chroma[0]:
+        assert set(pixels) == {384 * 384}
+        assert len(pixels) == 8 * (1 + corner)
+    else:  # a chroma sample of all pixels
+        assert set(pixels) == {648 * 932}
+    monkeypatch.setattr("rtdeblur.backends.fusion.cheapest_windows", lambda mask, size, shapes: (size, None))
+    whole = restored(source, temporal(Spotted(corner), 2))
+    for part, full, frame in zip(parts, whole, source.frames, strict=True):
+        for a, b, given in zip(part, full, frame.planes, strict=True):
+            difference = np.abs(a.astype(int) - b)
+            assert difference.mean() < 0.01  # motion at a window's edge is another
+            assert ((a == given) == (b == given)).mean() > 0.99
+    alone = restored(source, Spotted(corner))
+    spot = (slice(300, 390), slice(420, 510))
+    for part, own, frame in list(zip(parts, alone, source.frames, strict=True))[1:-1]:
+        errors = [np.square(y[0][spot] - frame.planes[0][spot].astype(float)).mean() for y in (part, own)]
+        assert errors[0] < 0.8 * errors[1]
 
 
 def test_a_change_of_size_ends_the_neighbourhood() -> None:

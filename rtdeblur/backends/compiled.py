@@ -20,7 +20,7 @@ from rtdeblur.files import PrivateFolder
 
 FOLDER = "compiled"
 """Folder in the cache."""
-_MOST_FILES = 8
+_MOST_FILES = 16
 _MOST_BYTES = 1 << 30
 _DIGEST_BYTES = 32
 _END = ".blob"

@@ -1,4 +1,4 @@
-"""Fusion of restored frames with their neighbours: the graph of `train/networks/temporal.py`, in OpenVINO.
+"""Fusion of restored frames with their neighbours: graphs of `train/networks/temporal.py`, in OpenVINO.
 
 It runs on the CPU, whatever runs the model.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from typing import Any
@@ -21,83 +21,146 @@ from rtdeblur.backends.openvino import core, retype_planes
 from rtdeblur.backends.openvino_queue import Requests
 from rtdeblur.errors import BackendError, last_line
 from rtdeblur.frames import Colour, Plane, Planes
+from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices
 
-_GRAPH = "temporal.onnx"
 _REDUCED_LINES = 180
 """Lines, about, of the reduced frames between which motion is estimated."""
 _UNIT = 4
 """Height and width of the graph's luma are multiples of it."""
 _MOST_COMPILED = 2
 _MOST_AT_ONCE = 4
-"""Frames fused at the same time; each takes some 120 bytes of memory a pixel."""
+_MOST_PIXELS = 2 * 1920 * 1080
+"""Of frames fused at the same time, which take some 120 bytes of memory a pixel."""
+
+Three = tuple[int, int, int]
+"""Indices of a frame and of those before and after it; its own instead of one that is missing."""
+Feed = Mapping[str, NDArray[Any]]
 
 
 class Fusion:
-    """Runs the graph, compiled once per size.
+    """Fuses restored frames with their neighbours.
 
     Attributes:
-        sha256: checksum of the graph.
+        sha256: checksum of the graphs.
     """
 
     def __init__(self) -> None:
-        self._onnx = resources.files("rtdeblur.models").joinpath(_GRAPH).read_bytes()
-        self.sha256 = hashlib.sha256(self._onnx).hexdigest()
-        self._compiled: dict[tuple[Any, ...], Requests] = {}
+        self._motion, self._fusion = (_BundledGraph(f"temporal-{name}.onnx") for name in ("motion", "fusion"))
+        self.sha256 = hashlib.sha256((self._motion.sha256 + self._fusion.sha256).encode()).hexdigest()
 
     def fuse(
         self,
         planes: Planes,
-        blurred: Mapping[int, Plane],
-        wanted: Mapping[int, tuple[int, int]],
+        blurred: Sequence[Plane],
+        wanted: Sequence[Three],
+        tiles: Sequence[Mask],
         colour: Colour,
-    ) -> dict[int, list[Plane]]:
-        """Fuse restored frames with their neighbours.
+    ) -> list[list[Plane]]:
+        """Fuse restored frames with their neighbours, all of a frame or only in windows around some tiles.
 
         Args:
             planes: consecutive restored frames, (N, 1, H, W), (N, 1, Hc, Wc), (N, 1, Hc, Wc).
-            blurred: luma of each frame to fuse before it was restored, (1, H, W), by its index.
-            wanted: indices of the frames before and after each frame to fuse; its own if it has none.
+            blurred: of each frame to fuse, luma before it was restored, (1, H, W).
+            wanted: the frames to fuse, and their neighbours.
+            tiles: of each frame to fuse, the tiles that are wanted.
             colour: meaning of the code values.
 
         Returns:
-            Fused planes, (H, W), (Hc, Wc), (Hc, Wc), by index.
+            Planes (H, W), (Hc, Wc), (Hc, Wc) of each frame, of which at least the tiles wanted are fused.
 
         Raises:
             BackendError: OpenVINO failed.
         """
-        height, width = planes[0].shape[2:]
-        luma, chroma = _padded(planes[0]), np.concatenate(planes[1:], axis=1)
-        used = {place for index, pair in wanted.items() for place in (index, *pair)}
-        reduced = {place: reduce_luma(planes[0][place, 0]) for place in used}
+        size = planes[0].shape[2], planes[0].shape[3]
+        side = (min(SIDE, size[0]), min(SIDE, size[1]))
+        luma, chroma = planes[0], np.concatenate(planes[1:], axis=1)
         constants = {
             "peak": np.array([colour.peak], np.float32),
             "is_rgb": np.array([colour.matrix == "rgb"], np.float32),
         }
-        running = []
+        whole, parts = dict[int, Feed](), list[tuple[int, Size, Mask, Feed]]()
+        motions = self._motions(luma, wanted, colour)
+        for index, (three, given, motion) in enumerate(zip(wanted, blurred, motions, strict=True)):
+            frames = [luma[[*three]], chroma[[*three]], given[None]]
+            shape, windows = size, None
+            if are_divisible(planes):
+                shape, windows = cheapest_windows(tiles[index], size, [side])
+            if windows is None:
+                whole[index] = {**_feed(frames, motion), **constants}
+            for corner, inside in windows or []:
+                feed = _feed(_window(frames, corner, shape), _window_motion(motion, corner, shape, size))
+                parts.append((index, corner, inside, {**feed, **constants}))
+        shapes = [plane.shape[2:] for plane in planes]
         results = {}
+        for index, (y, uv) in zip(whole, self._fusion.run(whole.values()), strict=True):
+            fused = zip((y[0, 0], *uv[0]), shapes, strict=True)
+            results[index] = [plane[:height, :width] for plane, (height, width) in fused]
+        for index in {index for index, *_ in parts}:
+            results[index] = [plane[wanted[index][0], 0].copy() for plane in planes]
+        outputs = self._fusion.run(feed for *_, feed in parts)
+        for (index, corner, inside, _), (y, uv) in zip(parts, outputs, strict=True):
+            for row, column in np.argwhere(inside):
+                for plane, part in zip(results[index], (y[0, 0], *uv[0]), strict=True):
+                    place, within = tile_slices((row, column), size, plane.shape, corner)
+                    plane[place] = part[within]
+        return [results[index] for index in range(len(wanted))]
+
+    def close(self) -> None:
+        """Drop the compiled graphs."""
+        self._motion.close()
+        self._fusion.close()
+
+    def _motions(self, luma: Plane, wanted: Sequence[Three], colour: Colour) -> Iterator[NDArray[np.float32]]:
+        """Estimate the motion from each frame to its neighbours: (2, 2, h, w), in widths and heights."""
+        scale = np.float32(255 / colour.peak)
+        places = {place for three in wanted for place in three}
+        reduced = {place: reduce_luma(luma[place, 0]) * scale for place in places}
+        feeds = ({"reduced": np.stack([reduced[place] for place in three])[:, None]} for three in wanted)
+        return (motion for (motion,) in self._motion.run(feeds))
+
+
+class _BundledGraph:
+    """A bundled graph, compiled once per size.
+
+    Args:
+        name: its file.
+
+    Attributes:
+        sha256: checksum of the file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._onnx = resources.files("rtdeblur.models").joinpath(name).read_bytes()
+        self.sha256 = hashlib.sha256(self._onnx).hexdigest()
+        self._compiled: dict[tuple[Any, ...], Requests] = {}
+
+    def run(self, feeds: Iterable[Feed]) -> list[list[NDArray[Any]]]:
+        """Run the graph on inputs of equal shapes, some at the same time.
+
+        Returns:
+            the outputs for each.
+
+        Raises:
+            BackendError: OpenVINO failed.
+        """
+        given = list(feeds)
+        if not given:
+            return []
+        running, results = [], []
         try:
-            requests = self._requests(luma, chroma, next(iter(reduced.values())).shape)
-            taken = [requests.take() for _ in wanted]  # all before the first starts, see `InferQueue.start`
-            for request, (index, pair) in zip(taken, wanted.items(), strict=True):
-                three = [index, *pair]
-                given = {
-                    "luma": luma[three],
-                    "chroma": chroma[three],
-                    "blurred": _padded(blurred[index][None]),
-                    "reduced": np.stack([reduced[place] for place in three])[:, None],
-                    **constants,
-                }
-                request.start_async(given, share_inputs=True)
-                running.append((index, request, given))  # which it reads until it is done
-            for index, request, _ in running:
+            requests = self._requests(given[0])
+            taken = [requests.take() for _ in given]  # all before the first starts, see `InferQueue.start`
+            for request, feed in zip(taken, given, strict=True):
+                request.start_async(dict(feed), share_inputs=True)  # which it reads until it is done
+                running.append(request)
+            for request in running:
                 request.wait()
-                y, uv = (request.get_tensor(name).data[0] for name in ("fused_luma", "fused_chroma"))
-                results[index] = [plane.copy() for plane in (y[0, :height, :width], uv[0], uv[1])]
+                results.append([tensor.data.copy() for tensor in request.output_tensors])
                 requests.give(request)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed: {last_line(error)}; try --temporal off") from error
         finally:
-            for _, request, _ in running[len(results) :]:
+            for request in running[len(results) :]:
                 request.cancel()
                 with suppress(RuntimeError):  # raised because it was cancelled
                     request.wait()
@@ -107,55 +170,82 @@ class Fusion:
         """Drop the compiled graphs."""
         self._compiled.clear()
 
-    def _requests(self, luma: Plane, chroma: Plane, reduced: tuple[int, ...]) -> Requests:
-        key = (luma.shape[2:], chroma.shape[2:], reduced, luma.dtype.name)
-        if key not in self._compiled:
+    def _requests(self, feed: Feed) -> Requests:
+        shapes = tuple((name, array.shape, array.dtype.name) for name, array in feed.items())
+        if shapes not in self._compiled:
             if len(self._compiled) == _MOST_COMPILED:
                 del self._compiled[next(iter(self._compiled))]
-            self._compiled[key] = Requests(self._compile(*key), {})
-        return self._compiled[key]
+            self._compiled[shapes] = Requests(self._compile(shapes), {})
+        return self._compiled[shapes]
 
-    def _compile(
-        self, luma: tuple[int, ...], chroma: tuple[int, ...], reduced: tuple[int, ...], dtype: str
-    ) -> Any:
+    def _compile(self, shapes: tuple[tuple[str, tuple[int, ...], str], ...]) -> Any:
+        pixels = max(math.prod(shape[2:]) for _, shape, _ in shapes)
         hint = ov.properties.hint
         config = {
             hint.performance_mode: hint.PerformanceMode.THROUGHPUT,
-            hint.num_requests: _MOST_AT_ONCE,
+            hint.num_requests: min(_MOST_AT_ONCE, max(1, _MOST_PIXELS // pixels)),
             hint.inference_precision: ov.Type.f32,
         }
 
         def compiled() -> Any:
             graph = core().read_model(self._onnx, b"")
-            retype_planes(graph, ("luma", "chroma", "blurred"), ov.Type(np.dtype(dtype)))
-            graph.reshape(
-                {
-                    "luma": [3, 1, *luma],
-                    "chroma": [3, 2, *chroma],
-                    "blurred": [1, 1, *luma],
-                    "reduced": [3, 1, *reduced],
-                }
-            )
+            planes = [name for name, _, dtype in shapes if dtype != "float32"]
+            if planes:
+                (dtype,) = {dtype for _, _, dtype in shapes if dtype != "float32"}
+                retype_planes(graph, planes, ov.Type(np.dtype(dtype)))
+            graph.reshape({name: list(shape) for name, shape, _ in shapes})
             return core().compile_model(graph, "CPU", config)
 
-        return get_or_compile(core(), compiled, config, self.sha256, luma, chroma, reduced, dtype)
+        return get_or_compile(core(), compiled, config, self.sha256, shapes)
 
 
-def _padded(planes: Plane) -> Plane:
-    """Continue (N, 1, H, W) at the bottom and the right, up to a multiple of `_UNIT`."""
-    height, width = planes.shape[2:]
-    if not (height % _UNIT or width % _UNIT):
-        return planes
-    return np.pad(planes, ((0, 0), (0, 0), (0, -height % _UNIT), (0, -width % _UNIT)), mode="edge")
+def _feed(frames: list[Plane], motion: NDArray[np.float32]) -> Feed:
+    """Continue planes, of which the first is luma, at the bottom and the right up to whole units of luma."""
+    size = frames[0].shape[2:]
+    padded = []
+    for plane in frames:
+        own = plane.shape[2:]
+        ratios = [round(side / length) for side, length in zip(size, own, strict=True)]
+        wanted = [-(-side // _UNIT) * _UNIT // ratio for side, ratio in zip(size, ratios, strict=True)]
+        more = [(0, max(0, length - had)) for length, had in zip(wanted, own, strict=True)]
+        padded.append(np.pad(plane, ((0, 0), (0, 0), *more), mode="edge") if np.any(more) else plane)
+    return dict(zip(("luma", "chroma", "blurred", "motion"), (*padded, motion), strict=True))
+
+
+def _window(frames: list[Plane], corner: Size, shape: Size) -> list[Plane]:
+    """Cut a window out of planes, (N, C, h, w) each, of which the first is luma."""
+    size = frames[0].shape[2:]
+    cut = []
+    for plane in frames:
+        ratios = [side // own for side, own in zip(size, plane.shape[2:], strict=True)]
+        (top, left), (height, width) = (
+            [length // ratio for length, ratio in zip(lengths, ratios, strict=True)]
+            for lengths in (corner, shape)
+        )
+        cut.append(np.ascontiguousarray(plane[..., top : top + height, left : left + width]))
+    return cut
+
+
+def _window_motion(motion: NDArray[np.float32], corner: Size, shape: Size, size: Size) -> NDArray[np.float32]:
+    """Cut a window out of motion, which becomes motion in widths and heights of the window."""
+    step = _step(size)
+    (top, left), (height, width) = (first // step for first in corner), (-(-side // step) for side in shape)
+    scale = np.array([motion.shape[3] / width, motion.shape[2] / height], np.float32)[:, None, None]
+    return motion[..., top : top + height, left : left + width] * scale
 
 
 def reduce_luma(luma: NDArray[Any]) -> NDArray[np.float32]:
     """Average (H, W) over squares, to about `_REDUCED_LINES`, for estimating motion; its border continues."""
     height, width = luma.shape
-    step = 1 << max(0, round(math.log2(min(height, width) / _REDUCED_LINES)))
+    step = _step(luma.shape)
     luma = np.pad(luma, ((0, -height % step), (0, -width % step)), mode="edge")
     total = np.zeros((luma.shape[0] // step, luma.shape[1] // step), np.float32)
     for y in range(step):
         for x in range(step):
             total += luma[y::step, x::step]
     return (total / (step * step)).astype(np.float32)
+
+
+def _step(size: tuple[int, ...]) -> int:
+    """Return the side of the squares over which a frame's luma is averaged."""
+    return 1 << max(0, round(math.log2(min(size) / _REDUCED_LINES)))

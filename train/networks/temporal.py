@@ -2,7 +2,7 @@
 
     estimate_motion     dense motion between two frames, by patches, coarse to fine; nothing in it is learned
     FusionNetwork       how much of each moved neighbour to take, and what is still missing
-    TemporalGraph       both, on the planes of video frames, as one graph
+    MotionGraph, FusionGraph   the two as graphs, on the planes of video frames
 
 What blur has destroyed in one frame is often there in the next, and a restorer's errors differ from frame to
 frame. Motion is estimated between restored frames, which have more detail than blurred ones.
@@ -179,7 +179,7 @@ class FusionNetwork(nn.Module):
 
     def __init__(self, width: int = 16, inner_width: int = 32, blocks: int = 2) -> None:
         super().__init__()
-        self.head = nn.Conv2d(16, width, 3, padding=1)
+        self.head = nn.Conv2d(4 * 4, width, 3, padding=1)
         self.down = nn.Conv2d(width, inner_width, 2, stride=2)
         self.body = nn.Sequential(*(_Block(inner_width) for _ in range(blocks)))
         self.up = nn.Conv2d(inner_width, 4 * width, 1)
@@ -188,34 +188,45 @@ class FusionNetwork(nn.Module):
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, current: Tensor, before: Tensor, after: Tensor, blurred: Tensor) -> tuple[Tensor, ...]:
-        """Compare the luma of four pictures, (N, 1, H, W) from 0 to 1; H and W multiples of 4.
+    def forward(self, restored: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare the luma of a frame, of the one before it and of the one after it, both moved onto it.
 
         Args:
-            current: the restored frame.
-            before: the restored frame before it, moved onto it.
-            after: the restored frame after it, moved onto it.
-            blurred: the frame that was restored.
+            restored: the three restored frames, (N, 3, H, W) from 0 to 1; H and W multiples of 4.
+            blurred: the frame before it was restored, (N, 1, H, W).
 
         Returns:
-            Correction of luma, and the weights of `before` and `after` from 0 to 1, each (N, 1, H, W): the
-            fused frame is current + before's weight · (before − current) + the same of after + correction.
+            Correction of luma, (N, 1, H, W), and the weights of the frames before and after, (N, 2, H, W),
+            from 0 to 1: the result is current + weight before · (before − current) + the same of after +
+            correction.
         """
-        given = torch.cat(
-            [current - 0.5, 4 * (before - current), 4 * (after - current), 4 * (current - blurred)], 1
-        )
+        current = restored[:, :1]
+        given = torch.cat([current - 0.5, 4 * (restored[:, 1:] - current), 4 * (current - blurred)], 1)
         x = F.relu(self.head(F.pixel_unshuffle(given, 2)))
         deep = self.body(F.relu(self.down(x)))
         x = self.block(x + F.pixel_shuffle(self.up(deep), 2))
-        correction, of_before, of_after = self.tail(F.relu(x)).split(4, 1)
-        return (
-            F.pixel_shuffle(correction / 4, 2),
-            F.pixel_shuffle(torch.sigmoid(of_before - 1), 2),
-            F.pixel_shuffle(torch.sigmoid(of_after - 1), 2),
-        )
+        results = F.pixel_shuffle(self.tail(F.relu(x)), 2)
+        return results[:, :1] / 4, torch.sigmoid(results[:, 1:] - 1)
 
 
-class TemporalGraph(nn.Module):
+class MotionGraph(nn.Module):
+    """Motion between a frame and its neighbours; it has no weights."""
+
+    def forward(self, reduced: Tensor) -> Tensor:
+        """Find where the pixels of the first of three pictures lie in the two others.
+
+        Args:
+            reduced: (3, 1, h, w) float32, luma averaged over squares, 0 to 255.
+
+        Returns:
+            (2, 2, h, w) float32, x and y in widths and heights of the picture.
+        """
+        height, width = reduced.shape[-2:]
+        motion = estimate_motion(reduced[:1], reduced[1:])
+        return torch.cat([motion[:, :1] / width, motion[:, 1:] / height], 1)
+
+
+class FusionGraph(nn.Module):
     """Fuses one restored frame with its neighbours, on planes of code values.
 
     Args:
@@ -227,31 +238,26 @@ class TemporalGraph(nn.Module):
         self.network = network
 
     def forward(
-        self, luma: Tensor, chroma: Tensor, blurred: Tensor, reduced: Tensor, peak: Tensor, is_rgb: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, luma: Tensor, chroma: Tensor, blurred: Tensor, motion: Tensor, peak: Tensor, is_rgb: Tensor
+    ) -> tuple[Tensor, ...]:
         """Fuse the first of three restored frames: itself, the one before it, the one after it.
 
         Args:
             luma: (3, 1, H, W) code values, of any type; H and W multiples of 4.
             chroma: (3, 2, Hc, Wc), any chroma size; the same type.
-            blurred: (1, 1, H, W), luma of the frame that was restored; the same type.
-            reduced: (3, 1, h, w) float32, luma averaged over squares, code values.
+            blurred: (1, 1, H, W), luma of the frame before it was restored; the same type.
+            motion: (2, 2, h, w) float32, from `MotionGraph`.
             peak: (1,) float32, the largest code value.
             is_rgb: (1,) float32, 1 if the planes are green, blue and red, else 0.
 
         Returns:
             Luma (1, 1, H, W) and chroma (1, 2, Hc, Wc) of the fused frame; the same type.
         """
-        unit = reduced * (255 / peak)
-        height, width = reduced.shape[-2:]
-        motion = estimate_motion(unit[:1], unit[1:])
-        motion = torch.cat([motion[:, :1] / width, motion[:, 1:] / height], 1)
         planes = [plane.float() / peak for plane in (luma, chroma)]
         moved = [move(plane[1:], motion) for plane in planes]
-        correction, before, after = self.network(
-            planes[0][:1], moved[0][:1], moved[0][1:], blurred.float() / peak
-        )
-        weights = torch.cat([before, after])
+        restored = torch.cat([planes[0][:1], moved[0]]).transpose(0, 1)
+        correction, weights = self.network(restored, blurred.float() / peak)
+        weights = weights.transpose(0, 1)
         shares = [weights, F.interpolate(weights, chroma.shape[-2:], mode="bilinear", align_corners=False)]
         fused = [
             plane[:1] + share[:1] * (neighbours[:1] - plane[:1]) + share[1:] * (neighbours[1:] - plane[:1])
@@ -259,4 +265,4 @@ class TemporalGraph(nn.Module):
         ]
         added = F.interpolate(correction, chroma.shape[-2:], mode="bilinear", align_corners=False) * is_rgb
         results = (fused[0] + correction, fused[1] + added)
-        return tuple((x.clamp(0, 1) * peak).round().to(luma.dtype) for x in results)  # type: ignore[return-value]
+        return tuple((x.clamp(0, 1) * peak).round().to(luma.dtype) for x in results)

@@ -9,7 +9,6 @@ import click
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -106,12 +105,12 @@ def temporal(minutes: float, pairs: tuple[str, ...], **options: Any) -> None:
 
 @click.command("export-temporal")
 @click.argument("weights", type=FILE)
-@click.argument("output", type=NEW_FILE)
+@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder for the graphs.")
 @click.option(
     "--licence", default="unstated", show_default=True, help="Licence of the weights, an SPDX identifier."
 )
 def export_temporal(weights: Path, output: Path, licence: str) -> None:
-    """Write OUTPUT, the ONNX graph of WEIGHTS, a checkpoint of `temporal`."""
+    """Write the ONNX graphs of WEIGHTS, a checkpoint of `temporal`: of the motion and of the fusion."""
     from train.temporal.export import export_temporal as export
 
     export(weights, output, licence)

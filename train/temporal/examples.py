@@ -101,7 +101,7 @@ def _write(path: Path, example: Picture) -> None:
 @contextmanager
 def _opened(model: Model) -> Iterator[Restore]:
     """Open a model; the last three frames are kept, since those of real sequences occur in three each."""
-    with Deblurrer(model, gate="off", resolution="full", precision="fp32") as deblurrer:
+    with Deblurrer(model, gate="off", resolution="full", temporal="off", precision="fp32") as deblurrer:
 
         @lru_cache(maxsize=3)
         def restored(codes: bytes, shape: tuple[int, ...]) -> Picture:

@@ -32,10 +32,11 @@ def fuse(network: FusionNetwork, pictures: Tensor) -> Tensor:
         (N, 3, H, W), not clipped.
     """
     weights = torch.tensor(LUMA, device=pictures.device).view(3, 1, 1)
-    current, before, after, blurred = pictures[:, [CURRENT, BEFORE, AFTER, BLURRED]].unbind(1)
-    lumas = ((picture * weights).sum(1, keepdim=True) for picture in (current, before, after, blurred))
-    correction, of_before, of_after = network(*lumas)
-    fused: Tensor = current + of_before * (before - current) + of_after * (after - current) + correction
+    lumas = (pictures[:, :SHARP] * weights).sum(2)
+    correction, shares = network(lumas[:, :BLURRED], lumas[:, BLURRED:])
+    current = pictures[:, [CURRENT]]
+    differences = pictures[:, [BEFORE, AFTER]] - current
+    fused: Tensor = current[:, 0] + (shares[:, :, None] * differences).sum(1) + correction
     return fused
 
 

@@ -11,16 +11,17 @@ import openvino as ov
 import pytest
 import torch
 
+from rtdeblur.backends.openvino import retype_planes
 from train.__main__ import main
 from train.data.pictures import Picture
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
-from train.networks.temporal import FusionNetwork, TemporalGraph
+from train.networks.temporal import FusionGraph, FusionNetwork, MotionGraph
 from train.temporal.export import OUTPUTS
 from train.temporal.fit import PART
 
 MakeScene = Callable[..., Picture]
 
-INPUTS = ("luma", "chroma", "blurred", "reduced", "peak", "is_rgb")
+INPUTS = ("luma", "chroma", "blurred", "motion", "peak", "is_rgb")
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,13 @@ def weights(network: FusionNetwork, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def graph(weights: Path) -> Path:
-    path = weights.parent / "new" / "temporal.onnx"
+def graphs(weights: Path) -> Path:
+    """The folder of the graphs."""
+    folder = weights.parent / "new"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run(monkeypatch, "export-temporal", weights, path, "--licence", "MIT") == 0
-    return path
+        assert run(monkeypatch, "export-temporal", weights, "-o", folder, "--licence", "MIT") == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["temporal-fusion.onnx", "temporal-motion.onnx"]
+    return folder
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
@@ -77,7 +80,7 @@ def planes(scene: Picture, height: int, width: int, chroma: tuple[int, int], pea
     ids=["4:2:0, 8 bits, odd reduced size", "4:2:2, 10 bits"],
 )
 def test_openvino_computes_what_pytorch_does(
-    graph: Path,
+    graphs: Path,
     network: FusionNetwork,
     make_scene: MakeScene,
     size: tuple[int, int],
@@ -88,12 +91,16 @@ def test_openvino_computes_what_pytorch_does(
     feed = planes(make_scene(2, size[0] + 16, size[1] + 16), *size, chroma, peak)
     height, width = reduced
     squares = feed["luma"].reshape(3, 1, height, size[0] // height, width, size[1] // width)
-    feed["reduced"] = squares.mean((3, 5), np.float32)
-    compiled = compile_for(graph, feed)
+    given = {"reduced": squares.mean((3, 5), np.float32) * np.float32(255 / peak)}
+    feed["motion"] = compile_for(graphs / "temporal-motion.onnx", given)(given)["motion"]
+    with torch.inference_mode():
+        motion = MotionGraph()(torch.from_numpy(given["reduced"])).numpy()
+    assert np.abs(feed["motion"] - motion).max() < 1e-4
+    compiled = compile_for(graphs / "temporal-fusion.onnx", feed)
     for is_rgb in (0, 1):
         feed["is_rgb"] = np.array([is_rgb], np.float32)
         with torch.inference_mode():
-            expected = TemporalGraph(network).eval()(*(torch.from_numpy(feed[name]) for name in INPUTS))
+            expected = FusionGraph(network).eval()(*(torch.from_numpy(feed[name]) for name in INPUTS))
         results = compiled(feed)
         for name, wanted in zip(OUTPUTS, expected, strict=True):
             assert results[name].dtype == feed["luma"].dtype
@@ -106,22 +113,20 @@ def compile_for(graph: Path, feed: dict[str, Any]) -> ov.CompiledModel:
     """Compile the graph for the shapes and the type of planes."""
     core = ov.Core()
     model = core.read_model(graph)
-    kind = ov.Type(feed["luma"].dtype)
-    for name in ("luma", "chroma", "blurred"):  # more than 8 bits are uint16, as for the models
-        model.input(name).get_node().set_element_type(kind)
-    for result in model.get_results():
-        result.input_value(0).get_node().set_attribute("destination_type", kind.to_string())
-    model.reshape({name: feed[name].shape for name in ("luma", "chroma", "blurred", "reduced")})
+    if "luma" in feed:  # more than 8 bits are uint16, as for the models
+        retype_planes(model, ("luma", "chroma", "blurred"), ov.Type(feed["luma"].dtype))
+    model.reshape({name: array.shape for name, array in feed.items()})
     return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
-def test_the_graph_says_what_it_is(graph: Path) -> None:
+def test_the_graph_says_what_it_is(graphs: Path) -> None:
+    graph = graphs / "temporal-fusion.onnx"
     proto = onnx.load(graph)
     facts = {item.key: item.value for item in proto.metadata_props}
     assert facts["licence"] == "MIT"
     assert json.loads(facts["training"]) == {"step": 5, "examples": 120, "models": {"fast": "ab"}}
     assert [value.name for value in proto.graph.output] == list(OUTPUTS)
-    assert str(graph.parent.parent).encode() not in graph.read_bytes()
+    assert str(graphs.parent).encode() not in graph.read_bytes()
 
 
 def test_weights_round_trip(weights: Path, network: FusionNetwork) -> None:
@@ -135,7 +140,8 @@ def test_other_weights_are_refused_in_one_line(
 ) -> None:
     path = tmp_path / "other.safetensors"
     save_checkpoint(path, {PART: torch.nn.Linear(2, 2)}, {})
-    assert run(monkeypatch, "export-temporal", path, tmp_path / "t.onnx") == 1
+    assert run(monkeypatch, "export-temporal", path, "-o", tmp_path / "new") == 1
+    assert not (tmp_path / "new").exists()
     error = capsys.readouterr().err
     assert error.startswith(f"error: the checkpoint {path} belongs to another network")
     assert error.count("\n") == 1
