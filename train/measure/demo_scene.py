@@ -18,6 +18,8 @@ SIZE = (320, 480)
 BLUR_LENGTH = 10.0
 """Length of the blur in pixels: moderate camera shake."""
 
+_MOVES = ((-9, 5), (-4, -3), (0, 0), (6, -2), (11, 4))
+"""Where the camera of a video points, in pixels to the right and down, by frame."""
 _FINE = 4
 """Supersampling factor, for smooth edges."""
 _BRICK, _INK, _GLASS, _BUS, _CREAM = "#b5654a", "#20242b", "#33475c", "#c8322b", "#f4efe0"
@@ -55,8 +57,28 @@ def blurred_scene(length: float = BLUR_LENGTH) -> Picture:
     Returns:
         (320, 480, 3) uint8 RGB: blurred in linear light, with sensor noise of σ 1.5 code values.
     """
-    rng = np.random.default_rng(5)
-    light = to_linear(np.asarray(sharp_scene() / 255, np.float32))
+    return _recorded(sharp_scene(), np.random.default_rng(5), length)
+
+
+def filmed_scene() -> list[Picture]:
+    """Return five frames of a video by a shaking camera; the middle one is `blurred_scene()`.
+
+    The camera moves a few pixels from frame to frame, and shakes in another direction in each.
+    """
+    sharp, frames = sharp_scene(), []
+    for index, (x, y) in enumerate(_MOVES):
+        if index == len(_MOVES) // 2:
+            frames.append(blurred_scene())
+            continue
+        border = max(map(abs, sum(_MOVES, ())))
+        wide = np.pad(sharp, ((border, border), (border, border), (0, 0)), mode="edge")
+        seen = wide[border + y : border + y + SIZE[0], border + x : border + x + SIZE[1]]
+        frames.append(_recorded(seen, np.random.default_rng([5, index]), BLUR_LENGTH))
+    return frames
+
+
+def _recorded(sharp: Picture, rng: np.random.Generator, length: float) -> Picture:
+    light = to_linear(np.asarray(sharp / 255, np.float32))
     blurred = 255 * from_linear(convolve(light, kernel(smooth_trajectory(rng, length))))
     noisy = blurred + rng.normal(0, 1.5, blurred.shape)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
@@ -75,11 +97,12 @@ def show_scene(restore: Restore, path: Path) -> Row:
     blurred, sharp = blurred_scene(), sharp_scene()
     restored = restore(blurred)
     panels = {"blurred": blurred, "restored": restored, "sharp": sharp}
-    write_picture(path, np.hstack([_labelled(panel, words) for words, panel in panels.items()]))
+    write_picture(path, np.hstack([labelled(panel, words) for words, panel in panels.items()]))
     return {"before": psnr(blurred, sharp), "after": psnr(restored, sharp)}
 
 
-def _labelled(picture: Picture, words: str) -> Picture:
+def labelled(picture: Picture, words: str) -> Picture:
+    """Write words into the upper right corner of a picture of the scene."""
     image = Image.fromarray(picture)
     draw, font, at = ImageDraw.Draw(image), ImageFont.load_default(20), (SIZE[1] - 12, 26)
     left, top, right, bottom = draw.textbbox(at, words, font=font, anchor="rm")
