@@ -2,7 +2,8 @@
 
     estimate_motion     dense motion between two frames, by patches, coarse to fine; nothing in it is learned
     FusionNetwork       how much of each moved neighbour to take, and what is still missing
-    MotionGraph, FusionGraph   the two as graphs, on the planes of video frames
+    MotionGraph         the first as a graph
+    FusionGraph         the second as a graph, on the planes of video frames
 
 What blur has destroyed in one frame is often there in the next, and a restorer's errors differ from frame to
 frame. Motion is estimated between restored frames, which have more detail than blurred ones.
