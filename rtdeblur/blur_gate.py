@@ -23,7 +23,7 @@ from rtdeblur.errors import UsageError
 from rtdeblur.frames import FrameBatch, Plane, Planes
 from rtdeblur.model import Model
 from rtdeblur.need import features_of, need_of
-from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices
+from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices, window_slices
 
 Place = tuple[int, Size, Mask]
 """A frame of the batch, and a window of it."""
@@ -202,10 +202,10 @@ def _cut(batch: FrameBatch, places: Sequence[Place], shape: Size) -> FrameBatch:
     size = batch.planes[0].shape[2:]
     cut = []
     for plane in batch.planes:
-        ratios = [side // own for side, own in zip(size, plane.shape[2:], strict=True)]
-        height, width = (side // ratio for side, ratio in zip(shape, ratios, strict=True))
-        corners = [(i, y // ratios[0], x // ratios[1]) for i, (y, x), _ in places]
-        cut.append(np.stack([plane[i, :, y : y + height, x : x + width] for i, y, x in corners]))
+        own = plane.shape[2:]
+        cut.append(
+            np.stack([plane[i][:, *window_slices(corner, shape, size, own)] for i, corner, _ in places])
+        )
     frames = [i for i, *_ in places]
     pts, nothing = tuple(batch.pts[i] for i in frames), (None,) * len(frames)
     return FrameBatch(cast(Planes, tuple(cut)), pts, batch.time_base, batch.colour, nothing)

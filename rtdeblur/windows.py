@@ -85,6 +85,23 @@ def are_divisible(planes: Planes) -> bool:
     return all(luma % chroma == 0 and luma // chroma in (1, 2, 4) for luma, chroma in sides)
 
 
+def window_slices(
+    corner: Size, window: Size, size: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[slice, ...]:
+    """Return where a window is in a plane of the frame.
+
+    Args:
+        corner: top left corner of the window in the frame, (row, column) in luma pixels.
+        window: (height, width) of the window's luma.
+        size: (height, width) of the frame's luma.
+        shape: (height, width) of the plane, for which `are_divisible` holds.
+    """
+    ratios = [side // own for side, own in zip(size, shape, strict=True)]
+    starts = [start // ratio for start, ratio in zip(corner, ratios, strict=True)]
+    lengths = [side // ratio for side, ratio in zip(window, ratios, strict=True)]
+    return tuple(slice(start, start + length) for start, length in zip(starts, lengths, strict=True))
+
+
 def tile_slices(
     tile: Size, size: Size, shape: tuple[int, ...], corner: Size = (0, 0)
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -98,8 +115,9 @@ def tile_slices(
     """
     place, within = [], []
     for first, side, own, start in zip(tile, size, shape, corner, strict=True):
-        lines = np.append(tile_edges(side), side)[first : first + 2]
-        begin, end = (int(line) * own // side for line in lines)
+        edges = tile_edges(side)
+        begin = int(edges[first]) * own // side
+        end = int(edges[first + 1]) * own // side if first + 1 < len(edges) else own
         place.append(slice(begin, end))
         within.append(slice(begin - start * own // side, end - start * own // side))
     return tuple(place), tuple(within)

@@ -21,7 +21,7 @@ from rtdeblur.backends.openvino import core, retype_planes
 from rtdeblur.backends.openvino_queue import Requests
 from rtdeblur.errors import BackendError, last_line
 from rtdeblur.frames import Colour, Plane, Planes
-from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices
+from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices, window_slices
 
 _REDUCED_LINES = 180
 """Lines, about, of the reduced frames between which motion is estimated."""
@@ -189,9 +189,8 @@ class _BundledGraph:
 
         def compiled() -> Any:
             graph = core().read_model(self._onnx, b"")
-            planes = [name for name, _, dtype in shapes if dtype != "float32"]
-            if planes:
-                (dtype,) = {dtype for _, _, dtype in shapes if dtype != "float32"}
+            planes = {name: dtype for name, _, dtype in shapes if dtype != "float32"}
+            for dtype in {*planes.values()}:  # one, if there are planes
                 retype_planes(graph, planes, ov.Type(np.dtype(dtype)))
             graph.reshape({name: list(shape) for name, shape, _ in shapes})
             return core().compile_model(graph, "CPU", config)
@@ -215,15 +214,8 @@ def _feed(frames: list[Plane], motion: NDArray[np.float32]) -> Feed:
 def _window(frames: list[Plane], corner: Size, shape: Size) -> list[Plane]:
     """Cut a window out of planes, (N, C, h, w) each, of which the first is luma."""
     size = frames[0].shape[2:]
-    cut = []
-    for plane in frames:
-        ratios = [side // own for side, own in zip(size, plane.shape[2:], strict=True)]
-        (top, left), (height, width) = (
-            [length // ratio for length, ratio in zip(lengths, ratios, strict=True)]
-            for lengths in (corner, shape)
-        )
-        cut.append(np.ascontiguousarray(plane[..., top : top + height, left : left + width]))
-    return cut
+    slices = [window_slices(corner, shape, size, plane.shape[2:]) for plane in frames]
+    return [np.ascontiguousarray(plane[:, :, *where]) for plane, where in zip(frames, slices, strict=True)]
 
 
 def _window_motion(motion: NDArray[np.float32], corner: Size, shape: Size, size: Size) -> NDArray[np.float32]:

@@ -65,15 +65,13 @@ def filmed_scene() -> list[Picture]:
 
     The camera moves a few pixels from frame to frame, and shakes in another direction in each.
     """
-    sharp, frames = sharp_scene(), []
+    frames = []
+    border = max(map(abs, sum(_MOVES, ())))
+    wide = np.pad(sharp_scene(), ((border, border), (border, border), (0, 0)), mode="edge")
     for index, (x, y) in enumerate(_MOVES):
-        if index == len(_MOVES) // 2:
-            frames.append(blurred_scene())
-            continue
-        border = max(map(abs, sum(_MOVES, ())))
-        wide = np.pad(sharp, ((border, border), (border, border), (0, 0)), mode="edge")
         seen = wide[border + y : border + y + SIZE[0], border + x : border + x + SIZE[1]]
-        frames.append(_recorded(seen, np.random.default_rng([5, index]), BLUR_LENGTH))
+        seed = [5, index] if x or y else 5
+        frames.append(_recorded(seen, np.random.default_rng(seed), BLUR_LENGTH))
     return frames
 
 
