@@ -35,9 +35,13 @@ class Graph(Generic[T]):
         with torch.cuda.stream(torch.cuda.current_stream()):
             self._warm_up(function)
             self._graph = torch.cuda.CUDAGraph()
-            # Meanwhile the pool's threads may pin and copy examples, which "global" would forbid.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._results = function(*inputs)
+            try:
+                # Meanwhile the pool's threads may pin and copy examples, which "global" would forbid.
+                with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                    self._results = function(*inputs)
+            except BaseException:
+                _release_generator()
+                raise
 
     def __call__(self, *inputs: Tensor) -> T:
         """Copy the inputs and replay the graph, without waiting for it."""
@@ -54,6 +58,12 @@ class Graph(Generic[T]):
             for _ in range(_WARM_UPS):
                 function(*self._inputs)
         present.wait_stream(stream)
+
+
+def _release_generator() -> None:
+    """Let the GPU draw random numbers again: after a capture that failed, its generator still expects one."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 @contextlib.contextmanager
