@@ -13,15 +13,12 @@ from typing import Any
 import click
 
 from rtdeblur.errors import RtdeblurError, UsageError
+from train.path_types import FILE, FOLDER, NEW_FILE, NEW_FOLDER
 from train.recipes.commands import COMMANDS
 from train.temporal.commands import COMMANDS as TEMPORAL_COMMANDS
 
 BEGAN = time.perf_counter()
 """Start of a timed run, before importing PyTorch, which takes seconds."""
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -120,7 +117,7 @@ def evaluate(
 
 
 @cli.command()
-@click.argument("curve", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("curve", type=NEW_FILE)
 @click.option("--add", "suite", type=FILE, help="A suite.json of `evaluate --suite` to append as a row.")
 @click.option("--core-hours", type=click.FloatRange(0), help="Core-hours of training, if not in suite.json.")
 @click.option("--crops", type=click.IntRange(0), help="Number of training crops, if not in suite.json.")
@@ -286,7 +283,7 @@ def gate(
 @cli.command()
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("-o", "--output", type=NEW_FILE, required=True)
 @click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of SECOND.")
 def mix(first: Path, second: Path, output: Path, share: float) -> None:
     """Interpolate between the checkpoint FIRST and SECOND, which was trained from it."""

@@ -9,11 +9,8 @@ from typing import Any
 
 import click
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-ANY = click.Path(exists=True, path_type=Path)
-NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+from train.path_types import ANY, FILE, FOLDER, NEW_FILE, NEW_FOLDER
+
 LOSSES = ("minimax", "non-saturating", "lsgan", "lsgan-pearson", "wgan", "wgan-gp")
 
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import click
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+from train.path_types import FILE, FOLDER, NEW_FOLDER
 
 
 def _weighted(text: str) -> tuple[Path, float]:
