@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtdeblur.frames import Colour
-from rtdeblur.model import DEFAULT_MODEL, GATE_FEATURES, Model
+from rtdeblur.model import BEST_MODEL, DEFAULT_MODEL, GATE_FEATURES, Model
 from rtdeblur.need import features_of, need_of, tile_edges
 
 
@@ -38,7 +38,16 @@ def test_blurred_tiles_need_restoration_and_sharp_ones_do_not() -> None:
     threshold = Model.load(DEFAULT_MODEL).manifest.gate.threshold  # type: ignore[union-attr]
     assert (need(texture(size).astype(np.uint8)) < threshold).all()
     assert (need(texture(size, 15).astype(np.uint8)) > threshold).all()
-    assert (need(np.full(size, 90, np.uint8)) < threshold).all()  # nothing to restore
+
+
+@pytest.mark.parametrize("level", [16, 90, 235])
+@pytest.mark.parametrize("model", [DEFAULT_MODEL, BEST_MODEL])
+def test_tiles_without_contrast_need_nothing(model: str, level: int) -> None:
+    fit = Model.load(model).variant("int8").manifest.gate
+    assert fit is not None
+    dither = np.indices((256, 384)).sum(axis=0) % 2  # as of a faded frame
+    for luma in (np.full((256, 384), level), level + dither):
+        assert not need_of(features_of(luma.astype(np.uint8), Colour()), fit).any()
 
 
 def test_a_soft_tile_of_a_sharp_frame_needs_less_than_one_of_a_blurred_frame() -> None:

@@ -3,8 +3,8 @@
 The rungs of the ladder are the models at full resolution, from heavy to light, then the lightest model at
 lower working resolutions. A model that is heavier than another and scores no better is left out. Showing
 pictures unrestored is not a rung: if even the last rung is too slow, the frame rate drops. Lower
-resolutions still help: on a GoPro clip and 4 test pairs the model `fast` gains 3.5 and 3.2 dB (luma) at
-full size, 3.2 and 2.4 dB at half size, 1.7 and 0.8 dB at a quarter.
+resolutions still help: on a GoPro clip and 4 test pairs the model `fast` gains 3.6 and 3.4 dB (luma) at
+full size, 3.3 and 2.4 dB at half size, 1.7 and 0.7 dB at a quarter.
 """
 
 from __future__ import annotations
