@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from train.data.pairs import TrainingPairs, to_floats
+from train.data.workers import outlast_sigterm, start_method
 from train.errors import ConfigError, DataError
 
 _IN_FLIGHT = 32 * 2**20
@@ -218,8 +218,8 @@ def _stream(pairs: TrainingPairs, first: int, workers: int, place: Place) -> Ite
         num_workers=workers,
         collate_fn=_stack,
         prefetch_factor=prefetch if workers else None,
-        # Forked workers share the decoded pictures; without fork, each decodes its own.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        multiprocessing_context=start_method(workers),
+        worker_init_fn=outlast_sigterm,
         pin_memory=place.device.type == "cuda",
     )
     return iter(loader)  # starts the workers now, before anything else starts a thread

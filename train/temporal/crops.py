@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from train.data.workers import outlast_sigterm, start_method
 from train.errors import DataError
 from train.temporal.fusion import AFTER, BEFORE, BLURRED, CURRENT, SHARP
 
@@ -115,7 +115,8 @@ def batches(crops: Crops, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
         sampler=range(_ENDLESS),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        multiprocessing_context=start_method(workers),
+        worker_init_fn=outlast_sigterm,
     )
     return iter(loader)
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +52,22 @@ def test_a_resumed_pool_draws_the_same_batches(workers: int, pairs: TrainingPair
         for step in (5, 6, 7):
             for wanted, got in zip(batches[step], resumed.draw(step), strict=True):
                 assert torch.equal(wanted, got)
+
+
+@pytest.mark.needs_posix
+def test_workers_outlast_a_sigterm_sent_to_the_whole_job(pairs: TrainingPairs) -> None:
+    with ExamplePool(pairs, SMALL, 4, workers=2) as pool:
+        pool.fill()
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            assert worker.pid
+            os.kill(worker.pid, signal.SIGTERM)
+        for step in range(40):  # more than were made ahead
+            pool.draw(step)
+    for worker in workers:
+        worker.join(10)
+        assert worker.exitcode == 0
 
 
 def test_a_batch_is_examples_of_the_pool_in_one_symmetry(pairs: TrainingPairs) -> None:
