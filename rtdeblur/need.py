@@ -26,7 +26,7 @@ _STEP = 8
 _DISTANCES = (1, 2, 4, 8)
 _FINE = (1, 2)
 _PEAK_DISTANCES = (1, 4)
-_LARGEST_STEP = len(_DISTANCES) + 3
+LARGEST_STEP = len(_DISTANCES) + 3
 """Index of the feature that is the largest difference at the last of these distances."""
 _FLAT = 2.0
 """Largest difference in a tile that has nothing to restore, such as one of a black frame, in code values."""
@@ -99,7 +99,7 @@ def need_of(features: Floats, fit: GateFit) -> NDArray[np.float64]:
     terms = quadratic((features - np.array(fit.mean)) / np.array(fit.scale))
     logit: NDArray[np.float64] = terms @ np.array(fit.weights)
     need: NDArray[np.float64] = 1 / (1 + np.exp(-logit.clip(-50, 50)))
-    need[features[..., _LARGEST_STEP] <= np.log(_FLAT + 1)] = 0
+    need[features[..., LARGEST_STEP] <= np.log(_FLAT + 1)] = 0
     return need
 
 

@@ -13,7 +13,7 @@ import pytest
 from brighten import brighten
 
 from rtdeblur.model import GATE_FEATURES, Model
-from rtdeblur.need import need_of
+from rtdeblur.need import LARGEST_STEP, need_of
 from train.errors import DataError
 from train.measure.gate import (
     MOST_LOSS,
@@ -24,11 +24,14 @@ from train.measure.gate import (
     fit_gate,
 )
 
+CONTRAST = np.log(100.0)
+
 
 def tiles(seed: int, *, sharp: bool = False) -> Tiles:
     """Tiles that restoration helps if the first feature is positive, more the larger it is."""
     rng = np.random.default_rng(seed)
     features = rng.normal(0, 2, (8, 8, GATE_FEATURES))
+    features[..., LARGEST_STEP] = CONTRAST
     if sharp:
         features[..., 0] = -np.abs(features[..., 0]) - 0.2
     samples = np.full((8, 8), 100.0)
@@ -52,6 +55,7 @@ def test_sets_count_alike_however_many_tiles_they_have() -> None:
     pictures = [tiles(i) for i in range(42)]
     for picture in pictures:
         picture.features[..., 1:] = 0
+        picture.features[..., LARGEST_STEP] = CONTRAST
     *many, one, unseen = pictures
     gain = np.where(one.features[..., 0] < 0, VISIBLE - 20 * one.features[..., 0], -1.0)
     one = replace(one, after=one.before - gain * one.samples)
