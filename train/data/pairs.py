@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from train.data.blur import Blur, Example, MotionBlur, from_linear, to_linear
 from train.data.degrade import degrade
-from train.data.pictures import Picture, Pictures, find_clips, find_pairs, list_pictures
+from train.data.pictures import Picture, Pictures, find_clips, find_pairs, find_triples, list_pictures
 from train.data.text import render_text
 from train.data.trajectory import Floats
 from train.errors import ConfigError, DataError
@@ -41,6 +41,9 @@ class DataOptions:
         min_scale: crops of pictures that are blurred here are shrunk by a random factor down to this.
         real_scale: crops of real pairs are scaled by a random factor between these; enlarged blur is longer.
         full_size: share of the crops of real pairs that keep their size, as the pictures to restore do.
+        long: share of the crops of real pairs whose exposure is three times as long: the mean of three
+            consecutive frames, shrunk by a random factor. Only for pairs whose exposures follow each other
+            without a gap, such as GoPro's.
         recolour: whether to shuffle channels and change brightness.
         noise: largest standard deviation of the noise on the blurred picture at mid-grey, code values of 255.
         sensor: whether every blurred picture gets a sensor's noise; else half of them get Gaussian noise.
@@ -61,6 +64,7 @@ class DataOptions:
     min_scale: float = 0.45
     real_scale: tuple[float, float] = (0.55, 1.3)
     full_size: float = 0.4
+    long: float = 0.0
     recolour: bool = True
     noise: float = 3.0
     sensor: bool = True
@@ -107,6 +111,12 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         self.pairs = [pair for pair in pairs if not self._excluded(pair[0])]
         if pairs and not self.pairs:
             raise DataError(f"exclude leaves none of the {len(pairs)} pairs; it is {list(options.exclude)}")
+        self.triples = find_triples(self.pairs) if options.long else []
+        if options.long and not self.triples:
+            raise DataError(
+                f"long is {options.long}, but none of the {len(self.pairs)} pairs is between two others; "
+                "expected names that end in consecutive numbers, such as 000047.png, 000048.png, 000049.png"
+            )
         self.clips = [clip for folder in options.clips for clip in find_clips(folder)]
         for clip in self.clips:
             if len(clip) < _MOST_FRAMES:
@@ -116,6 +126,7 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         self.sharp += [sharp for _, sharp in self.pairs] + [path for clip in self.clips for path in clip]
         self.pictures = Pictures([*self.sharp, *(blurred for blurred, _ in self.pairs)], options.cache_mib)
         self.pictures.check_pairs(self.pairs)
+        self.pictures.check_triples(self.triples)
         self.pictures.check_crop(size)
         self._sides = {path: min(self.pictures.sizes[path]) for path in self.sharp}
         self._usual_side = sorted(self._sides[path] for path in self.sharp)[len(self.sharp) // 2]
@@ -143,9 +154,13 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(np.stack(codes).transpose(0, 3, 1, 2).copy())
 
     def _real(self, rng: np.random.Generator) -> Example:
-        blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
-        scale = 1.0 if rng.random() < self.options.full_size else _log_uniform(rng, *self.options.real_scale)
-        crops = self._crop(rng, self.size, scale, self.pictures[blurred], self.pictures[sharp])
+        if self.triples and rng.random() < self.options.long:
+            crops = self._long(rng)
+        else:
+            blurred, sharp = self.pairs[rng.integers(len(self.pairs))]
+            keeps_size = rng.random() < self.options.full_size
+            scale = 1.0 if keeps_size else _log_uniform(rng, *self.options.real_scale)
+            crops = self._crop(rng, self.size, scale, self.pictures[blurred], self.pictures[sharp])
         values = _CODES
         if self.options.recolour:
             # GoPro's blur is a mean of code values, which commutes with an affine map of the channels.
@@ -153,6 +168,15 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
             crops = [crop[..., order] for crop in crops]
             values = np.clip(_CODES * gain + offset, 0, 1).astype(np.float32)
         return _mapped(crops[0], values), _mapped(crops[1], values)
+
+    def _long(self, rng: np.random.Generator) -> list[Picture]:
+        """Crop a frame blurred by its own exposure and those before and after it, and the sharp frame."""
+        before, current, after = self.triples[rng.integers(len(self.triples))]
+        paths = (before[0], current[0], after[0], current[1])
+        crops = self._crop(
+            rng, self.size, _log_uniform(rng, *_LONG_SCALE), *(self.pictures[p] for p in paths)
+        )
+        return [np.rint(np.mean(crops[:3], axis=0)).astype(np.uint8), crops[3]]
 
     def _averaged(self, rng: np.random.Generator) -> Example:
         """Average an odd number of frames in linear light; the middle one is the sharp picture."""
@@ -215,6 +239,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+_LONG_SCALE = (0.4, 0.85)
 _FEWEST_FRAMES, _MOST_FRAMES = 7, 13  # Nah et al., CVPR 2017, section 2
 
 

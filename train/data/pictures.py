@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,11 @@ Picture = NDArray[np.uint8]
 Pair = tuple[Path, Path]
 """A blurred picture and its sharp counterpart."""
 
+Triple = tuple[Pair, Pair, Pair]
+"""Pairs of three consecutive frames."""
+
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 def read_picture(path: Path) -> Picture:
@@ -88,6 +93,24 @@ def find_pairs(folder: str | Path, blurred: str = "blur") -> list[Pair]:
     return pairs
 
 
+def find_triples(pairs: Iterable[Pair]) -> list[Triple]:
+    """Find all pairs that have neighbours in time, each between the pair before and the pair after.
+
+    Frames are consecutive if they are in the same folder, and the numbers at the end of their names are, and
+    the names are otherwise equal.
+    """
+    numbered: dict[tuple[Path, str, int], Pair] = {}
+    for pair in pairs:
+        if match := _NUMBERED.fullmatch(pair[0].stem):
+            numbered[pair[0].parent, match[1], int(match[2])] = pair
+    triples = []
+    for scene, prefix, number in sorted(numbered):
+        before, current, after = (numbered.get((scene, prefix, number + step)) for step in (-1, 0, 1))
+        if before and current and after:
+            triples.append((before, current, after))
+    return triples
+
+
 def find_clips(folder: str | Path) -> list[list[Path]]:
     """Find clips of consecutive sharp frames: the folder itself, or each folder in it.
 
@@ -142,6 +165,17 @@ class Pictures:
                     f"{blurred} is {h}×{w} but its sharp twin {other_h}×{other_w} (height×width); "
                     "expected one size"
                 )
+
+    def check_triples(self, triples: Iterable[Triple]) -> None:
+        """Raise DataError if three consecutive frames differ in size."""
+        for before, current, after in triples:
+            for other in (before, after):
+                if self.sizes[other[0]] != self.sizes[current[0]]:
+                    (h, w), (other_h, other_w) = self.sizes[current[0]], self.sizes[other[0]]
+                    raise DataError(
+                        f"{current[0]} is {h}×{w} but {other[0]}, next to it in time, {other_h}×{other_w} "
+                        "(height×width); expected one size"
+                    )
 
     def check_crop(self, size: int) -> None:
         """Raise DataError if a picture is smaller than the crop size `size`."""

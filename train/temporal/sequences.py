@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from train.data.pictures import Pair, Picture, find_pairs, read_picture
+from train.data.pictures import Picture, find_pairs, find_triples, read_picture
 from train.errors import DataError
-
-_NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 class Frames(NamedTuple):
@@ -45,8 +42,7 @@ class RealSequences:
     """Sequences of a folder of real pairs.
 
     Args:
-        folder: see `train.data.pictures.find_pairs`. Frames are consecutive if they are in the same folder,
-            and the numbers at the end of their names are, and the names are otherwise equal.
+        folder: see `train.data.pictures.find_pairs`, and `find_triples` for which frames are consecutive.
         exclude: patterns of picture names to exclude, such as "test001*".
         only_excluded: use the excluded pictures instead, for validation.
 
@@ -56,18 +52,12 @@ class RealSequences:
 
     def __init__(self, folder: Path, exclude: Sequence[str] = (), *, only_excluded: bool = False) -> None:
         self.name = folder.name
-        numbered: dict[tuple[Path, str, int], Pair] = {}
-        for pair in find_pairs(folder):
-            match = _NUMBERED.fullmatch(pair[0].stem)
-            is_excluded = any(fnmatch(pair[0].name, pattern) for pattern in exclude)
-            if match and is_excluded == only_excluded:
-                numbered[pair[0].parent, match[1], int(match[2])] = pair
-        nearby = (
-            [numbered.get((scene, prefix, number + step)) for step in (-1, 0, 1)]
-            for scene, prefix, number in sorted(numbered)
+        self._triples = find_triples(
+            pair
+            for pair in find_pairs(folder)
+            if any(fnmatch(pair[0].name, pattern) for pattern in exclude) == only_excluded
         )
-        self._pairs = [[pair for pair in three if pair] for three in nearby if all(three)]
-        if not self._pairs:
+        if not self._triples:
             which = ""
             if exclude:
                 which = f" that {'' if only_excluded else 'do not '}match {' or '.join(exclude)}"
@@ -77,7 +67,7 @@ class RealSequences:
             )
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._triples)
 
     def __getitem__(self, index: int) -> Frames:
         """Read a sequence.
@@ -103,5 +93,5 @@ class RealSequences:
         ]
 
     def _paths(self, index: int) -> list[Path]:
-        before, current, after = self._pairs[index]
+        before, current, after = self._triples[index]
         return [before[0], current[0], after[0], current[1]]

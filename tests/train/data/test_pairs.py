@@ -50,6 +50,31 @@ def test_a_real_example_is_the_same_window_of_both(make_pairs: MakePairs) -> Non
         assert min(errors) < 2.5 / 127.5  # rounding to 8 bits, twice
 
 
+def test_a_long_exposure_is_the_mean_of_three_frames(tmp_path: Path) -> None:
+    """Frames of one grey each, 100, 110 and 150, whose sharp ones are 10 darker; the fifth follows a gap."""
+    for number, level in ((7, 100), (8, 110), (9, 150), (11, 250)):
+        for kind, darker in (("blur", 0), ("sharp", 10)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            write_picture(
+                tmp_path / kind / f"{number:03}.png", np.full((64, 80, 3), level - darker, np.uint8)
+            )
+    data = DataOptions(pairs=(str(tmp_path),), real=1.0, long=0.5, recolour=False)
+    pairs = TrainingPairs(data, 32, seed=1)
+    seen = {(int(blurred.max()), int(sharp.max())) for blurred, sharp in (pairs.codes(i) for i in range(60))}
+    assert seen == {(120, 100), (100, 90), (110, 100), (150, 140), (250, 240)}
+
+
+def test_a_long_exposure_needs_three_frames_of_one_size(tmp_path: Path, make_pairs: MakePairs) -> None:
+    folder = make_pairs(2)
+    data = DataOptions(pairs=(str(folder),), real=1.0, long=0.5)
+    with pytest.raises(DataError, match=r"long is 0\.5, but none of the 2 pairs is between two others"):
+        TrainingPairs(data, 32, seed=1)
+    for kind in ("blur", "sharp"):
+        write_picture(folder / kind / "002.png", np.full((200, 210, 3), 90, np.uint8))
+    with pytest.raises(DataError, match=r"002\.png, next to it in time, 200×210 .*expected one size"):
+        TrainingPairs(data, 32, seed=1)
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_real_crops_are_scaled_both_ways(make_pairs: MakePairs, factor: float) -> None:
     """A box of 7 pixels along rows becomes one of 3 to 4, or of 14."""
