@@ -159,23 +159,21 @@ class Pictures:
     def check_pairs(self, pairs: Iterable[Pair]) -> None:
         """Raise DataError if the pictures of a pair differ in size."""
         for blurred, sharp in pairs:
-            if self.sizes[blurred] != self.sizes[sharp]:
-                (h, w), (other_h, other_w) = self.sizes[blurred], self.sizes[sharp]
-                raise DataError(
-                    f"{blurred} is {h}×{w} but its sharp twin {other_h}×{other_w} (height×width); "
-                    "expected one size"
-                )
+            self._check_size(blurred, sharp, "its sharp twin")
 
     def check_triples(self, triples: Iterable[Triple]) -> None:
         """Raise DataError if three consecutive frames differ in size."""
         for before, current, after in triples:
             for other in (before, after):
-                if self.sizes[other[0]] != self.sizes[current[0]]:
-                    (h, w), (other_h, other_w) = self.sizes[current[0]], self.sizes[other[0]]
-                    raise DataError(
-                        f"{current[0]} is {h}×{w} but {other[0]}, next to it in time, {other_h}×{other_w} "
-                        "(height×width); expected one size"
-                    )
+                self._check_size(current[0], other[0], f"{other[0]}, next to it in time,")
+
+    def _check_size(self, path: Path, other: Path, words: str) -> None:
+        """Raise DataError if another picture, described by `words`, differs in size."""
+        (h, w), (other_h, other_w) = self.sizes[path], self.sizes[other]
+        if (h, w) != (other_h, other_w):
+            raise DataError(
+                f"{path} is {h}×{w} but {words} {other_h}×{other_w} (height×width); expected one size"
+            )
 
     def check_crop(self, size: int) -> None:
         """Raise DataError if a picture is smaller than the crop size `size`."""
