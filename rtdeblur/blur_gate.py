@@ -10,25 +10,40 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, product
 from numbers import Real
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend, BackendWrapper, Pending, check_size
 from rtdeblur.errors import UsageError
-from rtdeblur.frames import FrameBatch, Plane, Planes
+from rtdeblur.frames import Colour, FrameBatch, Plane, Planes, are_near
 from rtdeblur.model import Model
-from rtdeblur.need import features_of, need_of
 from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices, window_slices
 
 Place = tuple[int, Size, Mask]
 """A frame of the batch, and a window of it."""
+_Decided = tuple[Fraction, Mask]
+"""Time of a frame in seconds, and the tiles of it that were restored."""
 Gate = Literal["auto", "off"] | float
 """Auto, off, or a threshold from 0 to 1."""
+
+
+class TileEstimate(Protocol):
+    """Tells how much tiles need restoration (`rtdeblur.backends.need.NeedEstimate`)."""
+
+    sha256: str
+
+    def of(self, luma: Plane, colour: Colour) -> Sequence[NDArray[np.float64]]:
+        """Return the need of each tile of each frame, 0 to 1."""
+
+    def close(self) -> None:
+        """Release everything; may be called twice."""
+
 
 _AT_A_TIME = 2
 """Parts of a batch in flight."""
@@ -36,7 +51,7 @@ _FADE = 16
 """Pixels of luma over which the change fades out towards a copied tile."""
 _RELEASE = 0.7
 """A restored tile is copied again when its need falls below this share of the threshold."""
-_NEIGHBOUR = 0.25
+_NEIGHBOUR = 0.6
 """Same for the neighbours of restored tiles, into which a moving object may reach."""
 
 
@@ -45,7 +60,8 @@ class BlurGate(BackendWrapper):
 
     Args:
         inner: the wrapped backend; closed by `close`.
-        model: its model, whose manifest has a calibrated gate.
+        model: its model, whose manifest has a threshold.
+        estimate: judges the tiles; closed by `close`.
         threshold: need from which a tile is restored, 0 (restore everything) to 1; None for the calibrated
             one.
 
@@ -55,17 +71,19 @@ class BlurGate(BackendWrapper):
 
     tiles = restored_tiles = 0
 
-    def __init__(self, inner: Backend, model: Model, threshold: float | None = None) -> None:
-        gate = model.manifest.gate
-        if gate is None:
+    def __init__(
+        self, inner: Backend, model: Model, estimate: TileEstimate, threshold: float | None = None
+    ) -> None:
+        calibrated = model.manifest.gate_threshold
+        if calibrated is None:
             raise UsageError(
                 f"the model {model.name!r} has no calibrated gate; try --gate off, "
                 "or calibrate it: python -m train gate"
             )
         super().__init__(inner)
-        self._model, self._fit = model, gate
-        self.threshold = gate.threshold if threshold is None else threshold
-        self._previous: Mask | None = None
+        self._model, self._estimate = model, estimate
+        self.threshold = calibrated if threshold is None else threshold
+        self._previous: _Decided | None = None
 
     @property
     def description(self) -> str:  # type: ignore[override]
@@ -74,8 +92,8 @@ class BlurGate(BackendWrapper):
 
     @property
     def fingerprint(self) -> Mapping[str, str]:  # type: ignore[override]
-        """The inner backend's fingerprint, plus the threshold."""
-        return {**super().fingerprint, "gate": f"{self.threshold:g}"}
+        """The inner backend's fingerprint, plus the threshold and the graph of the estimate."""
+        return {**super().fingerprint, "gate": f"{self.threshold:g}", "gate graph": self._estimate.sha256}
 
     @property
     def slots(self) -> int:  # type: ignore[override]
@@ -84,7 +102,7 @@ class BlurGate(BackendWrapper):
 
     @property
     def memory(self) -> object:
-        """The tiles restored in the previous frame."""
+        """The time of the previous frame and the tiles restored in it."""
         return self._previous
 
     def begin(self) -> None:
@@ -93,12 +111,17 @@ class BlurGate(BackendWrapper):
         super().begin()
 
     def recall(self, memory: object) -> None:
-        """Remember the tiles restored in the previous frame."""
-        self._previous = cast("Mask | None", memory)
+        """Remember the previous frame."""
+        self._previous = cast("_Decided | None", memory)
 
     def observe(self, batch: FrameBatch) -> None:
         """Take decisions about frames without restoring them."""
         self._decide(batch)
+
+    def close(self) -> None:
+        """Close the inner backend and the estimate."""
+        super().close()
+        self._estimate.close()
 
     def infer(self, batch: FrameBatch) -> FrameBatch:
         """Restore the tiles of a batch that need it."""
@@ -143,13 +166,15 @@ class BlurGate(BackendWrapper):
     def _decide(self, batch: FrameBatch) -> list[Mask]:
         """Return the tiles to restore of each frame, with hysteresis over time and space."""
         masks = []
-        for luma in batch.planes[0][:, 0]:
-            need = need_of(features_of(luma, batch.colour), self._fit)
-            mask = need >= self.threshold
-            if self._previous is not None and self._previous.shape == mask.shape:
-                mask |= self._previous & (need >= _RELEASE * self.threshold)
+        needs = self._estimate.of(batch.planes[0], batch.colour)
+        for pts, need in zip(batch.pts, needs, strict=True):
+            seconds, mask = pts * batch.time_base, need >= self.threshold
+            if self._previous is not None:
+                earlier, restored = self._previous
+                if are_near(earlier, seconds) and restored.shape == mask.shape:
+                    mask |= restored & (need >= _RELEASE * self.threshold)
             mask |= _neighbours(mask) & (need >= _NEIGHBOUR * self.threshold)
-            self._previous = mask
+            self._previous = seconds, mask
             masks.append(mask)
         return masks
 
@@ -177,10 +202,12 @@ def with_gate(backend: Backend, model: Model, gate: Gate) -> Backend:
     try:
         if checked(gate) == "off":
             return backend
-        if gate == "auto":
-            useful = model.manifest.gate is not None and backend.device == "CPU"
-            return BlurGate(backend, model) if useful else backend
-        return BlurGate(backend, model, cast(float, gate))
+        is_useful = model.manifest.gate_threshold is not None and backend.device == "CPU"
+        if gate == "auto" and not is_useful:
+            return backend
+        from rtdeblur.backends.need import NeedEstimate  # loads OpenVINO
+
+        return BlurGate(backend, model, NeedEstimate(), None if gate == "auto" else cast(float, gate))
     except UsageError:
         backend.close()
         raise

@@ -130,6 +130,15 @@ class Interlude:
     is_gap: bool = True
 
 
+_LONGEST_GAP = Fraction(1, 4)
+"""Seconds between two frames of which one still tells something about the other."""
+
+
+def are_near(seconds: Fraction, others: Fraction) -> bool:
+    """Whether frames at two times, in seconds, are neighbours; pictures without times have equal ones."""
+    return 0 < abs(seconds - others) <= _LONGEST_GAP
+
+
 @dataclass(frozen=True, slots=True)
 class FrameBatch:
     """Consecutive frames of one layout.

@@ -51,10 +51,6 @@ _MOST_MANIFEST_BYTES = 16 << 20
 _MOST_MASKS = 1 << 16
 """Limit of sites times channels, which determine the size of the dropout tables (paper's generator: 2304)."""
 
-GATE_FEATURES = 21
-"""Number of features of `rtdeblur.need`."""
-_MOST_WEIGHT = 1e6
-
 _FOLDER = Path(__file__).parent / "models"
 _SUFFIXES = {"fp32": "", "fp16": "-fp16", "int8": "-int8"}
 """Suffix of a bundle's name by precision."""
@@ -80,35 +76,6 @@ def check_choice(name: str, word: str, choices: Any) -> None:
 
 
 @dataclass(frozen=True)
-class GateFit:
-    """Calibration of the blur gate for a model: a logistic regression (`rtdeblur.need`).
-
-    Attributes:
-        threshold: need from which a tile is restored, unless the user chooses another one.
-        mean: mean of each feature.
-        scale: standard deviation of each feature.
-        weights: weight of each term of `rtdeblur.need.quadratic`.
-    """
-
-    threshold: Share
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    weights: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        """Raise ValueError unless there is a finite value for each feature and term."""
-        terms = 1 + GATE_FEATURES + GATE_FEATURES * (GATE_FEATURES + 1) // 2
-        expected = (GATE_FEATURES, GATE_FEATURES, terms)
-        lengths = (len(self.mean), len(self.scale), len(self.weights))
-        if lengths != expected:
-            raise ValueError(f"a gate has {lengths} values, expected {expected}; calibrate it again")
-        if not all(abs(value) < _MOST_WEIGHT for value in (*self.mean, *self.scale, *self.weights)):
-            raise ValueError("a gate has a value that is not finite")
-        if not all(value > 0 for value in self.scale):
-            raise ValueError("a gate has a scale that is not positive")
-
-
-@dataclass(frozen=True)
 class Manifest:
     """Contents of `<name>.json`.
 
@@ -126,8 +93,8 @@ class Manifest:
             for pictures that need no restoration.
         dropout_sites: `count` and `channels` of `rtdeblur.dropout.DropoutSites`, if the graph has dropout
             tables as inputs; else None.
-        gate: calibration of the blur gate; None if the model has none, because it was not calibrated, or
-            because a pixel depends on the whole frame.
+        gate_threshold: need from which the blur gate restores a tile (`rtdeblur.backends.need`); None if the
+            model has none, because it was not calibrated, or because a pixel depends on the whole frame.
     """
 
     format_version: Positive
@@ -141,7 +108,7 @@ class Manifest:
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     dropout_sites: dict[str, int] | None = None
-    gate: GateFit | None = None
+    gate_threshold: Share | None = None
 
     @property
     def sites(self) -> DropoutSites | None:
@@ -172,7 +139,7 @@ class Manifest:
                 f"model {path} has format {version}, this rtdeblur reads up to {FORMAT_VERSION}; "
                 "try: pip install --upgrade rtdeblur"
             )
-        optional = ("training", "scores", "dropout_sites", "gate")
+        optional = ("training", "scores", "dropout_sites", "gate_threshold")
         missing = [f.name for f in fields(cls) if f.name not in data and f.name not in optional]
         if missing:
             raise ModelError(f"the manifest {path} is missing {', '.join(missing)}; download the model again")

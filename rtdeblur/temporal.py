@@ -16,18 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend, BackendWrapper, Pending
-from rtdeblur.frames import FrameBatch, Plane, Planes
+from rtdeblur.frames import FrameBatch, Plane, Planes, are_near
 from rtdeblur.model import Model, Temporal
-from rtdeblur.need import tile_edges
-from rtdeblur.windows import Mask, Size
+from rtdeblur.windows import Mask, Size, tile_edges
 
 if TYPE_CHECKING:
     from rtdeblur.backends.fusion import Fusion
 
 _PASSES = 2
 _NOTE = ", temporal"
-_LONGEST_GAP = Fraction(1, 4)
-"""Seconds between frames from which they are not neighbours."""
 _BLOCK = 16
 """Side of the squares, in pixels of luma, that stay as they are if the model has changed nothing in them."""
 
@@ -170,21 +167,17 @@ def _are_neighbours(before: FrameBatch, batch: FrameBatch) -> bool:
     return (
         before.colour == batch.colour
         and all(a.shape[2:] == b.shape[2:] for a, b in zip(before.planes, batch.planes, strict=True))
-        and _is_near(before.pts[-1] * before.time_base, batch.pts[0] * batch.time_base)
+        and are_near(before.pts[-1] * before.time_base, batch.pts[0] * batch.time_base)
     )
 
 
 def _neighbours(times: Sequence[Fraction], index: int) -> tuple[int, int]:
     """Return the indices of the frames before and after a frame; its own instead of one that is missing."""
     before, after = (
-        place if 0 <= place < len(times) and _is_near(times[place], times[index]) else index
+        place if 0 <= place < len(times) and are_near(times[place], times[index]) else index
         for place in (index - 1, index + 1)
     )
     return before, after
-
-
-def _is_near(seconds: Fraction, others: Fraction) -> bool:
-    return 0 < abs(seconds - others) <= _LONGEST_GAP
 
 
 def _touched(before: Planes, after: Planes) -> NDArray[np.bool_]:

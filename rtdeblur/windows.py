@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdeblur.frames import Planes
-from rtdeblur.need import tile_edges
 
 Mask = NDArray[np.bool_]
 """(rows, columns) of tiles: True is wanted."""
@@ -16,12 +16,24 @@ Size = tuple[int, int]
 Windows = list[tuple[Size, Mask]]
 """Corner of each window in the frame, and the tiles to take from it."""
 
+TILE = 128
+"""Side of a tile in pixels."""
+_LEAST_TILE = 64
+"""A shorter rest at the bottom or the right belongs to the tile before it."""
 SIDE = 384
 """Side of a window, in pixels of luma: two tiles and a margin on each side."""
 _MARGIN = 64
 """Surroundings that the network sees on each side of the tiles wanted, in pixels of luma."""
 _MOST_OF_FRAME = 0.85
 """Windows of more than this share of the frame's area give way to the whole frame."""
+
+
+@lru_cache(maxsize=64)
+def tile_edges(length: int) -> NDArray[np.intp]:
+    """Return where the tiles along a side begin."""
+    edges = np.arange(0, max(1, length - _LEAST_TILE + 1), TILE)
+    edges.flags.writeable = False
+    return edges
 
 
 def cheapest_windows(mask: Mask, size: Size, shapes: Iterable[Size]) -> tuple[Size, Windows | None]:

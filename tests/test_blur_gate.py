@@ -10,26 +10,19 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from rtdeblur import blur_gate
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.blur_gate import BlurGate, with_gate
 from rtdeblur.errors import UsageError
 from rtdeblur.frames import Colour, FrameBatch
-from rtdeblur.model import GATE_FEATURES, GateFit, Manifest, Model
-from rtdeblur.need import tile_edges
+from rtdeblur.model import Manifest, Model
 from rtdeblur.strength import StrengthBackend
+from rtdeblur.windows import tile_edges
 
-FIT = GateFit(
-    0.5,
-    (0.0,) * GATE_FEATURES,
-    (1.0,) * GATE_FEATURES,
-    (0.0,) * (1 + GATE_FEATURES * (GATE_FEATURES + 3) // 2),
-)
 SIZE = (720, 1280)
 
 
-def model_with(gate: GateFit | None = FIT) -> Model:
-    manifest = Manifest(1, "brighten", "0" * 64, {}, 16, "fp32", "off", "MIT", gate=gate)
+def model_with(threshold: float | None = 0.5) -> Model:
+    manifest = Manifest(1, "brighten", "0" * 64, {}, 16, "fp32", "off", "MIT", gate_threshold=threshold)
     return Model(manifest, b"graph", None)  # type: ignore[arg-type]
 
 
@@ -51,13 +44,24 @@ class Lighter(IdentityBackend):
         self.begun += 1
 
 
-class Gated(BlurGate):
-    """A gate whose needs are given, frame by frame."""
+class Told:
+    """An estimate that is given, frame by frame, again and again."""
 
-    def __init__(self, inner: Lighter, needs: Sequence[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(inner, model_with())
-        told = itertools.cycle(needs)
-        monkeypatch.setattr(blur_gate, "need_of", lambda *_: next(told))
+    sha256 = "told"
+
+    def __init__(self, needs: Sequence[np.ndarray]) -> None:
+        self._needs = itertools.cycle(needs)
+        self.closed = 0
+
+    def of(self, luma: np.ndarray, colour: Colour) -> list[np.ndarray]:
+        return [next(self._needs) for _ in luma]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def gated(inner: Lighter, needs: Sequence[np.ndarray]) -> BlurGate:
+    return BlurGate(inner, model_with(), Told(needs))
 
 
 def tiles(*restored: tuple[int, int], size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -74,13 +78,18 @@ def frames(n: int = 1, size: tuple[int, int] = SIZE, chroma: tuple[int, int] | N
     return FrameBatch((y, u, v), tuple(range(n)), Fraction(1, 25), Colour(), tuple(range(n)))
 
 
+def next_to(batch: FrameBatch) -> FrameBatch:
+    """The same frames, right after the batch."""
+    return replace(batch, pts=tuple(pts + len(batch) for pts in batch.pts))
+
+
 def change(batch: FrameBatch, restored: FrameBatch, frame: int = 0) -> np.ndarray:
     return restored.planes[0][frame, 0].astype(int) - batch.planes[0][frame, 0]
 
 
-def test_tiles_that_need_nothing_are_copied_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_that_need_nothing_are_copied_bit_for_bit() -> None:
     inner, batch = Lighter(), frames()
-    restored = Gated(inner, [tiles((1, 2), (1, 3))], monkeypatch).infer(batch)
+    restored = gated(inner, [tiles((1, 2), (1, 3))]).infer(batch)
     luma = change(batch, restored)
     assert (luma[144:240, 272:496] == 40).all()  # 16 from the border with a copied tile
     luma[128:256, 256:512] = 0
@@ -93,9 +102,9 @@ def test_tiles_that_need_nothing_are_copied_bit_for_bit(monkeypatch: pytest.Monk
     assert (restored.pts, restored.carriers) == (batch.pts, batch.carriers)
 
 
-def test_the_change_fades_out_towards_copied_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_change_fades_out_towards_copied_tiles() -> None:
     batch = frames()
-    luma = change(batch, Gated(Lighter(), [tiles((2, 4))], monkeypatch).infer(batch))
+    luma = change(batch, gated(Lighter(), [tiles((2, 4))]).infer(batch))
     across = luma[320, 512:640]
     assert across[0] <= 2
     assert across[-1] <= 2
@@ -104,27 +113,27 @@ def test_the_change_fades_out_towards_copied_tiles(monkeypatch: pytest.MonkeyPat
     assert luma[256:384, 512:640].min() >= 0
 
 
-def test_the_change_does_not_fade_at_the_border_of_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_change_does_not_fade_at_the_border_of_the_frame() -> None:
     batch = frames()
     corner = (len(tile_edges(SIZE[0])) - 1, len(tile_edges(SIZE[1])) - 1)
-    luma = change(batch, Gated(Lighter(), [tiles(corner)], monkeypatch).infer(batch))
+    luma = change(batch, gated(Lighter(), [tiles(corner)]).infer(batch))
     assert (luma[-40:, -40:] == 40).all()
     assert luma[640, 1160] <= 2
 
 
-def test_a_frame_that_needs_nothing_never_reaches_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_that_needs_nothing_never_reaches_the_model() -> None:
     inner, batch = Lighter(), frames(2)
-    gate = Gated(inner, [tiles()], monkeypatch)
+    gate = gated(inner, [tiles()])
     restored = gate.infer(batch)
     assert not inner.shapes
     assert all((a == b).all() for a, b in zip(restored.planes, batch.planes, strict=True))
     assert (gate.tiles, gate.restored_tiles) == (120, 0)
 
 
-def test_only_the_frames_of_a_batch_that_need_it_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_frames_of_a_batch_that_need_it_are_restored() -> None:
     inner, batch = Lighter(), frames(3)
     everything = np.ones_like(tiles())
-    gate = Gated(inner, [tiles(), everything, tiles((0, 0))], monkeypatch)
+    gate = gated(inner, [tiles(), everything, tiles((0, 0))])
     restored = gate.infer(batch)
     assert not change(batch, restored, 0).any()
     assert (change(batch, restored, 1) == 40).all()
@@ -135,17 +144,17 @@ def test_only_the_frames_of_a_batch_that_need_it_are_restored(monkeypatch: pytes
     assert gate.restored_tiles == 61
 
 
-def test_windows_have_the_shape_that_restores_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_have_the_shape_that_restores_the_least() -> None:
     """The right third of a frame is two windows of its height, which take 0.6 of the frame's time."""
     inner, batch = Lighter(), frames(2)
     third = tiles(*((row, column) for row in range(6) for column in range(6, 10)))
-    luma = change(batch, Gated(inner, [third], monkeypatch).infer(batch), 1)
+    luma = change(batch, gated(inner, [third]).infer(batch), 1)
     assert inner.shapes == [(4, 1, 720, 384)]
     assert (luma[:, 784:] == 40).all()
     assert not luma[:, :768].any()
 
 
-def test_windows_do_not_depend_on_the_other_frames_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_do_not_depend_on_the_other_frames_of_a_batch() -> None:
     """Batches differ between machines, and in a resumed run."""
     needs = [
         tiles((0, 0)), tiles(*((0, column) for column in range(10))), np.ones_like(tiles()),
@@ -153,8 +162,8 @@ def test_windows_do_not_depend_on_the_other_frames_of_a_batch(monkeypatch: pytes
     ]  # fmt: skip
     together, alone = Lighter(), Lighter()
     batch = frames(4)
-    whole = Gated(together, needs, monkeypatch).infer(batch)
-    gate = Gated(alone, needs, monkeypatch)
+    whole = gated(together, needs).infer(batch)
+    gate = gated(alone, needs)
     for i in range(4):
         one = gate.infer(replace(
             batch, planes=tuple(p[i : i + 1] for p in batch.planes), pts=(i,), carriers=(None,)
@@ -164,31 +173,31 @@ def test_windows_do_not_depend_on_the_other_frames_of_a_batch(monkeypatch: pytes
     assert sorted(together.shapes) == sorted(alone.shapes)
 
 
-def test_many_scattered_tiles_cost_no_more_than_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_scattered_tiles_cost_no_more_than_the_frame() -> None:
     inner, batch = Lighter(), frames()
     scattered = [(row, column) for row in (0, 2, 4) for column in (0, 3, 6, 9)]
-    luma = change(batch, Gated(inner, [tiles(*scattered)], monkeypatch).infer(batch))
+    luma = change(batch, gated(inner, [tiles(*scattered)]).infer(batch))
     assert inner.shapes == [(1, 1, *SIZE)]
     assert (luma[16:112, 400:496] == 40).all()
     assert not luma[128:256].any()
 
 
 @pytest.mark.parametrize("chroma", [(60, 160), (121, 321), (1, 1)])
-def test_any_chroma_works(monkeypatch: pytest.MonkeyPatch, chroma: tuple[int, int]) -> None:
+def test_any_chroma_works(chroma: tuple[int, int]) -> None:
     """4:1:0 with windows; odd sizes and grey by restoring the whole frame."""
     size = (241, 641) if chroma == (121, 321) else (240, 640)
     batch = frames(1, size, chroma)
-    luma = change(batch, Gated(Lighter(), [tiles((0, 1), size=size)], monkeypatch).infer(batch))
+    luma = change(batch, gated(Lighter(), [tiles((0, 1), size=size)]).infer(batch))
     assert (luma[16:112, 144:240] == 40).all()
     assert not luma[:, :128].any()
     assert not luma[128:].any()
 
 
-def test_decisions_do_not_flicker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decisions_do_not_flicker() -> None:
     """A restored tile stays restored until its need is clearly below the threshold."""
     size = (128, 128)
     needs = [np.full((1, 1), need) for need in (0.45, 0.51, 0.45, 0.4, 0.34, 0.45)]
-    gate, batch = Gated(Lighter(), needs, monkeypatch), frames(6, size)
+    gate, batch = gated(Lighter(), needs), frames(6, size)
     restored = gate.infer(batch)
     assert [bool(change(batch, restored, i).any()) for i in range(6)] == [
         False,
@@ -200,52 +209,60 @@ def test_decisions_do_not_flicker(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_neighbours_of_restored_tiles_are_restored_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pts", [(0, 0), (0, 7)])
+def test_pictures_and_frames_after_a_gap_are_judged_alone(pts: tuple[int, int]) -> None:
+    """A stack of pictures has no times; 7/25 s are no longer a moment."""
+    batch = replace(frames(2, (128, 128)), pts=pts)
+    restored = gated(Lighter(), [np.full((1, 1), need) for need in (0.51, 0.45)]).infer(batch)
+    assert [bool(change(batch, restored, i).any()) for i in range(2)] == [True, False]
+
+
+def test_neighbours_of_restored_tiles_are_restored_sooner() -> None:
     """A moving object reaches into them; tiles far from it are judged as usual."""
     needs = tiles((2, 4))
-    needs[3, 5] = needs[5, 9] = 0.2
+    needs[3, 5] = needs[5, 9] = 0.32
     batch = frames()
-    gate = Gated(Lighter(), [needs], monkeypatch)
+    gate = gated(Lighter(), [needs])
     luma = change(batch, gate.infer(batch))
     assert (luma[400:496, 656:752] == 40).all()
     assert not luma[640:, 1152:].any()
     assert gate.restored_tiles == 2
 
 
-def test_a_new_stream_starts_without_history(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_stream_starts_without_history() -> None:
     inner, batch = Lighter(), frames(1, (128, 128))
-    gate = Gated(inner, [np.full((1, 1), need) for need in (0.6, 0.45)], monkeypatch)
+    gate = gated(inner, [np.full((1, 1), need) for need in (0.6, 0.45)])
     gate.infer(batch)
     gate.begin()
     assert not change(batch, gate.infer(batch)).any()
     assert inner.begun == 1
 
 
-def test_frames_that_are_skipped_count_as_history(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_are_skipped_count_as_history() -> None:
     """A resumed run makes the same decisions as one without interruption."""
     inner, batch = Lighter(), frames(1, (128, 128))
-    gate = Gated(inner, [np.full((1, 1), need) for need in (0.6, 0.45)], monkeypatch)
+    gate = gated(inner, [np.full((1, 1), need) for need in (0.6, 0.45)])
     gate.observe(batch)
     assert not inner.shapes
     assert gate.tiles == 0
-    assert change(batch, gate.submit(batch)()).any()
+    assert change(batch, gate.submit(next_to(batch))()).any()
 
 
-def test_another_process_continues_with_the_history_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_continues_with_the_history_of_this_one() -> None:
     batch, needs = frames(1, (128, 128)), [np.full((1, 1), need) for need in (0.6, 0.45)]
-    first = StrengthBackend(Gated(Lighter(), needs, monkeypatch), 1.0)
+    first = StrengthBackend(gated(Lighter(), needs), 1.0)
     first.observe(batch)
-    other = StrengthBackend(Gated(Lighter(), needs[1:], monkeypatch), 1.0)
+    other = StrengthBackend(gated(Lighter(), needs[1:]), 1.0)
     other.begin()
     assert not change(batch, other.infer(batch)).any()
     other.begin()
     other.recall(first.memory)
-    assert change(batch, other.infer(batch)).any()
+    assert change(batch, other.infer(next_to(batch))).any()
 
 
-def test_strength_scales_what_the_gate_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strength_scales_what_the_gate_lets_through() -> None:
     batch = frames()
-    backend = StrengthBackend(Gated(Lighter(), [tiles((1, 1))], monkeypatch), 0.5)
+    backend = StrengthBackend(gated(Lighter(), [tiles((1, 1))]), 0.5)
     luma = change(batch, backend.infer(batch))
     assert (luma[144:240, 144:240] == 20).all()
     assert not luma[:128].any()
@@ -280,6 +297,19 @@ def test_a_backend_is_closed_if_it_cannot_have_the_gate(monkeypatch: pytest.Monk
 
 
 def test_another_threshold_is_another_job() -> None:
-    one, other = (BlurGate(Lighter(), model_with(), threshold) for threshold in (0.3, 0.4))
+    one, other = (BlurGate(Lighter(), model_with(), Told([]), threshold) for threshold in (0.3, 0.4))
     assert one.fingerprint != other.fingerprint
     assert "gate 0.3" in one.description
+
+
+def test_the_estimate_is_closed_with_the_gate() -> None:
+    estimate = Told([])
+    BlurGate(Lighter(), model_with(), estimate).close()
+    assert estimate.closed == 1
+
+
+def test_another_estimate_is_another_job() -> None:
+    other = Told([])
+    other.sha256 = "other"
+    gates = [BlurGate(Lighter(), model_with(), estimate) for estimate in (Told([]), other)]
+    assert gates[0].fingerprint != gates[1].fingerprint

@@ -127,14 +127,7 @@ def test_a_broken_manifest_is_an_error(bundle: Path, text: str, message: str) ->
         "licence": (5, None),
         "training": (5, []),
         "scores": (5, []),
-        "gate": (
-            5,
-            {},
-            {"threshold": 0.5, "mean": [0.0], "scale": [1.0], "weights": [1.0]},
-            {"threshold": 2.0, "mean": [0.0] * 11, "scale": [1.0] * 11, "weights": [0.0] * 78},
-            {"threshold": 0.5, "mean": [0.0] * 11, "scale": [0.0] * 11, "weights": [0.0] * 78},
-            {"threshold": 0.5, "mean": [0.0] * 11, "scale": [1.0] * 11, "weights": [1e300] * 78},
-        ),
+        "gate_threshold": ("0.5", -0.1, 1.1, True, {}),
         "dropout_sites": (5, {"count": 10**9, "channels": 10**9}, {"count": True, "channels": 1}),
     }.items(),
 )
@@ -210,7 +203,7 @@ def test_a_bundled_int8_model_is_made_of_the_bundled_weights(name: str) -> None:
     half, quantised = full.variant("fp16"), full.variant("int8")
     shas = {full.manifest.sha256, half.manifest.sha256}
     assert shas <= {*quantised.manifest.architecture["quantised_from"]}
-    assert quantised.manifest.gate == full.manifest.gate == half.manifest.gate
+    assert quantised.manifest.gate_threshold == full.manifest.gate_threshold == half.manifest.gate_threshold
     assert len(quantised.onnx) < 25 << 20
 
 

@@ -13,7 +13,8 @@ from fake_media import FakeSink
 from numpy.typing import NDArray
 
 from rtdeblur.backends.base import Backend
-from rtdeblur.backends.fusion import Fusion, _BundledGraph
+from rtdeblur.backends.bundled import BundledGraph
+from rtdeblur.backends.fusion import Fusion
 from rtdeblur.backends.identity import IdentityBackend
 from rtdeblur.deblurrer import Deblurrer
 from rtdeblur.errors import UsageError
@@ -30,17 +31,17 @@ YUV420 = Colour("bt709", False, 8)
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile each size once for all tests."""
 
-    def kept(graph: _BundledGraph, shapes: Any) -> Any:
+    def kept(graph: BundledGraph, shapes: Any) -> Any:
         key = (graph.sha256, shapes)
         if key not in _compiled:
             _compiled[key] = _compile(graph, shapes)
         return _compiled[key]
 
-    monkeypatch.setattr(_BundledGraph, "_compile", kept)
+    monkeypatch.setattr(BundledGraph, "_compile", kept)
 
 
 _compiled: dict[tuple[Any, ...], Any] = {}
-_compile = _BundledGraph._compile
+_compile = BundledGraph._compile
 
 
 def temporal(inner: Backend, passes: int = 1) -> Backend:
@@ -282,14 +283,14 @@ def test_only_windows_around_what_has_changed_are_fused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pixels: list[int] = []
-    real = _BundledGraph.run
+    real = BundledGraph.run
 
-    def counted(graph: _BundledGraph, feeds: Any) -> Any:
+    def counted(graph: BundledGraph, feeds: Any) -> Any:
         given = list(feeds)
         pixels.extend(feed["luma"][0].size for feed in given if "luma" in feed)
         return real(graph, given)
 
-    monkeypatch.setattr(_BundledGraph, "run", counted)
+    monkeypatch.setattr(BundledGraph, "run", counted)
     source = Panning(4, size=size, chroma=chroma, colour=colour)
     parts = restored(source, temporal(Spotted(corner), 2))
     if chroma[0]:

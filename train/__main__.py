@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from rtdeblur.errors import RtdeblurError, UsageError
+from train.gate.commands import COMMANDS as GATE_COMMANDS
 from train.path_types import FILE, FOLDER, NEW_FILE, NEW_FOLDER
 from train.recipes.commands import COMMANDS
 from train.temporal.commands import COMMANDS as TEMPORAL_COMMANDS
@@ -244,43 +245,6 @@ def import_(values: str, **words: Any) -> None:
 
 
 @cli.command()
-@click.argument("model", type=FILE)
-@click.option("--pairs", type=FOLDER, multiple=True, help="Real pairs to learn from; repeat for more.")
-@click.option("--photos", type=FOLDER, multiple=True, help="Sharp photographs to blur and learn from.")
-@click.option(
-    "--every", type=click.IntRange(1), default=1, show_default=True, help="Use every N-th picture only."
-)
-@click.option("--suite", type=FOLDER, help="Then measure the gate on the validation suite in this folder.")
-def gate(
-    model: Path, pairs: tuple[Path, ...], photos: tuple[Path, ...], every: int, suite: Path | None
-) -> None:
-    """Calibrate the blur gate of MODEL, a bundle's .onnx, and write it to its manifests.
-
-    Only for a network whose pixels depend on their surroundings, not on the whole frame. Without pictures to
-    learn from, --suite measures the gate that MODEL has.
-    """
-    from train.measure.gate import calibrate, check
-
-    if not (pairs or photos or suite):
-        raise click.UsageError("Give pictures to learn from, or --suite FOLDER.")
-
-    def progress(count: int) -> None:
-        if count % 100 == 0:
-            click.echo(f"measured {count} frames", err=True)
-
-    if pairs or photos:
-        found = calibrate(model, pairs, photos, every, progress)
-        click.echo(f"threshold {found.fit.threshold:g}")
-        for name, loss in found.loss.items():
-            click.echo(f"{name}: {loss:+.3f} dB lost, {found.restored[name]:.0%} of tiles restored")
-    for name, without, with_gate, share in check(model, suite) if suite else ():
-        click.echo(
-            f"{name}: {without:.3f} dB without, {with_gate:.3f} with the gate ({with_gate - without:+.3f}), "
-            f"{share:.0%} of tiles restored"
-        )
-
-
-@cli.command()
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
 @click.option("-o", "--output", type=NEW_FILE, required=True)
@@ -347,7 +311,7 @@ def card(
     click.echo(write_card(name))
 
 
-for command in (*COMMANDS, *TEMPORAL_COMMANDS):
+for command in (*COMMANDS, *GATE_COMMANDS, *TEMPORAL_COMMANDS):
     cli.add_command(command)
 
 

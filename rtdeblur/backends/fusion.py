@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from importlib import resources
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
-from rtdeblur.backends.compiled import get_or_compile
-from rtdeblur.backends.openvino import core, retype_planes
-from rtdeblur.backends.openvino_queue import Requests
-from rtdeblur.errors import BackendError, last_line
+from rtdeblur.backends.bundled import BundledGraph, Feed
 from rtdeblur.frames import Colour, Plane, Planes
 from rtdeblur.windows import SIDE, Mask, Size, are_divisible, cheapest_windows, tile_slices, window_slices
 
@@ -27,14 +21,8 @@ _REDUCED_LINES = 180
 """Lines, about, of the reduced frames between which motion is estimated."""
 _UNIT = 4
 """Height and width of the graph's luma are multiples of it."""
-_MOST_COMPILED = 2
-_MOST_AT_ONCE = 4
-_MOST_PIXELS = 2 * 1920 * 1080
-"""Of frames fused at the same time, which take some 120 bytes of memory a pixel."""
-
 Three = tuple[int, int, int]
 """Indices of a frame and of those before and after it; its own instead of one that is missing."""
-Feed = Mapping[str, NDArray[Any]]
 
 
 class Fusion:
@@ -45,7 +33,9 @@ class Fusion:
     """
 
     def __init__(self) -> None:
-        self._motion, self._fusion = (_BundledGraph(f"temporal-{name}.onnx") for name in ("motion", "fusion"))
+        self._motion, self._fusion = (
+            BundledGraph(f"temporal-{name}.onnx", "--temporal off") for name in ("motion", "fusion")
+        )
         self.sha256 = hashlib.sha256((self._motion.sha256 + self._fusion.sha256).encode()).hexdigest()
 
     def fuse(
@@ -117,85 +107,6 @@ class Fusion:
         reduced = {place: reduce_luma(luma[place, 0]) * scale for place in places}
         feeds = ({"reduced": np.stack([reduced[place] for place in three])[:, None]} for three in wanted)
         return (motion for (motion,) in self._motion.run(feeds))
-
-
-class _BundledGraph:
-    """A bundled graph, compiled once per size.
-
-    Args:
-        name: its file.
-
-    Attributes:
-        sha256: checksum of the file.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._onnx = resources.files("rtdeblur.models").joinpath(name).read_bytes()
-        self.sha256 = hashlib.sha256(self._onnx).hexdigest()
-        self._compiled: dict[tuple[Any, ...], Requests] = {}
-
-    def run(self, feeds: Iterable[Feed]) -> list[list[NDArray[Any]]]:
-        """Run the graph on inputs of equal shapes, some at the same time.
-
-        Returns:
-            the outputs for each.
-
-        Raises:
-            BackendError: OpenVINO failed.
-        """
-        given = list(feeds)
-        if not given:
-            return []
-        running, results = [], []
-        try:
-            requests = self._requests(given[0])
-            taken = [requests.take() for _ in given]  # all before the first starts, see `InferQueue.start`
-            for request, feed in zip(taken, given, strict=True):
-                request.start_async(dict(feed), share_inputs=True)  # which it reads until it is done
-                running.append(request)
-            for request in running:
-                request.wait()
-                results.append([tensor.data.copy() for tensor in request.output_tensors])
-                requests.give(request)
-        except RuntimeError as error:
-            raise BackendError(f"OpenVINO failed: {last_line(error)}; try --temporal off") from error
-        finally:
-            for request in running[len(results) :]:
-                request.cancel()
-                with suppress(RuntimeError):  # raised because it was cancelled
-                    request.wait()
-        return results
-
-    def close(self) -> None:
-        """Drop the compiled graphs."""
-        self._compiled.clear()
-
-    def _requests(self, feed: Feed) -> Requests:
-        shapes = tuple((name, array.shape, array.dtype.name) for name, array in feed.items())
-        if shapes not in self._compiled:
-            if len(self._compiled) == _MOST_COMPILED:
-                del self._compiled[next(iter(self._compiled))]
-            self._compiled[shapes] = Requests(self._compile(shapes), {})
-        return self._compiled[shapes]
-
-    def _compile(self, shapes: tuple[tuple[str, tuple[int, ...], str], ...]) -> Any:
-        pixels = max(math.prod(shape[2:]) for _, shape, _ in shapes)
-        hint = ov.properties.hint
-        config = {
-            hint.performance_mode: hint.PerformanceMode.THROUGHPUT,
-            hint.num_requests: min(_MOST_AT_ONCE, max(1, _MOST_PIXELS // pixels)),
-            hint.inference_precision: ov.Type.f32,
-        }
-
-        def compiled() -> Any:
-            graph = core().read_model(self._onnx, b"")
-            planes = {name: dtype for name, _, dtype in shapes if dtype != "float32"}
-            for dtype in {*planes.values()}:  # one, if there are planes
-                retype_planes(graph, planes, ov.Type(np.dtype(dtype)))
-            graph.reshape({name: list(shape) for name, shape, _ in shapes})
-            return core().compile_model(graph, "CPU", config)
-
-        return get_or_compile(core(), compiled, config, self.sha256, shapes)
 
 
 def _feed(frames: list[Plane], motion: NDArray[np.float32]) -> Feed:

@@ -25,7 +25,7 @@ from torch import nn
 
 from rtdeblur.dropout import INPUTS as DROPOUT_INPUTS
 from rtdeblur.frames import Colour
-from rtdeblur.model import FORMAT_VERSION, INPUTS, GateFit, Manifest
+from rtdeblur.model import FORMAT_VERSION, INPUTS, Manifest
 from rtdeblur.parity import LEAST_PSNR, worst_psnr
 from train.data.pictures import Picture, list_pictures, read_picture
 from train.errors import ConfigError, ParityError
@@ -74,7 +74,7 @@ class Bundle:
     architecture: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
-    gate: GateFit | None = None
+    gate_threshold: float | None = None
 
 
 def write_bundles(
@@ -173,7 +173,9 @@ def export_checkpoint(
     whole = replace(bundle, architecture=architecture(generator), training=facts)
     if earlier:
         known = Manifest.read(earlier)
-        whole = replace(whole, training=known.training, scores=known.scores, gate=known.gate)
+        whole = replace(
+            whole, training=known.training, scores=known.scores, gate_threshold=known.gate_threshold
+        )
     return write_bundles(generator, whole, folder, map(read_picture, list_pictures(pictures)[:4]))
 
 
@@ -315,8 +317,8 @@ def _session(path: Path) -> ort.InferenceSession:
 def _place(file: Path, folder: Path, bundle: Bundle, generator: Generator, precision: str) -> Path:
     facts = asdict(bundle)
     del facts["half_only"]
-    if bundle.gate is None:
-        del facts["gate"]
+    if bundle.gate_threshold is None:
+        del facts["gate_threshold"]
     manifest = facts | {
         "format_version": FORMAT_VERSION,
         "name": file.stem,
