@@ -8,11 +8,9 @@ from contextlib import contextmanager
 
 from rtdeblur.errors import RtdeblurError
 
-_OPTION = re.compile(
-    r"--(model|backend|device|precision|dropout|gate|temporal) (\w+)"
-    r"|--(model|backend|device|precision|dropout|gate|temporal|seed|strength|engine-dir|codec|crf|preset|start|duration|"
-    r"max-pixels)\b"
-)
+_WORDS = "model|backend|device|precision|dropout|gate|resolution|temporal"
+_VALUES = "seed|strength|engine-dir|codec|crf|preset|start|duration|max-pixels"
+_OPTION = re.compile(rf"--({_WORDS}) (\w+)|--({_WORDS}|{_VALUES})\b")
 
 
 def _in_python(option: re.Match[str]) -> str:

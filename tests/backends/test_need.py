@@ -43,11 +43,11 @@ def test_blurred_tiles_need_restoration_and_sharp_ones_do_not(model: str, estima
     assert (need(estimate, texture(size, 15).astype(np.uint8)) > threshold).all()
 
 
-@pytest.mark.parametrize("level", [16, 90, 235])
-def test_tiles_without_contrast_need_nothing(level: int, estimate: NeedEstimate) -> None:
-    dither = np.indices((256, 384)).sum(axis=0) % 2  # as of a faded frame
-    for luma in (np.full((256, 384), level), level + dither):
-        assert (need(estimate, luma.astype(np.uint8)) < 0.1).all()
+def test_tiles_without_contrast_need_nothing(estimate: NeedEstimate) -> None:
+    dither = np.indices((160, 272)).sum(axis=0) % 2  # as of a faded frame
+    for level in range(0, 255, 6):
+        for luma in (np.full((160, 272), level), level + dither):
+            assert (need(estimate, luma.astype(np.uint8)) < 0.1).all(), level
 
 
 def test_need_follows_the_picture_through_bit_depth_and_range(estimate: NeedEstimate) -> None:

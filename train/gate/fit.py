@@ -49,6 +49,8 @@ _SHIFT = 8.0
 """Code values by which brightness is shifted at most."""
 _EXTRA, _SPREAD = 2.0, 2.0
 """Tiles near the decision count up to 1 + _EXTRA times; the squared logarithm over which that falls."""
+_MOST_EXCESS = 3.4
+"""Logarithm of the factor by which a tile's energy may exceed the estimate; beyond, it pulls no harder."""
 _LOG_EVERY, _SAVE_EVERY = 30.0, 180.0
 """Seconds."""
 
@@ -135,7 +137,11 @@ class Crops:
 
 
 def loss_of(found: Tensor, energy: Tensor) -> Tensor:
-    """Distance of logarithms, of blocks and of tiles; the latter count most where the gate decides.
+    """Distance of blocks' logarithms, plus the deviance of tiles, which count most where the gate decides.
+
+    The deviance of a gamma distribution (McCullagh and Nelder, Generalized Linear Models, 1989, section 2.3)
+    is least at the mean energy, which is what restoring tiles that look alike is worth; the distance of
+    logarithms, least at their median, would miss those that are seldom blurred, but then strongly.
 
     Args:
         found: result of `NeedNetwork.forward`.
@@ -146,10 +152,13 @@ def loss_of(found: Tensor, energy: Tensor) -> Tensor:
     inner = (..., slice(1, -1), slice(1, -1))  # the network does not see beyond the crop
     blocks = F.smooth_l1_loss(found[inner], wanted.log()[inner])
     tile = [min(TILE // BLOCK, side) for side in energy.shape[1:]]
-    tiles, truth = (F.avg_pool2d(x[:, None], tile, 1).log() for x in (found.clamp(max=MOST).exp(), wanted))
+    limited = found.clamp(-MOST, MOST).exp()
+    tiles, truth = (F.avg_pool2d(x[:, None], tile, 1).log() for x in (limited, wanted))
     weights = 1 + _EXTRA * torch.exp(-(truth - math.log(VISIBLE)).square() / _SPREAD)
-    distance = F.smooth_l1_loss(tiles, truth, reduction="none")
-    return blocks + (distance * weights).sum() / weights.sum()
+    excess = truth - tiles
+    beyond = excess.clamp(min=_MOST_EXCESS) - _MOST_EXCESS
+    deviance = excess.clamp(max=_MOST_EXCESS).exp() * (1 + beyond) - excess - 1
+    return blocks + (deviance * weights).sum() / weights.sum()
 
 
 def fit(options: NeedOptions, report: Report) -> Path:

@@ -33,11 +33,11 @@ _BLURS = {
 }
 _STILL = (np.ones((1, 1), np.float32),)
 """Kernel of a camera that does not move."""
-_LARGEST = (768, 1024)
-"""Height and width of the largest photographs."""
-_SIZES = (0.3, 0.36, 0.43, 0.52, 0.62, 0.75, 0.87, 1.0)
-"""Photographs are shown at one of these fractions of that. A frame counts in the estimate of each of its
-tiles, so many small frames teach more than few large ones. The network is compiled for each size.
+_USUAL = (768, 1024)
+"""Usual height and width of a frame."""
+_SIZES = (0.3, 0.36, 0.43, 0.52, 0.62, 0.75, 0.87, 1.0, 1.3, 1.8)
+"""Frames are drawn at one of these multiples of that. A frame is judged as a whole, so many small ones teach
+more than few large ones; but these are softer. The model is compiled for each size.
 """
 _PAGES = 60
 """Pages of rendered text, for screens and signs, and as many drawn scenes."""
@@ -96,7 +96,7 @@ def _blurred(
     """Blur `count` sharp pictures in every way; `draw` makes one of a number and a size."""
     for number in range(count):
         for kind, blur in _BLURS.items():
-            size = _even(_LARGEST, rng.choice(_SIZES))
+            size = _even(_USUAL, rng.choice(_SIZES))
             motion = blur.draw(rng)
             if kind == "objects":  # fast, in front of a sharp background
                 motion = replace(motion, kernels=_STILL)

@@ -55,9 +55,9 @@ class NeedNetwork(nn.Module):
         reduced = F.avg_pool2d(_continued(x, _CELL * (_TAPS - _CELL) // 2), _CELL)
         energies = [F.avg_pool2d(fine, _CELL), F.max_pool2d(fine, _CELL), self.coarse(reduced).square()]
         x = F.relu(self.mix((torch.cat(energies, 1) + _LEAST).log()))
-        mean = x.mean((2, 3))
-        spread = (x.square().mean((2, 3)) - mean.square() + _LEAST_SPREAD).sqrt()
-        x = F.relu(x + self.frame(torch.cat([mean, spread], 1))[..., None, None])
+        mean = x.mean((2, 3), keepdim=True)
+        spread = ((x - mean).square().mean((2, 3), keepdim=True) + _LEAST_SPREAD).sqrt()
+        x = F.relu(x + self.frame(torch.cat([mean, spread], 1).flatten(1))[..., None, None])
         x = x + F.relu(self.near(x))
         x = x + F.relu(self.far(x))
         energy: Tensor = self.head(x)

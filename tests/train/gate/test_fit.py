@@ -102,6 +102,35 @@ def test_the_border_counts_only_in_tiles() -> None:
     assert 0 < float(loss_of(outside, energy)) < 0.5 * float(loss_of(inside, energy))
 
 
+@pytest.mark.parametrize("far", [-300.0, -20.0, -3.0, 3.0, 20.0, 300.0])
+def test_the_loss_pulls_from_anywhere_towards_the_truth(far: float) -> None:
+    energy = torch.full((1, 13, 13), 5.0)
+    found = (energy + FLOOR).log() + far
+    found.requires_grad_()
+    loss_of(found, energy).backward()  # type: ignore[no-untyped-call]
+    assert found.grad is not None
+    inner = found.grad[:, 1:-1, 1:-1]
+    assert (inner * far > 0).all()
+    assert torch.isfinite(found.grad).all()
+
+
+def test_a_tile_is_worth_the_mean_of_those_that_look_like_it() -> None:
+    """One of ten tiles has an energy of 40, the others of 1: the mean is 4.9, the median 1."""
+    energy = torch.ones(10, 8, 8)
+    energy[0] = 40
+    logarithm = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([logarithm], lr=0.03)
+    for _ in range(400):
+        found = logarithm.expand(10, 8, 8)
+        tiles = loss_of(found, energy) - torch.nn.functional.smooth_l1_loss(
+            found[:, 1:-1, 1:-1], (energy + FLOOR).log()[:, 1:-1, 1:-1]
+        )
+        optimizer.zero_grad()
+        tiles.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert 2 < float(logarithm.detach().exp()) < 8
+
+
 def test_the_network_learns_what_changes() -> None:
     torch.manual_seed(0)
     network = NeedNetwork()
