@@ -49,9 +49,9 @@ _AT_A_TIME = 2
 """Parts of a batch in flight."""
 _FADE = 16
 """Pixels of luma over which the change fades out towards a copied tile."""
-_RELEASE = 0.7
+_RELEASE = 0.85
 """A restored tile is copied again when its need falls below this share of the threshold."""
-_NEIGHBOUR = 0.6
+_NEIGHBOUR = 0.75
 """Same for the neighbours of restored tiles, into which a moving object may reach."""
 
 
@@ -168,15 +168,28 @@ class BlurGate(BackendWrapper):
         masks = []
         needs = self._estimate.of(batch.planes[0], batch.colour)
         for pts, need in zip(batch.pts, needs, strict=True):
-            seconds, mask = pts * batch.time_base, need >= self.threshold
+            seconds, before = pts * batch.time_base, None
             if self._previous is not None:
                 earlier, restored = self._previous
-                if are_near(earlier, seconds) and restored.shape == mask.shape:
-                    mask |= restored & (need >= _RELEASE * self.threshold)
-            mask |= _neighbours(mask) & (need >= _NEIGHBOUR * self.threshold)
+                before = restored if are_near(earlier, seconds) and restored.shape == need.shape else None
+            mask = tiles_to_restore(need, self.threshold, before)
             self._previous = seconds, mask
             masks.append(mask)
         return masks
+
+
+def tiles_to_restore(need: NDArray[np.float64], threshold: float, before: Mask | None = None) -> Mask:
+    """Decide by need, with hysteresis over time and space.
+
+    Args:
+        need: of each tile, 0 to 1.
+        threshold: need from which a tile is restored.
+        before: tiles restored in the previous frame.
+    """
+    mask: Mask = need >= threshold
+    if before is not None:
+        mask |= before & (need >= _RELEASE * threshold)
+    return mask | (_neighbours(mask) & (need >= _NEIGHBOUR * threshold))
 
 
 def _neighbours(mask: Mask) -> Mask:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import rtdeblur
 from rtdeblur.backends.need import NeedEstimate
+from rtdeblur.blur_gate import tiles_to_restore
 from rtdeblur.frames import Colour
 from rtdeblur.model import base_name, files_of
 from rtdeblur.windows import tile_edges
@@ -83,7 +84,7 @@ def calibrate(
     sets: dict[str, list[Tiles]] = defaultdict(list)
     with (
         closing(NeedEstimate()) as estimate,
-        rtdeblur.Deblurrer(model=model, precision="fp32", gate="off") as deblurrer,
+        rtdeblur.Deblurrer(model=model, gate="off", resolution="full") as deblurrer,
     ):
         for count, (name, blurred, sharp) in enumerate(frames(pairs, photos, every), 1):
             (need,) = estimate.of(luma_of(blurred)[None, None], Colour())
@@ -146,7 +147,7 @@ def _by_tile(picture: Picture, truth: Picture) -> Floats:
 def _costs(sets: dict[str, list[Tiles]], threshold: float) -> tuple[dict[str, float], dict[str, float]]:
     loss, restored = {}, {}
     for name, examples in sets.items():
-        masks = [tiles.need >= threshold for tiles in examples]
+        masks = [tiles_to_restore(tiles.need, threshold) for tiles in examples]
         whole = sum(tiles.after.sum() for tiles in examples)
         pairs = list(zip(examples, masks, strict=True))
         gated = sum(np.where(mask, tiles.after, tiles.before).sum() for tiles, mask in pairs)
