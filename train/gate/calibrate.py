@@ -29,7 +29,6 @@ MOST_LOSS = 0.05
 _THRESHOLDS = np.arange(1, 100) / 100
 
 Floats = NDArray[np.float64]
-Restore = Callable[[Picture], Picture]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from train.errors import ConfigError, DivergedError
 from train.export.graph import to_onnx
 from train.fit.average import MovingAverage
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
+from train.fit.clock import Clock
 from train.fit.config import ScheduleOptions
 from train.fit.run import LAST
 from train.gate.examples import Example, Report, prepare
@@ -193,13 +194,14 @@ def fit(options: NeedOptions, report: Report) -> Path:
         averaged = cast(NeedNetwork, average.module)
         save_checkpoint(options.output / LAST, {PART: averaged}, state)
 
-    began = logged = saved = time.perf_counter()
+    logs, saves = Clock(_LOG_EVERY), Clock(_SAVE_EVERY)
+    began = time.perf_counter()
     losses: list[float] = []
     step, schedule = 0, options.schedule
     try:
         while True:
-            now = time.perf_counter()
-            passed = (now - began) / 60 / schedule.minutes if schedule.minutes else step / schedule.steps
+            seconds = time.perf_counter() - began
+            passed = seconds / 60 / schedule.minutes if schedule.minutes else step / schedule.steps
             if passed >= 1:
                 break
             luma, energy = crops.batch()
@@ -215,13 +217,11 @@ def fit(options: NeedOptions, report: Report) -> Path:
             optimizer.step()
             average.update_parameters(network)
             step += 1
-            if now - logged > _LOG_EVERY:
+            if logs.due():
                 report(f"{passed:.0%}, step {step}: loss {np.mean(losses):.3f}")
                 losses.clear()
-                logged = now
-            if now - saved > _SAVE_EVERY:
+            if saves.due():
                 save(step)
-                saved = now
     finally:
         save(step)
         export(options.output / LAST, options.output / GRAPH, "unstated")

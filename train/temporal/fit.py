@@ -15,6 +15,7 @@ from rtdeblur.model import Model
 from train.errors import ConfigError, DivergedError
 from train.fit.average import MovingAverage
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
+from train.fit.clock import Clock
 from train.fit.config import ScheduleOptions
 from train.fit.run import LAST
 from train.networks.temporal import FusionNetwork
@@ -214,7 +215,7 @@ def fit(options: TemporalOptions, report: Report) -> Path:
             given = f"{gains.restored:+.2f} dB{' (after the first pass)' if name.endswith(_SECOND) else ''}"
             report(f"{name}: restored {given}, fused {gains.fused:+.2f} dB, {len(paths)} frames")
 
-    logs, saves, scores = _Clock(_LOG_EVERY), _Clock(_SAVE_EVERY), _Clock(60 * options.every)
+    logs, saves, scores = Clock(_LOG_EVERY), Clock(_SAVE_EVERY), Clock(60 * options.every)
     began, recent = time.perf_counter(), list[Tensor]()
     schedule = options.schedule
     try:
@@ -258,18 +259,3 @@ def _sources(options: TemporalOptions) -> tuple[list[tuple[Sequences, float]], l
         for folder in options.validate
     ]
     return training, validation
-
-
-class _Clock:
-    """Something that is due every few seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._last = seconds, time.perf_counter()
-
-    def due(self) -> float:
-        """Return the seconds since it was last due, or 0 if it is not."""
-        passed = time.perf_counter() - self._last
-        if passed < self._seconds:
-            return 0.0
-        self._last += passed
-        return passed
