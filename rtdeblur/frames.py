@@ -55,6 +55,12 @@ class Colour:
         """Largest code value: 255 for 8 bits."""
         return (1 << self.bit_depth) - 1
 
+    @property
+    def luma_range(self) -> tuple[int, int]:
+        """Code value of black, and the code values between black and white."""
+        unit = 1 << (self.bit_depth - 8)
+        return (0, self.peak) if self.full_range else (16 * unit, 219 * unit)
+
     def yuv_to_rgb(self) -> NDArray[np.float32]:
         """Matrix from code values to R'G'B' in [0, 1]: (3, 4) float32, offset in the last column."""
         forward = self._rgb_to_yuv()
@@ -67,8 +73,8 @@ class Colour:
 
     def _rgb_to_yuv(self) -> NDArray[np.float64]:
         unit = 1 << (self.bit_depth - 8)
-        luma_span, chroma_span = (self.peak, self.peak) if self.full_range else (219 * unit, 224 * unit)
-        black = 0 if self.full_range else 16 * unit
+        black, luma_span = self.luma_range
+        chroma_span = self.peak if self.full_range else 224 * unit
         if self.matrix == "rgb":
             green_blue_red = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
             return np.hstack([green_blue_red * luma_span, np.full((3, 1), black)])

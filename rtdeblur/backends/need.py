@@ -49,7 +49,7 @@ class NeedEstimate:
         """
         height, width = luma.shape[2:]
         border = [(0, -height % BLOCK), (0, -width % BLOCK)]
-        black, span = _range(colour)
+        black, span = (0, colour.peak) if colour.matrix == "rgb" else colour.luma_range
         needs = []
         feeds = []
         for frame in luma[:, 0]:
@@ -74,11 +74,3 @@ def _over_tiles(blocks: NDArray[np.float32], size: tuple[int, int]) -> NDArray[n
         counts = np.diff(starts, append=means.shape[axis])
         means = np.add.reduceat(means, starts, axis) / counts.reshape((-1, 1) if axis == 0 else (1, -1))
     return means
-
-
-def _range(colour: Colour) -> tuple[int, int]:
-    """Code value of black, and the code values between black and white."""
-    if colour.full_range or colour.matrix == "rgb":
-        return 0, colour.peak
-    unit = 1 << (colour.bit_depth - 8)
-    return _BLACK * unit, _SPAN * unit
